@@ -1,0 +1,101 @@
+"""Data parallelism without DistributedDataParallel, exact for uneven and empty shards.
+
+The rule everywhere: a worker's loss is the *sum* over its own samples divided by the *global* batch,
+and gradients are summed over workers. That is the gradient of the global mean whatever the shards
+are. Without a process group every function does what it does for one worker.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world_size(group: dist.ProcessGroup | None = None) -> int:
+    """Number of workers in ``group`` (default: all); 1 when no process group exists."""
+    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This worker's number, 0 when no process group exists."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def shard(count: int) -> slice:
+    """This worker's consecutive part of ``range(count)``; parts differ by at most one element."""
+    workers, worker = world_size(), rank()
+    return slice(count * worker // workers, count * (worker + 1) // workers)
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over workers. Its adjoint is itself, so it can be differentiated any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group = group
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        return _AllReduceSum.apply(grad_outputs[0], ctx.group), None
+
+
+def all_reduce_sum(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Sum of ``tensor`` over workers, differentiable with respect to every worker's input.
+
+    A collective: every worker has to call it (and run its backward), with equal shapes.
+    """
+    if world_size(group) == 1:
+        return tensor
+    total: Tensor = _AllReduceSum.apply(tensor, group)  # type: ignore[no-untyped-call]
+    return total
+
+
+@torch.no_grad()
+def broadcast_module(module: nn.Module) -> None:
+    """Overwrite parameters and buffers with worker 0's."""
+    if world_size() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+@torch.no_grad()
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over workers, in one flat all-reduce of fixed order.
+
+    A parameter that no local sample reached counts as zero, so all workers send the same layout.
+    """
+    if world_size() == 1:
+        return
+    trained = [p for p in parameters if p.requires_grad]
+    flat = torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
+    )
+    dist.all_reduce(flat)
+    for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+        parameter.grad = part.view_as(parameter).clone()
+
+
+@torch.no_grad()
+def assert_replicas_equal(module: nn.Module, name: str) -> None:
+    """Check that parameters and buffers equal worker 0's bit for bit.
+
+    Raises:
+        RuntimeError: on every worker, naming the first tensor that differs on any of them.
+    """
+    if world_size() == 1:
+        return
+    for key, tensor in module.state_dict().items():
+        reference = tensor.clone()
+        dist.broadcast(reference, src=0)
+        # NaN on every worker is equality too: it is the collapse watch's business, not ours.
+        different = (
+            (~torch.isclose(tensor, reference, rtol=0, atol=0, equal_nan=True)).any().float()
+        )
+        dist.all_reduce(different)
+        if different.item():
+            raise RuntimeError(f"workers disagree on {name}.{key}: replicas must stay identical")

@@ -1,0 +1,55 @@
+"""Conversions between the networks' range and 8-bit images, and pictures of many images."""
+
+import io
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """``(N, C, H, W)`` in [-1, 1] to uint8 ``(N, H, W, C)``, rounded to the nearest level."""
+    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def from_uint8(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 ``(N, H, W, C)`` to float32 ``(N, C, H, W)`` in [-1, 1]; inverse of ``to_uint8``."""
+    levels = torch.from_numpy(np.array(images, order="C")).to(device)
+    return levels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def to_pil(image: np.ndarray) -> Image.Image:
+    """uint8 ``(H, W, 1 or 3)`` to a PIL image (mode L or RGB)."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) -> Image.Image:
+    """Lay uint8 ``(N, H, W, C)`` out row by row, enlarged by a whole factor to about ``min_side``.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    if len(images) == 0:
+        raise ValueError("a grid needs at least one image")
+    count, height, width, channels = images.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    gap = 1
+    canvas = np.full(
+        (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8
+    )
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+        canvas[top : top + height, left : left + width] = image
+    factor = max(1, round(min_side / max(canvas.shape[:2])))
+    return to_pil(canvas.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def png_bytes(images: np.ndarray, columns: int | None = None) -> bytes:
+    """``grid(images)`` as the content of a PNG file."""
+    buffer = io.BytesIO()
+    grid(images, columns).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Scores of generated images: pure functions from features to numbers, and named protocols."""

@@ -1,0 +1,25 @@
+"""Inception Score: how sure a classifier is of each image, and how varied its verdicts are."""
+
+import numpy as np
+
+
+def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]:
+    """Mean and standard deviation (ddof 0) over ``splits`` consecutive parts of exp E KL(p(y|x) || p(y)).
+
+    ``logits`` are ``(N, classes)``; Salimans et al. 2016, with log-softmax in float64 so that no
+    logarithm of zero occurs. The score lies between 1 and the number of classes.
+
+    Raises:
+        ValueError: for fewer samples than splits.
+    """
+    if len(logits) < splits:
+        raise ValueError(f"{splits} splits need at least as many samples, got {len(logits)}")
+    logits = logits.astype(np.float64)
+    logits = logits - logits.max(axis=1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    scores = []
+    for part in np.array_split(log_p, splits):
+        p = np.exp(part)
+        log_marginal = np.log(p.mean(axis=0))
+        scores.append(np.exp((p * (part - log_marginal)).sum(axis=1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))

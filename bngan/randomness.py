@@ -1,0 +1,28 @@
+"""Random numbers as pure functions of (seed, stream, position): no live state to save or to share.
+
+Counter-based generators (Philox, Salmon et al. 2011) give every position of every stream its own
+block of numbers. Any worker can compute any block, and a resumed run computes the same ones.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What the numbers are for. No two streams share a number, whatever the seeds."""
+
+    TRAINING = 0
+    SAMPLING = 1
+    CALIBRATION = 2
+    SAMPLE_ORDER = 3
+    SPLIT = 4
+    CLASSIFIER = 5
+    FLOOR = 6
+
+
+def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:
+    """The generator of block ``position`` (0 to 2^64 - 1); seeds are taken modulo 2^64."""
+    # The last counter word names the block; the others count the draws inside it.
+    bits = np.random.Philox(key=[seed % 2**64, int(stream)], counter=[0, 0, 0, position])
+    return np.random.Generator(bits)

@@ -1,0 +1,76 @@
+"""A trained generator as a file, and images from it as a pure function of (seed, index)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bngan.images import to_uint8
+from bngan.latents import indexed_latents
+from bngan.networks import ImageShape, ModelConfig, build_generator
+
+WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
+_BATCH = 250
+
+
+class Sampler:
+    """A calibrated generator in evaluation mode, with plain torch batch norms.
+
+    Attributes:
+        model: configuration of its networks.
+        image_shape: (C, H, W).
+    """
+
+    def __init__(
+        self, model: ModelConfig, image_shape: ImageShape, state: dict[str, Tensor]
+    ) -> None:
+        self.model, self.image_shape = model, image_shape
+        self.generator: nn.Module = build_generator(model, image_shape)
+        self.generator.load_state_dict(state)
+        self.generator.eval().requires_grad_(False)
+
+    def images(self, seed: int, indices: Sequence[int], truncation: float = 1.0) -> np.ndarray:
+        """uint8 images ``(len(indices), H, W, C)``; image i depends on (seed, indices[i]) only.
+
+        Raises:
+            ValueError: for a negative index or a truncation outside (0, 1].
+        """
+        parts = list(self.batches(seed, indices, truncation))
+        channels, height, width = self.image_shape
+        return np.concatenate(parts) if parts else np.zeros((0, height, width, channels), np.uint8)
+
+    @torch.inference_mode()
+    def batches(
+        self, seed: int, indices: Sequence[int], truncation: float = 1.0
+    ) -> Iterator[np.ndarray]:
+        """As ``images``, a batch at a time."""
+        if not 0 < truncation <= 1:
+            raise ValueError(f"truncation must lie in (0, 1], got {truncation}")
+        if any(index < 0 for index in indices):
+            raise ValueError("an image index must not be negative")
+        device = next(self.generator.parameters()).device
+        for start in range(0, len(indices), _BATCH):
+            chunk = indices[start : start + _BATCH]
+            latents = indexed_latents(seed, chunk, self.model.latent_dim, truncation)
+            yield to_uint8(self.generator(latents.to(device)))
+
+    def save(self, folder: Path, **details: Any) -> None:
+        """Write weights (safetensors) and description (JSON, with ``details``) into ``folder``."""
+        state = {key: value.contiguous() for key, value in self.generator.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        description = {"model": asdict(self.model), "image_shape": self.image_shape, **details}
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Sampler":
+        """Read what ``save`` wrote."""
+        description = json.loads((folder / DESCRIPTION).read_text())
+        model = ModelConfig.from_dict(description["model"])
+        channels, height, width = description["image_shape"]
+        return cls(model, (channels, height, width), load_file(folder / WEIGHTS))

@@ -1,0 +1,171 @@
+"""Images and labels from folders, tables, the Hugging Face Hub, or scikit-learn's digits.
+
+Everything becomes one ``datasets`` table per split with an undecoded image column, so that a broken
+file is met, and can be named, where its pixels are needed.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+from PIL import Image, ImageOps
+
+EMBEDDED_DIGITS = "embedded:digits"
+HUB_PREFIX = "hub:"
+
+Fit = Literal["crop", "pad", "stretch"]
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_MAX_PIXELS = 64_000_000
+
+
+@dataclass
+class Source:
+    """One split of raw data.
+
+    Attributes:
+        table: its rows.
+        image: name of the image column, which holds ``{"bytes", "path"}``.
+        label: name of the label column, if there is one.
+    """
+
+    table: datasets.Dataset
+    image: str
+    label: str | None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def labels(self) -> np.ndarray | None:
+        """Labels ``(N,)`` as stored, or None."""
+        return None if self.label is None else np.asarray(self.table[self.label][:])
+
+    def class_names(self) -> list[str] | None:
+        """Names of the classes where the data gives them."""
+        feature = self.table.features.get(self.label) if self.label else None
+        return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+    def files(self, order: np.ndarray, chunk: int = 1000) -> Iterator[tuple[str, bytes | None]]:
+        """Name and content of the images at ``order``, in that order; None where there is none."""
+        for start in range(0, len(order), chunk):
+            rows = self.table[order[start : start + chunk]][self.image]
+            for index, row in zip(order[start : start + chunk], rows, strict=True):
+                yield _read(int(index), row)
+
+
+def _read(index: int, row: dict[str, Any] | None) -> tuple[str, bytes | None]:
+    path = row["path"] if row else None
+    content = row["bytes"] if row else None
+    if content is None and path and Path(path).is_file():
+        content = Path(path).read_bytes()
+    return f"row {index}" + (f" ({Path(path).name})" if path else ""), content
+
+
+def open_source(
+    path: str, cache: Path, image_column: str | None = None, label_column: str | None = None
+) -> dict[str, Source]:
+    """Open the data at ``path``: ``embedded:digits``, ``hub:OWNER/NAME`` or a folder.
+
+    A folder holds images (a sub-folder per class, if classes are known), parquet or Arrow files, or
+    what ``Dataset.save_to_disk`` wrote. Files or sub-folders named train, validation or test
+    become splits of those names.
+
+    Args:
+        cache: folder for what ``datasets`` converts; may be deleted once the source is no longer used.
+
+    Raises:
+        ValueError: if nothing can be read there, or a column is missing.
+    """
+    tables = _open_tables(path, cache)
+    sources = {}
+    for split, table in tables.items():
+        image = image_column or _first(table, datasets.Image) or "image"
+        label = label_column or _first(table, datasets.ClassLabel)
+        label = label or ("label" if "label" in table.column_names else None)
+        for column in (image, label):
+            if column is not None and column not in table.column_names:
+                raise ValueError(
+                    f"{path} has no column '{column}' in split {split}; it has "
+                    f"{', '.join(table.column_names)}"
+                )
+        table = table.cast_column(image, datasets.Image(decode=False))
+        sources[split] = Source(table, image, label)
+    return sources
+
+
+def _open_tables(path: str, cache: Path) -> dict[str, datasets.Dataset]:
+    if path == EMBEDDED_DIGITS:
+        return {"train": _digits()}
+    try:
+        if path.startswith(HUB_PREFIX):
+            loaded = datasets.load_dataset(path.removeprefix(HUB_PREFIX), cache_dir=str(cache))
+        elif (Path(path) / "dataset_dict.json").exists() or (Path(path) / "state.json").exists():
+            loaded = datasets.load_from_disk(path)
+        else:
+            loaded = datasets.load_dataset(path, cache_dir=str(cache))
+    except Exception as error:
+        # datasets has no common base for what can be wrong with files, names and connections.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"cannot read {path}: {reason[0]}") from error
+    return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+
+
+def _digits() -> datasets.Dataset:
+    """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998), shipped with scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    levels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=[str(i) for i in range(10)])}
+    )
+    rows = {"image": [Image.fromarray(image) for image in levels], "label": digits.target.tolist()}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def _first(table: datasets.Dataset, kind: type) -> str | None:
+    return next((name for name, f in table.features.items() if isinstance(f, kind)), None)
+
+
+def decode(content: bytes | None) -> Image.Image:
+    """A PIL image in mode L or RGB, upright, transparency laid over white.
+
+    Raises:
+        ValueError: if there is no image or it cannot be read.
+    """
+    if content is None:
+        raise ValueError("no image")
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        if image.width * image.height > _MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels are too many")
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"unreadable: {error}") from error
+    if image.mode.startswith("I"):  # 16-bit grey
+        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        grey = image.mode in ("LA", "La")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return image.convert("L" if grey else "RGB")
+    return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
+
+
+def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np.ndarray:
+    """uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
+    image = image.convert("L" if channels == 1 else "RGB")
+    if size is not None and image.size != (size, size):
+        target, method = (size, size), Image.Resampling.BICUBIC
+        if fit == "crop":
+            image = ImageOps.fit(image, target, method)
+        elif fit == "pad":
+            image = ImageOps.pad(image, target, method)
+        else:
+            image = image.resize(target, method)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels.reshape(image.height, image.width, channels)

@@ -1,0 +1,1 @@
+"""The workflow around bngan: configuration, stages, Ray, MLflow and the command line."""

@@ -1,0 +1,159 @@
+"""The command line: parses, calls, prints. What a command needs is imported when it runs."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.workflow import RunResult
+
+app = typer.Typer(
+    help="Train GANs with batch normalisation: data, training, scores and registry in one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console, errors = Console(), Console(stderr=True)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Replace values of the file: train.lr=1e-3."),
+]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+    ] = False,
+) -> None:
+    """Bring an experiment up to date: prepare, reference, train, evaluate, register.
+
+    Stages whose data, configuration and code are unchanged are not run again. Progress goes to
+    standard error.
+    """
+    with _errors_as_exit_codes(), _stdout(as_json) as emit:
+        from pipeline import workflow
+        from pipeline.config import load_config
+        from pipeline.display import ConsoleDisplay, summary
+
+        settings = load_config(config, overrides or [])
+        display = ConsoleDisplay(errors)
+        try:
+            with workflow.terminate_as_exit():
+                result = workflow.run(settings, display)
+        except workflow.StageFailed as failure:
+            emit(_as_json(failure.result))
+            raise failure.cause from None
+        finally:
+            display.close()
+        emit(_as_json(result))
+        if not as_json:
+            console.print(summary(result, Path(settings.workspace)))
+
+
+@app.command()
+def plan(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Say for every stage whether it would run, and why. Starts nothing."""
+    with _errors_as_exit_codes():
+        from pipeline import workflow
+        from pipeline.config import load_config
+        from pipeline.display import plan_table
+
+        console.print(plan_table(workflow.plan(load_config(config, overrides or []))))
+
+
+@app.command()
+def sample(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_URI", help="Such as models:/bngan-digits@champion.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path(
+        "grid.png"
+    ),
+    truncation: Annotated[
+        float, typer.Option(help="In (0, 1]: less variety, more typical images.")
+    ] = 1.0,
+    workspace: Annotated[
+        Path, typer.Option(help="Where the registry is, unless MLFLOW_TRACKING_URI says.")
+    ] = Path("runs"),
+) -> None:
+    """Write a grid of images from a registered generator, or a single image with --count 1."""
+    with _errors_as_exit_codes():
+        import numpy as np
+
+        from bngan.images import png_bytes
+        from pipeline import registry
+
+        if not 0 < truncation <= 1:
+            raise UserError(f"--truncation must lie in (0, 1], got {truncation}")
+        images = registry.generate(workspace.absolute(), model, np.arange(count), seed, truncation)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(png_bytes(images))
+        console.print(f"{count} images of {model}, seed {seed}: {output}", highlight=False)
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    """2 and one line for what the user can mend, 130 for Ctrl-C, 1 and a traceback for the rest."""
+    try:
+        yield
+    except UserError as error:
+        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command continues from the last checkpoint")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        traceback.print_exception(error)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _stdout(reserved: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that prints JSON. If ``reserved``, whatever else is printed goes to stderr."""
+    if not reserved:
+        yield lambda value: None
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(saved, "w", closefd=False) as out:
+            yield lambda value: print(json.dumps(value), file=out, flush=True)
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _as_json(result: "RunResult") -> dict[str, Any]:
+    """The documented object; what a failed run did not reach is null."""
+    evaluation, registered = (result.summaries.get(k) for k in ("evaluate", "register"))
+    folder = result.folders.get("evaluate")
+    return {
+        "run_id": result.run_id,
+        "stages": {
+            name: {"status": s.status, "seconds": round(s.seconds, 2), "reason": s.reason}
+            for name, s in result.stages.items()
+        },
+        "scores": evaluation and {**evaluation["scores"], "floor": evaluation["floor"]},
+        "model": registered and {k: registered[k] for k in ("name", "version", "alias", "uri")},
+        "report": folder and str(folder / "report.html"),
+        "grid": folder and str(folder / "grid.png"),
+    }

@@ -1,0 +1,124 @@
+"""Starting or joining Ray, and running data-parallel training on it. Nothing else imports Ray."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+Record = dict[str, Any]
+"""What a training worker tells the driver: plain values and bytes."""
+
+
+def fit(
+    worker: Callable[[dict[str, Any]], None],
+    settings: dict[str, Any],
+    *,
+    name: str,
+    storage: Path,
+    num_workers: int,
+    accelerator: str,
+    on_record: Callable[[Record], None],
+) -> Path:
+    """Run ``worker(settings)`` on every worker and return the folder of the last checkpoint.
+
+    Ray's run name decides what is resumed: the same name in the same storage continues from its
+    last checkpoint. ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
+
+    Raises:
+        UserError: if the cluster cannot hold that many workers.
+    """
+    # Both default to 2 s and more, which a report would otherwise cost every time.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with _ray(num_workers):
+        from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+        from ray.util.queue import Queue
+
+        use_gpu = _choose_gpu(num_workers, accelerator)
+        queue = Queue(actor_options={"num_cpus": 0})
+        trainer = TorchTrainer(
+            worker,
+            train_loop_config={**settings, "queue": queue},
+            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+            run_config=RunConfig(
+                name=name,
+                storage_path=str(storage),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),
+                checkpoint_config=CheckpointConfig(num_to_keep=2),
+            ),
+        )
+        with _relay(queue, on_record):
+            result = trainer.fit()
+    if result.checkpoint is None:
+        raise RuntimeError("training ended without a checkpoint")
+    return Path(result.checkpoint.path)
+
+
+@contextmanager
+def _ray(num_workers: int) -> Iterator[None]:
+    """Join the cluster at RAY_ADDRESS (set inside a Ray job), or start one for this run alone."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    if address := os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, **quiet)
+    else:
+        ray.init(address="local", num_cpus=num_workers, include_dashboard=False, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _choose_gpu(num_workers: int, accelerator: str) -> bool:
+    import ray
+
+    total = ray.cluster_resources()
+    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+    use_gpu = accelerator == "gpu" or (accelerator == "auto" and gpus >= num_workers)
+    have, unit = (gpus, "GPUs") if use_gpu else (cpus, "CPUs")
+    if have < num_workers:
+        raise UserError(
+            f"train.num_workers={num_workers} needs as many {unit}, but the Ray cluster has {have}"
+        )
+    return use_gpu
+
+
+@contextmanager
+def _relay(queue: Any, on_record: Callable[[Record], None]) -> Iterator[None]:
+    """Pass records on while the block runs, the last ones included. Failures surface at its end."""
+    from ray.util.queue import Empty
+
+    ended = threading.Event()
+    failures: list[Exception] = []
+
+    def relay() -> None:
+        while True:
+            over = ended.is_set()
+            try:
+                while True:
+                    on_record(queue.get(timeout=0.5))
+            except Empty:
+                if over:
+                    return
+            except Exception as error:
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=relay, name="records", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=30)
+    if failures:
+        raise failures[0]

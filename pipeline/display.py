@@ -1,0 +1,97 @@
+"""What a person sees during a run: on standard error, drawn on a terminal, plain lines elsewhere."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.report import describe_extractor, warnings
+from pipeline.tracking import tracking_uri
+from pipeline.workflow import Decision, RunResult, StageResult
+
+_PLAIN_INTERVAL = 10.0
+_MARKS = {"ran": "[green]done[/]", "cached": "[cyan]cached[/]", "failed": "[red]failed[/]"}
+
+
+class ConsoleDisplay:
+    """Stages as they start and end, and a progress bar with time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.spoken = 0.0
+
+    def stage_started(self, decision: Decision) -> None:
+        """Announce a stage that will run; hits are told at their end."""
+        self.spoken = time.monotonic()
+        if not decision.hit:
+            self.console.print(f"[bold]{decision.stage:<10}[/] {decision.reason}", highlight=False)
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """Move the bar, or say a line every ten seconds where there is no terminal."""
+        if not self.console.is_terminal:
+            if time.monotonic() - self.spoken >= _PLAIN_INTERVAL:
+                self.spoken = time.monotonic()
+                line = f"{'':<10} {done:,}/{total:,} {note}"
+                self.console.print(line, highlight=False)
+            return
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(24),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(stage, total=total, note=note)
+            self.bar.start()
+        assert self.task is not None
+        self.bar.update(self.task, completed=done, total=total, note=note)
+
+    def stage_ended(self, stage: str, result: StageResult) -> None:
+        """Say how a stage ended and how long it took."""
+        self.close()
+        reason = f" {result.reason}" if result.status == "cached" else ""
+        line = f"[bold]{stage:<10}[/] {_MARKS[result.status]} in {result.seconds:.1f} s{reason}"
+        self.console.print(line, highlight=False)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar = self.task = None
+
+
+def plan_table(decisions: list[Decision]) -> Table:
+    """What will happen, and why."""
+    table = Table("stage", "action", "reason", box=None)
+    for decision in decisions:
+        action = "[cyan]cached[/]" if decision.hit else "[yellow]run[/]"
+        table.add_row(decision.stage, action, decision.reason)
+    return table
+
+
+def summary(result: RunResult, workspace: Path) -> Group:
+    """Scores beside what real images score, where things are, and what can be done next."""
+    record, model = result.summaries["evaluate"], result.summaries["register"]
+    floor, folder = record["floor"], result.folders["evaluate"]
+    scores = Table("score", "generator", "real images", box=None)
+    for key, label in {"fid": "FID", "inception_score": "Inception Score"}.items():
+        if key in record["scores"]:
+            real = f"{floor[key]:.2f} ± {floor[f'{key}_spread']:.2f}"
+            scores.add_row(label, f"{record['scores'][key]:.2f}", real)
+    places = Table(box=None, show_header=False)
+    places.add_row("samples", str(folder / "grid.png"))
+    places.add_row("report", str(folder / "report.html"))
+    places.add_row(
+        "model", f"{model['name']} version {model['version']}: {model['alias']} ({model['reason']})"
+    )
+    places.add_row("sample it", f"bngan sample {model['uri']} --workspace {workspace} -o grid.png")
+    places.add_row("look around", f"mlflow ui --backend-store-uri {tracking_uri(workspace)}")
+    protocol = f"{record['protocol']['name']}, {describe_extractor(record['extractor'])}"
+    notes = [f"[yellow]{note}[/]" for note in warnings(record)]
+    return Group("", scores, f"[dim]{protocol}[/]", *notes, "", places)

@@ -1,0 +1,144 @@
+"""MLflow's model registry: logging a generator, registering it as a version, naming the champion."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+import bngan
+from pipeline.errors import UserError
+from pipeline.tracking import tracking_uri
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pillow")
+
+
+@dataclass
+class Registration:
+    """A registered version, the alias it got, and why."""
+
+    name: str
+    version: str
+    alias: str
+    reason: str
+
+    @property
+    def uri(self) -> str:
+        """What ``mlflow`` and ``bngan sample`` take."""
+        return f"models:/{self.name}@{self.alias}"
+
+
+def register(
+    workspace: Path, run_id: str, name: str, generator: Path, tags: Mapping[str, str]
+) -> Registration:
+    """Register the generator in folder ``generator`` as a version of ``name``.
+
+    Registering the same ``tags["bngan.fingerprint"]`` again finds the version made before. The
+    version becomes champion when there is none, or when it has a lower ``fid`` by the same
+    ``bngan.measure``; otherwise challenger.
+    """
+    with _stores(workspace):
+        client = MlflowClient()
+        number = _existing(client, name, tags["bngan.fingerprint"])
+        if number is None:
+            model = _log_model(run_id, generator)
+            all_tags = {**tags, "bngan.model_id": str(model.model_id)}
+            number = str(mlflow.register_model(model.model_uri, name, tags=all_tags).version)
+        alias, reason = _judge(client, name, number, tags)
+        client.set_registered_model_alias(name, alias, number)
+        client.set_model_version_tag(name, number, "bngan.reason", reason)
+        return Registration(name, number, alias, reason)
+
+
+def generate(
+    workspace: Path, uri: str, indices: np.ndarray, seed: int, truncation: float
+) -> np.ndarray:
+    """uint8 images ``(N, H, W, C)`` of the model at ``uri``.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    with _stores(workspace):
+        try:
+            model = mlflow.pyfunc.load_model(uri)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"cannot load {uri}: {str(error).splitlines()[0]}") from error
+        images: np.ndarray = model.predict(
+            {"index": indices}, params={"seed": seed, "truncation": truncation}
+        )
+        return images
+
+
+def exists(workspace: Path, name: str, number: str) -> bool:
+    """Whether this version is still in the registry."""
+    with _stores(workspace):
+        try:
+            MlflowClient().get_model_version(name, number)
+        except MlflowException:
+            return False
+        return True
+
+
+@contextmanager
+def _stores(workspace: Path) -> Iterator[None]:
+    """MLflow's fluent functions pointed at this workspace's stores, and nothing unpickled."""
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(tracking_uri(workspace))
+    try:
+        yield
+    finally:
+        # MLflow writes the variable itself; what comes later must find it as the user left it.
+        mlflow.set_tracking_uri(given)  # type: ignore[arg-type]
+
+
+def _log_model(run_id: str, generator: Path) -> Any:
+    """Log the model with the run; its own code travels with it."""
+    with mlflow.start_run(run_id=run_id):
+        return mlflow.pyfunc.log_model(
+            name="generator",
+            python_model=str(Path(__file__).with_name("generator_model.py")),
+            artifacts={"generator": str(generator)},
+            code_paths=[str(Path(str(bngan.__file__)).parent)],
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "index")]),
+                outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
+                params=ParamSchema(
+                    [ParamSpec("seed", "long", 0), ParamSpec("truncation", "double", 1.0)]
+                ),
+            ),
+            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+        )
+
+
+def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}'")
+    numbers = [int(v.version) for v in found if v.tags.get("bngan.fingerprint") == fingerprint]
+    return str(min(numbers)) if numbers else None
+
+
+def _judge(
+    client: MlflowClient, name: str, number: str, tags: Mapping[str, str]
+) -> tuple[str, str]:
+    """Alias of a version and the reason for it."""
+    try:
+        champion = client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return CHAMPION, "first version"
+    if str(champion.version) == number:
+        return CHAMPION, "is the champion already"
+    if champion.tags.get("bngan.measure") != tags["bngan.measure"]:
+        return CHALLENGER, f"scored by another protocol than champion version {champion.version}"
+    ours, theirs = float(tags["fid"]), float(champion.tags["fid"])
+    told = f"FID {ours:.2f} against {theirs:.2f} of version {champion.version}"
+    return (CHAMPION, f"better: {told}") if ours < theirs else (CHALLENGER, f"not better: {told}")

@@ -1,0 +1,98 @@
+"""The report of a run: one HTML file that needs nothing else."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from string import Template
+from typing import Any
+
+from pipeline.config import Config, to_yaml
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$name</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; height: auto; }
+img.samples { image-rendering: pixelated; }
+img.plot { background: white; border-radius: .4rem; }
+pre { overflow-x: auto; padding: .8rem; background: #8881; border-radius: .4rem; font-size: .85rem; }
+.note { color: #b35900; }
+</style></head><body>
+<h1>$name</h1>
+<h2>Scores</h2>
+<table><tr><th>Score</th><th>This generator</th><th>Real against real</th></tr>$rows</table>
+<p>$protocol</p>$notes
+<h2>Samples</h2>
+<img class="samples" alt="Generated images" src="data:image/png;base64,$grid">
+<h2>Training</h2>
+<p>$training</p>
+<img class="plot" alt="Training curves" src="data:image/png;base64,$curves">
+<h2>Configuration</h2>
+<pre>$config</pre>
+<p>$versions</p>
+</body></html>
+""")
+
+LABELS = {"fid": "FID (lower is better)", "inception_score": "Inception Score (higher is better)"}
+
+
+def render(
+    config: Config,
+    record: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    grid: bytes,
+    curves: bytes,
+) -> str:
+    """HTML of a run's scores (as ``evaluate`` records them), samples (PNG), curves (PNG) and configuration."""
+    protocol, extractor, last = record["protocol"], record["extractor"], history[-1]
+    return _PAGE.substitute(
+        name=html.escape(config.name),
+        rows="".join(_row(record, name) for name in LABELS if name in record["scores"]),
+        protocol=html.escape(
+            f"Protocol {protocol['name']}: {protocol['count']:,} generated against "
+            f"{protocol['count']:,} real images of the {protocol['split']} split, evaluation seed "
+            f"{protocol['seed']}. Features: {describe_extractor(extractor)}. Real against real: "
+            f"mean and standard deviation over random draws of {record['floor']['count']:,.0f} images."
+        ),
+        notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in warnings(record)),
+        training=f"{last['images']:,.0f} images, {last['seconds']:,.0f} s of training steps.",
+        grid=base64.b64encode(grid).decode(),
+        curves=base64.b64encode(curves).decode(),
+        config=html.escape(to_yaml(config)),
+        versions=", ".join(f"{n} {version(n)}" for n in ("bngan", "torch", "ray", "mlflow")),
+    )
+
+
+def describe_extractor(extractor: Mapping[str, Any]) -> str:
+    """One phrase on where features come from."""
+    if extractor["kind"] == "random":
+        return f"random network {extractor['sha256'][:8]}"
+    return f"classifier {extractor['sha256'][:8]}, held-out accuracy {extractor['accuracy']:.1%}"
+
+
+def warnings(record: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before trusting the scores."""
+    notes = []
+    if record["extractor"]["kind"] == "random":
+        notes.append(
+            "The data has no labels, so features come from an untrained network: compare scores "
+            "within this dataset only, and trust your eyes more."
+        )
+    if record["floor"]["count"] < record["protocol"]["count"]:
+        notes.append(
+            "Too few unseen real images for a floor at the score's own size: with fewer images the "
+            "floor comes out higher."
+        )
+    return notes
+
+
+def _row(record: Mapping[str, Any], name: str) -> str:
+    floor = record["floor"]
+    real = f"{floor[name]:.2f} ± {floor[f'{name}_spread']:.2f}"
+    return f"<tr><td>{LABELS[name]}</td><td>{record['scores'][name]:.2f}</td><td>{real}</td></tr>"

@@ -1,0 +1,67 @@
+"""What a stage is: a function from inputs and configuration to files, and what it may call."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.config import Config
+
+Summary = dict[str, Any]
+
+
+class Events(Protocol):
+    """What a running stage can tell the world. Implementations log, draw, or ignore it."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """``done`` of ``total`` units of work are done."""
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Numbers at a point of training, ``step`` in images."""
+
+    def artifact(self, name: str, content: bytes) -> None:
+        """A file worth keeping with the run, such as ``samples/000040000.png``."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage is given.
+
+    Attributes:
+        config: the whole configuration; a stage reads only what it declares.
+        inputs: output folders of the stages it declares, by name.
+        input_digests: what is in them, as digests.
+        output: an empty folder; what is in it when the stage returns is its result.
+        workspace: for state that outlives one attempt, such as training checkpoints.
+        run_id: the MLflow run of this stage.
+        events: progress, metrics and pictures.
+    """
+
+    config: Config
+    inputs: Mapping[str, Path]
+    input_digests: Mapping[str, str]
+    output: Path
+    workspace: Path
+    run_id: str
+    fingerprint: str
+    events: Events
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the workflow.
+
+    Attributes:
+        run: does the work and returns a summary (JSON values).
+        config: configuration keys it depends on, sections or single values.
+        inputs: patterns of the files it reads, by the stage that wrote them.
+        external: identity of what it reads from outside the workspace, if anything.
+        gone: why what it once made outside the workspace is no longer there, or None.
+    """
+
+    name: str
+    run: Callable[[StageContext], Summary]
+    config: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+    external: Callable[[Config], str] | None = None
+    gone: Callable[[Path, Summary], str | None] = lambda workspace, summary: None

@@ -1,0 +1,187 @@
+"""prepare: images from anywhere become three splits of uint8 arrays that can be memory-mapped."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.lib.format import open_memmap
+
+from bngan.data import SPLITS, UNLABELLED, Split
+from bngan.images import png_bytes
+from bngan.randomness import Stream, generator
+from bngan.sources import EMBEDDED_DIGITS, Source, convert, decode, open_source
+from pipeline.config import Config, DataConfig, is_symbolic
+from pipeline.errors import UserError
+from pipeline.manifest import digest
+from pipeline.stage import Stage, StageContext, Summary
+
+_PEEK = 100
+"""Images looked at to find out the size and whether all are grey."""
+
+
+def run(context: StageContext) -> Summary:
+    """Write ``<split>_images.npy``, ``<split>_labels.npy`` and ``dataset.json``."""
+    data = context.config.data
+    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
+        try:
+            sources = open_source(data.path, Path(cache), data.image_column, data.label_column)
+        except ValueError as error:
+            raise UserError(f"data.path: {error}") from error
+        parts = _split(sources, data)
+        classes, encode = _classes([source for source, _ in parts.values()])
+        shape = _image_shape(*parts["train"], data)
+        total, done = sum(len(order) for _, order in parts.values()), 0
+        skipped: list[str] = []
+        for split, (source, order) in parts.items():
+            writer = _Writer(context.output, split, source, order, shape, encode)
+            for _ in writer.write(data):
+                done += 1
+                if done % 500 == 0:
+                    context.events.progress(done, total, f"{len(skipped)} skipped")
+            skipped += writer.skipped
+    if len(skipped) > data.max_skipped * total:
+        raise UserError(
+            f"data.path: {len(skipped)} of {total} images cannot be used, more than "
+            f"data.max_skipped={data.max_skipped} allows; the first: {skipped[0]}"
+        )
+    return _summarise(context, shape, classes, skipped)
+
+
+def _split(sources: dict[str, Source], data: DataConfig) -> dict[Split, tuple[Source, np.ndarray]]:
+    """Random, seeded parts: the source's own test split where it has one, shares of train else."""
+    train = sources.get("train") or next(iter(sources.values()))
+    test = next(
+        (sources[k] for k in ("test", "validation") if sources.get(k) not in (None, train)), None
+    )
+    order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
+    select, held_out = round(len(train) * data.select), round(len(train) * data.test)
+    if test is not None:
+        held_out = 0
+        test_part = test, generator(data.split_seed, Stream.SPLIT, 1).permutation(len(test))
+    else:
+        test_part = train, order[:held_out]
+    parts: dict[Split, tuple[Source, np.ndarray]] = {
+        "train": (train, order[held_out + select :]),
+        "select": (train, order[held_out : held_out + select]),
+        "test": test_part,
+    }
+    for split, (_, chosen) in parts.items():
+        if len(chosen) < 20:
+            raise UserError(
+                f"data.path: {len(chosen)} images are left for the {split} split of {data.path}, "
+                "and fewer than 20 cannot be worked with"
+            )
+    return parts
+
+
+def _classes(sources: list[Source]) -> tuple[list[str], Callable[[np.ndarray], np.ndarray]]:
+    """Class names, and the map from stored labels to class numbers 0, 1, ..."""
+    stored = [source.labels() for source in sources]
+    present = [labels for labels in stored if labels is not None]
+    if len(present) < len(stored):
+        return [], lambda labels: np.full(len(labels), UNLABELLED, np.int64)
+    if names := sources[0].class_names():
+        return names, lambda labels: labels.astype(np.int64)
+    values = np.unique(np.concatenate(present))
+    return [str(v) for v in values], lambda labels: np.searchsorted(values, labels).astype(np.int64)
+
+
+def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
+    """(H, W, C) of the prepared images."""
+    looked_at = []
+    for _, content in source.files(order[:_PEEK]):
+        try:
+            looked_at.append(decode(content))
+        except ValueError:
+            continue
+    if not looked_at:
+        raise UserError(f"data.path: none of the first {_PEEK} images of {data.path} can be read")
+    channels = data.channels or (1 if all(image.mode == "L" for image in looked_at) else 3)
+    if data.image_size:
+        return data.image_size, data.image_size, channels
+    sizes = sorted({image.size for image in looked_at})
+    if len(sizes) > 1:
+        (w0, h0), (w1, h1) = sizes[0], sizes[-1]
+        raise UserError(
+            f"data.image_size is not set, but images come in several sizes, from {w0}x{h0} to {w1}x{h1}"
+        )
+    return sizes[0][1], sizes[0][0], channels
+
+
+class _Writer:
+    """Decodes one split into its arrays."""
+
+    def __init__(
+        self,
+        folder: Path,
+        split: Split,
+        source: Source,
+        order: np.ndarray,
+        shape: tuple[int, int, int],
+        encode: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        self.source, self.order, self.shape = source, order, shape
+        self.images, self.labels = folder / f"{split}_images.npy", folder / f"{split}_labels.npy"
+        stored = source.labels()
+        self.numbers = encode(order if stored is None else stored[order])
+        self.split, self.skipped = split, list[str]()
+
+    def write(self, data: DataConfig) -> Any:
+        """Yield after every image."""
+        array = open_memmap(self.images, "w+", np.uint8, (len(self.order), *self.shape))
+        kept: list[int] = []
+        for position, (name, content) in enumerate(self.source.files(self.order)):
+            try:
+                pixels = convert(decode(content), self.shape[2], data.image_size, data.fit)
+                if pixels.shape != self.shape:
+                    raise ValueError(
+                        f"size {pixels.shape[1]}x{pixels.shape[0]}; set data.image_size"
+                    )
+                array[len(kept)] = pixels
+                kept.append(position)
+            except ValueError as error:
+                self.skipped.append(f"{name}: {error}")
+            yield
+        array.flush()
+        if len(kept) < len(self.order):
+            np.save(self.images, np.array(array[: len(kept)]))
+        np.save(self.labels, self.numbers[kept])
+
+
+def _summarise(
+    context: StageContext, shape: tuple[int, int, int], classes: list[str], skipped: list[str]
+) -> Summary:
+    output = context.output
+    counts = {split: len(np.load(output / f"{split}_labels.npy")) for split in SPLITS}
+    dataset = {"image_shape": shape, "classes": classes, "counts": counts}
+    (output / "dataset.json").write_text(json.dumps(dataset, indent=2))
+    (output / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped))
+    images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
+    context.events.artifact("samples/real.png", png_bytes(images))
+    return {**dataset, "skipped": len(skipped)}
+
+
+def _identity(config: Config) -> str:
+    """Changes when the raw data may have: names, sizes and times of files, not their content."""
+    path = config.data.path
+    if path == EMBEDDED_DIGITS:
+        return f"scikit-learn {sklearn.__version__}"
+    if is_symbolic(path):
+        return path
+    listing = []
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            state = (Path(folder) / name).stat()
+            listing.append(
+                [os.path.relpath(Path(folder) / name, path), state.st_size, state.st_mtime_ns]
+            )
+    return digest(listing)
+
+
+STAGE = Stage("prepare", run, config=("data",), inputs={}, external=_identity)

@@ -1,0 +1,214 @@
+"""train: data-parallel training on Ray, scored on the select split; the best generator, calibrated."""
+
+import copy
+import json
+import tempfile
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bngan.checkpoint import load_checkpoint, save_checkpoint
+from bngan.data import ImageSplit
+from bngan.distributed import assert_replicas_equal, rank
+from bngan.images import png_bytes
+from bngan.latents import calibration_latents
+from bngan.metrics.features import Extractor
+from bngan.metrics.protocol import score
+from bngan.networks import ModelConfig
+from bngan.normalization import calibrate
+from bngan.sampling import Sampler
+from bngan.trainer import OptimizationConfig, Trainer
+from pipeline import cluster
+from pipeline.fingerprint import code_of
+from pipeline.manifest import digest
+from pipeline.stage import Stage, StageContext, Summary
+
+SELECTION_SEED = 1
+"""Latents of scores during training; the final score's are others."""
+SELECTION_CALIBRATION = 2_000
+_SHAPING = tuple(field.name for field in fields(OptimizationConfig))
+"""Keys of `train` that shape the course of training; the others say how far, where and how seen."""
+
+
+def run(context: StageContext) -> Summary:
+    """Write the calibrated generator of the best score, and ``history.json``."""
+    config, history = context.config, list[dict[str, float]]()
+    started = time.monotonic()
+
+    def on_record(record: cluster.Record) -> None:
+        pictures = record.pop("pictures", {})
+        history.append(record)
+        images = int(record["images"])
+        context.events.metrics({k: v for k, v in record.items() if k != "images"}, images)
+        context.events.progress(images, config.train.images, _note(record, history))
+        for name, png in pictures.items():
+            context.events.artifact(name, png)
+
+    settings = {
+        "prepared": str(context.inputs["prepare"]),
+        "reference": str(context.inputs["reference"]),
+        "model": asdict(config.model),
+        "train": asdict(config.train),
+        "seed": config.seed,
+    }
+    folder = cluster.fit(
+        worker,
+        settings,
+        name=_trajectory(context),
+        storage=context.workspace / "training",
+        num_workers=config.train.num_workers,
+        accelerator=config.train.accelerator,
+        on_record=on_record,
+    )
+    state = load_checkpoint(folder)
+    best, progress = state["best"], state["progress"]
+    sampler = Sampler(config.model, tuple(progress["image_shape"]), best["ema"])
+    calibrate(sampler.generator, lambda: calibration_latents(config.model.latent_dim))
+    sampler.save(context.output, images=best["images"])
+    (context.output / "history.json").write_text(json.dumps(progress["history"]))
+    return {
+        "images": state["trainer"]["images_seen"],
+        "best_images": best["images"],
+        "best_fid_select": best["fid"],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _note(record: cluster.Record, history: list[dict[str, float]]) -> str:
+    scores = [r["fid_select"] for r in history if "fid_select" in r]
+    latest = f" | FID {scores[-1]:.1f}" if scores else ""
+    return (
+        f"{record['images_per_second']:,.0f} images/s | loss D {record['loss_d']:.3f} "
+        f"G {record['loss_g']:.3f}{latest}"
+    )
+
+
+def _trajectory(context: StageContext) -> str:
+    """Name of the training: what shapes its course, so that only the same course is continued.
+
+    More images, other cadences and other numbers of workers belong to the same course.
+    """
+    config = context.config
+    shape = {
+        "seed": config.seed,
+        "model": asdict(config.model),
+        "train": {key: getattr(config.train, key) for key in _SHAPING},
+        "inputs": context.input_digests,
+        "code": code_of(STAGE),
+    }
+    return f"{config.name}-{digest(shape)[:16]}"
+
+
+def worker(settings: dict[str, Any]) -> None:
+    """The training loop of one Ray worker; runs under any initialised process group."""
+    from ray import train
+    from ray.train.torch import get_device
+
+    config = settings["train"]
+    torch.set_num_threads(config["threads_per_worker"])
+    data = ImageSplit(Path(settings["prepared"]), "train")
+    model = ModelConfig.from_dict(settings["model"])
+    optimization = OptimizationConfig(**{key: config[key] for key in _SHAPING})
+    trainer = Trainer(model, optimization, data.image_shape, settings["seed"], get_device())
+    keeper = _Keeper(trainer, Path(settings["reference"]), data.image_shape)
+    if checkpoint := train.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            keeper.load(load_checkpoint(Path(folder)))
+    batch, cadence = config["batch_size"], config["score_every"]
+    clock, counted = time.monotonic(), trainer.images_seen
+    spent = keeper.history[-1]["seconds"] if keeper.history else 0.0
+    for record in trainer.fit(data, config["images"], max(batch, cadence // 10)):
+        seconds, seen = time.monotonic() - clock, trainer.images_seen
+        spent += seconds
+        rate = (seen - counted) / seconds
+        record |= {"images": seen, "images_per_second": rate, "seconds": spent}
+        due = seen % cadence < batch or seen >= config["images"]
+        pictures = keeper.score(record) if due and rank() == 0 else {}
+        keeper.history.append(record)
+        if rank() == 0:
+            settings["queue"].put({**record, "pictures": pictures})
+        if due:
+            keeper.report(train)
+        clock, counted = time.monotonic(), seen
+
+
+class _Keeper:
+    """Scores the averaged generator, remembers the best, and writes checkpoints."""
+
+    def __init__(
+        self, trainer: Trainer, reference: Path, image_shape: tuple[int, int, int]
+    ) -> None:
+        self.trainer, self.image_shape = trainer, image_shape
+        self.extractor = Extractor.load(reference)
+        self.real = np.load(reference / "features_select.npy")
+        self.best: dict[str, Any] = {"fid": float("inf")}
+        self.history: list[dict[str, float]] = []
+
+    def score(self, record: dict[str, float]) -> dict[str, bytes]:
+        """Add the scores at this point to ``record`` and return a sample grid."""
+        started = time.monotonic()
+        model = self.trainer.model
+        ema = copy.deepcopy(self.trainer.ema.module).cpu()
+        weights = ema.state_dict()
+        sampler = Sampler(model, self.image_shape, weights)
+        calibrate(
+            sampler.generator, lambda: calibration_latents(model.latent_dim, SELECTION_CALIBRATION)
+        )
+        images = sampler.images(SELECTION_SEED, range(max(64, len(self.real))))
+        scores = score(self.extractor(images[: len(self.real)]), self.real)
+        record["fid_select"] = scores["fid"]
+        if "inception_score" in scores:
+            record["inception_score_select"] = scores["inception_score"]
+        record["score_seconds"] = time.monotonic() - started
+        if scores["fid"] <= self.best["fid"]:
+            self.best = {
+                "fid": scores["fid"],
+                "images": self.trainer.images_seen,
+                "ema": {key: value.clone() for key, value in weights.items()},
+            }
+        return {f"samples/{self.trainer.images_seen:09d}.png": png_bytes(images[:64])}
+
+    def report(self, train: Any) -> None:
+        """Hand a checkpoint of everything to Ray; a collective."""
+        assert_replicas_equal(self.trainer.generator, "generator")
+        assert_replicas_equal(self.trainer.discriminator, "discriminator")
+        name = f"images-{self.trainer.images_seen:012d}"
+        with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+            checkpoint = None
+            if rank() == 0:
+                folder = Path(temporary) / name
+                save_checkpoint(folder, self.state())
+                checkpoint = train.Checkpoint.from_directory(folder)
+            metrics = {"images": self.trainer.images_seen, "fid_select": self.best["fid"]}
+            train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        progress = {"image_shape": self.image_shape, "history": self.history}
+        return {"trainer": self.trainer.state_dict(), "best": self.best, "progress": progress}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.trainer.load_state_dict(state["trainer"])
+        self.best, self.history = state["best"], state["progress"]["history"]
+
+
+STAGE = Stage(
+    "train",
+    run,
+    config=(
+        "seed",
+        "model",
+        "train.images",
+        "train.score_every",
+        *(f"train.{k}" for k in _SHAPING),
+    ),
+    inputs={
+        "prepare": ("train_*.npy", "dataset.json"),
+        "reference": ("extractor.safetensors", "features_select.npy"),
+    },
+)

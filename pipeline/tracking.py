@@ -1,0 +1,114 @@
+"""MLflow's tracking API: one parent run per invocation, one nested run per stage that ran."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from pipeline.fingerprint import Fingerprint
+
+_PARTS = ("code", "config", "inputs")
+
+
+def tracking_uri(workspace: Path) -> str:
+    """``MLFLOW_TRACKING_URI`` if set, else a SQLite file in the workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
+
+
+class Tracker:
+    """The runs of one experiment.
+
+    Attributes:
+        uri: where MLflow keeps them.
+        client: MLflow's client for that place.
+    """
+
+    def __init__(self, workspace: Path, experiment: str) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        self.uri = tracking_uri(workspace)
+        local = "MLFLOW_TRACKING_URI" not in os.environ
+        if local:
+            workspace.mkdir(parents=True, exist_ok=True)
+        self.client = MlflowClient(self.uri, registry_uri=self.uri)
+        known = self.client.get_experiment_by_name(experiment)
+        self.experiment_id = (
+            known.experiment_id
+            if known
+            else self.client.create_experiment(
+                experiment, artifact_location=(workspace / "artifacts").as_uri() if local else None
+            )
+        )
+
+    def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Open a run, nested under ``parent`` if given, and return its id."""
+        all_tags = {MLFLOW_RUN_NAME: name, **tags}
+        if parent:
+            all_tags[MLFLOW_PARENT_RUN_ID] = parent
+        run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
+        return run.info.run_id
+
+    def finish(self, run_id: str, status: str) -> None:
+        """Close a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Record configuration values."""
+        params = [Param(key, str(value)[:6000]) for key, value in values.items()]
+        self.client.log_batch(run_id, params=params)
+
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at ``step`` (images seen)."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, value in values.items()]
+        self.client.log_batch(run_id, metrics=metrics)
+
+    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
+
+    def artifact(self, run_id: str, name: str, content: bytes) -> None:
+        """Keep a file with the run, under ``folder/file``."""
+        folder, _, file = name.rpartition("/")
+        with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+            path = Path(temporary) / file
+            path.write_bytes(content)
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def finished(self, stage: str, fingerprint: str) -> Run | None:
+        """The newest FINISHED run of a stage with this fingerprint, in any experiment."""
+        return self._newest(f"tags.stage = '{stage}' and tags.fingerprint = '{fingerprint}'", True)
+
+    def latest(self, stage: str) -> Run | None:
+        """The newest FINISHED run of a stage in this experiment."""
+        return self._newest(f"tags.stage = '{stage}'", False)
+
+    def _newest(self, condition: str, everywhere: bool) -> Run | None:
+        experiments = [self.experiment_id]
+        if everywhere:
+            experiments = [e.experiment_id for e in self.client.search_experiments()]
+        runs = self.client.search_runs(
+            experiments,
+            f"{condition} and attributes.status = 'FINISHED'",
+            run_view_type=ViewType.ACTIVE_ONLY,
+            max_results=1,
+            order_by=["attributes.end_time DESC"],
+        )
+        return runs[0] if runs else None
+
+
+def stage_tags(stage: str, fingerprint: Fingerprint) -> dict[str, str]:
+    """Tags that let a later invocation recognise the work, and say what has changed since."""
+    parts = {f"fp.{part}": json.dumps(getattr(fingerprint, part)) for part in _PARTS}
+    return {"stage": stage, "fingerprint": fingerprint.value, **parts}
+
+
+def recorded_fingerprint(run: Run) -> Fingerprint:
+    """The fingerprint a run was tagged with."""
+    return Fingerprint(**{part: json.loads(run.data.tags[f"fp.{part}"]) for part in _PARTS})

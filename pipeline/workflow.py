@@ -1,0 +1,237 @@
+"""Order, plan and execution of the five stages. State lives in MLflow and in verified folders.
+
+A stage is a hit when a FINISHED run with its fingerprint exists and its outputs verify against their
+manifest. Everything else runs, and says why.
+"""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pipeline.config import Config, flatten, to_yaml
+from pipeline.fingerprint import Fingerprint, fingerprint
+from pipeline.manifest import damage, read_manifest, write_manifest
+from pipeline.stage import Events, Stage, StageContext, Summary
+from pipeline.stages import STAGES
+from pipeline.tracking import Tracker, recorded_fingerprint, stage_tags
+
+Status = Literal["ran", "cached", "failed"]
+
+
+@dataclass
+class Decision:
+    """What will happen to a stage, and why. ``fingerprint`` is None while inputs are not there."""
+
+    stage: str
+    hit: bool
+    reason: str
+    fingerprint: Fingerprint | None = None
+
+
+@dataclass
+class StageResult:
+    """What happened to a stage."""
+
+    status: Status
+    seconds: float
+    reason: str
+
+
+@dataclass
+class RunResult:
+    """What ``run`` did; ``summaries`` are the stages' own."""
+
+    run_id: str
+    stages: dict[str, StageResult]
+    summaries: dict[str, Summary]
+    folders: dict[str, Path]
+
+
+class StageFailed(Exception):
+    """A stage raised ``cause``; ``result`` tells how far the run came."""
+
+    def __init__(self, result: RunResult, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.result, self.cause = result, cause
+
+
+class Display(Protocol):
+    """How a person follows a run."""
+
+    def stage_started(self, decision: Decision) -> None: ...
+    def stage_ended(self, stage: str, result: StageResult) -> None: ...
+    def progress(self, stage: str, done: int, total: int, note: str) -> None: ...
+
+
+def plan(config: Config) -> list[Decision]:
+    """For every stage: hit or run, and why. Writes nothing but an empty MLflow store."""
+    tracker = Tracker(Path(config.workspace), config.name)
+    decisions: list[Decision] = []
+    folders: dict[str, Path] = {}
+    for stage in STAGES:
+        waiting = [name for name in stage.inputs if name not in folders]
+        if waiting:
+            decisions.append(Decision(stage.name, False, f"{waiting[0]} runs first"))
+            continue
+        decision = _decide(stage, config, folders, tracker)
+        decisions.append(decision)
+        if decision.hit and decision.fingerprint:
+            folders[stage.name] = _folder(config, stage, decision.fingerprint)
+    return decisions
+
+
+def run(config: Config, display: Display) -> RunResult:
+    """Bring every stage up to date.
+
+    Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM.
+
+    Raises:
+        StageFailed: if a stage raised an exception.
+    """
+    tracker = Tracker(Path(config.workspace), config.name)
+    parent = tracker.start(config.name, {"bngan.kind": "pipeline"})
+    result = RunResult(parent, {}, {}, {})
+    with _closing(tracker, parent):
+        tracker.params(parent, flatten(asdict(config)))
+        tracker.client.log_text(parent, to_yaml(config), "config.yaml")
+        for stage in STAGES:
+            _advance(stage, config, tracker, result, display)
+        tracker.metrics(parent, result.summaries["evaluate"]["scores"])
+    return result
+
+
+def _advance(
+    stage: Stage, config: Config, tracker: Tracker, result: RunResult, display: Display
+) -> None:
+    """Find or make the outputs of one stage, and enter what happened into ``result``."""
+    started = time.monotonic()
+    decision = _decide(stage, config, result.folders, tracker)
+    display.stage_started(decision)
+    assert decision.fingerprint is not None
+    folder = _folder(config, stage, decision.fingerprint)
+    status: Status = "failed"
+    cause: Exception | None = None
+    try:
+        if not decision.hit:
+            _execute(stage, config, decision.fingerprint, folder, tracker, result, display)
+        status = "cached" if decision.hit else "ran"
+        result.folders[stage.name] = folder
+        result.summaries[stage.name] = read_manifest(folder)["summary"]
+    except Exception as error:
+        cause = error
+    outcome = StageResult(status, time.monotonic() - started, decision.reason)
+    if cause:
+        outcome.reason = f"{type(cause).__name__}: {cause}"
+    result.stages[stage.name] = outcome
+    tracker.tags(result.run_id, {f"stage.{stage.name}": status})
+    display.stage_ended(stage.name, outcome)
+    if cause:
+        raise StageFailed(result, cause)
+
+
+def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:
+    current = fingerprint(stage, config, folders)
+    known = tracker.finished(stage.name, current.value)
+    if known:
+        folder = _folder(config, stage, current)
+        problem = damage(folder) or stage.gone(
+            Path(config.workspace), read_manifest(folder)["summary"]
+        )
+        reason = problem or f"unchanged since run {known.info.run_id[:8]}"
+        return Decision(stage.name, problem is None, reason, current)
+    earlier = tracker.latest(stage.name)
+    reason = current.difference(recorded_fingerprint(earlier)) if earlier else "first run"
+    return Decision(stage.name, False, reason, current)
+
+
+def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
+    return Path(config.workspace) / "stages" / stage.name / current.value[:16]
+
+
+def _execute(
+    stage: Stage,
+    config: Config,
+    current: Fingerprint,
+    folder: Path,
+    tracker: Tracker,
+    result: RunResult,
+    display: Display,
+) -> None:
+    """Run a stage into a temporary folder, which becomes ``folder`` only when all is written."""
+    run_id = tracker.start(stage.name, stage_tags(stage.name, current), result.run_id)
+    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        with _closing(tracker, run_id):
+            tracker.params(run_id, current.config)
+            context = StageContext(
+                config=config,
+                inputs={name: result.folders[name] for name in stage.inputs},
+                input_digests=current.inputs,
+                output=temporary,
+                workspace=Path(config.workspace),
+                run_id=run_id,
+                fingerprint=current.value,
+                events=_TrackedEvents(stage.name, run_id, tracker, display),
+            )
+            summary = stage.run(context)
+            write_manifest(temporary, summary)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _TrackedEvents(Events):
+    """Progress to the display, metrics and pictures to MLflow."""
+
+    def __init__(self, stage: str, run_id: str, tracker: Tracker, display: Display) -> None:
+        self.stage, self.run_id, self.tracker, self.display = stage, run_id, tracker, display
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self.display.progress(self.stage, done, total, note)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        self.tracker.metrics(self.run_id, values, step)
+
+    def artifact(self, name: str, content: bytes) -> None:
+        self.tracker.artifact(self.run_id, name, content)
+
+
+@contextmanager
+def _closing(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """Close the run as FINISHED, FAILED or KILLED, whatever ends the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        tracker.finish(run_id, "KILLED")
+        raise
+    except BaseException:
+        tracker.finish(run_id, "FAILED")
+        raise
+    tracker.finish(run_id, "FINISHED")
+
+
+@contextmanager
+def terminate_as_exit() -> Iterator[None]:
+    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(143)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
