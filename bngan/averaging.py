@@ -24,7 +24,7 @@ class ExponentialMovingAverage:
         """Move towards ``network`` after a step of ``batch_size`` images."""
         half_life = min(self.half_life, 0.05 * images_seen)
         decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
-        averaged = list(self.module.parameters())
+        averaged = [p.data for p in self.module.parameters()]
         current = [p.detach() for p in network.parameters()]
         torch._foreach_lerp_(averaged, current, 1 - decay)
         for mine, theirs in zip(self.module.buffers(), network.buffers(), strict=True):

@@ -76,8 +76,9 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
     )
     dist.all_reduce(flat)
-    for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
-        parameter.grad = part.view_as(parameter).clone()
+    parts = torch.split(flat, [p.numel() for p in trained])
+    for parameter, part in zip(trained, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 @torch.no_grad()

@@ -57,7 +57,8 @@ class BatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _update_running_statistics(self, count: Tensor, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         weight = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
@@ -93,7 +94,8 @@ def _joint_moments(
     total = first + local_count * centre
     total_squares = second + 2 * centre * first + local_count * centre.square()
     message = all_reduce_sum(torch.cat([local_count, total, total_squares]), group)
-    count, total, total_squares = message[0].detach(), *message[1:].split(channels)
+    count = message[0].detach()
+    total, total_squares = message[1:].view(2, channels)
     if count <= 1:
         raise ValueError("batch norm needs more than one value per channel in the joined batch")
     mean = total / count
@@ -161,7 +163,8 @@ def calibrate(generator: nn.Module, latents: Callable[[], Iterable[Tensor]]) -> 
                     generator(batch)
                 except _Reached:
                     continue
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.running_mean.copy_(moments.mean)  # type: ignore[arg-type]
         norm.running_var.copy_(moments.deviations / (moments.count - 1))  # type: ignore[arg-type]
 

@@ -139,11 +139,10 @@ def decode(content: bytes | None) -> Image.Image:
     if content is None:
         raise ValueError("no image")
     try:
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
-        if image.width * image.height > _MAX_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels are too many")
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        file = Image.open(io.BytesIO(content), formats=_FORMATS)
+        if file.width * file.height > _MAX_PIXELS:
+            raise ValueError(f"{file.width}x{file.height} pixels are too many")
+        image: Image.Image = ImageOps.exif_transpose(file)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"unreadable: {error}") from error
     if image.mode.startswith("I"):  # 16-bit grey

@@ -48,7 +48,7 @@ def fit(
             run_config=RunConfig(
                 name=name,
                 storage_path=str(storage),
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),  # type: ignore[call-arg]
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
             ),
         )
@@ -81,7 +81,7 @@ def _ray(num_workers: int) -> Iterator[None]:
 def _choose_gpu(num_workers: int, accelerator: str) -> bool:
     import ray
 
-    total = ray.cluster_resources()
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
     use_gpu = accelerator == "gpu" or (accelerator == "auto" and gpus >= num_workers)
     have, unit = (gpus, "GPUs") if use_gpu else (cpus, "CPUs")

@@ -174,6 +174,25 @@ def _one_line(error: Exception, path: Path) -> str:
 def _problems(config: Config) -> Iterator[str]:
     """Values of the right type that make no sense, one line each."""
     data, train = config.data, config.train
+    yield from _numbers(config)
+    if train.batch_size < 2:
+        yield "train.batch_size must be at least 2: batch norm needs something to compare"
+    if data.image_size is not None and data.image_size < 4:
+        yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
+    if data.channels not in (None, 1, 3):
+        yield f"data.channels must be 1, 3 or null, got {data.channels}"
+    if not is_symbolic(data.path) and not Path(data.path).is_dir():
+        yield f"data.path: there is no folder {data.path}"
+    try:
+        Protocol.parse(config.evaluate.protocol)
+    except ValueError as error:
+        yield f"evaluate.protocol: {error}"
+    if not config.register.model or set(config.register.model) & set("/:"):
+        yield f"register.model must be a name without '/' and ':', got '{config.register.model}'"
+
+
+def _numbers(config: Config) -> Iterator[str]:
+    data, train = config.data, config.train
     positive = {
         "train.images": train.images,
         "train.batch_size": train.batch_size,
@@ -195,17 +214,3 @@ def _problems(config: Config) -> Iterator[str]:
     for key, share in {"data.select": data.select, "data.test": data.test}.items():
         if not 0 < share < 0.5:
             yield f"{key} must lie between 0 and 0.5, got {share}"
-    if train.batch_size < 2:
-        yield "train.batch_size must be at least 2: batch norm needs something to compare"
-    if data.image_size is not None and data.image_size < 4:
-        yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
-    if data.channels not in (None, 1, 3):
-        yield f"data.channels must be 1, 3 or null, got {data.channels}"
-    if not is_symbolic(data.path) and not Path(data.path).is_dir():
-        yield f"data.path: there is no folder {data.path}"
-    try:
-        Protocol.parse(config.evaluate.protocol)
-    except ValueError as error:
-        yield f"evaluate.protocol: {error}"
-    if not config.register.model or set(config.register.model) & set("/:"):
-        yield f"register.model must be a name without '/' and ':', got '{config.register.model}'"

@@ -10,12 +10,12 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from bngan.sampling import Sampler
 
 
-class GeneratorModel(PythonModel):  # type: ignore[misc]
+class GeneratorModel(PythonModel):
     """Images from a trained generator."""
 
     def load_context(self, context: Any) -> None:

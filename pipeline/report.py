@@ -49,7 +49,7 @@ def render(
     grid: bytes,
     curves: bytes,
 ) -> str:
-    """HTML of a run's scores (as ``evaluate`` records them), samples (PNG), curves (PNG) and configuration."""
+    """HTML of a run's scores, as ``evaluate`` records them, with PNGs of samples and curves."""
     protocol, extractor, last = record["protocol"], record["extractor"], history[-1]
     return _PAGE.substitute(
         name=html.escape(config.name),

@@ -52,7 +52,7 @@ class Tracker:
         if parent:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent
         run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
-        return run.info.run_id
+        return str(run.info.run_id)
 
     def finish(self, run_id: str, status: str) -> None:
         """Close a run as FINISHED, FAILED or KILLED."""

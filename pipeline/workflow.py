@@ -65,9 +65,14 @@ class StageFailed(Exception):
 class Display(Protocol):
     """How a person follows a run."""
 
-    def stage_started(self, decision: Decision) -> None: ...
-    def stage_ended(self, stage: str, result: StageResult) -> None: ...
-    def progress(self, stage: str, done: int, total: int, note: str) -> None: ...
+    def stage_started(self, decision: Decision) -> None:
+        """A stage is about to run, or is a hit."""
+
+    def stage_ended(self, stage: str, result: StageResult) -> None:
+        """A stage is over."""
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """``done`` of ``total`` units of a stage's work are done."""
 
 
 def plan(config: Config) -> list[Decision]:

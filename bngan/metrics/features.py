@@ -135,7 +135,8 @@ def train_classifier(
         chosen = generator(0, Stream.CLASSIFIER, step).integers(len(images), size=batch_size)
         _, logits = network(from_uint8(images[chosen]))
         optimizer.zero_grad()
-        F.cross_entropy(logits, torch.from_numpy(labels[chosen])).backward()
+        loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         progress(step + 1, steps)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]:
-    """Mean and standard deviation (ddof 0) over ``splits`` consecutive parts of exp E KL(p(y|x) || p(y)).
+    """Mean and SD (ddof 0) over ``splits`` consecutive parts of exp E KL(p(y|x) || p(y)).
 
     ``logits`` are ``(N, classes)``; Salimans et al. 2016, with log-softmax in float64 so that no
     logarithm of zero occurs. The score lies between 1 and the number of classes.

@@ -7,7 +7,7 @@ discriminator maps such images to logits ``(N,)``. Networks contain torch's own 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
@@ -17,6 +17,25 @@ from bngan.networks.blocks import NormName
 ImageShape = tuple[int, int, int]
 
 
+class Family(Protocol):
+    """What a module of networks provides."""
+
+    def generator(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape,
+        width: int,
+        depth: int | None,
+        norm: NormName,
+    ) -> nn.Module:
+        """``(N, latent_dim)`` to ``(N, *image_shape)``."""
+
+    def discriminator(
+        self, image_shape: ImageShape, width: int, depth: int | None, norm: NormName
+    ) -> nn.Module:
+        """``(N, *image_shape)`` to ``(N,)``."""
+
+
 @dataclass
 class GeneratorConfig:
     """The generator's shape."""
@@ -24,7 +43,7 @@ class GeneratorConfig:
     width: int = 128
     """Units per hidden layer (mlp), or channels at the largest hidden resolution (dcgan)."""
     depth: int | None = None
-    """Hidden layers (mlp; default 1), or doublings of the resolution (dcgan; default: from 4-7 pixels up)."""
+    """Hidden layers (mlp, default 1), or doublings of the size (dcgan, default: from 4-7 pixels)."""
     norm: NormName = "batch"
     """Normalisation between each hidden layer and its ReLU: batch or none. Never on the output."""
 
@@ -36,7 +55,7 @@ class DiscriminatorConfig:
     width: int = 128
     """Units per hidden layer (mlp), or channels at the largest hidden resolution (dcgan)."""
     depth: int | None = None
-    """Hidden layers (mlp; default 1), or halvings of the resolution (dcgan; default: down to 4-7 pixels)."""
+    """Hidden layers (mlp, default 1), or halvings of the size (dcgan, default: to 4-7 pixels)."""
     norm: NormName = "none"
     """Normalisation: none, or batch (not on the input layer), which the literature finds harmful."""
 
@@ -62,7 +81,7 @@ class ModelConfig:
         return cls(**{**values, **parts})
 
 
-_FAMILIES = {"mlp": mlp, "dcgan": dcgan}
+_FAMILIES: dict[str, Family] = {"mlp": mlp, "dcgan": dcgan}
 
 
 def build_generator(config: ModelConfig, image_shape: ImageShape) -> nn.Module:
