@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from pipeline.environment import set_defaults
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Replace values of the file: train.lr=1e-3."),
 ]
+
+
+@app.callback()
+def _before_any_command() -> None:
+    set_defaults()
 
 
 @app.command()

@@ -31,9 +31,6 @@ def fit(
     Raises:
         UserError: if the cluster cannot hold that many workers.
     """
-    # Both default to 2 s and more, which a report would otherwise cost every time.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with _ray(num_workers):
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer

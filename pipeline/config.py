@@ -155,7 +155,9 @@ def _refuse_unknown(user: DictConfig, schema: DictConfig) -> None:
     sections = {key.rsplit(".", depth)[0] for key in known for depth in (1, 2) if "." in key}
     given = OmegaConf.to_container(user, resolve=False)
     for key in flatten(cast(dict[str, Any], given)):
-        if key in known or key in sections:
+        if key in sections:
+            raise UserError(f"{key} is a section: set a key in it, as {key}.KEY=VALUE")
+        if key in known:
             continue
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         close = close or [name for name in known if name.split(".")[-1] == key.split(".")[-1]]

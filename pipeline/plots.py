@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 _PANELS = {
     "Losses": {"loss_d": "discriminator", "loss_g": "generator"},
@@ -23,6 +24,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> bytes:
                     *zip(*points, strict=True), label=label, marker="." if len(points) < 20 else ""
                 )
         axes.set(title=title, xlabel="images seen")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         axes.legend()
         if title.startswith("FID"):

@@ -1,6 +1,7 @@
 """MLflow's model registry: logging a generator, registering it as a version, naming the champion."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,12 +92,13 @@ def exists(workspace: Path, name: str, number: str) -> bool:
 
 @contextmanager
 def _stores(workspace: Path) -> Iterator[None]:
-    """MLflow's fluent functions pointed at this workspace's stores, and nothing unpickled."""
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    """MLflow's fluent functions pointed at this workspace's stores, without its advice."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(tracking_uri(workspace))
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="mlflow")
+            yield
     finally:
         # MLflow writes the variable itself; what comes later must find it as the user left it.
         mlflow.set_tracking_uri(given)  # type: ignore[arg-type]

@@ -31,7 +31,6 @@ class Tracker:
     """
 
     def __init__(self, workspace: Path, experiment: str) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         self.uri = tracking_uri(workspace)
         local = "MLFLOW_TRACKING_URI" not in os.environ
         if local:

@@ -27,7 +27,13 @@ def _kernel(size: Size) -> Size:
     return (4 if size[0] % 2 == 0 else 3, 4 if size[1] % 2 == 0 else 3)
 
 
-def _initialise(network: nn.Module) -> nn.Module:
+def _initialise(network: nn.Module, norm: NormName) -> nn.Module:
+    """DCGAN's N(0, 0.02) where a norm rescales what comes out; torch's own initialisation elsewhere.
+
+    Without a norm, weights that small shrink the signal from layer to layer.
+    """
+    if norm == "none":
+        return network
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.02)
@@ -63,7 +69,7 @@ def generator(
         layers.append(nn.Conv2d(widths[-1], channels, 3, padding=1))
     else:
         layers.append(nn.ConvTranspose2d(widths[-1], channels, _kernel(sizes[-1]), 2, padding=1))
-    return _initialise(nn.Sequential(*layers, nn.Tanh()))
+    return _initialise(nn.Sequential(*layers, nn.Tanh()), norm)
 
 
 def discriminator(
@@ -81,4 +87,5 @@ def discriminator(
         layers += [*normalization(here, after, spatial=True), nn.LeakyReLU(0.2)]
         before = after
     features = before * math.prod(sizes[-1])
-    return _initialise(nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 1), nn.Flatten(0)))
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 1), nn.Flatten(0))
+    return _initialise(network, norm)

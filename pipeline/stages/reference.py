@@ -10,7 +10,6 @@ from bngan.metrics.protocol import Protocol, floor
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
 
-CLASSIFIER_STEPS = 1500
 SELECT_COUNT = 1000
 """Real images, at most, that scores during training are measured against."""
 
@@ -57,7 +56,6 @@ def _extractor(context: StageContext, train: ImageSplit, learned: int) -> Extrac
         train.images[:learned],
         train.labels[:learned],
         classes,
-        CLASSIFIER_STEPS,
         progress=lambda done, total: context.events.progress(done, total, "classifier"),
     )
 

@@ -1,0 +1,26 @@
+"""Defaults for the environment variables of Ray, MLflow and datasets; what the user sets wins."""
+
+import os
+
+_DEFAULTS = {
+    # Nothing reports home.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Models are safetensors; a pickle among them is an attack.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # How often Ray Train looks at its workers; every report waits for the next look (default 2 s).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # One progress display is enough.
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def set_defaults() -> None:
+    """To be called before Ray, MLflow or datasets are imported: they read some at import."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ:
+        # A cluster of our own takes Ray's default, said aloud so that Ray need not warn about it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

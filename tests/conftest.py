@@ -1,0 +1,53 @@
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from pipeline.environment import set_defaults
+
+set_defaults()
+torch.set_num_threads(1)
+
+
+def free_port() -> int:
+    """A TCP port on the loopback interface that nobody listens on now."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def _enter(
+    rank: int, workers: int, port: int, results: Any, function: Callable[..., Any], args: Any
+) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    try:
+        results[rank] = function(*args)
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[Any]:
+    """What ``function(*args)``, a module-level function, returns on each of ``workers`` gloo processes."""
+    with mp.get_context("spawn").Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_enter, (workers, free_port(), results, function, args), nprocs=workers)
+        return [results[rank] for rank in range(workers)]
+
+
+@pytest.fixture
+def digits() -> tuple[Any, Any]:
+    """scikit-learn's digits as uint8 ``(N, 8, 8, 1)`` and int64 labels."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
+    return images, data.target.astype(np.int64)
