@@ -24,5 +24,6 @@ class Stream(IntEnum):
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:
     """The generator of block ``position`` (0 to 2^64 - 1); seeds are taken modulo 2^64."""
     # The last counter word names the block; the others count the draws inside it.
-    bits = np.random.Philox(key=[seed % 2**64, int(stream)], counter=[0, 0, 0, position])
-    return np.random.Generator(bits)
+    key = np.array([seed % 2**64, int(stream)], dtype=np.uint64)
+    counter = np.array([0, 0, 0, position], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -101,7 +101,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     schema = OmegaConf.structured(Config)
     try:
-        user = cast(DictConfig, OmegaConf.merge(OmegaConf.load(path), _parse(overrides)))
+        given = OmegaConf.load(path)
+        if not isinstance(given, DictConfig):
+            raise UserError(f"{path} is not a mapping of keys to values")
+        user = cast(DictConfig, OmegaConf.merge(given, _parse(overrides)))
         _refuse_unknown(user, schema)
         merged = OmegaConf.merge(schema, user)
         missing = sorted(OmegaConf.missing_keys(merged))
@@ -149,8 +152,6 @@ def _parse(overrides: Sequence[str]) -> DictConfig:
 
 
 def _refuse_unknown(user: DictConfig, schema: DictConfig) -> None:
-    if not isinstance(user, DictConfig):
-        raise UserError("a configuration is a mapping of keys to values")
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
     sections = {key.rsplit(".", depth)[0] for key in known for depth in (1, 2) if "." in key}
     given = OmegaConf.to_container(user, resolve=False)

@@ -35,10 +35,20 @@ def _enter(
 
 
 def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """What ``function(*args)``, a module-level function, returns on each of ``workers`` gloo processes."""
-    with mp.get_context("spawn").Manager() as manager:
+    """What ``function(*args)``, a module-level function, returns on each of ``workers`` processes.
+
+    They form a gloo process group and are forked from a server that has imported torch already.
+    """
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["bngan.trainer"])
+    with context.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_enter, (workers, free_port(), results, function, args), nprocs=workers)
+        mp.start_processes(
+            _enter,
+            (workers, free_port(), results, function, args),
+            nprocs=workers,
+            start_method="forkserver",
+        )
         return [results[rank] for rank in range(workers)]
 
 

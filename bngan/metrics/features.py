@@ -82,7 +82,8 @@ class Extractor:
         """Read what ``save`` wrote."""
         info = ExtractorInfo(**json.loads((folder / _INFO).read_text()))
         channels, height, width = info.image_shape
-        extractor = cls((channels, height, width), info.classes)
+        info.image_shape = (channels, height, width)
+        extractor = cls(info.image_shape, info.classes)
         extractor.network.load_state_dict(load_file(folder / _WEIGHTS))
         extractor.info = info
         return extractor

@@ -39,28 +39,36 @@ def measure(norm: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
     }
 
 
-def shard_worker(sizes: list[int], spatial: bool, dtype: torch.dtype, options: Any) -> Any:
+CASES: list[tuple[bool, dict[str, Any]]] = [
+    (spatial, options) for spatial in (False, True) for options in ({}, {"momentum": None})
+]
+
+
+def shard_worker(sizes: list[int]) -> list[dict[str, Tensor]]:
     rank = dist.get_rank()
-    parts = [part.split(sizes)[rank] for part in data(sum(sizes), spatial, dtype)]
-    return measure(BatchNorm(3, **options).to(dtype), *parts)
+    results = []
+    for spatial, options in CASES:
+        parts = [part.split(sizes)[rank] for part in data(sum(sizes), spatial, torch.float64)]
+        results.append(measure(BatchNorm(3, **options).double(), *parts))
+    return results
 
 
 @pytest.mark.parametrize("sizes", SHARDS, ids=str)
-@pytest.mark.parametrize("spatial", [False, True])
-@pytest.mark.parametrize("options", [{}, {"momentum": None}])
-def test_workers_together_equal_one_process(sizes: list[int], spatial: bool, options: Any) -> None:
-    results = run_workers(len(sizes), shard_worker, sizes, spatial, torch.float64, options)
-    x, weight = data(sum(sizes), spatial, torch.float64)
-    reference = (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(3, **options).double()
-    expected = measure(reference, x, weight)
-    for key in ("output", "gradient", "second"):
-        joined = torch.cat([result[key] for result in results])
-        torch.testing.assert_close(joined, expected[key], rtol=0, atol=1e-12)
-    summed = sum(result["second_weight"] for result in results)
-    torch.testing.assert_close(summed, expected["second_weight"], rtol=0, atol=1e-11)
-    for key in ("running_mean", "running_var", "num_batches_tracked"):
-        for result in results:
-            torch.testing.assert_close(result[key], expected[key], rtol=0, atol=1e-12)
+def test_workers_together_equal_one_process(sizes: list[int]) -> None:
+    everyone = run_workers(len(sizes), shard_worker, sizes)
+    for case, (spatial, options) in enumerate(CASES):
+        results = [worker[case] for worker in everyone]
+        x, weight = data(sum(sizes), spatial, torch.float64)
+        reference = (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(3, **options).double()
+        expected = measure(reference, x, weight)
+        for key in ("output", "gradient", "second"):
+            joined = torch.cat([result[key] for result in results])
+            torch.testing.assert_close(joined, expected[key], rtol=0, atol=1e-12)
+        summed = torch.stack([result["second_weight"] for result in results]).sum(0)
+        torch.testing.assert_close(summed, expected["second_weight"], rtol=0, atol=1e-11)
+        for key in ("running_mean", "running_var", "num_batches_tracked"):
+            for result in results:
+                torch.testing.assert_close(result[key], expected[key], rtol=0, atol=1e-12)
 
 
 def far_from_zero() -> tuple[float, float]:

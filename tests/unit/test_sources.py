@@ -1,0 +1,118 @@
+import json
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from bngan.sources import convert, decode, open_source
+
+
+def png(pixels: np.ndarray, path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def random_image(seed: int, size=(6, 8), channels: int = 3) -> np.ndarray:
+    shape = (*size, channels) if channels > 1 else size
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def first_pixels(source) -> np.ndarray:
+    ((_, content),) = source.files(np.array([0]))
+    return convert(decode(content), 3, None, "crop")
+
+
+def test_a_folder_of_class_folders(tmp_path) -> None:
+    for name in ("cat", "dog"):
+        for i in range(3):
+            png(random_image(i), tmp_path / "data" / name / f"{i}.png")
+    source = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
+    assert len(source) == 6
+    assert source.class_names() == ["cat", "dog"]
+    assert sorted(source.labels()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_flat_folder_has_no_labels(tmp_path) -> None:
+    for i in range(3):
+        png(random_image(i), tmp_path / "data" / f"{i}.png")
+    source = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
+    assert source.labels() is None
+    np.testing.assert_array_equal(first_pixels(source), random_image(0))
+
+
+def table(rows: int) -> datasets.Dataset:
+    features = datasets.Features({"picture": datasets.Image(), "label": datasets.Value("int64")})
+    images = [Image.fromarray(random_image(i)) for i in range(rows)]
+    return datasets.Dataset.from_dict({"picture": images, "label": list(range(rows))}, features)
+
+
+def test_parquet_files_in_the_hubs_layout(tmp_path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table(5).to_parquet(folder / "train-00000-of-00001.parquet")
+    table(3).to_parquet(folder / "test-00000-of-00001.parquet")
+    sources = open_source(str(folder), tmp_path / "cache")
+    assert {split: len(source) for split, source in sources.items()} == {"train": 5, "test": 3}
+    assert list(sources["train"].labels()) == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(first_pixels(sources["test"]), random_image(0))
+    with pytest.raises(ValueError, match="no column 'pixels'"):
+        open_source(str(folder), tmp_path / "cache2", image_column="pixels")
+
+
+def test_what_save_to_disk_wrote(tmp_path) -> None:
+    datasets.DatasetDict({"train": table(4)}).save_to_disk(str(tmp_path / "data"))
+    source = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
+    np.testing.assert_array_equal(first_pixels(source), random_image(0))
+
+
+def test_the_embedded_digits(tmp_path, digits) -> None:
+    source = open_source("embedded:digits", tmp_path)["train"]
+    images, labels = digits
+    np.testing.assert_array_equal(source.labels(), labels)
+    np.testing.assert_array_equal(first_pixels(source)[..., :1], images[0])
+
+
+def test_a_folder_with_nothing_in_it_is_an_error(tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.json").write_text(json.dumps({}))
+    with pytest.raises(ValueError, match=r"cannot read|no column"):
+        open_source(str(tmp_path / "data"), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("L", "L"), ("1", "L"), ("RGB", "RGB"), ("P", "RGB"), ("CMYK", "RGB")]
+)
+def test_modes_become_grey_or_rgb(mode, expected, tmp_path) -> None:
+    path = tmp_path / ("x.tiff" if mode == "CMYK" else "x.png")
+    Image.fromarray(random_image(0)).convert(mode).save(path)
+    assert decode(path.read_bytes()).mode == expected
+
+
+def test_transparency_lies_over_white_and_16_bits_keep_their_range(tmp_path) -> None:
+    clear = np.zeros((4, 4, 4), np.uint8)
+    png(clear, tmp_path / "clear.png")
+    assert np.asarray(decode((tmp_path / "clear.png").read_bytes())).min() == 255
+    png(np.array([[0, 65535], [256, 32768]], np.uint16), tmp_path / "deep.png")
+    assert np.asarray(decode((tmp_path / "deep.png").read_bytes())).tolist() == [[0, 255], [1, 128]]
+
+
+def test_broken_files_are_named_not_guessed(tmp_path) -> None:
+    png(random_image(0, (60, 60)), tmp_path / "x.png")
+    whole = (tmp_path / "x.png").read_bytes()
+    for content in (None, b"", b"no image", whole[: len(whole) // 2]):
+        with pytest.raises(ValueError, match=r"no image|unreadable"):
+            decode(content)
+
+
+def test_fits() -> None:
+    wide = Image.fromarray(np.repeat(np.arange(16, dtype=np.uint8) * 16, 8).reshape(16, 8).T)
+    assert wide.size == (16, 8)
+    crop, pad, stretch = (convert(wide, 1, 8, fit)[..., 0] for fit in ("crop", "pad", "stretch"))
+    assert crop.shape == pad.shape == stretch.shape == (8, 8)
+    assert crop[:, 0].mean() > 50  # the middle of the ramp
+    assert pad[0].max() == 0
+    assert pad[4].max() > 200
+    assert stretch[:, 0].mean() < 30
+    assert stretch[:, -1].mean() > 210
+    assert convert(wide, 3, None, "crop").shape == (8, 16, 3)

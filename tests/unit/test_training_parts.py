@@ -1,0 +1,131 @@
+"""Losses, noise, order, averaging, checkpoints: the small parts of training."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bngan.averaging import ExponentialMovingAverage
+from bngan.checkpoint import load_checkpoint, save_checkpoint
+from bngan.data import sample_order
+from bngan.latents import calibration_latents, indexed_latents, training_latents
+from bngan.losses import LOSSES
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.trainer import OptimizationConfig, Trainer
+
+
+def test_losses_are_the_articles_value_function() -> None:
+    logits = torch.tensor([-3.0, 0.0, 2.0], dtype=torch.float64)
+    d = torch.sigmoid(logits)
+    for loss in LOSSES.values():
+        torch.testing.assert_close(loss.discriminator_real(logits), -d.log())
+        torch.testing.assert_close(loss.discriminator_fake(logits), -(1 - d).log())
+    torch.testing.assert_close(LOSSES["minimax"].generator(logits), (1 - d).log())
+    torch.testing.assert_close(LOSSES["non_saturating"].generator(logits), -d.log())
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_losses_survive_extreme_logits_and_push_the_right_way(loss) -> None:
+    logits = torch.tensor([-1e4, -1.0, 1.0, 1e4], requires_grad=True)
+    for function, sign in (
+        (loss.discriminator_real, -1),
+        (loss.discriminator_fake, 1),
+        (loss.generator, -1),
+    ):
+        values = function(logits)
+        assert values.isfinite().all()
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        assert (gradient * sign >= 0).all()
+        assert gradient.abs().sum() > 0
+
+
+def test_latents_depend_on_seed_and_index_only() -> None:
+    alone = indexed_latents(5, [1234], 16)
+    among = indexed_latents(5, range(1230, 1240), 16)
+    assert torch.equal(alone[0], among[4])
+    assert not torch.equal(alone, indexed_latents(6, [1234], 16))
+    assert torch.equal(
+        indexed_latents(5, [3], 16, truncation=0.5), 0.5 * indexed_latents(5, [3], 16)
+    )
+    assert indexed_latents(5, [], 16).shape == (0, 16)
+    assert torch.equal(indexed_latents(-1, [2**63], 4), indexed_latents(2**64 - 1, [2**63], 4))
+
+
+def test_latents_are_standard_normal_and_streams_are_disjoint() -> None:
+    sampled = indexed_latents(0, range(2000), 32)
+    assert abs(sampled.mean()) < 0.02
+    assert abs(sampled.std() - 1) < 0.02
+    trained = training_latents(0, 0, 2000, 32)
+    calibrated = torch.cat(list(calibration_latents(32, 2000)))
+    pools = [set(x.flatten().tolist()) for x in (sampled, trained, calibrated)]
+    for one, other in ((0, 1), (1, 2), (0, 2)):  # float32 normals meet by chance now and then
+        assert len(pools[one] & pools[other]) < 0.05 * len(pools[one])
+    assert not torch.equal(training_latents(0, 1, 8, 4), training_latents(0, 2, 8, 4))
+
+
+def test_an_epoch_visits_every_image_once_in_an_order_of_its_own() -> None:
+    first, second = sample_order(0, 0, 10, 10), sample_order(0, 10, 10, 10)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second)
+    pieces = np.concatenate([sample_order(0, start, 7, 10) for start in range(0, 21, 7)])
+    np.testing.assert_array_equal(pieces, sample_order(0, 0, 21, 10)[: len(pieces)])
+    with pytest.raises(ValueError, match="empty"):
+        sample_order(0, 0, 1, 0)
+
+
+def test_the_average_halves_old_weights_every_half_life() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    network.register_buffer("counter", torch.zeros(1))
+    nn.init.zeros_(network.weight)
+    average = ExponentialMovingAverage(network, half_life=100)
+    nn.init.ones_(network.weight)
+    network.counter += 3
+    for _ in range(4):  # long after the ramp-up: 100 images in four steps
+        average.update(network, 25, images_seen=10_000)
+    assert average.module.weight.item() == pytest.approx(0.5)
+    assert average.module.counter.item() == 3
+    early = ExponentialMovingAverage(network, half_life=1e9)
+    nn.init.zeros_(network.weight)
+    early.update(network, 25, images_seen=25)
+    assert early.module.weight.item() < 1e-5
+
+
+def tiny_trainer() -> Trainer:
+    model = ModelConfig("mlp", 4, GeneratorConfig(8), DiscriminatorConfig(8))
+    return Trainer(model, OptimizationConfig(batch_size=6, ema_half_life=20), (1, 4, 4), seed=1)
+
+
+class Images:
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def test_interrupted_training_continues_bit_for_bit(tmp_path) -> None:
+    whole, first, second = tiny_trainer(), tiny_trainer(), tiny_trainer()
+    whole_records = list(whole.fit(Images(), 120, 30))
+    list(first.fit(Images(), 60, 30))
+    save_checkpoint(tmp_path / "middle", first.state_dict())
+    second.load_state_dict(load_checkpoint(tmp_path / "middle"))
+    records = list(second.fit(Images(), 120, 30))
+    assert records == whole_records[2:]
+    save_checkpoint(tmp_path / "a", whole.state_dict())
+    save_checkpoint(tmp_path / "b", second.state_dict())
+    for name in ("state.safetensors", "state.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_checkpoint_never_replaces_another_and_leaves_nothing_half_done(tmp_path) -> None:
+    save_checkpoint(tmp_path / "x", {"a": torch.ones(2), "b": {1: [1, None, 2.5, "s"]}})
+    assert load_checkpoint(tmp_path / "x")["b"] == {1: [1, None, 2.5, "s"]}
+    with pytest.raises(FileExistsError):
+        save_checkpoint(tmp_path / "x", {})
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_training_does_not_touch_the_global_random_state() -> None:
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    list(tiny_trainer().fit(Images(), 12, 6))
+    assert torch.equal(before, torch.random.get_rng_state())

@@ -1,0 +1,105 @@
+"""Manifests and fingerprints: what decides whether a stage runs again, and what it says then."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.fingerprint import Fingerprint, code_of, fingerprint
+from pipeline.manifest import damage, outputs_digest, read_manifest, write_manifest
+from pipeline.stages import STAGES
+
+DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.npy").write_bytes(b"data")
+    (tmp_path / "sub" / "b.json").write_text("{}")
+    write_manifest(tmp_path, {"n": 1})
+    return tmp_path
+
+
+def test_untouched_outputs_verify(folder) -> None:
+    assert damage(folder) is None
+    assert read_manifest(folder)["summary"] == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda f: (f / "a.npy").write_bytes(b"dat!"), "output altered"),
+        (lambda f: (f / "a.npy").write_bytes(b"longer data"), "output altered"),
+        (lambda f: (f / "sub" / "b.json").unlink(), "output missing"),
+        (lambda f: (f / "manifest.json").unlink(), "no outputs"),
+        (lambda f: (f / "manifest.json").write_text("{"), "no outputs"),
+    ],
+)
+def test_harm_is_noticed_and_named(folder, harm, reason) -> None:
+    harm(folder)
+    assert str(damage(folder)).startswith(reason)
+
+
+def test_a_digest_covers_the_files_that_match(folder) -> None:
+    arrays, everything = outputs_digest(folder, ("*.npy",)), outputs_digest(folder, ("*",))
+    assert arrays != everything
+    (folder / "sub" / "b.json").write_text("[]")
+    write_manifest(folder, {"n": 2})
+    assert outputs_digest(folder, ("*.npy",)) == arrays
+    assert outputs_digest(folder, ("*",)) != everything
+
+
+def test_a_difference_is_told_in_words() -> None:
+    before = Fingerprint({"bngan/losses.py": "1"}, {"train.lr": 0.1}, {"prepare": "x"})
+    after = replace(before, config={"train.lr": 0.2})
+    assert after.difference(before) == "config changed: train.lr 0.1 -> 0.2"
+    assert after.value != before.value
+    both = replace(before, code={"bngan/losses.py": "2"}, inputs={"prepare": "y"})
+    assert both.difference(before) == "inputs changed: prepare; code changed: bngan/losses.py"
+
+
+def stage(name: str):
+    return next(s for s in STAGES if s.name == name)
+
+
+def test_code_is_what_a_stage_imports_directly_or_not() -> None:
+    train, prepare = code_of(stage("train")), code_of(stage("prepare"))
+    needed = ("trainer", "normalization", "losses", "networks/dcgan", "randomness")
+    assert {f"bngan/{name}.py" for name in needed} <= set(train)
+    assert "pipeline/stages/train.py" in train
+    assert "bngan/sources.py" in prepare
+    assert not {"bngan/trainer.py", "bngan/losses.py"} & set(prepare)
+
+
+def shape(name: str, *overrides: str) -> Fingerprint:
+    bare = replace(stage(name), inputs={})
+    return fingerprint(bare, load_config(DIGITS, overrides), {})
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("train.lr=0.5", {"train"}),
+        ("model.latent_dim=3", {"train"}),
+        ("seed=9", {"train"}),
+        ("train.num_workers=7", set()),
+        ("train.accelerator=cpu", set()),
+        ("workspace=/elsewhere", set()),
+        ("data.test=0.3", {"prepare"}),
+        ("evaluate.protocol=fid9_test", {"reference", "evaluate"}),
+        ("register.model=other", {"register"}),
+    ],
+)
+def test_a_key_concerns_the_stages_that_read_it(override, stages) -> None:
+    changed = {s.name for s in STAGES if shape(s.name).value != shape(s.name, override).value}
+    assert changed == stages
+
+
+def test_a_folder_of_images_is_known_by_its_files(tmp_path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    before = shape("prepare", f"data.path={tmp_path}")
+    assert shape("prepare", f"data.path={tmp_path}").value == before.value
+    (tmp_path / "b.png").write_bytes(b"2")
+    assert shape("prepare", f"data.path={tmp_path}").difference(before) == "inputs changed: data"
