@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,7 @@ def fit(
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
             ),
         )
-        with _relay(queue, on_record):
-            result = trainer.fit()
+        result = _fit_and_relay(trainer.fit, queue, on_record)
     if result.checkpoint is None:
         raise RuntimeError("training ended without a checkpoint")
     return Path(result.checkpoint.path)
@@ -79,43 +79,44 @@ def _choose_gpu(num_workers: int, accelerator: str) -> bool:
     import ray
 
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-    use_gpu = accelerator == "gpu" or (accelerator == "auto" and gpus >= num_workers)
-    have, unit = (gpus, "GPUs") if use_gpu else (cpus, "CPUs")
-    if have < num_workers:
-        raise UserError(
-            f"train.num_workers={num_workers} needs as many {unit}, but the Ray cluster has {have}"
-        )
+    enough = total.get("GPU", 0) >= num_workers
+    use_gpu = accelerator == "gpu" or (accelerator == "auto" and enough)
+    if problem := missing_workers(total, num_workers, use_gpu):
+        raise UserError(problem)
     return use_gpu
 
 
-@contextmanager
-def _relay(queue: Any, on_record: Callable[[Record], None]) -> Iterator[None]:
-    """Pass records on while the block runs, the last ones included. Failures surface at its end."""
+def missing_workers(resources: Mapping[str, float], num_workers: int, use_gpu: bool) -> str | None:
+    """What a cluster lacks for this many workers, in words; Ray itself would wait for ever."""
+    unit = "GPU" if use_gpu else "CPU"
+    have = int(resources.get(unit, 0))
+    if have >= num_workers:
+        return None
+    return f"train.num_workers={num_workers} needs as many {unit}s, but the Ray cluster has {have}"
+
+
+def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:
+    """What ``fit()`` returns, with records passed on meanwhile, the last ones included.
+
+    Ray runs beside the main thread: on the main thread it would take over Ctrl-C for good, and end
+    the process with code 0. Here Ctrl-C raises as usual, and shutting Ray down ends the workers.
+    """
     from ray.util.queue import Empty
 
-    ended = threading.Event()
-    failures: list[Exception] = []
+    outcome: Future[Any] = Future()
 
-    def relay() -> None:
-        while True:
-            over = ended.is_set()
-            try:
-                while True:
-                    on_record(queue.get(timeout=0.5))
-            except Empty:
-                if over:
-                    return
-            except Exception as error:
-                failures.append(error)
-                return
+    def run() -> None:
+        try:
+            outcome.set_result(fit())
+        except BaseException as error:
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=relay, name="records", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(timeout=30)
-    if failures:
-        raise failures[0]
+    threading.Thread(target=run, name="ray-train", daemon=True).start()
+    while True:
+        over = outcome.done()
+        try:
+            while True:
+                on_record(queue.get(timeout=0.5))
+        except Empty:
+            if over:
+                return outcome.result()

@@ -22,11 +22,11 @@ class ConsoleDisplay:
         self.console = console
         self.bar: Progress | None = None
         self.task: TaskID | None = None
-        self.spoken = 0.0
+        self.started = self.spoken = 0.0
 
     def stage_started(self, decision: Decision) -> None:
         """Announce a stage that will run; hits are told at their end."""
-        self.spoken = time.monotonic()
+        self.started = self.spoken = time.monotonic()
         if not decision.hit:
             self.console.print(f"[bold]{decision.stage:<10}[/] {decision.reason}", highlight=False)
 
@@ -35,7 +35,8 @@ class ConsoleDisplay:
         if not self.console.is_terminal:
             if time.monotonic() - self.spoken >= _PLAIN_INTERVAL:
                 self.spoken = time.monotonic()
-                line = f"{'':<10} {done:,}/{total:,} {note}"
+                left = (self.spoken - self.started) * (total - done) / max(done, 1)
+                line = f"{'':<10} {done:,}/{total:,} {note}, about {left:.0f} s left"
                 self.console.print(line, highlight=False)
             return
         if self.bar is None:

@@ -97,7 +97,7 @@ def _stores(workspace: Path) -> Iterator[None]:
     mlflow.set_tracking_uri(tracking_uri(workspace))
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="mlflow")
+            warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
         # MLflow writes the variable itself; what comes later must find it as the user left it.

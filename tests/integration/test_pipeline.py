@@ -1,0 +1,214 @@
+"""The whole pipeline as a user runs it: a process, real Ray, real MLflow, real digits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+TINY = ["train.images=8000", "train.score_every=4000", "train.batch_size=64"]
+
+
+def bngan(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    clean = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**clean, **environment}, timeout=300
+    )
+    assert done.returncode == code, done.stderr[-4000:]
+    return done
+
+
+def run(workspace: Path, *overrides: str, **environment: str) -> dict[str, Any]:
+    done = bngan(
+        *("run", "configs/digits.yaml", "--json", f"workspace={workspace}", *TINY, *overrides),
+        **environment,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)  # one object and nothing else
+    return result
+
+
+def statuses(result: dict[str, Any]) -> str:
+    return " ".join(stage["status"] for stage in result["stages"].values())
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def first(workspace: Path) -> dict[str, Any]:
+    return run(workspace)
+
+
+@pytest.fixture(scope="module")
+def client(workspace: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+
+
+def test_five_stages_run_and_say_what_came_out(first: dict[str, Any]) -> None:
+    assert list(first["stages"]) == ["prepare", "reference", "train", "evaluate", "register"]
+    assert statuses(first) == "ran ran ran ran ran"
+    assert {stage["reason"] for stage in first["stages"].values()} == {"first run"}
+    assert first["scores"]["fid"] > first["scores"]["floor"]["fid"] > 0
+    assert first["model"] == {
+        "name": "bngan-digits",
+        "version": "1",
+        "alias": "champion",
+        "uri": "models:/bngan-digits@champion",
+    }
+    assert Image.open(first["grid"]).size[0] > 400
+    report = Path(first["report"]).read_text()
+    assert f"{first['scores']['fid']:.2f}" in report
+    assert "http" not in report
+
+
+def test_runs_are_nested_tagged_and_hold_curves_and_pictures(
+    first: dict[str, Any], client: MlflowClient
+) -> None:
+    parent = client.get_run(first["run_id"])
+    nested = client.search_runs(
+        [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    )
+    by_stage = {run.data.tags["stage"]: run for run in nested}
+    assert set(by_stage) == set(first["stages"])
+    for run_ in nested:
+        assert run_.info.status == "FINISHED"
+        assert {"fingerprint", "fp.code", "fp.config", "fp.inputs"} <= set(run_.data.tags)
+    train = by_stage["train"].info.run_id
+    curve = client.get_metric_history(train, "loss_d")
+    assert [point.step for point in curve][-1] == 8000
+    assert len(client.get_metric_history(train, "fid_select")) == 2
+    assert len(client.list_artifacts(train, "samples")) == 2
+    names = {file.path for file in client.list_artifacts(by_stage["evaluate"].info.run_id)}
+    assert {"report.html", "grid.png", "curves.png", "scores.json"} <= names
+
+
+def test_the_same_again_is_all_cached_without_ray(first: dict[str, Any], workspace: Path) -> None:
+    # Joining this cluster would fail: nobody is there.
+    again = run(workspace, RAY_ADDRESS="127.0.0.1:1")
+    assert statuses(again) == "cached cached cached cached cached"
+    assert again["scores"] == first["scores"]
+    assert again["model"] == first["model"]
+    assert sum(stage["seconds"] for stage in again["stages"].values()) < 10
+
+
+def test_a_change_concerns_what_follows_and_plan_says_so_before(
+    first: dict[str, Any], workspace: Path
+) -> None:
+    arguments = ("configs/digits.yaml", f"workspace={workspace}", *TINY)
+    told = bngan("plan", *arguments, "train.lr=5e-4").stdout.splitlines()
+    actions = {line.split()[0]: line.strip().split(maxsplit=2)[1:] for line in told[1:]}
+    assert actions["prepare"][0] == actions["reference"][0] == "cached"
+    assert actions["train"] == ["run", "config changed: train.lr 0.001 -> 0.0005"]
+    assert actions["evaluate"] == ["run", "train runs first"]
+    assert all(
+        line.split()[1] == "cached" for line in bngan("plan", *arguments).stdout.splitlines()[1:]
+    )
+
+
+def test_a_longer_budget_continues_the_training_that_is_there(
+    first: dict[str, Any], workspace: Path, client: MlflowClient
+) -> None:
+    longer = run(workspace, "train.images=16000")
+    assert statuses(longer) == "cached cached ran ran ran"
+    assert longer["model"]["version"] == "2"
+    assert longer["model"]["alias"] in ("champion", "challenger")
+    parent = client.get_run(longer["run_id"])
+    (train,) = client.search_runs(
+        [parent.info.experiment_id],
+        f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.stage = 'train'",
+    )
+    steps = [point.step for point in client.get_metric_history(train.info.run_id, "loss_d")]
+    assert min(steps) > 8000
+    assert max(steps) == 16000
+    better = longer["scores"]["fid"] < first["scores"]["fid"]
+    champion = client.get_model_version_by_alias("bngan-digits", "champion")
+    assert champion.version == ("2" if better else "1")
+
+
+def test_the_model_keeps_its_contract(first: dict[str, Any], workspace: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{workspace}/mlflow.db")
+    try:
+        model = mlflow.pyfunc.load_model("models:/bngan-digits/1")
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+    def images(*indices: int, **params: Any) -> np.ndarray:
+        found: np.ndarray = model.predict({"index": np.array(indices, np.int64)}, params=params)
+        return found
+
+    many = images(*range(20), seed=3)
+    assert many.shape == (20, 8, 8, 1)
+    assert many.dtype == np.uint8
+    assert np.abs(images(13, seed=3).astype(int) - many[13].astype(int)).max() <= 1
+    np.testing.assert_array_equal(images(*range(20), seed=3), many)
+    assert not np.array_equal(images(*range(20), seed=4), many)
+    assert images(*range(20), seed=3, truncation=0.1).std(axis=0).mean() < many.std(axis=0).mean()
+    stored = [p for p in workspace.rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+    assert stored == []
+
+
+def test_sampling_from_the_command_line(
+    first: dict[str, Any], workspace: Path, tmp_path: Path
+) -> None:
+    common = ("sample", "models:/bngan-digits/1", "--workspace", str(workspace))
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        bngan(*common, "--seed", seed, "-o", str(tmp_path / f"{name}.png"))
+    content = {name: (tmp_path / f"{name}.png").read_bytes() for name in "abc"}
+    assert content["a"] == content["b"] != content["c"]
+    bngan(*common, "--count", "1", "-o", str(tmp_path / "deep" / "one.png"))
+    assert Image.open(tmp_path / "deep" / "one.png").mode == "L"
+    missing = bngan("sample", "models:/none@champion", "--workspace", str(workspace), code=2)
+    assert "cannot load models:/none@champion" in missing.stderr
+
+
+def test_altered_outputs_are_not_trusted(first: dict[str, Any], workspace: Path) -> None:
+    grid = Path(first["grid"])
+    grid.write_bytes(grid.read_bytes() + b"x")
+    again = run(workspace, RAY_ADDRESS="127.0.0.1:1")
+    assert statuses(again) == "cached cached cached ran cached"
+    assert again["stages"]["evaluate"]["reason"].startswith("output altered: ")
+
+
+def test_mistakes_exit_with_2_before_anything_is_written(tmp_path: Path) -> None:
+    for wrong in ("train.lrr=1", "train.lr=fast", "data.path=/does/not/exist"):
+        done = bngan("run", "configs/digits.yaml", f"workspace={tmp_path}/w", wrong, code=2)
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_data_ends_the_run_with_a_line_and_a_failed_stage(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(40):
+        Image.new("RGB", (8 + i % 2, 8), (i, 0, 0)).save(images / f"{i}.png")
+    arguments = [f"workspace={tmp_path}/w", f"data.path={images}", "evaluate.protocol=fid5_test"]
+    done = bngan("run", "configs/digits.yaml", "--json", *arguments, code=2)
+    assert "error: data.image_size is not set" in done.stderr
+    assert json.loads(done.stdout)["stages"]["prepare"]["status"] == "failed"
+    runs = MlflowClient(f"sqlite:///{tmp_path}/w/mlflow.db").search_runs(["1"])
+    assert {run.info.status for run in runs} == {"FAILED"}
+
+
+def test_more_workers_than_the_cluster_has_is_said_at_once(first: dict[str, Any]) -> None:
+    from pipeline.cluster import missing_workers
+
+    assert missing_workers({"CPU": 4.0}, 8, use_gpu=False) == (
+        "train.num_workers=8 needs as many CPUs, but the Ray cluster has 4"
+    )
+    assert missing_workers({"CPU": 4.0, "GPU": 1.0}, 2, use_gpu=True) == (
+        "train.num_workers=2 needs as many GPUs, but the Ray cluster has 1"
+    )
+    assert missing_workers({"CPU": 4.0}, 4, use_gpu=False) is None
