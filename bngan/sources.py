@@ -8,11 +8,13 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import datasets
 import numpy as np
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
+    import datasets
 
 EMBEDDED_DIGITS = "embedded:digits"
 HUB_PREFIX = "hub:"
@@ -32,7 +34,7 @@ class Source:
         label: name of the label column, if there is one.
     """
 
-    table: datasets.Dataset
+    table: "datasets.Dataset"
     image: str
     label: str | None
 
@@ -46,7 +48,8 @@ class Source:
     def class_names(self) -> list[str] | None:
         """Names of the classes where the data gives them."""
         feature = self.table.features.get(self.label) if self.label else None
-        return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+        names = getattr(feature, "names", None)
+        return None if names is None else list(names)
 
     def files(self, order: np.ndarray, chunk: int = 1000) -> Iterator[tuple[str, bytes | None]]:
         """Name and content of the images at ``order``, in that order; None where there is none."""
@@ -79,6 +82,8 @@ def open_source(
     Raises:
         ValueError: if nothing can be read there, or a column is missing.
     """
+    import datasets
+
     tables = _open_tables(path, cache)
     sources = {}
     for split, table in tables.items():
@@ -96,7 +101,9 @@ def open_source(
     return sources
 
 
-def _open_tables(path: str, cache: Path) -> dict[str, datasets.Dataset]:
+def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
+    import datasets
+
     if path == EMBEDDED_DIGITS:
         return {"train": _digits()}
     try:
@@ -113,8 +120,9 @@ def _open_tables(path: str, cache: Path) -> dict[str, datasets.Dataset]:
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 
 
-def _digits() -> datasets.Dataset:
+def _digits() -> "datasets.Dataset":
     """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998), shipped with scikit-learn."""
+    import datasets
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -126,7 +134,7 @@ def _digits() -> datasets.Dataset:
     return datasets.Dataset.from_dict(rows, features=features)
 
 
-def _first(table: datasets.Dataset, kind: type) -> str | None:
+def _first(table: "datasets.Dataset", kind: type) -> str | None:
     return next((name for name, f in table.features.items() if isinstance(f, kind)), None)
 
 

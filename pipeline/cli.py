@@ -52,11 +52,13 @@ def run(
     standard error.
     """
     with _errors_as_exit_codes(), _stdout(as_json) as emit:
-        from pipeline import workflow
         from pipeline.config import load_config
-        from pipeline.display import ConsoleDisplay, summary
 
         settings = load_config(config, overrides or [])
+        # Only now: a mistake in the configuration should not wait for MLflow.
+        from pipeline import workflow
+        from pipeline.display import ConsoleDisplay, summary
+
         display = ConsoleDisplay(errors)
         try:
             with workflow.terminate_as_exit():
@@ -75,11 +77,13 @@ def run(
 def plan(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say for every stage whether it would run, and why. Starts nothing."""
     with _errors_as_exit_codes():
-        from pipeline import workflow
         from pipeline.config import load_config
+
+        settings = load_config(config, overrides or [])
+        from pipeline import workflow
         from pipeline.display import plan_table
 
-        console.print(plan_table(workflow.plan(load_config(config, overrides or []))))
+        console.print(plan_table(workflow.plan(settings)))
 
 
 @app.command()

@@ -3,9 +3,6 @@
 import io
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
-
 _PANELS = {
     "Losses": {"loss_d": "discriminator", "loss_g": "generator"},
     "Mean logits": {"logit_real": "real", "logit_fake": "generated"},
@@ -15,6 +12,10 @@ _PANELS = {
 
 def training_curves(history: Sequence[dict[str, float]]) -> bytes:
     """PNG of losses, logits and scores over images seen, from ``Trainer.fit``'s records."""
+    # Imported where it is drawn with: a run that finds everything cached does not pay for it.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     for axes, (title, lines) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
         for key, label in lines.items():

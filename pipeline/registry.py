@@ -1,9 +1,10 @@
 """MLflow's model registry: logging a generator, registering it as a version, naming the champion."""
 
+import io
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -96,8 +97,7 @@ def _stores(workspace: Path) -> Iterator[None]:
     given = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(tracking_uri(workspace))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(record=True), redirect_stderr(io.StringIO()):
             yield
     finally:
         # MLflow writes the variable itself; what comes later must find it as the user left it.

@@ -19,10 +19,13 @@ from pipeline.config import Config, flatten, to_yaml
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.manifest import damage, read_manifest, write_manifest
 from pipeline.stage import Events, Stage, StageContext, Summary
-from pipeline.stages import STAGES
+from pipeline.stages import evaluate, prepare, reference, register, train
 from pipeline.tracking import Tracker, recorded_fingerprint, stage_tags
 
 Status = Literal["ran", "cached", "failed"]
+
+STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
+"""In the order they run."""
 
 
 @dataclass

@@ -4,11 +4,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 from numpy.lib.format import open_memmap
 
 from bngan.data import SPLITS, UNLABELLED, Split
@@ -170,7 +170,7 @@ def _identity(config: Config) -> str:
     """Changes when the raw data may have: names, sizes and times of files, not their content."""
     path = config.data.path
     if path == EMBEDDED_DIGITS:
-        return f"scikit-learn {sklearn.__version__}"
+        return f"scikit-learn {version('scikit-learn')}"
     if is_symbolic(path):
         return path
     listing = []

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -56,6 +57,8 @@ class Shell:
             **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))},
             "PATH": f"{binaries}:{os.environ['PATH']}",
             "HOME": str(folder / "home"),
+            # Of its own: Ray remembers the last head node there, and paths of sockets must be short.
+            "RAY_TMPDIR": tempfile.mkdtemp(prefix="ray-", dir="/tmp"),
             "TERM": "dumb",
         }
 
@@ -117,6 +120,7 @@ class Shell:
                 server.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 os.killpg(server.pid, signal.SIGKILL)
+        shutil.rmtree(self.environment["RAY_TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

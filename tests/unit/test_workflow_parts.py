@@ -8,7 +8,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.fingerprint import Fingerprint, code_of, fingerprint
 from pipeline.manifest import damage, outputs_digest, read_manifest, write_manifest
-from pipeline.stages import STAGES
+from pipeline.workflow import STAGES
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
 
