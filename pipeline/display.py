@@ -22,22 +22,19 @@ class ConsoleDisplay:
         self.console = console
         self.bar: Progress | None = None
         self.task: TaskID | None = None
-        self.started = self.spoken = 0.0
+        self.spoken = 0.0
+        self.origin: tuple[float, int] | None = None
 
     def stage_started(self, decision: Decision) -> None:
         """Announce a stage that will run; hits are told at their end."""
-        self.started = self.spoken = time.monotonic()
+        self.spoken, self.origin = time.monotonic(), None
         if not decision.hit:
             self.console.print(f"[bold]{decision.stage:<10}[/] {decision.reason}", highlight=False)
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Move the bar, or say a line every ten seconds where there is no terminal."""
         if not self.console.is_terminal:
-            if time.monotonic() - self.spoken >= _PLAIN_INTERVAL:
-                self.spoken = time.monotonic()
-                left = (self.spoken - self.started) * (total - done) / max(done, 1)
-                line = f"{'':<10} {done:,}/{total:,} {note}, about {left:.0f} s left"
-                self.console.print(line, highlight=False)
+            self._say(done, total, note)
             return
         if self.bar is None:
             self.bar = Progress(
@@ -52,6 +49,19 @@ class ConsoleDisplay:
             self.bar.start()
         assert self.task is not None
         self.bar.update(self.task, completed=done, total=total, note=note)
+
+    def _say(self, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if self.origin is None and done:
+            self.origin = (now, done)
+        if now - self.spoken < _PLAIN_INTERVAL:
+            return
+        self.spoken = now
+        line = f"{'':<10} {done:,}/{total:,} {note}"
+        if self.origin and done > self.origin[1]:
+            since, before = self.origin
+            line += f" | {(now - since) * (total - done) / (done - before):,.0f} s left"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def stage_ended(self, stage: str, result: StageResult) -> None:
         """Say how a stage ended and how long it took."""

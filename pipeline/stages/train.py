@@ -48,6 +48,7 @@ def run(context: StageContext) -> Summary:
         for name, png in pictures.items():
             context.events.artifact(name, png)
 
+    context.events.progress(0, config.train.images, "starting Ray and its workers")
     settings = {
         "prepared": str(context.inputs["prepare"]),
         "reference": str(context.inputs["reference"]),
