@@ -3,3 +3,5 @@
 A plain torch library. It runs in one process, under ``torchrun``, or inside any framework that has
 initialised ``torch.distributed``; it never starts or needs an orchestrator.
 """
+
+__version__ = "0.1.0"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -27,15 +26,13 @@ class BatchNorm(_BatchNorm):
     with a single value per channel.
     """
 
-    group: dist.ProcessGroup | None = None
-
     def _check_input_dim(self, input: Tensor) -> None:
         if not 2 <= input.dim() <= 5:
             raise ValueError(f"batch norm takes 2D to 5D input, got {input.dim()}D")
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(N, C, ...)``, N >= 0; float32 statistics for half-precision input."""
-        if not self.training or world_size(self.group) == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
         self._check_input_dim(input)
         shape = [1, -1] + [1] * (input.dim() - 2)
@@ -43,7 +40,7 @@ class BatchNorm(_BatchNorm):
         # Centring on the local mean, a constant, keeps float32 sums from cancelling later.
         anchor = _local_mean(values.detach())
         centred = values - anchor.view(shape)
-        count, mean, variance = _joint_moments(centred, anchor, self.group)
+        count, mean, variance = _joint_moments(centred, anchor)
         if self.track_running_stats:
             self._update_running_statistics(count, mean.detach(), variance.detach())
         offset = (mean - anchor).to(values.dtype).view(shape)
@@ -78,9 +75,7 @@ def _local_mean(values: Tensor) -> Tensor:
     return values.mean(_reduced_dims(values))
 
 
-def _joint_moments(
-    centred: Tensor, anchor: Tensor, group: dist.ProcessGroup | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _joint_moments(centred: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Count (scalar), mean and biased variance ``(C,)`` of the joined batch, in float64.
 
     ``centred + anchor`` is the local shard. One message: ``[n, sum x, sum x^2]``, put together in
@@ -93,7 +88,7 @@ def _joint_moments(
     second = centred.square().sum(dims).double()
     total = first + local_count * centre
     total_squares = second + 2 * centre * first + local_count * centre.square()
-    message = all_reduce_sum(torch.cat([local_count, total, total_squares]), group)
+    message = all_reduce_sum(torch.cat([local_count, total, total_squares]))
     count = message[0].detach()
     total, total_squares = message[1:].view(2, channels)
     if count <= 1:
@@ -152,7 +147,7 @@ def calibrate(generator: nn.Module, latents: Callable[[], Iterable[Tensor]]) -> 
 
     Args:
         generator: a network whose forward takes one batch of latents.
-        latents: called once per layer; yields the same batches ``(n, latent_dim)`` every time.
+        latents: called several times; yields the same batches ``(n, latent_dim)`` every time.
     """
     generator.eval()
     for norm in _execution_order(generator, next(iter(latents()))):

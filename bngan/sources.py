@@ -22,6 +22,7 @@ HUB_PREFIX = "hub:"
 Fit = Literal["crop", "pad", "stretch"]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 64_000_000
+_SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -41,9 +42,9 @@ class Source:
     def __len__(self) -> int:
         return len(self.table)
 
-    def labels(self) -> np.ndarray | None:
-        """Labels ``(N,)`` as stored, or None."""
-        return None if self.label is None else np.asarray(self.table[self.label][:])
+    def labels(self) -> list[Any]:
+        """Labels as stored, None where there is none."""
+        return [None] * len(self) if self.label is None else list(self.table[self.label][:])
 
     def class_names(self) -> list[str] | None:
         """Names of the classes where the data gives them."""
@@ -84,9 +85,10 @@ def open_source(
     """
     import datasets
 
-    tables = _open_tables(path, cache)
     sources = {}
-    for split, table in tables.items():
+    for split, table in _open_tables(path, cache).items():
+        if split not in _SPLITS:
+            continue
         image = image_column or _first(table, datasets.Image) or "image"
         label = label_column or _first(table, datasets.ClassLabel)
         label = label or ("label" if "label" in table.column_names else None)
@@ -98,6 +100,11 @@ def open_source(
                 )
         table = table.cast_column(image, datasets.Image(decode=False))
         sources[split] = Source(table, image, label)
+    if "train" not in sources:
+        found = ", ".join(sources) or "no split of a usual name"
+        raise ValueError(
+            f"{path} has no train split, only {found}; names of files and folders decide"
+        )
     return sources
 
 

@@ -105,11 +105,12 @@ class Trainer:
             "logit_fake": fake_logits.detach().sum() / batch,
         }
 
-    def fit(self, data: ImageSplit, images: int, every: int) -> Iterator[dict[str, float]]:
-        """Train until ``images`` have been seen, yielding global means about every ``every`` images.
+    def fit(self, data: ImageSplit, images: int, *every: int) -> Iterator[dict[str, float]]:
+        """Train until ``images`` have been seen, yielding means over the global batches since the last.
 
-        A generator: do between two records what has to be done then (score, checkpoint, stop).
-        Records fall on the same steps after a resume and on every worker.
+        A record falls on the first step past each multiple of each ``every`` (in images), and on the
+        last step: the same steps on every worker and after a resume. Do between two records what has
+        to be done then (score, checkpoint, stop).
         """
         totals: dict[str, Tensor] = {}
         steps = 0
@@ -119,11 +120,14 @@ class Trainer:
             for name, value in self.step(real.to(self.dtype)).items():
                 totals[name] = totals.get(name, value.new_zeros(())) + value
             steps += 1
-            crossed = self.images_seen % every < self.config.batch_size
-            if crossed or self.images_seen >= images:
+            if self.images_seen >= images or any(self.passed(cadence) for cadence in every):
                 means = all_reduce_sum(torch.stack(list(totals.values())) / steps).tolist()
                 yield dict(zip(totals, means, strict=True))
                 totals, steps = {}, 0
+
+    def passed(self, cadence: int) -> bool:
+        """Whether the last step took ``images_seen`` past a multiple of ``cadence``."""
+        return self.images_seen % cadence < self.config.batch_size
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next step depends on: tensors and plain numbers in nested dicts."""

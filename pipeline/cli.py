@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.environment import set_defaults
 from pipeline.errors import UserError
@@ -57,7 +58,7 @@ def run(
         settings = load_config(config, overrides or [])
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline import workflow
-        from pipeline.display import ConsoleDisplay, summary
+        from pipeline.display import ConsoleDisplay, print_summary
 
         display = ConsoleDisplay(errors)
         try:
@@ -70,7 +71,7 @@ def run(
             display.close()
         emit(_as_json(result))
         if not as_json:
-            console.print(summary(result, Path(settings.workspace)))
+            print_summary(console, result, Path(settings.workspace))
 
 
 @app.command()
@@ -115,7 +116,9 @@ def sample(
         images = registry.generate(workspace.absolute(), model, np.arange(count), seed, truncation)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(png_bytes(images))
-        console.print(f"{count} images of {model}, seed {seed}: {output}", highlight=False)
+        console.print(
+            f"{count} images of {model}, seed {seed}: {output}", highlight=False, markup=False
+        )
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues from the last checkpoint")

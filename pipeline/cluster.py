@@ -1,6 +1,7 @@
-"""Starting or joining Ray, and running data-parallel training on it. Nothing else imports Ray."""
+"""Starting or joining Ray, and running data-parallel training on it."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -23,8 +24,8 @@ def fit(
     num_workers: int,
     accelerator: str,
     on_record: Callable[[Record], None],
-) -> Path:
-    """Run ``worker(settings)`` on every worker and return the folder of the last checkpoint.
+) -> tuple[Path, str]:
+    """Run ``worker(settings)`` on every worker; the folder of the last checkpoint, and CPU or GPU.
 
     Ray's run name decides what is resumed: the same name in the same storage continues from its
     last checkpoint. ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
@@ -32,7 +33,7 @@ def fit(
     Raises:
         UserError: if the cluster cannot hold that many workers.
     """
-    with _ray(num_workers):
+    with _ray():
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
         from ray.util.queue import Queue
@@ -53,22 +54,24 @@ def fit(
         result = _fit_and_relay(trainer.fit, queue, on_record)
     if result.checkpoint is None:
         raise RuntimeError("training ended without a checkpoint")
-    return Path(result.checkpoint.path)
+    return Path(result.checkpoint.path), "GPU" if use_gpu else "CPU"
 
 
 @contextmanager
-def _ray(num_workers: int) -> Iterator[None]:
+def _ray() -> Iterator[None]:
     """Join the cluster at RAY_ADDRESS (set inside a Ray job), or start one for this run alone."""
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
+    handler = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
     else:
-        ray.init(address="local", num_cpus=num_workers, include_dashboard=False, **quiet)
+        # Two at least, so that the default runs anywhere.
+        cores = max(os.cpu_count() or 1, 2)
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+    # Ray takes SIGTERM over; the caller's handler is the one that closes its books.
+    signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

@@ -49,7 +49,7 @@ class TrainConfig(OptimizationConfig):
     """How long, on what, and with which optimiser."""
 
     images: int = 400_000
-    """Budget: how many real images the discriminator sees. More of it continues a finished training."""
+    """Budget: real images the discriminator sees. A higher one continues a finished training."""
     score_every: int = 40_000
     """Images between two scores on the select split, each with a sample grid and a checkpoint."""
     num_workers: int = 2
@@ -148,7 +148,10 @@ def _parse(overrides: Sequence[str]) -> DictConfig:
             raise UserError(
                 f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
             )
-    return OmegaConf.from_dotlist(list(overrides))
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except YAMLError as error:
+        raise UserError(f"an override has a value that is not valid YAML: {overrides}") from error
 
 
 def _refuse_unknown(user: DictConfig, schema: DictConfig) -> None:
@@ -214,6 +217,15 @@ def _numbers(config: Config) -> Iterator[str]:
     for key, share in {"train.beta1": train.beta1, "train.beta2": train.beta2}.items():
         if not 0 <= share < 1:
             yield f"{key} must lie in [0, 1), got {share}"
+    depths = {
+        "generator": config.model.generator.depth,
+        "discriminator": config.model.discriminator.depth,
+    }
+    for part, depth in depths.items():
+        if depth is not None and depth < 0:
+            yield f"model.{part}.depth must not be negative, got {depth}"
+    if not 0 <= data.max_skipped <= 1:
+        yield f"data.max_skipped must lie between 0 and 1, got {data.max_skipped}"
     for key, share in {"data.select": data.select, "data.test": data.test}.items():
         if not 0 < share < 0.5:
             yield f"{key} must lie between 0 and 0.5, got {share}"

@@ -3,11 +3,13 @@
 import time
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.report import describe_extractor, warnings
+from bngan.metrics.features import ExtractorInfo
+from pipeline.report import warnings
 from pipeline.tracking import tracking_uri
 from pipeline.workflow import Decision, RunResult, StageResult
 
@@ -29,7 +31,7 @@ class ConsoleDisplay:
         """Announce a stage that will run; hits are told at their end."""
         self.spoken, self.origin = time.monotonic(), None
         if not decision.hit:
-            self.console.print(f"[bold]{decision.stage:<10}[/] {decision.reason}", highlight=False)
+            self._print(f"[bold]{decision.stage:<10}[/] {escape(decision.reason)}")
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Move the bar, or say a line every ten seconds where there is no terminal."""
@@ -61,14 +63,17 @@ class ConsoleDisplay:
         if self.origin and done > self.origin[1]:
             since, before = self.origin
             line += f" | {(now - since) * (total - done) / (done - before):,.0f} s left"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self._print(escape(line))
+
+    def _print(self, markup: str) -> None:
+        self.console.print(markup, highlight=False, soft_wrap=True)
 
     def stage_ended(self, stage: str, result: StageResult) -> None:
         """Say how a stage ended and how long it took."""
         self.close()
-        reason = f" {result.reason}" if result.status == "cached" else ""
-        line = f"[bold]{stage:<10}[/] {_MARKS[result.status]} in {result.seconds:.1f} s{reason}"
-        self.console.print(line, highlight=False)
+        told = f"{result.reason}; {result.note}" if result.status == "cached" else result.note
+        took = f"{_MARKS[result.status]} in {result.seconds:.1f} s"
+        self._print(f"[bold]{stage:<10}[/] {took}  {escape(told)}".rstrip())
 
     def close(self) -> None:
         """Take the bar away."""
@@ -82,11 +87,11 @@ def plan_table(decisions: list[Decision]) -> Table:
     table = Table("stage", "action", "reason", box=None)
     for decision in decisions:
         action = "[cyan]cached[/]" if decision.hit else "[yellow]run[/]"
-        table.add_row(decision.stage, action, decision.reason)
+        table.add_row(decision.stage, action, escape(decision.reason))
     return table
 
 
-def summary(result: RunResult, workspace: Path) -> Group:
+def print_summary(console: Console, result: RunResult, workspace: Path) -> None:
     """Scores beside what real images score, where things are, and what can be done next."""
     record, model = result.summaries["evaluate"], result.summaries["register"]
     floor, folder = record["floor"], result.folders["evaluate"]
@@ -95,14 +100,18 @@ def summary(result: RunResult, workspace: Path) -> Group:
         if key in record["scores"]:
             real = f"{floor[key]:.2f} ± {floor[f'{key}_spread']:.2f}"
             scores.add_row(label, f"{record['scores'][key]:.2f}", real)
-    places = Table(box=None, show_header=False)
-    places.add_row("samples", str(folder / "grid.png"))
-    places.add_row("report", str(folder / "report.html"))
-    places.add_row(
-        "model", f"{model['name']} version {model['version']}: {model['alias']} ({model['reason']})"
-    )
-    places.add_row("sample it", f"bngan sample {model['uri']} --workspace {workspace} -o grid.png")
-    places.add_row("look around", f"mlflow ui --backend-store-uri {tracking_uri(workspace)}")
-    protocol = f"{record['protocol']['name']}, {describe_extractor(record['extractor'])}"
-    notes = [f"[yellow]{note}[/]" for note in warnings(record)]
-    return Group("", scores, f"[dim]{protocol}[/]", *notes, "", places)
+    console.print("", scores)
+    extractor = ExtractorInfo(**record["extractor"])
+    uri = tracking_uri(workspace)
+    lines = {
+        "measured by": f"{record['protocol']['name']}, {extractor.describe()}",
+        "samples": folder / "grid.png",
+        "report": folder / "report.html",
+        "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
+        "sample it": f"bngan sample {model['uri']} --workspace {workspace} -o grid.png",
+        "look around": uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}",
+    }
+    for note in warnings(record):
+        console.print(f"[yellow]{escape(note)}[/]")
+    for name, text in lines.items():
+        console.print(f"[bold]{name:<12}[/] {escape(str(text))}", highlight=False, soft_wrap=True)

@@ -14,7 +14,20 @@ from pipeline.config import Config, flatten
 from pipeline.manifest import digest, outputs_digest
 from pipeline.stage import Stage
 
-_LIBRARIES = ("torch", "numpy", "datasets", "scikit-learn", "pillow")
+_CARRIERS = frozenset(
+    f"pipeline{name}"
+    for name in (
+        "",
+        ".cluster",
+        ".config",
+        ".errors",
+        ".fingerprint",
+        ".manifest",
+        ".stage",
+        ".tracking",
+    )
+)
+"""Modules that bring stages about without shaping their results."""
 
 
 @dataclass(frozen=True)
@@ -61,57 +74,63 @@ def fingerprint(stage: Stage, config: Config, inputs: dict[str, Path]) -> Finger
 
 
 def code_of(stage: Stage) -> dict[str, str]:
-    """Digests of the stage's own file and of every bngan module it imports, directly or not.
+    """Digests of the stage's own file and of what it imports of this project, directly or not.
 
-    Taken over the syntax tree, so that comments and layout do not count.
+    Comments, docstrings and layout do not count, nor do the modules that only carry the workflow.
     """
-    own = Path(inspect.getfile(stage.run))
-    found: dict[str, str] = {f"pipeline/stages/{own.name}": _digest_source(own)}
-    pending = sorted(_imported_modules(own))
+    found: dict[str, str] = {}
+    own = inspect.getmodule(stage.run)
+    pending = [str(own and own.__name__), *stage.modules]
     while pending:
-        path = Path(pending.pop())
-        name = path.relative_to(_library_root().parent).as_posix()
-        if name not in found:
-            found[name] = _digest_source(path)
-            pending += sorted(_imported_modules(path))
-    return found | {library: version(library) for library in _LIBRARIES}
+        name = pending.pop()
+        path = _source(name)
+        if path is None or name in found or name in _CARRIERS:
+            continue
+        found[name] = _digest_source(path)
+        pending += sorted(_imported(path))
+    return found | {library: version(library) for library in stage.libraries}
 
 
-@cache
-def _library_root() -> Path:
-    import bngan
-
-    return Path(str(bngan.__file__)).parent
+def _source(name: str) -> Path | None:
+    """File of a module of this project; None for other modules and for names inside modules."""
+    if name.split(".")[0] not in ("bngan", "pipeline"):
+        return None
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
 
 
 @cache
 def _digest_source(path: Path) -> str:
-    tree = ast.dump(ast.parse(path.read_text()))
-    return hashlib.sha256(tree.encode()).hexdigest()[:12]
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [line for line in body if not _is_text(line)]
+            node.body = kept  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+
+
+def _is_text(line: ast.AST) -> bool:
+    return (
+        isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    )
 
 
 @cache
-def _imported_modules(path: Path) -> frozenset[str]:
-    """Files of the bngan modules that ``path`` imports anywhere in its text."""
-    files = set()
+def _imported(path: Path) -> frozenset[str]:
+    """Names that ``path`` imports anywhere in its text, as modules and as names inside them."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.split(".")[0] == "bngan" and (found := _module_file(name)):
-                files.add(found)
-    return frozenset(files)
-
-
-def _module_file(name: str) -> str | None:
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None  # a name inside a module, not a module
-    return spec.origin if spec else None
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

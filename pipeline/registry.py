@@ -36,8 +36,8 @@ class Registration:
 
     @property
     def uri(self) -> str:
-        """What ``mlflow`` and ``bngan sample`` take."""
-        return f"models:/{self.name}@{self.alias}"
+        """What ``mlflow`` and ``bngan sample`` take: this version, whatever becomes of its alias."""
+        return f"models:/{self.name}/{self.version}"
 
 
 def register(
@@ -70,6 +70,9 @@ def generate(
     Raises:
         UserError: if there is no such model.
     """
+    database = tracking_uri(workspace).removeprefix("sqlite:///")
+    if tracking_uri(workspace) != database and not Path(database).exists():
+        raise UserError(f"there is no MLflow database {database}: set --workspace")
     with _stores(workspace):
         try:
             model = mlflow.pyfunc.load_model(uri)
@@ -81,14 +84,20 @@ def generate(
         return images
 
 
-def exists(workspace: Path, name: str, number: str) -> bool:
-    """Whether this version is still in the registry."""
+def current_alias(workspace: Path, name: str, number: str) -> str | None:
+    """The alias that a version has now.
+
+    Raises:
+        LookupError: if the version is not in the registry any more.
+    """
     with _stores(workspace):
         try:
-            MlflowClient().get_model_version(name, number)
-        except MlflowException:
-            return False
-        return True
+            aliases = MlflowClient().get_model_version(name, number).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise LookupError(f"{name} version {number} is no longer registered") from error
+    return next((alias for alias in (CHAMPION, CHALLENGER) if alias in aliases), None)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from string import Template
 from typing import Any
 
+from bngan import __version__
+from bngan.metrics.features import ExtractorInfo
 from pipeline.config import Config, to_yaml
 
 _PAGE = Template("""<!doctype html>
@@ -57,23 +59,18 @@ def render(
         protocol=html.escape(
             f"Protocol {protocol['name']}: {protocol['count']:,} generated against "
             f"{protocol['count']:,} real images of the {protocol['split']} split, evaluation seed "
-            f"{protocol['seed']}. Features: {describe_extractor(extractor)}. Real against real: "
-            f"mean and standard deviation over random draws of {record['floor']['count']:,.0f} images."
+            f"{protocol['seed']}. Features: {ExtractorInfo(**extractor).describe()}. "
+            f"Real against real: mean and standard deviation over random draws of {record['floor']['count']:,.0f} images."
         ),
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in warnings(record)),
         training=f"{last['images']:,.0f} images, {last['seconds']:,.0f} s of training steps.",
         grid=base64.b64encode(grid).decode(),
         curves=base64.b64encode(curves).decode(),
         config=html.escape(to_yaml(config)),
-        versions=", ".join(f"{n} {version(n)}" for n in ("bngan", "torch", "ray", "mlflow")),
+        versions=", ".join(
+            [f"bngan {__version__}", *(f"{n} {version(n)}" for n in ("torch", "ray", "mlflow"))]
+        ),
     )
-
-
-def describe_extractor(extractor: Mapping[str, Any]) -> str:
-    """One phrase on where features come from."""
-    if extractor["kind"] == "random":
-        return f"random network {extractor['sha256'][:8]}"
-    return f"classifier {extractor['sha256'][:8]}, held-out accuracy {extractor['accuracy']:.1%}"
 
 
 def warnings(record: Mapping[str, Any]) -> list[str]:

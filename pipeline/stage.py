@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from pipeline.config import Config
 
 Summary = dict[str, Any]
+"""A stage's result in JSON values; ``note`` is what a person is told."""
 
 
 class Events(Protocol):
@@ -55,13 +56,18 @@ class Stage:
         run: does the work and returns a summary (JSON values).
         config: configuration keys it depends on, sections or single values.
         inputs: patterns of the files it reads, by the stage that wrote them.
+        libraries: distributions whose version counts as code.
+        modules: modules that it hands on without importing them.
         external: identity of what it reads from outside the workspace, if anything.
-        gone: why what it once made outside the workspace is no longer there, or None.
+        refresh: the summary of an earlier run brought up to date with what is outside the workspace;
+            raises ``LookupError`` with the reason if what the run made there is gone.
     """
 
     name: str
     run: Callable[[StageContext], Summary]
     config: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]]
+    libraries: tuple[str, ...] = ("numpy", "torch")
+    modules: tuple[str, ...] = ()
     external: Callable[[Config], str] | None = None
-    gone: Callable[[Path, Summary], str | None] = lambda workspace, summary: None
+    refresh: Callable[[Path, Summary], Summary] = lambda workspace, summary: summary

@@ -10,8 +10,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
 
 _PARTS = ("code", "config", "inputs")
@@ -32,18 +34,24 @@ class Tracker:
 
     def __init__(self, workspace: Path, experiment: str) -> None:
         self.uri = tracking_uri(workspace)
-        local = "MLFLOW_TRACKING_URI" not in os.environ
-        if local:
-            workspace.mkdir(parents=True, exist_ok=True)
-        self.client = MlflowClient(self.uri, registry_uri=self.uri)
-        known = self.client.get_experiment_by_name(experiment)
-        self.experiment_id = (
-            known.experiment_id
-            if known
-            else self.client.create_experiment(
-                experiment, artifact_location=(workspace / "artifacts").as_uri() if local else None
-            )
-        )
+        workspace.mkdir(parents=True, exist_ok=True)
+        try:
+            self.client = MlflowClient(self.uri, registry_uri=self.uri)
+            self.experiment_id = self._experiment(experiment, workspace)
+        except MlflowException as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"MLflow at {self.uri} cannot be used: {reason}") from error
+
+    def _experiment(self, name: str, workspace: Path) -> str:
+        known = self.client.get_experiment_by_name(name)
+        if known:
+            if known.lifecycle_stage == "deleted":
+                self.client.restore_experiment(known.experiment_id)
+            return str(known.experiment_id)
+        # A server knows where its artifacts go; a database does not, and would use this very folder.
+        served = self.uri.startswith(("http", "databricks"))
+        location = None if served else (workspace / "artifacts").as_uri()
+        return str(self.client.create_experiment(name, artifact_location=location))
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run, nested under ``parent`` if given, and return its id."""

@@ -30,12 +30,16 @@ STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.
 
 @dataclass
 class Decision:
-    """What will happen to a stage, and why. ``fingerprint`` is None while inputs are not there."""
+    """What will happen to a stage, and why.
+
+    ``fingerprint`` is None while inputs are not there; ``summary`` is that of a hit.
+    """
 
     stage: str
     hit: bool
     reason: str
     fingerprint: Fingerprint | None = None
+    summary: Summary | None = None
 
 
 @dataclass
@@ -45,6 +49,7 @@ class StageResult:
     status: Status
     seconds: float
     reason: str
+    note: str = ""
 
 
 @dataclass
@@ -120,40 +125,43 @@ def _advance(
 ) -> None:
     """Find or make the outputs of one stage, and enter what happened into ``result``."""
     started = time.monotonic()
-    decision = _decide(stage, config, result.folders, tracker)
-    display.stage_started(decision)
-    assert decision.fingerprint is not None
-    folder = _folder(config, stage, decision.fingerprint)
-    status: Status = "failed"
-    cause: Exception | None = None
+    outcome = result.stages[stage.name] = StageResult("failed", 0.0, "")
     try:
-        if not decision.hit:
-            _execute(stage, config, decision.fingerprint, folder, tracker, result, display)
-        status = "cached" if decision.hit else "ran"
-        result.folders[stage.name] = folder
-        result.summaries[stage.name] = read_manifest(folder)["summary"]
+        decision = _decide(stage, config, result.folders, tracker)
+        outcome.reason = decision.reason
+        display.stage_started(decision)
+        assert decision.fingerprint is not None
+        folder = _folder(config, stage, decision.fingerprint)
+        summary = decision.summary
+        if summary is None:
+            summary = _execute(
+                stage, config, decision.fingerprint, folder, tracker, result, display
+            )
+        outcome.status = "cached" if decision.hit else "ran"
+        outcome.note = str(summary.get("note", ""))
+        result.folders[stage.name], result.summaries[stage.name] = folder, summary
     except Exception as error:
-        cause = error
-    outcome = StageResult(status, time.monotonic() - started, decision.reason)
-    if cause:
-        outcome.reason = f"{type(cause).__name__}: {cause}"
-    result.stages[stage.name] = outcome
-    tracker.tags(result.run_id, {f"stage.{stage.name}": status})
-    display.stage_ended(stage.name, outcome)
-    if cause:
-        raise StageFailed(result, cause)
+        outcome.reason = f"{type(error).__name__}: {error}"
+        raise StageFailed(result, error) from error
+    finally:
+        outcome.seconds = time.monotonic() - started
+        tracker.tags(result.run_id, {f"stage.{stage.name}": outcome.status})
+        display.stage_ended(stage.name, outcome)
 
 
 def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:
     current = fingerprint(stage, config, folders)
     known = tracker.finished(stage.name, current.value)
     if known:
-        folder = _folder(config, stage, current)
-        problem = damage(folder) or stage.gone(
-            Path(config.workspace), read_manifest(folder)["summary"]
-        )
-        reason = problem or f"unchanged since run {known.info.run_id[:8]}"
-        return Decision(stage.name, problem is None, reason, current)
+        folder, workspace = _folder(config, stage, current), Path(config.workspace)
+        if problem := damage(folder):
+            return Decision(stage.name, False, problem, current)
+        try:
+            summary = stage.refresh(workspace, read_manifest(folder)["summary"])
+        except LookupError as gone:
+            return Decision(stage.name, False, str(gone), current)
+        reason = f"unchanged since run {known.info.run_id[:8]}"
+        return Decision(stage.name, True, reason, current, summary)
     earlier = tracker.latest(stage.name)
     reason = current.difference(recorded_fingerprint(earlier)) if earlier else "first run"
     return Decision(stage.name, False, reason, current)
@@ -171,7 +179,7 @@ def _execute(
     tracker: Tracker,
     result: RunResult,
     display: Display,
-) -> None:
+) -> Summary:
     """Run a stage into a temporary folder, which becomes ``folder`` only when all is written."""
     run_id = tracker.start(stage.name, stage_tags(stage.name, current), result.run_id)
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
@@ -194,6 +202,7 @@ def _execute(
             write_manifest(temporary, summary)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
+            return summary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -49,6 +49,13 @@ class ExtractorInfo:
     sha256: str = ""
     """Hash over its weights."""
 
+    def describe(self) -> str:
+        """One phrase on where features come from."""
+        if self.kind == "random":
+            return f"random network {self.sha256[:8]}"
+        accuracy = "unknown" if self.accuracy is None else f"{self.accuracy:.1%}"
+        return f"classifier {self.sha256[:8]}, held-out accuracy {accuracy}"
+
 
 class Extractor:
     """A convolutional network from uint8 images to features and logits."""

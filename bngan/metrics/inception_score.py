@@ -15,11 +15,10 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]
     if len(logits) < splits:
         raise ValueError(f"{splits} splits need at least as many samples, got {len(logits)}")
     logits = logits.astype(np.float64)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     scores = []
     for part in np.array_split(log_p, splits):
-        p = np.exp(part)
-        log_marginal = np.log(p.mean(axis=0))
-        scores.append(np.exp((p * (part - log_marginal)).sum(axis=1).mean()))
+        # Finite even where a class has probability 0 throughout: its terms are 0 times finite.
+        log_marginal = np.logaddexp.reduce(part, axis=0) - np.log(len(part))
+        scores.append(np.exp((np.exp(part) * (part - log_marginal)).sum(axis=1).mean()))
     return float(np.mean(scores)), float(np.std(scores))

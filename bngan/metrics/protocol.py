@@ -20,6 +20,7 @@ from bngan.randomness import Stream, generator
 
 EVALUATION_SEED = 0
 FLOOR_DRAWS = 20
+MIN_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,17 @@ class Protocol:
                 f"{', '.join(SPLITS)}, such as fid10k_test"
             )
         count = int(match[1]) * (1000 if match[2] else 1)
+        if count < MIN_COUNT:
+            raise ValueError(f"{name}: scores need at least {MIN_COUNT} images")
         return cls(name, count, cast(Split, match[3]))
 
-    def real(self, features: np.ndarray) -> np.ndarray:
-        """The first ``count`` rows of the split's features; splits are in random order.
-
-        Raises:
-            ValueError: if the split has fewer images.
-        """
-        if len(features) < self.count:
+    def check(self, available: int) -> None:
+        """Raise ``ValueError`` if fewer real images than ``count`` are available."""
+        if available < self.count:
             raise ValueError(
-                f"protocol {self.name} needs {self.count} real images, but the "
-                f"{self.split} split has {len(features)}"
+                f"{self.name} needs {self.count} real images, but the {self.split} split has "
+                f"{available} for it: use fid{available}_{self.split}, say"
             )
-        return features[: self.count]
 
 
 def score(fake: Features, real: np.ndarray) -> dict[str, float]:

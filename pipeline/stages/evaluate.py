@@ -40,7 +40,7 @@ def run(context: StageContext) -> Summary:
     context.events.metrics(scores, 0)
     for name in ("grid.png", "curves.png", "report.html", "scores.json"):
         context.events.artifact(name, (output / name).read_bytes())
-    return record
+    return {**record, "note": f"FID {scores['fid']:.2f} by {protocol.name}"}
 
 
 def _features(

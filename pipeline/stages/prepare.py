@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ def run(context: StageContext) -> Summary:
         except ValueError as error:
             raise UserError(f"data.path: {error}") from error
         parts = _split(sources, data)
-        classes, encode = _classes([source for source, _ in parts.values()])
+        classes, numbers = _classes(parts["train"][0])
         shape = _image_shape(*parts["train"], data)
         total, done = sum(len(order) for _, order in parts.values()), 0
         skipped: list[str] = []
         for split, (source, order) in parts.items():
-            writer = _Writer(context.output, split, source, order, shape, encode)
+            writer = _Writer(context.output, split, source, order, shape, numbers)
             for _ in writer.write(data):
                 done += 1
                 if done % 500 == 0:
@@ -54,10 +54,7 @@ def run(context: StageContext) -> Summary:
 
 def _split(sources: dict[str, Source], data: DataConfig) -> dict[Split, tuple[Source, np.ndarray]]:
     """Random, seeded parts: the source's own test split where it has one, shares of train else."""
-    train = sources.get("train") or next(iter(sources.values()))
-    test = next(
-        (sources[k] for k in ("test", "validation") if sources.get(k) not in (None, train)), None
-    )
+    train, test = sources["train"], sources.get("test") or sources.get("validation")
     order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
     select, held_out = round(len(train) * data.select), round(len(train) * data.test)
     if test is not None:
@@ -79,16 +76,22 @@ def _split(sources: dict[str, Source], data: DataConfig) -> dict[Split, tuple[So
     return parts
 
 
-def _classes(sources: list[Source]) -> tuple[list[str], Callable[[np.ndarray], np.ndarray]]:
-    """Class names, and the map from stored labels to class numbers 0, 1, ..."""
-    stored = [source.labels() for source in sources]
-    present = [labels for labels in stored if labels is not None]
-    if len(present) < len(stored):
-        return [], lambda labels: np.full(len(labels), UNLABELLED, np.int64)
-    if names := sources[0].class_names():
-        return names, lambda labels: labels.astype(np.int64)
-    values = np.unique(np.concatenate(present))
-    return [str(v) for v in values], lambda labels: np.searchsorted(values, labels).astype(np.int64)
+def _classes(source: Source) -> tuple[list[str], dict[Any, int]]:
+    """Class names, and the class number of every label that the training source has."""
+    present = {label for label in _hashable(source.labels()) if label not in (None, UNLABELLED)}
+    names = source.class_names()
+    if names is not None and present:
+        return names, {number: number for number in range(len(names))}
+    values = sorted(present, key=lambda value: (str(type(value)), value))
+    return [str(value) for value in values], {value: i for i, value in enumerate(values)}
+
+
+def _hashable(labels: list[Any]) -> list[Any]:
+    if any(isinstance(label, list | dict) for label in labels):
+        raise UserError(
+            "data.label_column: a label must be one value, not a list: name another column"
+        )
+    return labels
 
 
 def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
@@ -105,6 +108,8 @@ def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[i
     if data.image_size:
         return data.image_size, data.image_size, channels
     sizes = sorted({image.size for image in looked_at})
+    if min(sizes[0]) < 4:
+        raise UserError("data.image_size: images under 4 pixels have to be enlarged: set it")
     if len(sizes) > 1:
         (w0, h0), (w1, h1) = sizes[0], sizes[-1]
         raise UserError(
@@ -123,15 +128,16 @@ class _Writer:
         source: Source,
         order: np.ndarray,
         shape: tuple[int, int, int],
-        encode: Callable[[np.ndarray], np.ndarray],
+        numbers: dict[Any, int],
     ) -> None:
         self.source, self.order, self.shape = source, order, shape
         self.images, self.labels = folder / f"{split}_images.npy", folder / f"{split}_labels.npy"
-        stored = source.labels()
-        self.numbers = encode(order if stored is None else stored[order])
-        self.split, self.skipped = split, list[str]()
+        stored = _hashable(source.labels())
+        coded = [numbers.get(stored[i], UNLABELLED) for i in order]
+        self.numbers = np.array(coded, dtype=np.int64)
+        self.skipped: list[str] = []
 
-    def write(self, data: DataConfig) -> Any:
+    def write(self, data: DataConfig) -> Iterator[None]:
         """Yield after every image."""
         array = open_memmap(self.images, "w+", np.uint8, (len(self.order), *self.shape))
         kept: list[int] = []
@@ -163,7 +169,13 @@ def _summarise(
     (output / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
-    return {**dataset, "skipped": len(skipped)}
+    height, width, channels = shape
+    note = (
+        f"{counts['train']:,} images to train on, {counts['select']:,} to select and "
+        f"{counts['test']:,} to test with, {height}x{width}x{channels}, "
+        f"{len(classes) or 'no'} classes, {len(skipped)} skipped"
+    )
+    return {**dataset, "skipped": len(skipped), "note": note}
 
 
 def _identity(config: Config) -> str:
@@ -177,11 +189,19 @@ def _identity(config: Config) -> str:
     for folder, folders, files in os.walk(path):
         folders.sort()
         for name in sorted(files):
-            state = (Path(folder) / name).stat()
-            listing.append(
-                [os.path.relpath(Path(folder) / name, path), state.st_size, state.st_mtime_ns]
-            )
+            file = Path(folder) / name
+            if not file.exists():  # a broken link: prepare will say so
+                continue
+            state = file.stat()
+            listing.append([os.path.relpath(file, path), state.st_size, state.st_mtime_ns])
     return digest(listing)
 
 
-STAGE = Stage("prepare", run, config=("data",), inputs={}, external=_identity)
+STAGE = Stage(
+    "prepare",
+    run,
+    config=("data",),
+    inputs={},
+    libraries=("datasets", "numpy", "pillow"),
+    external=_identity,
+)

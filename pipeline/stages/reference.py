@@ -1,10 +1,11 @@
 """reference: the feature extractor of this dataset, features of real images, and the floor."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 
-from bngan.data import ImageSplit
+from bngan.data import SPLITS, UNLABELLED, ImageSplit
 from bngan.metrics.features import Extractor, train_classifier, untrained_extractor
 from bngan.metrics.protocol import Protocol, floor
 from pipeline.errors import UserError
@@ -18,43 +19,51 @@ def run(context: StageContext) -> Summary:
     """Write the extractor, ``features_select.npy``, ``features_real.npy`` and ``floor.json``."""
     prepared, output = context.inputs["prepare"], context.output
     protocol = Protocol.parse(context.config.evaluate.protocol)
-    train, select = ImageSplit(prepared, "train"), ImageSplit(prepared, "select")
+    train, select, test = (ImageSplit(prepared, split) for split in SPLITS)
     learned = len(train) // 2
+    available = {"train": len(train) - learned, "select": len(select), "test": len(test)}
+    try:
+        protocol.check(available[protocol.split])
+    except ValueError as error:
+        raise UserError(f"evaluate.protocol: {error}") from error
     extractor = _extractor(context, train, learned)
     # Nothing the extractor learned from is ever a reference: of train, only the other half.
     real = {
         "train": train.images[learned : learned + 2 * protocol.count],
         "select": select.images[: max(2 * protocol.count, SELECT_COUNT)],
-        "test": ImageSplit(prepared, "test").images[: 2 * protocol.count],
+        "test": test.images[: 2 * protocol.count],
     }
     features = {split: extractor(images) for split, images in real.items()}
     if extractor.info.kind == "classifier":
-        predicted = features["select"].logits[:SELECT_COUNT].argmax(axis=1)
-        extractor.info.accuracy = float((predicted == select.labels[:SELECT_COUNT]).mean())
+        extractor.info.accuracy = _accuracy(
+            features["select"].logits[:SELECT_COUNT], select.labels[:SELECT_COUNT]
+        )
     extractor.save(output)
-    try:
-        reference = protocol.real(features[protocol.split].features)
-    except ValueError as error:
-        raise UserError(f"evaluate.protocol: {error}") from error
-    np.save(output / "features_real.npy", reference)
+    np.save(output / "features_real.npy", features[protocol.split].features[: protocol.count])
     np.save(output / "features_select.npy", features["select"].features[:SELECT_COUNT])
     real_floor = floor(list(features.values()), protocol.count)
     (output / "floor.json").write_text(json.dumps(real_floor, indent=2))
-    return {
-        "extractor": extractor.info.kind,
-        "accuracy": extractor.info.accuracy,
-        "sha256": extractor.info.sha256,
-        "floor": real_floor,
-    }
+    measured = {f"floor_{name}": value for name, value in real_floor.items()}
+    if extractor.info.accuracy is not None:
+        measured["extractor_accuracy"] = extractor.info.accuracy
+    context.events.metrics(measured, 0)
+    note = f"{extractor.info.describe()}; real images score FID {real_floor['fid']:.2f}"
+    return {"extractor": asdict(extractor.info), "floor": real_floor, "note": note}
+
+
+def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    known = labels != UNLABELLED
+    return float((logits.argmax(axis=1) == labels)[known].mean()) if known.any() else None
 
 
 def _extractor(context: StageContext, train: ImageSplit, learned: int) -> Extractor:
     classes = len(json.loads((context.inputs["prepare"] / "dataset.json").read_text())["classes"])
-    if classes < 2:
+    labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
+    if classes < 2 or len(labelled) == 0:
         return untrained_extractor(train.image_shape)
     return train_classifier(
-        train.images[:learned],
-        train.labels[:learned],
+        train.images[labelled],
+        train.labels[labelled],
         classes,
         progress=lambda done, total: context.events.progress(done, total, "classifier"),
     )

@@ -24,6 +24,7 @@ def run(context: StageContext) -> Summary:
         "bngan.measure": digest(measure),
         "bngan.protocol": record["protocol"]["name"],
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
+        "floor_fid": f"{record['floor']['fid']:.6g}",
     }
     with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
         generator = Path(temporary) / "generator"
@@ -32,17 +33,16 @@ def run(context: StageContext) -> Summary:
             shutil.copy(path, generator)
         name = context.config.register.model
         registration = registry.register(context.workspace, context.run_id, name, generator, tags)
-    summary = {**asdict(registration), "uri": registration.uri}
+    note = f"version {registration.version}: {registration.alias} ({registration.reason})"
+    summary = {**asdict(registration), "uri": registration.uri, "note": note}
     (context.output / "registration.json").write_text(json.dumps(summary, indent=2))
     return summary
 
 
-def _problem(context_workspace: Path, summary: Summary) -> str | None:
-    """Why an earlier registration does not count any more."""
-    name, number = summary["name"], summary["version"]
-    if registry.exists(context_workspace, name, number):
-        return None
-    return f"{name} version {number} is no longer registered"
+def _refresh(workspace: Path, summary: Summary) -> Summary:
+    """Aliases move on: the one that the version has now."""
+    alias = registry.current_alias(workspace, summary["name"], summary["version"])
+    return {**summary, "alias": alias}
 
 
 STAGE = Stage(
@@ -54,5 +54,7 @@ STAGE = Stage(
         "evaluate": ("scores.json",),
         "reference": ("features_real.npy",),
     },
-    gone=_problem,
+    libraries=("mlflow", "numpy", "torch"),
+    modules=("pipeline.generator_model",),
+    refresh=_refresh,
 )

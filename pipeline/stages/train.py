@@ -23,6 +23,7 @@ from bngan.normalization import calibrate
 from bngan.sampling import Sampler
 from bngan.trainer import OptimizationConfig, Trainer
 from pipeline import cluster
+from pipeline.errors import UserError
 from pipeline.fingerprint import code_of
 from pipeline.manifest import digest
 from pipeline.stage import Stage, StageContext, Summary
@@ -30,25 +31,48 @@ from pipeline.stage import Stage, StageContext, Summary
 SELECTION_SEED = 1
 """Latents of scores during training; the final score's are others."""
 SELECTION_CALIBRATION = 2_000
+_CHECKPOINT = "images-"
 _SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 """Keys of `train` that shape the course of training; the others say how far, where and how seen."""
 
 
 def run(context: StageContext) -> Summary:
     """Write the calibrated generator of the best score, and ``history.json``."""
-    config, history = context.config, list[dict[str, float]]()
-    started = time.monotonic()
+    config = context.config
+    folder, device, told = _train(context)
+    state = load_checkpoint(folder)
+    best, history = state["best"], state["progress"]["history"]
+    resumed = [record for record in history if not told or record["images"] < told[0]["images"]]
+    for record in resumed:  # this run's curves show the whole course, not its last part
+        _log(context, record)
+    resumed_from = resumed[-1]["images"] if resumed else 0
+    context.events.metrics({"resumed_from": resumed_from}, 0)
+    sampler = Sampler(config.model, tuple(state["progress"]["image_shape"]), best["ema"])
+    calibrate(sampler.generator, lambda: calibration_latents(config.model.latent_dim))
+    sampler.save(context.output, images=best["images"])
+    (context.output / "history.json").write_text(json.dumps(history))
+    note = (
+        f"{config.train.num_workers} {device} workers; best after {best['images']:,} of "
+        f"{state['trainer']['images_seen']:,} images"
+    )
+    return {"note": f"{note}, resumed from {resumed_from:,}" if resumed_from else note}
+
+
+def _train(context: StageContext) -> tuple[Path, str, list[cluster.Record]]:
+    """Folder of the last checkpoint, kind of device, and the records of what was trained now."""
+    config, told = context.config, list[cluster.Record]()
 
     def on_record(record: cluster.Record) -> None:
         pictures = record.pop("pictures", {})
-        history.append(record)
-        images = int(record["images"])
-        context.events.metrics({k: v for k, v in record.items() if k != "images"}, images)
-        context.events.progress(images, config.train.images, _note(record, history))
+        told.append(record)
+        _log(context, record)
+        context.events.progress(int(record["images"]), config.train.images, _note(told))
         for name, png in pictures.items():
             context.events.artifact(name, png)
 
     context.events.progress(0, config.train.images, "starting Ray and its workers")
+    name, storage = _trajectory(context), context.workspace / "training"
+    _refuse_to_go_back(storage / name, config.train.images + config.train.batch_size)
     settings = {
         "prepared": str(context.inputs["prepare"]),
         "reference": str(context.inputs["reference"]),
@@ -56,31 +80,35 @@ def run(context: StageContext) -> Summary:
         "train": asdict(config.train),
         "seed": config.seed,
     }
-    folder = cluster.fit(
+    folder, device = cluster.fit(
         worker,
         settings,
-        name=_trajectory(context),
-        storage=context.workspace / "training",
+        name=name,
+        storage=storage,
         num_workers=config.train.num_workers,
         accelerator=config.train.accelerator,
         on_record=on_record,
     )
-    state = load_checkpoint(folder)
-    best, progress = state["best"], state["progress"]
-    sampler = Sampler(config.model, tuple(progress["image_shape"]), best["ema"])
-    calibrate(sampler.generator, lambda: calibration_latents(config.model.latent_dim))
-    sampler.save(context.output, images=best["images"])
-    (context.output / "history.json").write_text(json.dumps(progress["history"]))
-    return {
-        "images": state["trainer"]["images_seen"],
-        "best_images": best["images"],
-        "best_fid_select": best["fid"],
-        "seconds": round(time.monotonic() - started, 1),
-    }
+    return folder, device, told
 
 
-def _note(record: cluster.Record, history: list[dict[str, float]]) -> str:
-    scores = [r["fid_select"] for r in history if "fid_select" in r]
+def _refuse_to_go_back(trained: Path, images: int) -> None:
+    """A training that has gone further than asked for cannot be taken back."""
+    reached = [int(path.name.removeprefix(_CHECKPOINT)) for path in trained.glob(f"{_CHECKPOINT}*")]
+    if max(reached, default=0) > images:
+        raise UserError(
+            f"train.images: this training has seen {max(reached):,} images already; to have it end "
+            f"earlier give it another seed, or delete {trained}"
+        )
+
+
+def _log(context: StageContext, record: cluster.Record) -> None:
+    values = {key: value for key, value in record.items() if key != "images"}
+    context.events.metrics(values, int(record["images"]))
+
+
+def _note(told: list[cluster.Record]) -> str:
+    record, scores = told[-1], [r["fid_select"] for r in told if "fid_select" in r]
     latest = f" | FID {scores[-1]:.1f}" if scores else ""
     return (
         f"{record['images_per_second']:,.0f} images/s | loss D {record['loss_d']:.3f} "
@@ -91,12 +119,14 @@ def _note(record: cluster.Record, history: list[dict[str, float]]) -> str:
 def _trajectory(context: StageContext) -> str:
     """Name of the training: what shapes its course, so that only the same course is continued.
 
-    More images, other cadences and other numbers of workers belong to the same course.
+    More images and other numbers of workers belong to the same course; another cadence of scores does
+    not, since the best scored generator is the result.
     """
     config = context.config
     shape = {
         "seed": config.seed,
         "model": asdict(config.model),
+        "score_every": config.train.score_every,
         "train": {key: getattr(config.train, key) for key in _SHAPING},
         "inputs": context.input_digests,
         "code": code_of(STAGE),
@@ -119,15 +149,15 @@ def worker(settings: dict[str, Any]) -> None:
     if checkpoint := train.get_checkpoint():
         with checkpoint.as_directory() as folder:
             keeper.load(load_checkpoint(Path(folder)))
-    batch, cadence = config["batch_size"], config["score_every"]
+    cadence = config["score_every"]
     clock, counted = time.monotonic(), trainer.images_seen
     spent = keeper.history[-1]["seconds"] if keeper.history else 0.0
-    for record in trainer.fit(data, config["images"], max(batch, cadence // 10)):
+    for record in trainer.fit(data, config["images"], cadence, max(cadence // 10, 1)):
         seconds, seen = time.monotonic() - clock, trainer.images_seen
         spent += seconds
         rate = (seen - counted) / seconds
         record |= {"images": seen, "images_per_second": rate, "seconds": spent}
-        due = seen % cadence < batch or seen >= config["images"]
+        due = trainer.passed(cadence) or seen >= config["images"]
         pictures = keeper.score(record) if due and rank() == 0 else {}
         keeper.history.append(record)
         if rank() == 0:
@@ -177,14 +207,14 @@ class _Keeper:
         """Hand a checkpoint of everything to Ray; a collective."""
         assert_replicas_equal(self.trainer.generator, "generator")
         assert_replicas_equal(self.trainer.discriminator, "discriminator")
-        name = f"images-{self.trainer.images_seen:012d}"
+        name = f"{_CHECKPOINT}{self.trainer.images_seen:012d}"
         with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
             checkpoint = None
             if rank() == 0:
                 folder = Path(temporary) / name
                 save_checkpoint(folder, self.state())
                 checkpoint = train.Checkpoint.from_directory(folder)
-            metrics = {"images": self.trainer.images_seen, "fid_select": self.best["fid"]}
+            metrics = {"images": self.trainer.images_seen}
             train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=name)
 
     def state(self) -> dict[str, Any]:

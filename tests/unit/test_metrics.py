@@ -63,6 +63,7 @@ def test_inception_score_agrees_with_torchmetrics() -> None:
 def test_inception_score_reaches_its_bounds() -> None:
     certain = np.tile(np.eye(5) * 1e4, (20, 1))
     assert inception_score(certain)[0] == pytest.approx(5.0)
+    assert inception_score(np.tile(np.eye(5)[:4] * 1e4, (25, 1)))[0] == pytest.approx(4.0, rel=0.05)
     assert inception_score(np.zeros((100, 5)))[0] == pytest.approx(1.0)
     with pytest.raises(ValueError, match="splits"):
         inception_score(np.zeros((9, 5)))
@@ -74,8 +75,11 @@ def test_a_protocols_name_says_everything() -> None:
     for name in ("fid10k", "fid0_test", "fid10k_validation", "kid10k_test", ""):
         with pytest.raises(ValueError, match="no protocol"):
             Protocol.parse(name)
-    with pytest.raises(ValueError, match="needs 350"):
-        Protocol.parse("fid350_select").real(np.zeros((349, 2)))
+    with pytest.raises(ValueError, match="at least 10"):
+        Protocol.parse("fid9_test")
+    with pytest.raises(ValueError, match=r"needs 350 .* has 349 for it: use fid349_test"):
+        Protocol.parse("fid350_test").check(349)
+    Protocol.parse("fid350_test").check(350)
 
 
 def test_the_floor_follows_the_known_bias() -> None:

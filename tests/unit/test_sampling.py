@@ -54,7 +54,7 @@ def test_every_grey_level_survives_the_round_trip() -> None:
 def test_a_grid_shows_each_image_in_its_place() -> None:
     images = np.zeros((3, 4, 4, 3), np.uint8)
     images[2] = 200
-    picture = np.asarray(grid(images, columns=2, min_side=11))
+    picture = np.asarray(grid(images, min_side=11))
     assert picture.shape == (11, 11, 3)
     assert (picture[6:10, 1:5] == 200).all()
     assert (picture[1:5, 1:5] == 0).all()

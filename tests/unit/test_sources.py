@@ -37,7 +37,7 @@ def test_a_flat_folder_has_no_labels(tmp_path) -> None:
     for i in range(3):
         png(random_image(i), tmp_path / "data" / f"{i}.png")
     source = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
-    assert source.labels() is None
+    assert source.labels() == [None] * 3
     np.testing.assert_array_equal(first_pixels(source), random_image(0))
 
 
@@ -64,6 +64,14 @@ def test_what_save_to_disk_wrote(tmp_path) -> None:
     datasets.DatasetDict({"train": table(4)}).save_to_disk(str(tmp_path / "data"))
     source = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
     np.testing.assert_array_equal(first_pixels(source), random_image(0))
+
+
+def test_files_whose_names_look_like_a_test_split_are_not_all_there_is(tmp_path) -> None:
+    for i in range(3):
+        png(random_image(i), tmp_path / "data" / f"image{i}.png")
+    png(random_image(9), tmp_path / "data" / "test_9.png")
+    with pytest.raises(ValueError, match="no train split, only test"):
+        open_source(str(tmp_path / "data"), tmp_path / "cache")
 
 
 def test_the_embedded_digits(tmp_path, digits) -> None:

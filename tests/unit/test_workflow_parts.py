@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_config
-from pipeline.fingerprint import Fingerprint, code_of, fingerprint
+from pipeline.fingerprint import Fingerprint, _digest_source, code_of, fingerprint
 from pipeline.manifest import damage, outputs_digest, read_manifest, write_manifest
 from pipeline.workflow import STAGES
 
@@ -52,12 +52,12 @@ def test_a_digest_covers_the_files_that_match(folder) -> None:
 
 
 def test_a_difference_is_told_in_words() -> None:
-    before = Fingerprint({"bngan/losses.py": "1"}, {"train.lr": 0.1}, {"prepare": "x"})
+    before = Fingerprint({"bngan.losses": "1"}, {"train.lr": 0.1}, {"prepare": "x"})
     after = replace(before, config={"train.lr": 0.2})
     assert after.difference(before) == "config changed: train.lr 0.1 -> 0.2"
     assert after.value != before.value
-    both = replace(before, code={"bngan/losses.py": "2"}, inputs={"prepare": "y"})
-    assert both.difference(before) == "inputs changed: prepare; code changed: bngan/losses.py"
+    both = replace(before, code={"bngan.losses": "2"}, inputs={"prepare": "y"})
+    assert both.difference(before) == "inputs changed: prepare; code changed: bngan.losses"
 
 
 def stage(name: str):
@@ -66,11 +66,27 @@ def stage(name: str):
 
 def test_code_is_what_a_stage_imports_directly_or_not() -> None:
     train, prepare = code_of(stage("train")), code_of(stage("prepare"))
-    needed = ("trainer", "normalization", "losses", "networks/dcgan", "randomness")
-    assert {f"bngan/{name}.py" for name in needed} <= set(train)
-    assert "pipeline/stages/train.py" in train
-    assert "bngan/sources.py" in prepare
-    assert not {"bngan/trainer.py", "bngan/losses.py"} & set(prepare)
+    needed = ("trainer", "normalization", "losses", "networks.dcgan", "randomness")
+    assert {f"bngan.{name}" for name in needed} <= set(train)
+    assert {"pipeline.stages.train", "torch"} <= set(train)
+    assert {"bngan.sources", "datasets"} <= set(prepare)
+    assert not {"bngan.trainer", "bngan.losses", "torch"} & set(prepare)
+    assert {"pipeline.report", "pipeline.plots"} <= set(code_of(stage("evaluate")))
+    served = {"pipeline.registry", "pipeline.generator_model", "bngan.sampling"}
+    assert served <= set(code_of(stage("register")))
+
+
+def test_what_cannot_change_a_result_does_not_count_as_code(tmp_path) -> None:
+    def digest_of(text: str) -> str:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        return _digest_source(path)
+
+    plain = digest_of("def f(x):\n    return x + 1\n")
+    assert (
+        digest_of('"""Doc."""\n\n\ndef f(x):  # why\n    """More."""\n    return x + 1\n') == plain
+    )
+    assert digest_of("def f(x):\n    return x + 2\n") != plain
 
 
 def shape(name: str, *overrides: str) -> Fingerprint:
@@ -88,7 +104,7 @@ def shape(name: str, *overrides: str) -> Fingerprint:
         ("train.accelerator=cpu", set()),
         ("workspace=/elsewhere", set()),
         ("data.test=0.3", {"prepare"}),
-        ("evaluate.protocol=fid9_test", {"reference", "evaluate"}),
+        ("evaluate.protocol=fid90_test", {"reference", "evaluate"}),
         ("register.model=other", {"register"}),
     ],
 )
