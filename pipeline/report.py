@@ -60,7 +60,8 @@ def render(
             f"Protocol {protocol['name']}: {protocol['count']:,} generated against "
             f"{protocol['count']:,} real images of the {protocol['split']} split, evaluation seed "
             f"{protocol['seed']}. Features: {ExtractorInfo(**extractor).describe()}. "
-            f"Real against real: mean and standard deviation over random draws of {record['floor']['count']:,.0f} images."
+            f"Real against real: mean and standard deviation over random draws of "
+            f"{record['floor']['count']:,.0f} images."
         ),
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in warnings(record)),
         training=f"{last['images']:,.0f} images, {last['seconds']:,.0f} s of training steps.",

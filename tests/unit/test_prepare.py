@@ -1,0 +1,153 @@
+"""prepare, called as the function it is."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from bngan.data import ImageSplit
+from pipeline.config import Config, DataConfig
+from pipeline.errors import UserError
+from pipeline.stage import StageContext
+from pipeline.stages import prepare
+
+
+@dataclass
+class Silence:
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        pass
+
+    def metrics(self, values: Any, step: int) -> None:
+        pass
+
+    def artifact(self, name: str, content: bytes) -> None:
+        self.artifacts[name] = content
+
+
+def prepared(path: Path | str, output: Path, **data: Any) -> tuple[Path, dict[str, Any]]:
+    output.mkdir()
+    config = Config(name="x", data=DataConfig(path=str(path), **data))
+    context = StageContext(config, {}, {}, output, output, "run", "print", Silence())
+    return output, prepare.run(context)
+
+
+def write_table(folder: Path, name: str, labels: list[Any] | None, kind: Any = None) -> None:
+    """Parquet of 4x4 images whose pixels all hold the row's number."""
+    folder.mkdir(exist_ok=True)
+    count = 200 if labels is None else len(labels)
+    images = [Image.fromarray(np.full((4, 4), i, np.uint8)) for i in range(count)]
+    columns: dict[str, Any] = {"image": images}
+    features: dict[str, Any] = {"image": datasets.Image()}
+    if labels is not None:
+        columns["label"], features["label"] = labels, kind or datasets.Value("int64")
+    table = datasets.Dataset.from_dict(columns, datasets.Features(features))
+    table.to_parquet(folder / f"{name}.parquet")
+
+
+def test_splits_are_disjoint_complete_random_and_repeatable(tmp_path) -> None:
+    write_table(tmp_path / "data", "train", [i % 3 for i in range(200)])
+    folder, summary = prepared(tmp_path / "data", tmp_path / "a", select=0.2, test=0.1)
+    assert summary["counts"] == {"train": 140, "select": 40, "test": 20}
+    assert summary["image_shape"] == (4, 4, 1)
+    parts = [ImageSplit(folder, split) for split in ("train", "select", "test")]
+    rows = [int(image[0, 0, 0]) for part in parts for image in part.images]
+    assert sorted(rows) == list(range(200))
+    assert rows != sorted(rows)
+    labels = [int(label) for part in parts for label in part.labels]
+    assert labels == [row % 3 for row in rows]
+    again, _ = prepared(tmp_path / "data", tmp_path / "b", select=0.2, test=0.1)
+    for name in ("train_images.npy", "select_labels.npy"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_the_sources_own_test_split_is_the_test_split(tmp_path) -> None:
+    write_table(tmp_path / "data", "train", [0] * 100 + [1] * 100)
+    write_table(tmp_path / "data", "test", None)  # as published tests often are: without labels
+    folder, summary = prepared(tmp_path / "data", tmp_path / "a")
+    assert summary["counts"] == {"train": 180, "select": 20, "test": 200}
+    assert summary["classes"] == ["0", "1"]
+    assert set(ImageSplit(folder, "test").labels) == {-1}
+    assert set(ImageSplit(folder, "train").labels) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes"),
+    [
+        ([7, -1, 9, None] * 50, None, ["7", "9"]),
+        (["b", "a", None, "a"] * 50, datasets.Value("string"), ["a", "b"]),
+        ([0, 1, -1, 1] * 50, datasets.ClassLabel(names=["cat", "dog"]), ["cat", "dog"]),
+        ([None] * 200, None, []),
+    ],
+    ids=["numbers", "strings", "classes", "none"],
+)
+def test_labels_may_be_missing_and_need_not_be_contiguous(labels, kind, classes, tmp_path) -> None:
+    write_table(tmp_path / "data", "train", labels, kind)
+    folder, summary = prepared(tmp_path / "data", tmp_path / "a")
+    assert summary["classes"] == classes
+    train = ImageSplit(folder, "train")
+    assert set(train.labels) <= {-1, *range(len(classes))}
+    if classes:
+        assert set(train.labels) == {-1, 0, 1}
+        number = {name: i for i, name in enumerate(classes)}
+        names = {0: "cat", 1: "dog"} if classes == ["cat", "dog"] else None
+        for image, label in zip(train.images, train.labels, strict=True):
+            stored = labels[int(image[0, 0, 0])]
+            expected = (
+                -1 if stored in (None, -1) else number[names[stored] if names else str(stored)]
+            )
+            assert label == expected
+
+
+def test_labels_that_are_lists_are_refused(tmp_path) -> None:
+    write_table(
+        tmp_path / "data", "train", [[1, 2]] * 200, datasets.Sequence(datasets.Value("int64"))
+    )
+    with pytest.raises(UserError, match=r"data\.label_column: a label must be one value"):
+        prepared(tmp_path / "data", tmp_path / "a")
+
+
+def folder_of(tmp_path: Path, count: int, size: tuple[int, int] = (6, 5)) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for i in range(count):
+        Image.new("RGB", size, (i, 0, 0)).save(folder / f"{i:03}.png")
+    return folder
+
+
+def test_unreadable_images_are_skipped_and_named_up_to_a_share(tmp_path) -> None:
+    folder = folder_of(tmp_path, 300)
+    (folder / "017.png").write_bytes(b"not an image")
+    output, summary = prepared(folder, tmp_path / "a")
+    assert summary["skipped"] == 1
+    assert "017.png" in (output / "skipped.txt").read_text()
+    assert sum(summary["counts"].values()) == 299
+    assert len(ImageSplit(output, "train")) == summary["counts"]["train"]
+    assert json.loads((output / "dataset.json").read_text())["image_shape"] == [5, 6, 3]
+    with pytest.raises(UserError, match="1 of 300 images cannot be used"):
+        prepared(folder, tmp_path / "b", max_skipped=0.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "data", "message"),
+    [
+        (30, {}, "fewer than 20 cannot be worked with"),
+        (300, {"image_column": "pixels"}, "no column 'pixels'"),
+    ],
+)
+def test_what_cannot_be_worked_with_is_said(count, data, message, tmp_path) -> None:
+    folder = folder_of(tmp_path, count)
+    with pytest.raises(UserError, match=message):
+        prepared(folder, tmp_path / "a", **data)
+
+
+def test_images_are_resized_on_request(tmp_path) -> None:
+    folder = folder_of(tmp_path, 300)
+    output, _ = prepared(folder, tmp_path / "a", image_size=8, channels=1)
+    assert ImageSplit(output, "train").image_shape == (1, 8, 8)
