@@ -130,9 +130,20 @@ def train_classifier(
 ) -> Extractor:
     """An extractor trained with Adam on uint8 images ``(N, H, W, C)`` and int64 labels ``(N,)``.
 
-    Eight epochs, but 1,000 to 5,000 steps of 64 images. The same data gives the same weights, on the
-    same machine and thread count.
+    Eight epochs, but 1,000 to 5,000 steps of 64 images. On one thread, however many there are: the
+    same data gives the same weights, and so the same hash, on machines of the same kind.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _train_classifier(images, labels, classes, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train_classifier(
+    images: np.ndarray, labels: np.ndarray, classes: int, progress: Callable[[int, int], None]
+) -> Extractor:
     steps = min(max(1000, len(images) // 8), 5000)
     image_shape = (images.shape[3], images.shape[1], images.shape[2])
     extractor = untrained_extractor(image_shape, classes)

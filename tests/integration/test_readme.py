@@ -74,14 +74,18 @@ class Shell:
         return command
 
     def run(self, command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", self.adapt(command)],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
+        for _ in range(60):
+            done = subprocess.run(
+                ["bash", "-c", self.adapt(command)],
+                cwd=self.folder,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=400,
+            )
+            if "No available agent" not in done.stderr:  # the head answers before it can take jobs
+                break
+            time.sleep(1)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
