@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
     import datasets
@@ -158,6 +158,8 @@ def decode(content: bytes | None) -> Image.Image:
         if file.width * file.height > _MAX_PIXELS:
             raise ValueError(f"{file.width}x{file.height} pixels are too many")
         image: Image.Image = ImageOps.exif_transpose(file)
+    except UnidentifiedImageError as error:
+        raise ValueError("unreadable: no image format that is known") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"unreadable: {error}") from error
     if image.mode.startswith("I"):  # 16-bit grey

@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console, errors = Console(), Console(stderr=True)
+_CONTINUES = "the same command continues from the last checkpoint"
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
 Overrides = Annotated[
@@ -88,15 +89,18 @@ def run(
 
 @app.command()
 def plan(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Say for every stage whether it would run, and why. Starts nothing."""
+    """Say for every stage whether it would run, and why.
+
+    Runs nothing; a new workspace gets its (empty) MLflow database.
+    """
     with _errors_as_exit_codes():
         from pipeline.config import load_config
 
         settings = load_config(config, overrides or [])
         from pipeline import workflow
-        from pipeline.display import plan_table
+        from pipeline.display import print_plan
 
-        console.print(plan_table(workflow.plan(settings)))
+        print_plan(console, workflow.plan(settings))
 
 
 @app.command()
@@ -125,6 +129,8 @@ def sample(
 
         if not 0 < truncation <= 1:
             raise UserError(f"--truncation must lie in (0, 1], got {truncation}")
+        if output.is_dir():
+            raise UserError(f"--output must be a file to write, and {output} is a folder")
         images = registry.generate(workspace.absolute(), model, np.arange(count), seed, truncation)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(png_bytes(images))
@@ -142,8 +148,11 @@ def _errors_as_exit_codes() -> Iterator[None]:
         errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        errors.print("interrupted; the same command continues from the last checkpoint")
+        errors.print(f"interrupted; {_CONTINUES}")
         raise typer.Exit(130) from None
+    except SystemExit:
+        errors.print(f"terminated; {_CONTINUES}")
+        raise
     except Exception as error:
         traceback.print_exception(error)
         raise typer.Exit(1) from None

@@ -116,7 +116,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise UserError(_one_line(error, path)) from error
     config.workspace = str(Path(config.workspace).expanduser().absolute())
-    if not is_symbolic(config.data.path):
+    if not is_symbolic(config.data.path) and not config.data.path.startswith("embedded:"):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
     for problem in _problems(config):
         raise UserError(problem)
@@ -163,8 +163,8 @@ def _refuse_unknown(user: DictConfig, schema: DictConfig) -> None:
             raise UserError(f"{key} is a section: set a key in it, as {key}.KEY=VALUE")
         if key in known:
             continue
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-        close = close or [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+        close = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+        close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         hint = f": did you mean {close[0]}?" if close else ""
         raise UserError(f"unknown key {key}{hint}")
 
@@ -174,13 +174,18 @@ def _one_line(error: Exception, path: Path) -> str:
     text = str(error).strip().splitlines()
     if isinstance(error, YAMLError):
         return f"{path} is not valid YAML: {' '.join(line.strip() for line in text)}"
-    return f"{key or path}: {text[0] if text else type(error).__name__}"
+    hint = ": write it out, as 100000" if "converted to Integer" in str(error) else ""
+    return f"{key or path}: {text[0] if text else type(error).__name__}{hint}"
 
 
 def _problems(config: Config) -> Iterator[str]:
     """Values of the right type that make no sense, one line each."""
     data, train = config.data, config.train
     yield from _numbers(config)
+    if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
+        yield "seed and data.split_seed must lie in [0, 2^63)"
+    if data.path.startswith("embedded:") and data.path != EMBEDDED_DIGITS:
+        yield f"data.path: only {EMBEDDED_DIGITS} is embedded, not {data.path}"
     if train.batch_size < 2:
         yield "train.batch_size must be at least 2: batch norm needs something to compare"
     if data.image_size is not None and data.image_size < 4:

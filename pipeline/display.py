@@ -9,12 +9,17 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from bngan.metrics.features import ExtractorInfo
-from pipeline.report import warnings
+from pipeline.report import readable, warnings
 from pipeline.tracking import tracking_uri
 from pipeline.workflow import Decision, RunResult, StageResult
 
 _PLAIN_INTERVAL = 10.0
-_MARKS = {"ran": "[green]done[/]", "cached": "[cyan]cached[/]", "failed": "[red]failed[/]"}
+_MARKS = {
+    "ran": "[green]done[/]",
+    "cached": "[cyan]cached[/]",
+    "failed": "[red]failed[/]",
+    "interrupted": "[yellow]interrupted[/]",
+}
 
 
 class ConsoleDisplay:
@@ -82,13 +87,14 @@ class ConsoleDisplay:
         self.bar = self.task = None
 
 
-def plan_table(decisions: list[Decision]) -> Table:
-    """What will happen, and why."""
-    table = Table("stage", "action", "reason", box=None)
+def print_plan(console: Console, decisions: list[Decision]) -> None:
+    """What will happen, and why; a stage whose inputs are not there yet may still be a hit."""
     for decision in decisions:
-        action = "[cyan]cached[/]" if decision.hit else "[yellow]run[/]"
-        table.add_row(decision.stage, action, escape(decision.reason))
-    return table
+        action = "[cyan]cached[/] " if decision.hit else "[yellow]run[/]    "
+        if decision.fingerprint is None:
+            action = "[yellow]depends[/]"
+        line = f"[bold]{decision.stage:<10}[/] {action} {escape(decision.reason)}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_summary(console: Console, result: RunResult, workspace: Path) -> None:
@@ -98,8 +104,8 @@ def print_summary(console: Console, result: RunResult, workspace: Path) -> None:
     scores = Table("score", "generator", "real images", box=None)
     for key, label in {"fid": "FID", "inception_score": "Inception Score"}.items():
         if key in record["scores"]:
-            real = f"{floor[key]:.2f} ± {floor[f'{key}_spread']:.2f}"
-            scores.add_row(label, f"{record['scores'][key]:.2f}", real)
+            real = f"{readable(floor[key])} ± {readable(floor[f'{key}_spread'])}"
+            scores.add_row(label, readable(record["scores"][key]), real)
     console.print("", scores)
     extractor = ExtractorInfo(**record["extractor"])
     uri = tracking_uri(workspace)

@@ -10,6 +10,8 @@ _DEFAULTS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # How often Ray Train looks at its workers; every report waits for the next look (default 2 s).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # MLflow's own 7 retries leave a person in the dark for minutes when a server is not there.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     # One progress display is enough.
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -70,6 +71,8 @@ def generate(
     Raises:
         UserError: if there is no such model.
     """
+    if not re.match(r"(models:/[^/@]+[/@]|models:/m-|runs:/)[^/@]*", uri):
+        raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
     database = tracking_uri(workspace).removeprefix("sqlite:///")
     if tracking_uri(workspace) != database and not Path(database).exists():
         raise UserError(f"there is no MLflow database {database}: set --workspace")

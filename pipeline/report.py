@@ -74,6 +74,11 @@ def render(
     )
 
 
+def readable(score: float) -> str:
+    """Two decimals, or three significant digits below 1, where two decimals would hide the score."""
+    return f"{score:.2f}" if abs(score) >= 1 else f"{score:.3g}"
+
+
 def warnings(record: Mapping[str, Any]) -> list[str]:
     """What a reader must know before trusting the scores."""
     notes = []
@@ -92,5 +97,6 @@ def warnings(record: Mapping[str, Any]) -> list[str]:
 
 def _row(record: Mapping[str, Any], name: str) -> str:
     floor = record["floor"]
-    real = f"{floor[name]:.2f} ± {floor[f'{name}_spread']:.2f}"
-    return f"<tr><td>{LABELS[name]}</td><td>{record['scores'][name]:.2f}</td><td>{real}</td></tr>"
+    real = f"{readable(floor[name])} ± {readable(floor[f'{name}_spread'])}"
+    ours = readable(record["scores"][name])
+    return f"<tr><td>{LABELS[name]}</td><td>{ours}</td><td>{real}</td></tr>"

@@ -34,7 +34,10 @@ class Tracker:
 
     def __init__(self, workspace: Path, experiment: str) -> None:
         self.uri = tracking_uri(workspace)
-        workspace.mkdir(parents=True, exist_ok=True)
+        try:
+            workspace.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
         try:
             self.client = MlflowClient(self.uri, registry_uri=self.uri)
             self.experiment_id = self._experiment(experiment, workspace)

@@ -22,7 +22,7 @@ from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
 from pipeline.tracking import Tracker, recorded_fingerprint, stage_tags
 
-Status = Literal["ran", "cached", "failed"]
+Status = Literal["ran", "cached", "failed", "interrupted"]
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
 """In the order they run."""
@@ -91,7 +91,7 @@ def plan(config: Config) -> list[Decision]:
     for stage in STAGES:
         waiting = [name for name in stage.inputs if name not in folders]
         if waiting:
-            decisions.append(Decision(stage.name, False, f"{waiting[0]} runs first"))
+            decisions.append(Decision(stage.name, False, f"on what {waiting[0]} gives"))
             continue
         decision = _decide(stage, config, folders, tracker)
         decisions.append(decision)
@@ -140,6 +140,9 @@ def _advance(
         outcome.status = "cached" if decision.hit else "ran"
         outcome.note = str(summary.get("note", ""))
         result.folders[stage.name], result.summaries[stage.name] = folder, summary
+    except (KeyboardInterrupt, SystemExit):
+        outcome.status = "interrupted"
+        raise
     except Exception as error:
         outcome.reason = f"{type(error).__name__}: {error}"
         raise StageFailed(result, error) from error

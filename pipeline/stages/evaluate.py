@@ -10,7 +10,7 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import EVALUATION_SEED, Protocol, score
 from bngan.sampling import Sampler
 from pipeline.plots import training_curves
-from pipeline.report import render
+from pipeline.report import readable, render
 from pipeline.stage import Stage, StageContext, Summary
 
 GRID = 64
@@ -40,7 +40,7 @@ def run(context: StageContext) -> Summary:
     context.events.metrics(scores, 0)
     for name in ("grid.png", "curves.png", "report.html", "scores.json"):
         context.events.artifact(name, (output / name).read_bytes())
-    return {**record, "note": f"FID {scores['fid']:.2f} by {protocol.name}"}
+    return {**record, "note": f"FID {readable(scores['fid'])} by {protocol.name}"}
 
 
 def _features(

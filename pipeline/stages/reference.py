@@ -47,7 +47,7 @@ def run(context: StageContext) -> Summary:
     if extractor.info.accuracy is not None:
         measured["extractor_accuracy"] = extractor.info.accuracy
     context.events.metrics(measured, 0)
-    note = f"{extractor.info.describe()}; real images score FID {real_floor['fid']:.2f}"
+    note = f"{extractor.info.describe()}; real images score FID {real_floor['fid']:.3g}"
     return {"extractor": asdict(extractor.info), "floor": real_floor, "note": note}
 
 

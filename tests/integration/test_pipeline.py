@@ -107,12 +107,12 @@ def test_a_change_concerns_what_follows_and_plan_says_so_before(
 ) -> None:
     arguments = ("configs/digits.yaml", f"workspace={workspace}", *TINY)
     told = bngan("plan", *arguments, "train.lr=5e-4").stdout.splitlines()
-    actions = {line.split()[0]: line.strip().split(maxsplit=2)[1:] for line in told[1:]}
+    actions = {line.split()[0]: line.strip().split(maxsplit=2)[1:] for line in told}
     assert actions["prepare"][0] == actions["reference"][0] == "cached"
     assert actions["train"] == ["run", "config changed: train.lr 0.001 -> 0.0005"]
-    assert actions["evaluate"] == ["run", "train runs first"]
+    assert actions["evaluate"] == ["depends", "on what train gives"]
     assert all(
-        line.split()[1] == "cached" for line in bngan("plan", *arguments).stdout.splitlines()[1:]
+        line.split()[1] == "cached" for line in bngan("plan", *arguments).stdout.splitlines()
     )
 
 
@@ -176,6 +176,8 @@ def test_sampling_from_the_command_line(
     assert content["a"] == content["b"] != content["c"]
     bngan(*common, "--count", "1", "-o", str(tmp_path / "deep" / "one.png"))
     assert Image.open(tmp_path / "deep" / "one.png").mode == "L"
+    wrong = bngan("sample", "bngan-digits", "--workspace", str(workspace), code=2)
+    assert "write models:/NAME@ALIAS" in wrong.stderr
     missing = bngan("sample", "models:/none@champion", "--workspace", str(workspace), code=2)
     assert "cannot load models:/none@champion" in missing.stderr
 
