@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from bngan.metrics.features import ExtractorInfo
-from pipeline.report import readable, warnings
+from pipeline.report import score_rows, warnings
 from pipeline.tracking import tracking_uri
 from pipeline.workflow import Decision, RunResult, StageResult
 
@@ -100,12 +100,10 @@ def print_plan(console: Console, decisions: list[Decision]) -> None:
 def print_summary(console: Console, result: RunResult, workspace: Path) -> None:
     """Scores beside what real images score, where things are, and what can be done next."""
     record, model = result.summaries["evaluate"], result.summaries["register"]
-    floor, folder = record["floor"], result.folders["evaluate"]
+    folder = result.folders["evaluate"]
     scores = Table("score", "generator", "real images", box=None)
-    for key, label in {"fid": "FID", "inception_score": "Inception Score"}.items():
-        if key in record["scores"]:
-            real = f"{readable(floor[key])} ± {readable(floor[f'{key}_spread'])}"
-            scores.add_row(label, readable(record["scores"][key]), real)
+    for row in score_rows(record):
+        scores.add_row(*row)
     console.print("", scores)
     extractor = ExtractorInfo(**record["extractor"])
     uri = tracking_uri(workspace)

@@ -55,7 +55,10 @@ def render(
     protocol, extractor, last = record["protocol"], record["extractor"], history[-1]
     return _PAGE.substitute(
         name=html.escape(config.name),
-        rows="".join(_row(record, name) for name in LABELS if name in record["scores"]),
+        rows="".join(
+            "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
+            for row in score_rows(record)
+        ),
         protocol=html.escape(
             f"Protocol {protocol['name']}: {protocol['count']:,} generated against "
             f"{protocol['count']:,} real images of the {protocol['split']} split, evaluation seed "
@@ -95,8 +98,15 @@ def warnings(record: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _row(record: Mapping[str, Any], name: str) -> str:
-    floor = record["floor"]
-    real = f"{readable(floor[name])} ± {readable(floor[f'{name}_spread'])}"
-    ours = readable(record["scores"][name])
-    return f"<tr><td>{LABELS[name]}</td><td>{ours}</td><td>{real}</td></tr>"
+def score_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """For each score there is: its label, the generator's value, and what real images score."""
+    scores, floor = record["scores"], record["floor"]
+    return [
+        (
+            label,
+            readable(scores[name]),
+            f"{readable(floor[name])} ± {readable(floor[f'{name}_spread'])}",
+        )
+        for name, label in LABELS.items()
+        if name in scores
+    ]
