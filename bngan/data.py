@@ -1,6 +1,7 @@
 """Prepared data as memory maps, and the global order in which training visits them."""
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -8,31 +9,61 @@ import numpy as np
 
 from bngan.randomness import Stream, generator
 
+ImageShape = tuple[int, int, int]
+"""(C, H, W)."""
 Split = Literal["train", "select", "test"]
 SPLITS: tuple[Split, ...] = ("train", "select", "test")
 UNLABELLED = -1
 
 
-class ImageSplit:
-    """One split of a prepared dataset: files ``<split>_images.npy`` and ``<split>_labels.npy``.
+@dataclass(frozen=True)
+class ImageSpec:
+    """What networks have to fit.
 
     Attributes:
-        images: uint8 ``(N, H, W, C)``, memory-mapped.
+        shape: (C, H, W).
+        class_frequencies: share of each class, summing to 1; empty for images without labels.
+    """
+
+    shape: ImageShape
+    class_frequencies: tuple[float, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 for images without labels."""
+        return len(self.class_frequencies)
+
+
+class ImageSplit:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 ``(N, H, W, C)``, memory-mapped where it comes from files.
         labels: int64 ``(N,)``, ``UNLABELLED`` throughout for data without labels.
     """
 
-    def __init__(self, folder: Path, split: Split) -> None:
-        self.images: np.ndarray = np.load(folder / f"{split}_images.npy", mmap_mode="r")
-        self.labels: np.ndarray = np.load(folder / f"{split}_labels.npy", mmap_mode="r")
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+        self.images = images
+        self.labels = np.full(len(images), UNLABELLED) if labels is None else labels
+
+    @classmethod
+    def load(cls, folder: Path, split: Split) -> "ImageSplit":
+        """One split of a prepared dataset: ``<split>_images.npy`` and ``<split>_labels.npy``."""
+        images, labels = (
+            np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("images", "labels")
+        )
+        return cls(images, labels)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)``, as networks count."""
+    @cached_property
+    def spec(self) -> ImageSpec:
+        """Shape as networks count, and how often each class occurs."""
         height, width, channels = self.images.shape[1:]
-        return channels, height, width
+        known = self.labels[self.labels != UNLABELLED]
+        shares = np.bincount(known) / len(known) if len(known) else np.zeros(0)
+        return ImageSpec((channels, height, width), tuple(shares.tolist()))
 
 
 @lru_cache(maxsize=2)

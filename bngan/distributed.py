@@ -6,6 +6,7 @@ are. Without a process group every function does what it does for one worker.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,45 +14,66 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def world_size() -> int:
-    """Number of workers; 1 when no process group exists."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+def world_size(process_group: dist.ProcessGroup | None = None) -> int:
+    """Number of workers, all or those of a process group; 1 when none was initialised."""
+    return dist.get_world_size(process_group) if _initialized() else 1
 
 
 def rank() -> int:
     """This worker's number, 0 when no process group exists."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _initialized() else 0
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def shards(count: int) -> list[slice]:
+    """Every worker's consecutive part of ``range(count)``; parts differ by at most one element."""
+    workers = world_size()
+    bounds = [count * worker // workers for worker in range(workers + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def shard(count: int) -> slice:
-    """This worker's consecutive part of ``range(count)``; parts differ by at most one element."""
-    workers, worker = world_size(), rank()
-    return slice(count * worker // workers, count * (worker + 1) // workers)
+    """This worker's part of ``range(count)``."""
+    return shards(count)[rank()]
 
 
 class _AllReduceSum(torch.autograd.Function):
     """Sum over workers. Its adjoint is itself, so it can be differentiated any number of times."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:
+        ctx.process_group = process_group
         total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=process_group)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        return _AllReduceSum.apply(grad_outputs[0])
+        return _AllReduceSum.apply(grad_outputs[0], ctx.process_group), None
 
 
-def all_reduce_sum(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor, process_group: dist.ProcessGroup | None = None) -> Tensor:
     """Sum of ``tensor`` over workers, differentiable with respect to every worker's input.
 
     A collective: every worker has to call it (and run its backward), with equal shapes.
     """
-    if world_size() == 1:
+    if world_size(process_group) == 1:
         return tensor
-    total: Tensor = _AllReduceSum.apply(tensor)  # type: ignore[no-untyped-call]
+    total: Tensor = _AllReduceSum.apply(tensor, process_group)  # type: ignore[no-untyped-call]
     return total
+
+
+def gather_shards(local: Tensor, count: int) -> Tensor:
+    """The whole ``(count, ...)`` on every worker, from each worker's ``shard(count)`` of it."""
+    if world_size() == 1:
+        return local
+    whole = local.new_zeros(count, *local.shape[1:])
+    whole[shard(count)] = local
+    dist.all_reduce(whole)  # sums with zeros are exact
+    return whole
 
 
 @torch.no_grad()

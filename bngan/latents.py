@@ -1,25 +1,33 @@
-"""Latent vectors, each a pure function of where it is used.
+"""Latent vectors and labels, each a pure function of where it is used.
 
-Two laws: in training the latents of a whole global batch depend on (seed, step), so any sharding
-sees the same numbers; in sampling each latent depends on (seed, index) alone, so image i is the same
-alone or among thousands.
+Two laws: in training the noise of a whole global batch depends on (seed, step), so any sharding
+sees the same numbers; in sampling the noise of each image depends on (seed, index) alone, so image i
+is the same alone or among thousands.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bngan.distributed import shard
 from bngan.randomness import Stream, generator
 
 CALIBRATION_LATENTS = 10_000
+_BATCH = 500
 
 
 def training_latents(seed: int, step: int, batch_size: int, dim: int) -> Tensor:
     """N(0, 1) latents ``(batch_size, dim)`` float32 of the global batch at ``step``."""
     random = generator(seed, Stream.TRAINING, step)
     return torch.from_numpy(random.standard_normal((batch_size, dim), dtype=np.float32))
+
+
+def mixture_weights(seed: int, step: int, batch_size: int) -> Tensor:
+    """Uniform weights ``(batch_size, 1, 1, 1)`` float32 in [0, 1) that mix images at ``step``."""
+    weights = generator(seed, Stream.PENALTY, step).random((batch_size, 1, 1, 1), dtype=np.float32)
+    return torch.from_numpy(weights)
 
 
 def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: float = 1.0) -> Tensor:
@@ -35,9 +43,40 @@ def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: flo
     return torch.from_numpy(rows) * truncation
 
 
-def calibration_latents(dim: int, count: int = CALIBRATION_LATENTS) -> Iterator[Tensor]:
-    """Fixed latents for batch-norm calibration, in batches of at most 500 ``(n, dim)``."""
-    for start in range(0, count, 500):
-        random = generator(0, Stream.CALIBRATION, start)
-        size = min(500, count - start)
-        yield torch.from_numpy(random.standard_normal((size, dim), dtype=np.float32))
+def indexed_labels(seed: int, indices: Iterable[int], frequencies: Sequence[float]) -> Tensor:
+    """Labels ``(len(indices),)`` int64 that occur as often as given; each depends on (seed, index)."""
+    uniform = [generator(seed, Stream.LABELS, int(index)).random() for index in indices]
+    return _labels(np.array(uniform), frequencies)
+
+
+def calibration_batches(
+    dim: int, frequencies: Sequence[float] = (), count: int = CALIBRATION_LATENTS
+) -> Iterator[tuple[Tensor, ...]]:
+    """Fixed latents ``(n, dim)`` and, given class frequencies, labels ``(n,)`` for calibration.
+
+    Of every 500, this worker's share: together the workers see what one alone would.
+    """
+    for start in range(0, count, _BATCH):
+        size = min(_BATCH, count - start)
+        whole = _inputs(Stream.CALIBRATION, start, size, dim, frequencies)
+        yield tuple(part[shard(size)] for part in whole)
+
+
+def telemetry_batch(
+    number: int, size: int, dim: int, frequencies: Sequence[float] = ()
+) -> tuple[Tensor, ...]:
+    """Fixed latents ``(size, dim)`` and, given class frequencies, labels ``(size,)``."""
+    return _inputs(Stream.TELEMETRY, number, size, dim, frequencies)
+
+
+def _inputs(
+    stream: Stream, position: int, size: int, dim: int, frequencies: Sequence[float]
+) -> tuple[Tensor, ...]:
+    random = generator(0, stream, position)
+    latents = torch.from_numpy(random.standard_normal((size, dim), dtype=np.float32))
+    return (latents, _labels(random.random(size), frequencies)) if frequencies else (latents,)
+
+
+def _labels(uniform: np.ndarray, frequencies: Sequence[float]) -> Tensor:
+    labels = np.searchsorted(np.cumsum(frequencies)[:-1], uniform, side="right")
+    return torch.from_numpy(labels.astype(np.int64))

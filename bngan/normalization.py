@@ -2,29 +2,90 @@
 
 ``torch.nn.SyncBatchNorm`` refuses CPU tensors and cannot be differentiated twice. ``BatchNorm`` here
 has the same state-dict keys as ``torch.nn.BatchNorm1d/2d/3d``, needs one all-reduce forward and one
-backward, weighs workers by their number of samples (zero included), and is torch's own kernel for
-one worker and in evaluation. Networks are built with torch's classes; ``synchronize`` swaps them for
-training, so a trained state dict loads into plain torch modules.
+backward, weighs workers by their number of samples (zero included), and is ``F.batch_norm`` for one
+worker and in evaluation. Networks are built with torch's classes: ``synchronize`` swaps them for
+training, ``desynchronize`` swaps them back.
+
+Which samples share statistics is not the layer's business but the batch's: ``batch_layout`` says it
+for the forward passes inside it.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.distributed import all_reduce_sum, world_size
 
+NormBatch = Literal["global"] | int
+"""Consecutive global indices that share statistics: the whole batch, or groups of so many."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    sizes: list[int] | None = None
+    track: bool = True
+    process_group: dist.ProcessGroup | None = None
+
+
+_layout: ContextVar[_Layout] = ContextVar("batch layout", default=_Layout())  # noqa: B039 (frozen)
+
+
+@contextmanager
+def batch_layout(
+    sizes: Sequence[int] | None = None,
+    track: bool = True,
+    process_group: dist.ProcessGroup | None = None,
+) -> Iterator[None]:
+    """Say how samples fall into groups that share statistics, for the forward passes inside.
+
+    Args:
+        sizes: this worker's samples in every group of the joined batch, in order: 0 for a group that
+            only others have samples of, so that all workers name equally many. None: one group.
+        track: whether running statistics follow, one update per group, in order.
+        process_group: the workers that normalise together; None: all.
+    """
+    sizes = None if sizes is None else list(sizes)
+    token = _layout.set(_Layout(sizes, track, process_group))
+    try:
+        yield
+    finally:
+        _layout.reset(token)
+
+
+def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
+    """How many of the ``local`` indices of a global ``batch`` fall into each group.
+
+    Raises:
+        ValueError: if ``batch`` is not made of whole groups.
+    """
+    size = batch if norm_batch == "global" else norm_batch
+    if batch % size:
+        raise ValueError(f"a batch of {batch} is not made of whole groups of {size}")
+    starts = range(0, batch, size)
+    return [max(0, min(local.stop, s + size) - max(local.start, s)) for s in starts]
+
 
 class BatchNorm(_BatchNorm):
     """Batch norm over dimension 1 of ``(N, C, ...)`` input, 2D to 5D, across all workers.
 
-    Statistics are those of the joined batch: mean, biased variance for normalising, unbiased
-    variance for ``running_var`` (Ioffe & Szegedy 2015, algorithms 1 and 2). In training with several
-    workers every call is a collective. Raises ``ValueError`` for other shapes and for a joined batch
-    with a single value per channel.
+    Statistics are those of each group of the joined batch: mean, biased variance for normalising,
+    unbiased variance for ``running_var`` (Ioffe & Szegedy 2015, algorithms 1 and 2). In training with
+    several workers every forward and every backward is a collective. Twice differentiable.
+
+    Raises ``ValueError`` for other shapes, for a group with a single value per channel, and for a
+    batch that the layout in force does not cover.
     """
+
+    plain: type[_BatchNorm] | None = None
+    """Torch's class that ``synchronize`` found in its place."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if not 2 <= input.dim() <= 5:
@@ -32,147 +93,187 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(N, C, ...)``, N >= 0; float32 statistics for half-precision input."""
-        if not self.training or world_size() == 1:
-            return super().forward(input)
         self._check_input_dim(input)
-        shape = [1, -1] + [1] * (input.dim() - 2)
-        values = input if input.dtype == torch.float64 else input.float()
-        # Centring on the local mean, a constant, keeps float32 sums from cancelling later.
-        anchor = _local_mean(values.detach())
-        centred = values - anchor.view(shape)
-        count, mean, variance = _joint_moments(centred, anchor)
-        if self.track_running_stats:
-            self._update_running_statistics(count, mean.detach(), variance.detach())
-        offset = (mean - anchor).to(values.dtype).view(shape)
-        scale = (variance + self.eps).rsqrt().to(values.dtype)
-        if self.affine:
-            scale = scale * self.weight
-        output = (centred - offset) * scale.view(shape)
-        if self.affine:
-            output = output + self.bias.view(shape)
-        return output.to(input.dtype)
+        if not self.training:
+            return super().forward(input)
+        layout = _layout.get()
+        sizes = layout.sizes or [len(input)]
+        if sum(sizes) != len(input):
+            raise ValueError(f"batch layout {sizes} does not cover a batch of {len(input)}")
+        track = layout.track and self.track_running_stats
+        if world_size(layout.process_group) == 1:
+            parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        output, *moments = _Synchronized.apply(  # type: ignore[no-untyped-call]
+            input, self.weight, self.bias, self.eps, sizes, layout.process_group
+        )
+        if track:
+            self._update_running_statistics(Moments(*moments))
+        normalised: Tensor = output
+        return normalised
+
+    def _alone(self, group: Tensor, track: bool) -> Tensor:
+        if track:
+            return super().forward(group)
+        return F.batch_norm(group, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     @torch.no_grad()
-    def _update_running_statistics(self, count: Tensor, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, moments: "Moments") -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        weight = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        unbiased = variance * count / (count - 1)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), weight)
+        unbiased = moments.variance * (moments.counts / (moments.counts - 1))
+        for mean, variance in zip(moments.mean, unbiased, strict=True):
+            self.num_batches_tracked.add_(1)
+            weight = self.momentum
+            if weight is None:
+                weight = 1.0 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+            self.running_var.lerp_(variance.to(self.running_var.dtype), weight)
 
 
-def _reduced_dims(values: Tensor) -> list[int]:
-    return [dim for dim in range(values.dim()) if dim != 1]
+class Moments(NamedTuple):
+    """Of G groups in float64: counts ``(G, 1)``, means ``(G, C)`` and biased variances ``(G, C)``."""
+
+    counts: Tensor
+    mean: Tensor
+    variance: Tensor
 
 
-def _local_mean(values: Tensor) -> Tensor:
-    """``(C,)`` mean of the local shard, zeros for an empty one."""
-    if values.numel() == 0:
-        return values.new_zeros(values.shape[1])
-    return values.mean(_reduced_dims(values))
+class _Synchronized(torch.autograd.Function):
+    """Batch norm of the joined batch of all workers, group by group.
 
-
-def _joint_moments(centred: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count (scalar), mean and biased variance ``(C,)`` of the joined batch, in float64.
-
-    ``centred + anchor`` is the local shard. One message: ``[n, sum x, sum x^2]``, put together in
-    float64 from sums over the centred shard, in which float32 data cannot cancel.
+    With x the local shard, ``anchor`` a constant near the mean and s = 1 / sqrt(variance + eps):
+    y = gamma * x_hat + beta with x_hat = ((x - anchor) - (mean - anchor)) * s, and
+    dx = gamma * s * (dy - sum(dy) / n - x_hat * sum(dy * x_hat) / n), sums over the joined group.
+    The backward is made of differentiable steps: when its own graph is wanted, it takes the moments
+    anew, as functions of x.
     """
-    dims, channels = _reduced_dims(centred), centred.shape[1]
-    local_count = centred.new_full((1,), centred.numel() / channels, dtype=torch.float64)
-    centre = anchor.double()
-    first = centred.sum(dims).double()
-    second = centred.square().sum(dims).double()
-    total = first + local_count * centre
-    total_squares = second + 2 * centre * first + local_count * centre.square()
-    message = all_reduce_sum(torch.cat([local_count, total, total_squares]))
-    count = message[0].detach()
-    total, total_squares = message[1:].view(2, channels)
-    # Looked at only where the shard is so small that it may be: on a GPU, looking means waiting.
-    if centred.numel() <= channels and count <= 1:
-        raise ValueError("batch norm needs more than one value per channel in the joined batch")
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        sizes: list[int],
+        process_group: dist.ProcessGroup | None,
+    ) -> tuple[Tensor, ...]:
+        ctx.eps, ctx.sizes, ctx.process_group = eps, sizes, process_group
+        values = _at_least_float32(input)
+        # Distances from the local means: sums of float32 data far from zero would cancel.
+        anchor = _sums(values, sizes) / _local_counts(values, sizes).clamp_min(1)
+        anchor = anchor.to(values.dtype)
+        centred = values - _spread(anchor, sizes, values)
+        moments = _joint_moments(centred, anchor, sizes, process_group)
+        inverse = (moments.variance + eps).rsqrt()
+        scale = inverse if weight is None else inverse * weight
+        shift = (anchor - moments.mean) * scale
+        shift = shift if bias is None else shift + bias
+        output = torch.addcmul(
+            _spread(shift, sizes, values), centred, _spread(scale, sizes, values)
+        )
+        ctx.save_for_backward(input, weight, anchor, *moments)
+        ctx.mark_non_differentiable(*moments)
+        return output.to(input.dtype), *moments
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        input, weight, anchor, *saved = ctx.saved_tensors
+        moments, sizes = Moments(*saved), ctx.sizes
+        values, dy = _at_least_float32(input), _at_least_float32(gradients[0])
+        centred = values - _spread(anchor, sizes, values)
+        if torch.is_grad_enabled():
+            moments = _joint_moments(centred, anchor, sizes, ctx.process_group)
+        inverse = (moments.variance + ctx.eps).rsqrt()
+        offset = (moments.mean - anchor) * inverse
+        sum_dy = _sums(dy, sizes)
+        sum_dy_x = _sums(dy * centred, sizes) * inverse - sum_dy * offset
+        means = torch.stack([sum_dy, sum_dy_x])
+        means = all_reduce_sum(means, ctx.process_group) / moments.counts
+        scale = inverse if weight is None else inverse * weight
+        slope = -scale * inverse * means[1]
+        constant = scale * (offset * means[1] - means[0])
+        dx = _spread(constant, sizes, values) + dy * _spread(scale, sizes, values)
+        dx = dx + centred * _spread(slope, sizes, values)
+        if weight is None:
+            return dx.to(input.dtype), None, None, None, None, None
+        d_weight, d_bias = sum_dy_x.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype)
+        return dx.to(input.dtype), d_weight, d_bias, None, None, None
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
+    """Values per channel in each group's local part, ``(G, 1)`` float64."""
+    per_sample = values.shape[2:].numel()
+    return torch.tensor(sizes, dtype=torch.float64, device=values.device)[:, None] * per_sample
+
+
+def _sums(values: Tensor, sizes: list[int]) -> Tensor:
+    """Sums over each group's local part of ``(n, C, ...)``, ``(G, C)`` in float64."""
+    if values.dim() > 2:
+        values = values.sum(tuple(range(2, values.dim())))
+    return torch.stack([part.sum(0, dtype=torch.float64) for part in torch.split(values, sizes)])
+
+
+def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
+    """``(G, C)`` repeated for each sample, ready to broadcast with ``values`` and of its dtype."""
+    if len(sizes) > 1:
+        repeats = torch.tensor(sizes, device=per_group.device)
+        per_group = per_group.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
+    return per_group.to(values.dtype).view(*per_group.shape, *[1] * (values.dim() - 2))
+
+
+def _joint_moments(
+    centred: Tensor,
+    anchor: Tensor,
+    sizes: list[int],
+    process_group: dist.ProcessGroup | None,
+) -> Moments:
+    """Moments of ``centred`` + ``anchor`` joined over workers: one message ``[n, sum x, sum x^2]``."""
+    local, centre = _local_counts(centred, sizes), anchor.double()
+    first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
+    squares = second + 2 * centre * first + local * centre.square()
+    message = torch.cat([local, first + local * centre, squares], dim=1)
+    message = all_reduce_sum(message, process_group)
+    channels = centred.shape[1]
+    count, total, squares = torch.split(message, [1, channels, channels], dim=1)
+    # On a GPU, looking means waiting: only where the shard is so small that it may be.
+    if (not centred.is_cuda or centred.numel() <= channels) and (count <= 1).any():
+        raise ValueError("batch norm needs more than one value per channel in every group")
+    count = count.detach()
     mean = total / count
-    return count, mean, (total_squares / count - mean.square()).clamp_min(0)
+    return Moments(count, mean, (squares / count - mean.square()).clamp_min(0))
 
 
 def synchronize(module: nn.Module) -> nn.Module:
     """Swap every torch batch norm in ``module`` for ``BatchNorm``, sharing parameters and buffers."""
-    for name, child in module.named_children():
-        setattr(module, name, synchronize(child))
-    if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-        return module
-    norm = BatchNorm(
-        module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
-    )
-    norm._parameters, norm._buffers = module._parameters, module._buffers
-    return norm.train(module.training)
+    return _swap(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), lambda norm: BatchNorm)
 
 
-class _Reached(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
+def desynchronize(module: nn.Module) -> nn.Module:
+    """Undo ``synchronize``: plain torch again, for export.
 
-
-class _Moments:
-    """Running count, mean and sum of squared deviations, merged after Chan et al. 1979 in float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Tensor | float = 0.0
-        self.deviations: Tensor | float = 0.0
-
-    def collect(self, norm: nn.Module, inputs: tuple[Any, ...]) -> None:
-        values = inputs[0].double()
-        dims = _reduced_dims(values)
-        count = values.numel() // values.shape[1]
-        mean = values.mean(dims)
-        deviations = values.var(dims, correction=0) * count
-        total = self.count + count
-        delta = mean - self.mean
-        self.deviations = self.deviations + deviations + delta**2 * (self.count * count / total)
-        self.mean = self.mean + delta * (count / total)
-        self.count = total
-        raise _Reached
-
-
-@torch.no_grad()
-def calibrate(generator: nn.Module, latents: Callable[[], Iterable[Tensor]]) -> None:
-    """Set running statistics to the population's, layer by layer in execution order.
-
-    Each layer's statistics are taken over its inputs while all layers before it already run in
-    evaluation mode with their new statistics, which gives the generator that an infinite batch
-    would. (Averaging per-batch variances does not: it loses the variance of the batch means.)
-    Leaves the generator in evaluation mode.
-
-    Args:
-        generator: a network whose forward takes one batch of latents.
-        latents: called several times; yields the same batches ``(n, latent_dim)`` every time.
+    Raises:
+        ValueError: for a ``BatchNorm`` that was not made by ``synchronize``.
     """
-    generator.eval()
-    for norm in _execution_order(generator, next(iter(latents()))):
-        moments = _Moments()
-        with norm.register_forward_pre_hook(moments.collect):
-            for batch in latents():
-                try:
-                    generator(batch)
-                except _Reached:
-                    continue
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        norm.running_mean.copy_(moments.mean)  # type: ignore[arg-type]
-        norm.running_var.copy_(moments.deviations / (moments.count - 1))  # type: ignore[arg-type]
+    return _swap(module, (BatchNorm,), lambda norm: norm.plain)
 
 
-def _execution_order(generator: nn.Module, batch: Tensor) -> list[_BatchNorm]:
-    """Batch norms that keep running statistics, in the order a forward pass reaches them."""
-    reached: list[_BatchNorm] = []
-    norms = [m for m in generator.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    hooks = [
-        norm.register_forward_pre_hook(lambda module, _: reached.append(module)) for norm in norms
-    ]
-    generator(batch)
-    for hook in hooks:
-        hook.remove()
-    return list(dict.fromkeys(reached))
+def _swap(module: nn.Module, kinds: tuple[type, ...], successor: Any) -> nn.Module:
+    for name, child in module.named_children():
+        setattr(module, name, _swap(child, kinds, successor))
+    if not isinstance(module, kinds):
+        return module
+    if (kind := successor(module)) is None:
+        raise ValueError("this BatchNorm was not made by synchronize: torch's class is not known")
+    options = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+    norm: nn.Module = kind(**{name: getattr(module, name) for name in options})
+    norm._parameters, norm._buffers = module._parameters, module._buffers
+    if isinstance(norm, BatchNorm):
+        norm.plain = type(module)  # type: ignore[assignment]
+    return norm.train(module.training)

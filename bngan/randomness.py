@@ -19,6 +19,9 @@ class Stream(IntEnum):
     SPLIT = 4
     CLASSIFIER = 5
     FLOOR = 6
+    LABELS = 7
+    PENALTY = 8
+    TELEMETRY = 9
 
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:

@@ -11,9 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bngan.data import ImageSpec
 from bngan.images import to_uint8
-from bngan.latents import indexed_latents
-from bngan.networks import ImageShape, ModelConfig, build_generator
+from bngan.latents import (
+    CALIBRATION_LATENTS,
+    calibration_batches,
+    indexed_labels,
+    indexed_latents,
+)
+from bngan.networks import ModelConfig, build_generator
 
 WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 _BATCH = 250
@@ -24,25 +30,25 @@ class Sampler:
 
     Attributes:
         model: configuration of its networks.
-        image_shape: (C, H, W).
+        spec: shape and classes of its images.
     """
 
-    def __init__(
-        self, model: ModelConfig, image_shape: ImageShape, state: dict[str, Tensor]
-    ) -> None:
-        self.model, self.image_shape = model, image_shape
-        self.generator: nn.Module = build_generator(model, image_shape)
+    def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
+        self.model, self.spec = model, spec
+        self.generator: nn.Module = build_generator(model, spec)
         self.generator.load_state_dict(state)
         self.generator.eval().requires_grad_(False)
 
     def images(self, seed: int, indices: Sequence[int], truncation: float = 1.0) -> np.ndarray:
         """uint8 images ``(len(indices), H, W, C)``; image i depends on (seed, indices[i]) only.
 
+        A conditional generator draws its classes as often as they were in its training images.
+
         Raises:
             ValueError: for a negative index or a truncation outside (0, 1].
         """
         parts = list(self.batches(seed, indices, truncation))
-        channels, height, width = self.image_shape
+        channels, height, width = self.spec.shape
         return np.concatenate(parts) if parts else np.zeros((0, height, width, channels), np.uint8)
 
     @torch.inference_mode()
@@ -57,14 +63,21 @@ class Sampler:
         device = next(self.generator.parameters()).device
         for start in range(0, len(indices), _BATCH):
             chunk = indices[start : start + _BATCH]
-            latents = indexed_latents(seed, chunk, self.model.latent_dim, truncation)
-            yield to_uint8(self.generator(latents.to(device)))
+            inputs = [indexed_latents(seed, chunk, self.model.latent_dim, truncation)]
+            if self.model.conditional:
+                inputs.append(indexed_labels(seed, chunk, self.spec.class_frequencies))
+            yield to_uint8(self.generator(*(value.to(device) for value in inputs)))
+
+    def calibration_batches(self, count: int = CALIBRATION_LATENTS) -> Iterator[tuple[Tensor, ...]]:
+        """Inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""
+        frequencies = self.spec.class_frequencies if self.model.conditional else ()
+        return calibration_batches(self.model.latent_dim, frequencies, count)
 
     def save(self, folder: Path, **details: Any) -> None:
         """Write weights (safetensors) and description (JSON, with ``details``) into ``folder``."""
         state = {key: value.contiguous() for key, value in self.generator.state_dict().items()}
         save_file(state, folder / WEIGHTS)
-        description = {"model": asdict(self.model), "image_shape": self.image_shape, **details}
+        description = {"model": asdict(self.model), "spec": asdict(self.spec), **details}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
     @classmethod
@@ -72,5 +85,7 @@ class Sampler:
         """Read what ``save`` wrote."""
         description = json.loads((folder / DESCRIPTION).read_text())
         model = ModelConfig.from_dict(description["model"])
-        channels, height, width = description["image_shape"]
-        return cls(model, (channels, height, width), load_file(folder / WEIGHTS))
+        channels, height, width = description["spec"]["shape"]
+        frequencies = tuple(description["spec"]["class_frequencies"])
+        spec = ImageSpec((channels, height, width), frequencies)
+        return cls(model, spec, load_file(folder / WEIGHTS))

@@ -1,38 +1,33 @@
 """One adversarial step, and the loop around it. Reads the same on one worker and on many."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from bngan.averaging import ExponentialMovingAverage
-from bngan.data import ImageSplit, sample_order
+from bngan.data import ImageSpec, ImageSplit, sample_order
 from bngan.distributed import all_reduce_sum, broadcast_module, shard, sum_gradients
 from bngan.images import from_uint8
-from bngan.latents import training_latents
-from bngan.losses import LOSSES, LossName
-from bngan.networks import ImageShape, ModelConfig, build_discriminator, build_generator
-from bngan.normalization import synchronize
+from bngan.latents import mixture_weights, training_latents
+from bngan.losses import LOSSES
+from bngan.networks import ModelConfig, build_discriminator, build_generator
+from bngan.normalization import batch_layout, group_sizes, synchronize
+from bngan.optimization import OptimizationConfig, batch_problem
+from bngan.penalties import PENALTIES, Judged
 
 
-@dataclass
-class OptimizationConfig:
-    """What shapes the trajectory of training."""
+class _MicroBatch(NamedTuple):
+    """This worker's samples of one pass through the networks."""
 
-    batch_size: int = 64
-    """Global batch in images, however many workers share it."""
-    loss: LossName = "non_saturating"
-    """Adversarial loss: non_saturating or minimax (both Goodfellow et al. 2014)."""
-    lr: float = 2e-4
-    """Adam's learning rate, for both networks."""
-    beta1: float = 0.5
-    """Adam's first-moment decay."""
-    beta2: float = 0.999
-    """Adam's second-moment decay."""
-    ema_half_life: float = 10_000
-    """Half-life in images of the averaged generator, the one that is evaluated and served."""
+    real: Tensor
+    latents: Tensor
+    mixture: Tensor
+    labels: Tensor | None
 
 
 class Trainer:
@@ -45,23 +40,25 @@ class Trainer:
     Attributes:
         images_seen: real images the discriminator has been shown.
         ema: the averaged generator; calibrate a copy of its module before use.
+
+    Raises ``ValueError`` if the batch does not fall into micro-batches and groups as asked for.
     """
 
     def __init__(
         self,
         model: ModelConfig,
         optimization: OptimizationConfig,
-        image_shape: ImageShape,
+        images: ImageSpec,
         seed: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.model, self.config, self.seed = model, optimization, seed
+        self.model, self.config, self.images, self.seed = model, optimization, images, seed
         self.device, self.dtype = torch.device(device), dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            generator = build_generator(model, image_shape)
-            discriminator = build_discriminator(model, image_shape)
+            generator = build_generator(model, images)
+            discriminator = build_discriminator(model, images)
         self.generator = self._place(generator)
         self.discriminator = self._place(discriminator)
         self.ema = ExponentialMovingAverage(self.generator, optimization.ema_half_life)
@@ -69,41 +66,139 @@ class Trainer:
         self.optimizer_g = torch.optim.Adam(self.generator.parameters(), optimization.lr, betas)
         self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), optimization.lr, betas)
         self.images_seen = 0
+        if problem := batch_problem(model, optimization):
+            raise ValueError(problem)
+        micro = optimization.micro_batch or optimization.batch_size
+        part = shard(micro)
+        self._passes = optimization.batch_size // micro
+        self._groups = group_sizes(range(part.start, part.stop), micro, optimization.norm_batch)
+        every = np.arange(optimization.batch_size).reshape(self._passes, micro)
+        self._indices = every[:, part].flatten()
+        self._spectral = [
+            cast(nn.Module, module.parametrizations)
+            for module in self.discriminator.modules()
+            if parametrize.is_parametrized(module)
+        ]
 
     def _place(self, network: nn.Module) -> nn.Module:
         network = synchronize(network).to(self.device, self.dtype).train()
         broadcast_module(network)
         return network
 
-    def step(self, real: Tensor) -> dict[str, Tensor]:
-        """One update of D, then of G, on this worker's shard ``(n, C, H, W)`` in [-1, 1].
+    def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """One update of D, then of G, on this worker's part of the global batch.
 
-        The fake batch serves both updates: D sees it detached, G is judged on it by the updated D.
-        Returns this worker's share of the batch means, on the device: sum them over workers.
+        Fakes have the labels of the real images. Without micro-batches the fake batch serves both
+        updates: D sees it detached, G is judged on it by the updated D.
+
+        Args:
+            real: ``(n, C, H, W)`` in [-1, 1].
+            labels: int64 ``(n,)`` for a conditional model.
+
+        Returns:
+            This worker's share of the batch means, on the device: sum them over workers.
         """
-        batch, loss = self.config.batch_size, LOSSES[self.config.loss]
-        step = self.images_seen // batch
-        latents = training_latents(self.seed, step, batch, self.model.latent_dim)[shard(batch)]
-        fake = self.generator(latents.to(self.device, self.dtype))
-
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake.detach())
-        d_losses = loss.discriminator_real(real_logits), loss.discriminator_fake(fake_logits)
-        d_loss = (d_losses[0].sum() + d_losses[1].sum()) / batch
-        _descend(self.optimizer_d, self.discriminator, d_loss)
+        parts = self._split(real, labels)
+        whole = len(parts) == 1
+        totals: dict[str, Tensor] = {}
+        fakes = []
+        for part in parts:
+            with torch.set_grad_enabled(whole):
+                fakes.append(self._generate(part, track=whole))
+            with self._still(part is not parts[0]):
+                _add(totals, self._discriminate(part, fakes[-1].detach()))
+        _descend(self.optimizer_d, self.discriminator)
 
         self.discriminator.requires_grad_(False)
-        g_loss = loss.generator(self.discriminator(fake)).sum() / batch
-        _descend(self.optimizer_g, self.generator, g_loss)
+        for part, fake in zip(parts, fakes, strict=True):
+            _add(totals, self._fool(part, fake if whole else self._generate(part)))
+        _descend(self.optimizer_g, self.generator)
         self.discriminator.requires_grad_(True)
 
-        self.images_seen += batch
-        self.ema.update(self.generator, batch, self.images_seen)
-        return {
-            "loss_d": d_loss.detach(),
-            "loss_g": g_loss.detach(),
-            "logit_real": real_logits.detach().sum() / batch,
-            "logit_fake": fake_logits.detach().sum() / batch,
-        }
+        self.images_seen += self.config.batch_size
+        self.ema.update(self.generator, self.config.batch_size, self.images_seen)
+        return {name: value / self.config.batch_size for name, value in totals.items()}
+
+    def _split(self, real: Tensor, labels: Tensor | None) -> list[_MicroBatch]:
+        """This worker's part of the batch at the present step, with its noise, pass by pass."""
+        batch = self.config.batch_size
+        step = self.images_seen // batch
+        latents = training_latents(self.seed, step, batch, self.model.latent_dim)
+        mixture = mixture_weights(self.seed, step, batch)
+        latents, mixture = (
+            noise[self._indices].to(self.device, self.dtype) for noise in (latents, mixture)
+        )
+
+        def passes(values: Tensor) -> Tensor:
+            return values.view(self._passes, len(self._indices) // self._passes, *values.shape[1:])
+
+        columns = passes(real), passes(latents), passes(mixture)
+        classes = [None] * self._passes if labels is None else passes(labels)
+        return [_MicroBatch(*row) for row in zip(*columns, classes, strict=True)]
+
+    def _generate(self, part: _MicroBatch, track: bool = True) -> Tensor:
+        with batch_layout(self._groups, track=track):
+            fake: Tensor = self.generator(part.latents, part.labels)
+        return fake
+
+    def _judge(self, part: _MicroBatch, *batches: Tensor, track: bool = False) -> list[Tensor]:
+        """Logits ``(n,)`` of batches that belong to one pass, in one forward.
+
+        Each batch is normalised with its own statistics, or all are together (``joint``).
+        """
+        sizes = self._groups * len(batches)
+        if self.model.discriminator.batch_statistics == "joint":
+            sizes = [sum(sizes)]
+        labels = None if part.labels is None else part.labels.repeat(len(batches))
+        with batch_layout(sizes, track=track):
+            logits: Tensor = self.discriminator(torch.cat(batches), labels)
+        return list(logits.view(len(batches), len(part.real)))
+
+    def _discriminate(self, part: _MicroBatch, fake: Tensor) -> dict[str, Tensor]:
+        """Add the gradients of D's loss, and return sums of what was seen."""
+        config, loss = self.config, LOSSES[self.config.loss]
+        step = self.images_seen // config.batch_size
+        penalized = config.penalty != "none" and step % config.penalty_every == 0
+        real = part.real.requires_grad_(penalized)
+        fake.requires_grad_(penalized)
+        real_logits, fake_logits = self._judge(part, real, fake, track=True)
+        value = (loss.discriminator_real(real_logits) + loss.discriminator_fake(fake_logits)).sum()
+        sums = {"loss_d": value, "logit_real": real_logits.sum(), "logit_fake": fake_logits.sum()}
+        if penalized:
+            penalty = PENALTIES[config.penalty](
+                Judged(real, real_logits),
+                Judged(fake, fake_logits),
+                lambda: self._judge_mixture(part, fake),
+            ).sum()
+            value = value + config.penalty_weight * config.penalty_every * penalty
+            # Over the steps without one its mean stays that of a step with one.
+            sums["penalty"] = penalty * config.penalty_every
+        (value / config.batch_size).backward()  # type: ignore[no-untyped-call]
+        return {name: total.detach() for name, total in sums.items()}
+
+    def _judge_mixture(self, part: _MicroBatch, fake: Tensor) -> Judged:
+        mixed = torch.lerp(fake.detach(), part.real.detach(), part.mixture).requires_grad_()
+        with self._still():
+            (logits,) = self._judge(part, mixed)
+        return Judged(mixed, logits)
+
+    def _fool(self, part: _MicroBatch, fake: Tensor) -> dict[str, Tensor]:
+        """Add the gradients of G's loss, and return its sum."""
+        joint = self.model.discriminator.batch_statistics == "joint"
+        with self._still():
+            *_, logits = self._judge(part, *([part.real.detach()] if joint else []), fake)
+        value = LOSSES[self.config.loss].generator(logits).sum()
+        (value / self.config.batch_size).backward()  # type: ignore[no-untyped-call]
+        return {"loss_g": value.detach()}
+
+    @contextmanager
+    def _still(self, still: bool = True) -> Iterator[None]:
+        """Inside, D's spectral norms do not iterate: they do once a step, in D's first pass."""
+        for parametrization in self._spectral:
+            parametrization.train(not still)
+        yield
+        for parametrization in self._spectral:
+            parametrization.train()
 
     def fit(self, data: ImageSplit, images: int, *every: int) -> Iterator[dict[str, float]]:
         """Train until ``images`` have been seen, yielding means over the global batches since the last.
@@ -116,9 +211,10 @@ class Trainer:
         steps = 0
         while self.images_seen < images:
             order = sample_order(self.seed, self.images_seen, self.config.batch_size, len(data))
-            real = from_uint8(data.images[order[shard(len(order))]], self.device)
-            for name, value in self.step(real.to(self.dtype)).items():
-                totals[name] = totals.get(name, value.new_zeros(())) + value
+            order = order[self._indices]
+            real = from_uint8(data.images[order], self.device).to(self.dtype)
+            labels = torch.from_numpy(data.labels[order]).to(self.device)
+            _add(totals, self.step(real, labels if self.model.conditional else None))
             steps += 1
             if self.images_seen >= images or any(self.passed(cadence) for cadence in every):
                 means = all_reduce_sum(torch.stack(list(totals.values())) / steps).tolist()
@@ -150,8 +246,13 @@ class Trainer:
         self.images_seen = int(state["images_seen"])
 
 
-def _descend(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+def _add(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
+    for name, value in more.items():
+        totals[name] = totals[name] + value if name in totals else value
+
+
+def _descend(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
+    """One step along the accumulated gradients, summed over workers."""
     sum_gradients(network.parameters())
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -11,11 +11,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from bngan import soundness
+from bngan.data import ImageSpec
 from bngan.metrics.protocol import Protocol
 from bngan.networks import ModelConfig
+from bngan.optimization import OptimizationConfig, batch_problem
 from bngan.sources import EMBEDDED_DIGITS, HUB_PREFIX
-from bngan.trainer import OptimizationConfig
 from pipeline.errors import UserError
+
+_STAND_IN = ImageSpec((1, 16, 16), (0.5, 0.5))
+"""In place of images not yet seen, where only the kind of networks matters."""
 
 
 @dataclass
@@ -194,12 +199,29 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"data.channels must be 1, 3 or null, got {data.channels}"
     if not is_symbolic(data.path) and not Path(data.path).is_dir():
         yield f"data.path: there is no folder {data.path}"
+    yield from _training_problems(config)
     try:
         Protocol.parse(config.evaluate.protocol)
     except ValueError as error:
         yield f"evaluate.protocol: {error}"
     if not config.register.model or set(config.register.model) & set("/:"):
         yield f"register.model must be a name without '/' and ':', got '{config.register.model}'"
+
+
+def _training_problems(config: Config) -> Iterator[str]:
+    if problem := batch_problem(config.model, config.train):
+        yield f"train.{problem}"
+    if not config.model.discriminator.allow_blind and soundness.is_blind(config.model, _STAND_IN):
+        yield (
+            "model.discriminator cannot learn: batch norm right before its output gives every batch "
+            "the same mean logit, and real and fake images are normalised separately. Set norm_place: "
+            "before_activation, or batch_statistics: joint; allow_blind: true trains it all the same"
+        )
+
+
+def warnings(config: Config) -> list[str]:
+    """What trains, but not as its name says, one line each."""
+    return list(soundness.warnings(config.model, config.train))
 
 
 def _numbers(config: Config) -> Iterator[str]:
@@ -210,6 +232,8 @@ def _numbers(config: Config) -> Iterator[str]:
         "train.score_every": train.score_every,
         "train.num_workers": train.num_workers,
         "train.threads_per_worker": train.threads_per_worker,
+        "train.penalty_weight": train.penalty_weight,
+        "train.penalty_every": train.penalty_every,
         "train.lr": train.lr,
         "train.ema_half_life": train.ema_half_life,
         "model.latent_dim": config.model.latent_dim,

@@ -1,4 +1,5 @@
 import os
+import pickle
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +8,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from hypothesis import settings
 
 from pipeline.environment import set_defaults
 
 set_defaults()
 torch.set_num_threads(1)
+# The same examples every time, and no verdict on how fast a busy machine is.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 def free_port() -> int:
@@ -28,7 +33,8 @@ def _enter(
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=workers)
     try:
-        results[rank] = function(*args)
+        # As plain bytes: tensors would travel as open files, and there may be many.
+        results[rank] = pickle.dumps(function(*args))
         dist.barrier()
     finally:
         dist.destroy_process_group()
@@ -49,7 +55,7 @@ def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[
             nprocs=workers,
             start_method="forkserver",
         )
-        return [results[rank] for rank in range(workers)]
+        return [pickle.loads(results[rank]) for rank in range(workers)]  # noqa: S301 (our own)
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bngan.data import ImageShape
 from bngan.images import from_uint8
-from bngan.networks import ImageShape
 from bngan.randomness import Stream, generator
 
 FEATURES = 64
@@ -69,7 +69,7 @@ class Extractor:
         """Features of uint8 images ``(N, H, W, C)``."""
         self.network.eval()
         parts = []
-        for start in range(0, len(images), batch_size):
+        for start in range(0, max(len(images), 1), batch_size):
             parts.append(self.network(from_uint8(images[start : start + batch_size])))
         features, logits = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
         return Features(features, logits)

@@ -1,98 +1,71 @@
-"""Generators and discriminators, built for a given image shape.
+"""Generators and discriminators, built for given images.
 
-Every generator maps latents ``(N, latent_dim)`` to images ``(N, C, H, W)`` in [-1, 1]; every
-discriminator maps such images to logits ``(N,)``. Networks contain torch's own batch norms;
-``bngan.normalization.synchronize`` prepares them for several workers.
+Every generator maps latents ``(N, latent_dim)`` and, if conditional, labels ``(N,)`` to images
+``(N, C, H, W)`` in [-1, 1]; every discriminator maps images (and labels) to logits ``(N,)``. Networks
+contain torch's own batch norms; ``bngan.normalization.synchronize`` prepares them for several workers.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
+from bngan.data import ImageSpec
 from bngan.networks import dcgan, mlp
-from bngan.networks.blocks import NormName
+from bngan.networks.blocks import Discriminator, Generator
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 
-ImageShape = tuple[int, int, int]
+__all__ = [
+    "DiscriminatorConfig",
+    "GeneratorConfig",
+    "ImageSpec",
+    "ModelConfig",
+    "build_discriminator",
+    "build_generator",
+]
 
 
 class Family(Protocol):
-    """What a module of networks provides."""
+    """What a module of networks provides: the layers, as a flat list."""
 
-    def generator(
-        self,
-        latent_dim: int,
-        image_shape: ImageShape,
-        width: int,
-        depth: int | None,
-        norm: NormName,
-    ) -> nn.Module:
-        """``(N, latent_dim)`` to ``(N, *image_shape)``."""
+    def generator_layers(self, model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
+        """``(N, latent_dim)`` to ``(N, *images.shape)``."""
 
-    def discriminator(
-        self, image_shape: ImageShape, width: int, depth: int | None, norm: NormName
-    ) -> nn.Module:
-        """``(N, *image_shape)`` to ``(N,)``."""
-
-
-@dataclass
-class GeneratorConfig:
-    """The generator's shape."""
-
-    width: int = 128
-    """Units per hidden layer (mlp), or channels at the largest hidden resolution (dcgan)."""
-    depth: int | None = None
-    """Hidden layers (mlp, default 1), or doublings of the size (dcgan, default: from 4-7 pixels)."""
-    norm: NormName = "batch"
-    """Normalisation between each hidden layer and its ReLU: batch or none. Never on the output."""
-
-
-@dataclass
-class DiscriminatorConfig:
-    """The discriminator's shape."""
-
-    width: int = 128
-    """Units per hidden layer (mlp), or channels at the largest hidden resolution (dcgan)."""
-    depth: int | None = None
-    """Hidden layers (mlp, default 1), or halvings of the size (dcgan, default: to 4-7 pixels)."""
-    norm: NormName = "none"
-    """Normalisation: none, or batch (not on the input layer), which the literature finds harmful."""
-
-
-@dataclass
-class ModelConfig:
-    """The pair of networks."""
-
-    network: Literal["mlp", "dcgan"] = "mlp"
-    """Family: mlp (fully connected) or dcgan (convolutions, Radford et al. 2015)."""
-    latent_dim: int = 64
-    """Length of the latent vector z ~ N(0, 1)."""
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """Inverse of ``dataclasses.asdict``."""
-        parts = {
-            "generator": GeneratorConfig(**values["generator"]),
-            "discriminator": DiscriminatorConfig(**values["discriminator"]),
-        }
-        return cls(**{**values, **parts})
+    def discriminator_layers(
+        self, model: ModelConfig, images: ImageSpec
+    ) -> tuple[list[nn.Module], int]:
+        """``(N, *images.shape)`` to features ``(N, F)``, and F."""
 
 
 _FAMILIES: dict[str, Family] = {"mlp": mlp, "dcgan": dcgan}
 
 
-def build_generator(config: ModelConfig, image_shape: ImageShape) -> nn.Module:
-    """A generator for ``image_shape`` = (C, H, W), initialised from torch's random state."""
-    part = config.generator
-    return _FAMILIES[config.network].generator(
-        config.latent_dim, image_shape, part.width, part.depth, part.norm
-    )
+def build_generator(model: ModelConfig, images: ImageSpec) -> nn.Module:
+    """A generator of such images, initialised from torch's random state.
+
+    Raises:
+        ValueError: for a conditional model of images without labels.
+    """
+    _check_classes(model, images)
+    return Generator(_FAMILIES[model.network].generator_layers(model, images), model, images)
 
 
-def build_discriminator(config: ModelConfig, image_shape: ImageShape) -> nn.Module:
-    """A discriminator for ``image_shape`` = (C, H, W), initialised from torch's random state."""
-    part = config.discriminator
-    return _FAMILIES[config.network].discriminator(image_shape, part.width, part.depth, part.norm)
+def build_discriminator(model: ModelConfig, images: ImageSpec) -> nn.Module:
+    """A discriminator of such images, initialised from torch's random state.
+
+    Raises:
+        ValueError: for a conditional model of images without labels.
+    """
+    _check_classes(model, images)
+    layers, features = _FAMILIES[model.network].discriminator_layers(model, images)
+    network = Discriminator(layers, features, images.classes if model.conditional else 0)
+    if model.discriminator.spectral_norm:
+        for module in list(network.modules()):
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+                spectral_norm(module)
+    return network
+
+
+def _check_classes(model: ModelConfig, images: ImageSpec) -> None:
+    if model.conditional and not images.classes:
+        raise ValueError("model.conditional needs images with labels, and these have none")

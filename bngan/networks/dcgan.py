@@ -5,11 +5,14 @@ the map one pixel smaller than double, so no size has to be a power of two.
 """
 
 import math
+from functools import partial
 from itertools import pairwise
 
 from torch import nn
 
-from bngan.networks.blocks import NormName, needs_bias, normalization
+from bngan.data import ImageSpec
+from bngan.networks.blocks import batch_norm, block, generator_norm
+from bngan.networks.config import ModelConfig
 
 Size = tuple[int, int]
 
@@ -27,65 +30,59 @@ def _kernel(size: Size) -> Size:
     return (4 if size[0] % 2 == 0 else 3, 4 if size[1] % 2 == 0 else 3)
 
 
-def _initialise(network: nn.Module, norm: NormName) -> nn.Module:
+def _initialise(layers: list[nn.Module], norm: str) -> list[nn.Module]:
     """DCGAN's N(0, 0.02) where a norm rescales what comes out; torch's own initialisation elsewhere.
 
     Without a norm, weights that small shrink the signal from layer to layer.
     """
     if norm == "none":
-        return network
-    for module in network.modules():
+        return layers
+    for module in layers:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return network
+    return layers
 
 
-def generator(
-    latent_dim: int,
-    image_shape: tuple[int, int, int],
-    width: int,
-    depth: int | None,
-    norm: NormName,
-) -> nn.Module:
-    """``(N, latent_dim)`` to ``(N, *image_shape)`` in [-1, 1]; channels halve as the map doubles."""
-    channels, height, image_width = image_shape
-    sizes = _resolutions(height, image_width, depth)[::-1]
-    widths = [width * 2**i for i in reversed(range(len(sizes) - 1))] or [width]
+def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
+    """``(N, latent_dim)`` to ``(N, *images.shape)``; channels halve as the map doubles."""
+    config, (channels, height, width) = model.generator, images.shape
+    sizes = _resolutions(height, width, config.depth)[::-1]
+    widths = [config.width * 2**i for i in reversed(range(len(sizes) - 1))] or [config.width]
     start = (widths[0], *sizes[0])
-    layers: list[nn.Module] = [
-        nn.Linear(latent_dim, math.prod(start), bias=needs_bias(norm)),
-        nn.Unflatten(1, start),
-        *normalization(norm, widths[0], spatial=True),
-        nn.ReLU(),
-    ]
+    norm = partial(generator_norm, model, images, spatial=True)
+    first = partial(nn.Linear, model.latent_dim, math.prod(start))
+    layers = block(first, norm(widths[0]), nn.ReLU(), config)
+    layers.insert(1, nn.Unflatten(1, start))
     for (before, after), size in zip(pairwise(widths), sizes[1:-1], strict=True):
-        layers.append(
-            nn.ConvTranspose2d(before, after, _kernel(size), 2, padding=1, bias=needs_bias(norm))
-        )
-        layers += [*normalization(norm, after, spatial=True), nn.ReLU()]
+        up = partial(_transposed, before, after, _kernel(size))
+        layers += block(up, norm(after), nn.ReLU(), config)
     if len(sizes) == 1:
         layers.append(nn.Conv2d(widths[-1], channels, 3, padding=1))
     else:
         layers.append(nn.ConvTranspose2d(widths[-1], channels, _kernel(sizes[-1]), 2, padding=1))
-    return _initialise(nn.Sequential(*layers, nn.Tanh()), norm)
+    return _initialise([*layers, nn.Tanh()], config.norm)
 
 
-def discriminator(
-    image_shape: tuple[int, int, int], width: int, depth: int | None, norm: NormName
-) -> nn.Module:
-    """``(N, *image_shape)`` to logits ``(N,)``; channels double as the map halves."""
-    channels, height, image_width = image_shape
-    sizes = _resolutions(height, image_width, depth)
-    layers: list[nn.Module] = []
-    before = channels
-    for layer, size in enumerate(sizes[:-1]):
-        after = width * 2**layer
-        here = norm if layer > 0 else "none"
-        layers.append(nn.Conv2d(before, after, _kernel(size), 2, padding=1, bias=needs_bias(here)))
-        layers += [*normalization(here, after, spatial=True), nn.LeakyReLU(0.2)]
+def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
+    """``(N, *images.shape)`` to features; channels double as the map halves."""
+    config, (before, height, width) = model.discriminator, images.shape
+    sizes, layers = _resolutions(height, width, config.depth), list[nn.Module]()
+    for index, size in enumerate(sizes[:-1]):
+        after = config.width * 2**index
+        normalised = config.norm == "batch" and index > 0
+        norm = batch_norm(after, spatial=True) if normalised else None
+        down = partial(_convolution, before, after, _kernel(size))
+        layers += block(down, norm, nn.LeakyReLU(0.2), config)
         before = after
-    features = before * math.prod(sizes[-1])
-    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 1), nn.Flatten(0))
-    return _initialise(network, norm)
+    layers.append(nn.Flatten())
+    return _initialise(layers, config.norm), before * math.prod(sizes[-1])
+
+
+def _convolution(before: int, after: int, kernel: Size, bias: bool) -> nn.Module:
+    return nn.Conv2d(before, after, kernel, 2, padding=1, bias=bias)
+
+
+def _transposed(before: int, after: int, kernel: Size, bias: bool) -> nn.Module:
+    return nn.ConvTranspose2d(before, after, kernel, 2, padding=1, bias=bias)

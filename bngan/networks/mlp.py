@@ -1,40 +1,35 @@
-"""Fully connected networks: z -> [Linear -> norm -> ReLU] -> Linear -> tanh, and its adversary."""
+"""Fully connected networks: z -> [Linear, norm, ReLU] x depth -> Linear -> tanh, and its adversary."""
 
 import math
+from functools import partial
 
 from torch import nn
 
-from bngan.networks.blocks import NormName, needs_bias, normalization
+from bngan.data import ImageSpec
+from bngan.networks.blocks import batch_norm, block, generator_norm
+from bngan.networks.config import ModelConfig
 
 
-def generator(
-    latent_dim: int,
-    image_shape: tuple[int, int, int],
-    width: int,
-    depth: int | None,
-    norm: NormName,
-) -> nn.Module:
-    """``(N, latent_dim)`` to ``(N, *image_shape)`` in [-1, 1], with ``depth`` hidden layers."""
-    layers: list[nn.Module] = []
-    features = latent_dim
-    for _ in range(1 if depth is None else depth):
-        layers.append(nn.Linear(features, width, bias=needs_bias(norm)))
-        layers += [*normalization(norm, width, spatial=False), nn.ReLU()]
-        features = width
-    output = nn.Linear(features, math.prod(image_shape))
-    return nn.Sequential(*layers, output, nn.Tanh(), nn.Unflatten(1, image_shape))
+def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
+    """``(N, latent_dim)`` to ``(N, *images.shape)``, with ``depth`` hidden layers."""
+    config, layers, features = model.generator, list[nn.Module](), model.latent_dim
+    for _ in range(1 if config.depth is None else config.depth):
+        layer = partial(nn.Linear, features, config.width)
+        norm = generator_norm(model, images, config.width, spatial=False)
+        layers += block(layer, norm, nn.ReLU(), config)
+        features = config.width
+    output = nn.Linear(features, math.prod(images.shape))
+    return [*layers, output, nn.Tanh(), nn.Unflatten(1, images.shape)]
 
 
-def discriminator(
-    image_shape: tuple[int, int, int], width: int, depth: int | None, norm: NormName
-) -> nn.Module:
-    """``(N, *image_shape)`` to logits ``(N,)``, with ``depth`` hidden layers of LeakyReLU(0.2)."""
+def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
+    """``(N, *images.shape)`` to features, with ``depth`` hidden layers of LeakyReLU(0.2)."""
+    config, features = model.discriminator, math.prod(images.shape)
     layers: list[nn.Module] = [nn.Flatten()]
-    features = math.prod(image_shape)
-    for layer in range(1 if depth is None else depth):
+    for index in range(1 if config.depth is None else config.depth):
         # As in DCGAN, a normalised discriminator leaves its input layer alone.
-        here = norm if layer > 0 else "none"
-        layers.append(nn.Linear(features, width, bias=needs_bias(here)))
-        layers += [*normalization(here, width, spatial=False), nn.LeakyReLU(0.2)]
-        features = width
-    return nn.Sequential(*layers, nn.Linear(features, 1), nn.Flatten(0))
+        normalised = config.norm == "batch" and index > 0
+        norm = batch_norm(config.width, spatial=False) if normalised else None
+        layers += block(partial(nn.Linear, features, config.width), norm, nn.LeakyReLU(0.2), config)
+        features = config.width
+    return layers, features

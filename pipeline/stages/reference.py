@@ -19,7 +19,7 @@ def run(context: StageContext) -> Summary:
     """Write the extractor, ``features_select.npy``, ``features_real.npy`` and ``floor.json``."""
     prepared, output = context.inputs["prepare"], context.output
     protocol = Protocol.parse(context.config.evaluate.protocol)
-    train, select, test = (ImageSplit(prepared, split) for split in SPLITS)
+    train, select, test = (ImageSplit.load(prepared, split) for split in SPLITS)
     learned = len(train) // 2
     available = {"train": len(train) - learned, "select": len(select), "test": len(test)}
     try:
@@ -60,7 +60,7 @@ def _extractor(context: StageContext, train: ImageSplit, learned: int) -> Extrac
     classes = len(json.loads((context.inputs["prepare"] / "dataset.json").read_text())["classes"])
     labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
     if classes < 2 or len(labelled) == 0:
-        return untrained_extractor(train.image_shape)
+        return untrained_extractor(train.spec.shape)
     return train_classifier(
         train.images[labelled],
         train.labels[labelled],

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from bngan.calibration import calibrate
 from bngan.checkpoint import load_checkpoint, save_checkpoint
 from bngan.data import ImageSplit
-from bngan.distributed import assert_replicas_equal, rank
+from bngan.distributed import assert_replicas_equal, gather_shards, rank, shard
 from bngan.images import png_bytes
-from bngan.latents import calibration_latents
-from bngan.metrics.features import Extractor
+from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import score
 from bngan.networks import ModelConfig
-from bngan.normalization import calibrate
+from bngan.optimization import OptimizationConfig
 from bngan.sampling import Sampler
-from bngan.trainer import OptimizationConfig, Trainer
+from bngan.telemetry import measure
+from bngan.trainer import Trainer
 from pipeline import cluster
 from pipeline.errors import UserError
 from pipeline.fingerprint import code_of
@@ -47,9 +48,10 @@ def run(context: StageContext) -> Summary:
         _log(context, record)
     resumed_from = resumed[-1]["images"] if resumed else 0
     context.events.metrics({"resumed_from": resumed_from}, 0)
-    sampler = Sampler(config.model, tuple(state["progress"]["image_shape"]), best["ema"])
-    calibrate(sampler.generator, lambda: calibration_latents(config.model.latent_dim))
-    sampler.save(context.output, images=best["images"])
+    spec = ImageSplit.load(context.inputs["prepare"], "train").spec
+    sampler = Sampler(config.model, spec, best["ema"])
+    calibrate(sampler.generator, sampler.calibration_batches)
+    sampler.save(context.output, images_seen=best["images"])
     (context.output / "history.json").write_text(json.dumps(history))
     note = (
         f"{config.train.num_workers} {device} workers; best after {best['images']:,} of "
@@ -141,11 +143,11 @@ def worker(settings: dict[str, Any]) -> None:
 
     config = settings["train"]
     torch.set_num_threads(config["threads_per_worker"])
-    data = ImageSplit(Path(settings["prepared"]), "train")
+    data = ImageSplit.load(Path(settings["prepared"]), "train")
     model = ModelConfig.from_dict(settings["model"])
     optimization = OptimizationConfig(**{key: config[key] for key in _SHAPING})
-    trainer = Trainer(model, optimization, data.image_shape, settings["seed"], get_device())
-    keeper = _Keeper(trainer, Path(settings["reference"]), data.image_shape)
+    trainer = Trainer(model, optimization, data.spec, settings["seed"], get_device())
+    keeper = _Keeper(trainer, Path(settings["reference"]))
     if checkpoint := train.get_checkpoint():
         with checkpoint.as_directory() as folder:
             keeper.load(load_checkpoint(Path(folder)))
@@ -158,7 +160,7 @@ def worker(settings: dict[str, Any]) -> None:
         rate = (seen - counted) / seconds
         record |= {"images": seen, "images_per_second": rate, "seconds": spent}
         due = trainer.passed(cadence) or seen >= config["images"]
-        pictures = keeper.score(record) if due and rank() == 0 else {}
+        pictures = keeper.score(record) if due else {}
         keeper.history.append(record)
         if rank() == 0:
             settings["queue"].put({**record, "pictures": pictures})
@@ -170,38 +172,44 @@ def worker(settings: dict[str, Any]) -> None:
 class _Keeper:
     """Scores the averaged generator, remembers the best, and writes checkpoints."""
 
-    def __init__(
-        self, trainer: Trainer, reference: Path, image_shape: tuple[int, int, int]
-    ) -> None:
-        self.trainer, self.image_shape = trainer, image_shape
+    def __init__(self, trainer: Trainer, reference: Path) -> None:
+        self.trainer = trainer
         self.extractor = Extractor.load(reference)
         self.real = np.load(reference / "features_select.npy")
         self.best: dict[str, Any] = {"fid": float("inf")}
         self.history: list[dict[str, float]] = []
 
     def score(self, record: dict[str, float]) -> dict[str, bytes]:
-        """Add the scores at this point to ``record`` and return a sample grid."""
+        """Add the scores at this point to ``record`` and return a sample grid; a collective."""
         started = time.monotonic()
-        model = self.trainer.model
-        ema = copy.deepcopy(self.trainer.ema.module).cpu()
-        weights = ema.state_dict()
-        sampler = Sampler(model, self.image_shape, weights)
-        calibrate(
-            sampler.generator, lambda: calibration_latents(model.latent_dim, SELECTION_CALIBRATION)
-        )
-        images = sampler.images(SELECTION_SEED, range(max(64, len(self.real))))
-        scores = score(self.extractor(images[: len(self.real)]), self.real)
+        weights = copy.deepcopy(self.trainer.ema.module).cpu().state_dict()
+        sampler = Sampler(self.trainer.model, self.trainer.images, weights)
+        calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
+        scores = score(self._features(sampler), self.real)
         record["fid_select"] = scores["fid"]
         if "inception_score" in scores:
             record["inception_score_select"] = scores["inception_score"]
-        record["score_seconds"] = time.monotonic() - started
         if scores["fid"] <= self.best["fid"]:
             self.best = {
                 "fid": scores["fid"],
                 "images": self.trainer.images_seen,
-                "ema": {key: value.clone() for key, value in weights.items()},
+                "ema": weights,
             }
-        return {f"samples/{self.trainer.images_seen:09d}.png": png_bytes(images[:64])}
+        if rank() != 0:
+            return {}
+        record |= measure(self.trainer, sampler)
+        record["score_seconds"] = time.monotonic() - started
+        grid = png_bytes(sampler.images(SELECTION_SEED, range(64)))
+        return {f"samples/{self.trainer.images_seen:09d}.png": grid}
+
+    def _features(self, sampler: Sampler) -> Features:
+        """Of as many generated images as there are real ones, each worker making its part."""
+        count = len(self.real)
+        own = range(count)[shard(count)]
+        parts = self.extractor(sampler.images(SELECTION_SEED, own))
+        device = self.trainer.device
+        whole = (gather_shards(torch.from_numpy(part).to(device), count) for part in parts)
+        return Features(*(part.cpu().numpy() for part in whole))
 
     def report(self, train: Any) -> None:
         """Hand a checkpoint of everything to Ray; a collective."""
@@ -219,7 +227,7 @@ class _Keeper:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        progress = {"image_shape": self.image_shape, "history": self.history}
+        progress = {"history": self.history}
         return {"trainer": self.trainer.state_dict(), "best": self.best, "progress": progress}
 
     def load(self, state: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
-"""Batch norm over gloo workers against torch's own on the joined batch."""
+"""Batch norm over gloo workers against torch's own, group by group, on the joined batch."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -7,77 +8,117 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bngan.normalization import BatchNorm
+from bngan.normalization import BatchNorm, batch_layout, group_sizes
 from tests.conftest import run_workers
 
-SHARDS = [[5, 3], [5, 0, 4], [1, 6, 0, 2]]
+SHARDS = [[5, 3], [7, 0, 5], [1, 8, 0, 3], [0, 4]]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"momentum": None},
+    {"affine": False},
+    {"track_running_stats": False},
+]
+DTYPE = torch.float64
+TRAILING: list[tuple[int, ...]] = [(), (5,), (2, 3), (2, 1, 2)]
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def data(total: int, spatial: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def batches(total: int, parts: int, trailing: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Inputs and weights of a loss, ``(parts, total, 3, ...)``."""
     random = torch.Generator().manual_seed(0)
-    shape = (total, 3, 2, 2) if spatial else (total, 3)
-    x = torch.randn(shape, generator=random, dtype=dtype) * 2 + 5
-    return x, torch.randn(shape, generator=random, dtype=dtype)
+    shape = (parts, total, 3, *trailing)
+    x = torch.randn(shape, generator=random, dtype=DTYPE) * 2 + 5
+    return x, torch.randn(shape, generator=random, dtype=DTYPE)
 
 
-def measure(norm: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """Output, gradients, buffers and the gradients of a gradient penalty, for one shard."""
+def measure(norm: Any, x: Tensor, weight: Tensor, parameters: list[Tensor]) -> dict[str, Tensor]:
+    """Output, gradients, and the gradients of a gradient penalty, for one worker's ``(parts, n)``."""
     x = x.clone().requires_grad_()
-    with torch.no_grad():
-        norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
-    output = norm(x)
+    output = norm(x.flatten(0, 1)).view(x.shape)
+    (gradient,) = torch.autograd.grad((output.tanh() * weight).sum(), x, create_graph=True)
     loss = (output.tanh() * weight).sum()
-    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
-    penalty = gradient.square().sum()
-    second = torch.autograd.grad(penalty, [x, norm.weight])
+    first = torch.autograd.grad(loss, parameters, retain_graph=True) if parameters else ()
+    second, *second_parameters = torch.autograd.grad(gradient.square().sum(), [x, *parameters[:1]])
     return {
         "output": output.detach(),
         "gradient": gradient.detach(),
-        "second": second[0].detach(),
-        "second_weight": second[1].detach(),
-        **{key: value.clone() for key, value in norm.state_dict().items()},
+        "second": second.detach(),
+        **{f"sum parameter {i}": g for i, g in enumerate(first)},
+        **{f"sum second parameter {i}": g for i, g in enumerate(second_parameters)},
     }
 
 
-CASES: list[tuple[bool, dict[str, Any]]] = [
-    (spatial, options) for spatial in (False, True) for options in ({}, {"momentum": None})
+def prepared(norm: nn.Module) -> list[Tensor]:
+    norm.double()
+    if norm.affine:
+        with torch.no_grad():
+            norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+            norm.bias.copy_(torch.tensor([0.1, 0.0, -1.0]))
+    return list(norm.parameters())
+
+
+CASES = [
+    (group, parts, trailing, options)
+    for group, parts in ((None, 1), (4, 1), (None, 2), (4, 2))
+    for trailing in TRAILING
+    for options in OPTIONS
 ]
 
 
-def shard_worker(sizes: list[int]) -> list[dict[str, Tensor]]:
-    rank = dist.get_rank()
-    results = []
-    for spatial, options in CASES:
-        parts = [part.split(sizes)[rank] for part in data(sum(sizes), spatial, torch.float64)]
-        results.append(measure(BatchNorm(3, **options).double(), *parts))
+def on_workers(sizes: list[int]) -> list[dict[str, Tensor]]:
+    rank, results = dist.get_rank(), []
+    starts = [0, *itertools.accumulate(sizes)]
+    for group, parts, trailing, options in CASES:
+        x, weight = (b.split(sizes, dim=1)[rank] for b in batches(sum(sizes), parts, trailing))
+        norm = BatchNorm(3, **options)
+        parameters = prepared(norm)
+        own = group_sizes(range(starts[rank], starts[rank + 1]), sum(sizes), group or "global")
+        with batch_layout(own * parts):
+            result = measure(norm, x, weight, parameters)
+        results.append(result | {k: v.clone() for k, v in norm.state_dict().items()})
     return results
+
+
+def alone(total: int, case: Any) -> dict[str, Tensor]:
+    """Torch's own batch norm, one forward per group and part, on the joined batch."""
+    group, parts, trailing, options = case
+    x, weight = batches(total, parts, trailing)
+    norm = PLAIN[len(trailing)](3, **options)
+    parameters = prepared(norm)
+    result = measure(
+        lambda joined: torch.cat([norm(part) for part in joined.split(group or total)]),
+        x,
+        weight,
+        parameters,
+    )
+    return result | norm.state_dict()
 
 
 @pytest.mark.parametrize("sizes", SHARDS, ids=str)
 def test_workers_together_equal_one_process(sizes: list[int]) -> None:
-    everyone = run_workers(len(sizes), shard_worker, sizes)
-    for case, (spatial, options) in enumerate(CASES):
-        results = [worker[case] for worker in everyone]
-        x, weight = data(sum(sizes), spatial, torch.float64)
-        reference = (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(3, **options).double()
-        expected = measure(reference, x, weight)
-        for key in ("output", "gradient", "second"):
-            joined = torch.cat([result[key] for result in results])
-            torch.testing.assert_close(joined, expected[key], rtol=0, atol=1e-12)
-        summed = torch.stack([result["second_weight"] for result in results]).sum(0)
-        torch.testing.assert_close(summed, expected["second_weight"], rtol=0, atol=1e-11)
-        for key in ("running_mean", "running_var", "num_batches_tracked"):
-            for result in results:
-                torch.testing.assert_close(result[key], expected[key], rtol=0, atol=1e-12)
+    everyone = run_workers(len(sizes), on_workers, sizes)
+    for number, case in enumerate(CASES):
+        results = [worker[number] for worker in everyone]
+        for key, expected in alone(sum(sizes), case).items():
+            ours = [result[key] for result in results]
+            if key in ("output", "gradient", "second"):
+                ours = [torch.cat(ours, dim=1)]
+            elif key.startswith("sum"):
+                ours = [torch.stack(ours).sum(0)]
+            for value in ours:
+                scale = max(1.0, expected.abs().max().item())
+                torch.testing.assert_close(
+                    value, expected, rtol=0, atol=1e-12 * scale, msg=f"{case} {key}"
+                )
 
 
-def far_from_zero() -> tuple[float, float]:
+def far_from_zero() -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(dist.get_rank())
     x = torch.randn(2000, 3, generator=random) * 1e-2 + 1e4
-    norm = BatchNorm(3, momentum=1.0)
-    output = norm(x)
-    assert norm.running_var is not None
-    return norm.running_var.mean().item(), output.std().item()
+    fresh = BatchNorm(3, momentum=1.0)
+    fresh(x)
+    assert fresh.running_var is not None
+    return fresh.running_var, BatchNorm(3, track_running_stats=False)(x).detach()
 
 
 def test_the_first_batch_far_from_zero_does_not_cancel() -> None:
@@ -85,19 +126,79 @@ def test_the_first_batch_far_from_zero_does_not_cancel() -> None:
         torch.randn(2000, 3, generator=torch.Generator().manual_seed(rank)) * 1e-2 + 1e4
         for rank in range(2)
     ]
-    exact = torch.cat(parts).double().var(0).mean().item()
-    for variance, _ in run_workers(2, far_from_zero):
-        assert variance == pytest.approx(exact, rel=0.01)
+    exact = torch.cat(parts).double().var(0).float()
+    results = run_workers(2, far_from_zero)
+    for variance, _ in results:
+        torch.testing.assert_close(variance, exact, rtol=0.01, atol=0)
+    # The output tells the variance that normalised it, eps = 1e-5 included.
+    spread = torch.cat([output for _, output in results]).var(0)
+    torch.testing.assert_close(spread, exact / (exact + 1e-5), rtol=0.01, atol=0)
 
 
-def single_value() -> str:
-    try:
-        BatchNorm(3)(torch.zeros(1 if dist.get_rank() == 0 else 0, 3))
-    except ValueError as error:
-        return str(error)
-    return ""
+def half_precision() -> tuple[torch.dtype, Tensor, Tensor]:
+    random = torch.Generator().manual_seed(dist.get_rank())
+    x = torch.randn(64, 8, generator=random) + 100
+    linear, norm = nn.Linear(8, 3), BatchNorm(3, momentum=1.0)
+    with torch.no_grad():
+        linear.weight.fill_(0.1)
+        linear.bias.zero_()
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = linear(x)
+        output = norm(hidden)
+    output.float().square().sum().backward()
+    assert norm.running_var is not None
+    return output.dtype, hidden.detach(), norm.running_var
+
+
+def test_statistics_are_float32_under_autocast() -> None:
+    results = run_workers(2, half_precision)
+    hidden = torch.cat([hidden for _, hidden, _ in results])
+    assert hidden.dtype == torch.bfloat16
+    for dtype, _, variance in results:
+        assert dtype == torch.bfloat16
+        torch.testing.assert_close(variance, hidden.float().var(0), rtol=1e-5, atol=0)
+
+
+def single_value() -> list[str]:
+    messages = []
+    for layout in (None, [2, 1] if dist.get_rank() == 0 else [0, 0]):
+        rows = sum(layout) if layout else 1 - dist.get_rank()
+        try:
+            with batch_layout(layout):
+                BatchNorm(3)(torch.zeros(rows, 3))
+        except ValueError as error:
+            messages.append(str(error))
+    return messages
 
 
 def test_one_value_per_channel_is_refused_by_every_worker() -> None:
-    for message in run_workers(2, single_value):
-        assert "more than one value" in message
+    for messages in run_workers(2, single_value):
+        assert len(messages) == 2
+        assert all("more than one value" in message for message in messages)
+
+
+def without_tracking() -> list[Tensor]:
+    norm = BatchNorm(3)
+    with batch_layout(track=False):
+        norm(torch.randn(4, 3))
+    return list(norm.buffers())
+
+
+def test_running_statistics_can_be_left_alone() -> None:
+    for mean, variance, batches in run_workers(2, without_tracking):
+        assert (mean.sum(), variance.sum(), batches) == (0, 3, 0)
+
+
+def pairs() -> Tensor:
+    groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(dist.get_rank()))
+    with batch_layout(process_group=groups[dist.get_rank() // 2]):
+        return BatchNorm(3)(x).detach()
+
+
+def test_a_process_group_normalises_by_itself() -> None:
+    outputs = run_workers(4, pairs)
+    x = [torch.randn(4, 3, generator=torch.Generator().manual_seed(rank)) for rank in range(4)]
+    for first in (0, 2):
+        expected = nn.BatchNorm1d(3)(torch.cat(x[first : first + 2])).detach()
+        torch.testing.assert_close(torch.cat(outputs[first : first + 2]), expected)

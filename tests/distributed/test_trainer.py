@@ -1,79 +1,78 @@
 """The number of workers is not a hyper-parameter."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from bngan.data import ImageSplit
-from bngan.distributed import assert_replicas_equal
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.trainer import OptimizationConfig, Trainer
+from bngan.distributed import assert_replicas_equal, gather_shards, shard
 from tests.conftest import run_workers
-
-STEPS = 20
-MLP = ModelConfig("mlp", 8, GeneratorConfig(16, 2), DiscriminatorConfig(16, 2))
-DCGAN = ModelConfig("dcgan", 8, GeneratorConfig(4), DiscriminatorConfig(4))
-
-
-def prepared(folder: Path) -> Path:
-    random = np.random.default_rng(0)
-    np.save(folder / "train_images.npy", random.integers(0, 256, (37, 9, 9, 1), dtype=np.uint8))
-    np.save(folder / "train_labels.npy", np.zeros(37, np.int64))
-    return folder
-
-
-def train(folder: Path, model: ModelConfig, batch: int, dtype: torch.dtype, steps: int) -> Any:
-    data = ImageSplit(folder, "train")
-    optimization = OptimizationConfig(batch_size=batch, lr=1e-3, ema_half_life=50)
-    trainer = Trainer(model, optimization, data.image_shape, seed=3, dtype=dtype)
-    records = list(trainer.fit(data, steps * batch, 5 * batch))
-    assert_replicas_equal(trainer.generator, "generator")
-    assert_replicas_equal(trainer.discriminator, "discriminator")
-    state = trainer.state_dict()
-    tensors = {
-        **{
-            f"{name}.{k}": v
-            for name in ("generator", "discriminator", "ema")
-            for k, v in state[name].items()
-        },
-        **{
-            f"{name}.{i}.{k}": v
-            for name in ("optimizer_g", "optimizer_d")
-            for i, values in state[name]["state"].items()
-            for k, v in values.items()
-        },
-    }
-    return {key: value.detach().clone() for key, value in tensors.items()}, records
-
-
-@pytest.mark.parametrize(
-    ("workers", "model", "batch"),
-    [(2, MLP, 16), (2, DCGAN, 16), (3, MLP, 10), (4, DCGAN, 10)],
-    ids=["2-mlp", "2-dcgan", "3-mlp-uneven", "4-dcgan-uneven"],
+from tests.distributed.equality import (
+    CASES,
+    Runs,
+    difference,
+    prepare,
+    relative_difference,
+    run_cases,
+    yardstick,
 )
-def test_workers_follow_the_trajectory_of_one(
-    workers: int, model: ModelConfig, batch: int, tmp_path: Path
-) -> None:
-    folder = prepared(tmp_path)
-    expected, expected_records = train(folder, model, batch, torch.float64, STEPS)
-    for tensors, records in run_workers(workers, train, folder, model, batch, torch.float64, STEPS):
-        assert tensors.keys() == expected.keys()
-        for key, value in expected.items():
-            torch.testing.assert_close(tensors[key], value, rtol=0, atol=1e-9, msg=key)
-        for ours, theirs in zip(records, expected_records, strict=True):
-            assert ours == pytest.approx(theirs, abs=1e-9)
+
+EVERY = list(CASES)
+CHOSEN = [
+    "mlp, batch 10",
+    "dcgan, batch 3 (empty shards)",
+    "mlp, accumulation",
+    "dcgan, norm_batch 4",
+    "mlp, BN in D, R1, norm_batch 4",
+]
+"""What differs most between three or four workers and two; the slow run compares all cases."""
 
 
-def test_one_float32_step_agrees(tmp_path: Path) -> None:
-    folder = prepared(tmp_path)
-    expected, _ = train(folder, DCGAN, 16, torch.float32, 1)
-    for tensors, _ in run_workers(2, train, folder, DCGAN, 16, torch.float32, 1):
-        for key, value in expected.items():
-            if "optimizer" not in key:  # a first Adam step is lr * sign(gradient): scale-free
-                torch.testing.assert_close(tensors[key], value, rtol=1e-4, atol=1e-5, msg=key)
+class Alone:
+    """Every case on one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = prepare(folder)
+        self.runs = run_cases(folder, EVERY)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    return Alone(tmp_path_factory.mktemp("equality"))
+
+
+def check(alone: Alone, everyone: list[dict[str, Runs]]) -> None:
+    for name in everyone[0]:
+        one = alone.runs[name]
+        drift = yardstick(alone.folder, name, one.many_steps)
+        for runs in (worker[name] for worker in everyone):
+            assert difference(one.exact, runs.exact) <= 1e-9, name
+            assert relative_difference(one.one_step, runs.one_step) <= 1e-5, name
+            assert difference(one.many_steps, runs.many_steps) <= 3 * drift, name
+            for ours, theirs in zip(runs.records, one.records, strict=True):
+                assert ours == pytest.approx(theirs, abs=1e-9), name
+
+
+def test_two_workers_follow_the_trajectory_of_one(alone: Alone) -> None:
+    check(alone, run_workers(2, run_cases, alone.folder, EVERY))
+
+
+@pytest.mark.parametrize("workers", [3, 4])
+def test_more_workers_follow_it_too(workers: int, alone: Alone) -> None:
+    check(alone, run_workers(workers, run_cases, alone.folder, CHOSEN))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [3, 4])
+def test_more_workers_follow_it_in_every_case(workers: int, alone: Alone) -> None:
+    check(alone, run_workers(workers, run_cases, alone.folder, EVERY))
+
+
+def test_the_comparison_would_see_a_difference(alone: Alone) -> None:
+    """Two cases that differ only in who shares statistics come apart."""
+    one, other = (alone.runs[name] for name in ("mlp", "mlp, accumulation"))
+    assert difference(one.exact, other.exact) > 1e-3
+    assert relative_difference(one.one_step, other.one_step) > 1e-3
 
 
 def disagree() -> str:
@@ -91,3 +90,14 @@ def disagree() -> str:
 def test_replicas_that_differ_are_named_on_every_worker() -> None:
     for message in run_workers(3, disagree):
         assert "generator.weight" in message
+
+
+def gathered() -> tuple[torch.Tensor, torch.Tensor]:
+    whole = torch.arange(10, dtype=torch.float32).view(5, 2)
+    return gather_shards(whole[shard(5)], 5), gather_shards(whole[:1][shard(1)], 1)
+
+
+def test_shards_join_to_the_whole() -> None:
+    for five, one in run_workers(3, gathered):
+        assert five.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+        assert one.tolist() == [[0, 1]]

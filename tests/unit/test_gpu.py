@@ -1,35 +1,61 @@
 """What needs a CUDA device; skipped where there is none."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
+from bngan.data import ImageSplit
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.trainer import OptimizationConfig, Trainer
+from bngan.normalization import BatchNorm
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
+from tests.conftest import free_port
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
+DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8))
 
 
-class Images:
-    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def trained(device: str) -> dict[str, torch.Tensor]:
-    model = ModelConfig("dcgan", 8, GeneratorConfig(8), DiscriminatorConfig(8))
-    optimization = OptimizationConfig(batch_size=8)
-    trainer = Trainer(model, optimization, (3, 16, 16), seed=1, device=device, dtype=torch.float64)
-    for _ in trainer.fit(Images(), 40, 40):
+def trained(device: str, steps: int) -> dict[str, torch.Tensor]:
+    model = ModelConfig("dcgan", 8, False, GeneratorConfig(8), DiscriminatorConfig(8, norm="batch"))
+    optimization = OptimizationConfig(batch_size=8, norm_batch=4, penalty="r1")
+    trainer = Trainer(model, optimization, DATA.spec, seed=1, device=device, dtype=torch.float64)
+    for _ in trainer.fit(DATA, 8 * steps, 8):
         pass
     return {key: value.cpu() for key, value in trainer.ema.module.state_dict().items()}
 
 
-def test_training_on_a_gpu_follows_the_cpu() -> None:
-    expected = trained("cpu")
-    for key, value in trained("cuda").items():
+@pytest.mark.parametrize("steps", [1, 5])
+def test_training_on_a_gpu_follows_the_cpu(steps: int) -> None:
+    expected = trained("cpu", steps)
+    for key, value in trained("cuda", steps).items():
         torch.testing.assert_close(value, expected[key], rtol=1e-6, atol=1e-8, msg=key)
+
+
+def test_synchronised_batch_norm_on_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process poses as a group of two parts: the synchronised path against torch's on the CPU."""
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    monkeypatch.setattr("bngan.normalization.world_size", lambda group=None: 2)
+    dist.init_process_group("nccl", rank=0, world_size=1)
+    try:
+        x = torch.randn(8, 3, 4, 4) * 2 + 5
+        ours, theirs = BatchNorm(3).cuda(), nn.BatchNorm2d(3)
+        one, other = x.cuda().requires_grad_(), x.clone().requires_grad_()
+        for norm, values in ((ours, one), (theirs, other)):
+            output = norm(values)
+            (gradient,) = torch.autograd.grad(output.tanh().sum(), values, create_graph=True)
+            gradient.square().sum().backward()
+            norm.output = output
+        torch.testing.assert_close(ours.output.cpu(), theirs.output, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.grad.cpu(), other.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.running_var.cpu(), theirs.running_var)
+    finally:
+        dist.destroy_process_group()
+        os.environ.pop("MASTER_PORT", None)

@@ -1,22 +1,24 @@
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bngan.normalization import BatchNorm, calibrate, synchronize
+from bngan.normalization import BatchNorm, batch_layout, desynchronize, group_sizes, synchronize
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 4, 4), (2, 3, 2, 2, 2)])
-def test_alone_it_is_torchs_batch_norm(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_alone_it_is_torchs_batch_norm(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     ours, theirs = (
         BatchNorm(3),
         {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d},
     )
     reference = theirs[len(shape)](3)
-    x = torch.randn(shape) * 3 + 1
+    if dtype == torch.float64:
+        ours, reference = ours.double(), reference.double()
+    x = (torch.randn(shape) * 3 + 1).to(dtype)
     assert torch.equal(ours(x), reference(x))
     assert torch.equal(ours.eval()(x), reference.eval()(x))
     for key, value in reference.state_dict().items():
@@ -29,64 +31,51 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         BatchNorm(3)(torch.zeros(shape))
 
 
-def test_synchronize_swaps_every_norm_and_shares_its_tensors() -> None:
-    network = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Sequential(nn.BatchNorm2d(4)))
-    parameters, keys = list(network.parameters()), list(network.state_dict())
-    assert synchronize(network) is network
-    assert [type(m) for m in network.modules()].count(BatchNorm) == 2
-    assert list(network.state_dict()) == keys
-    assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
+def test_groups_are_torchs_batch_norm_one_after_the_other() -> None:
+    torch.manual_seed(0)
+    ours, theirs, x = BatchNorm(3), nn.BatchNorm1d(3), torch.randn(10, 3)
+    with batch_layout([4, 0, 4, 2]):
+        output = ours(x)
+    assert torch.equal(output, torch.cat([theirs(part) for part in x.split(4)]))
+    assert torch.equal(ours.running_var, theirs.running_var)
+    with batch_layout([4, 6], track=False):
+        ours(x)
+    assert torch.equal(ours.running_var, theirs.running_var)
 
 
-def generator() -> nn.Module:
-    torch.manual_seed(1)
+def test_a_layout_has_to_cover_the_batch() -> None:
+    with batch_layout([4, 4]), pytest.raises(ValueError, match="does not cover a batch of 6"):
+        BatchNorm(3)(torch.zeros(6, 3))
+
+
+def test_group_sizes_count_this_workers_part_of_every_group() -> None:
+    assert group_sizes(range(3, 9), 12, 4) == [1, 4, 1]
+    assert group_sizes(range(0, 12), 12, "global") == [12]
+    assert group_sizes(range(5, 5), 12, 6) == [0, 0]
+    with pytest.raises(ValueError, match="whole groups of 5"):
+        group_sizes(range(12), 12, 5)
+
+
+def network() -> nn.Module:
     return nn.Sequential(
-        nn.Linear(4, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8)
+        nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Sequential(nn.BatchNorm2d(4, momentum=None))
     )
 
 
-def latents(batches: int, size: int) -> list[Tensor]:
-    random = torch.Generator().manual_seed(2)
-    whole = torch.randn(batches * size, 4, generator=random)
-    return list(whole.split(size))
+def test_synchronize_swaps_every_norm_and_shares_its_tensors() -> None:
+    before = network()
+    parameters, keys = list(before.parameters()), list(before.state_dict())
+    assert synchronize(before) is before
+    assert [type(m) for m in before.modules()].count(BatchNorm) == 2
+    assert list(before.state_dict()) == keys
+    assert all(a is b for a, b in zip(before.parameters(), parameters, strict=True))
 
 
-def test_calibration_gives_what_one_batch_of_everything_gives() -> None:
-    calibrated, infinite = generator(), generator()
-    batches = latents(40, 25)
-    calibrate(calibrated, lambda: iter(batches))
-    whole = torch.cat(batches)
-    # In training mode on the whole population, batch statistics are the population's.
-    torch.testing.assert_close(calibrated(whole), infinite(whole), rtol=1e-2, atol=5e-3)
-    averaged = copy.deepcopy(infinite)
-    for module in averaged.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            module.reset_running_stats()
-            module.momentum = None
-    with torch.no_grad():
-        for batch in whole.split(4):
-            averaged.train()(batch)
-    ours = (calibrated(whole) - infinite.train()(whole)).square().mean()
-    standing = (averaged.eval()(whole) - infinite(whole)).square().mean()
-    assert ours < standing / 10
-
-
-def test_calibration_does_not_depend_on_how_latents_are_batched() -> None:
-    one, other = generator(), generator()
-    whole = torch.cat(latents(1, 1000))
-    calibrate(one, lambda: iter(whole.split(1000)))
-
-    def shuffled() -> Iterator[Tensor]:
-        return iter(reversed(whole.split(77)))
-
-    calibrate(other, shuffled)
-    for key, value in one.state_dict().items():
-        torch.testing.assert_close(other.state_dict()[key], value, rtol=1e-6, atol=1e-7)
-
-
-def test_calibration_leaves_weights_alone_and_ends_in_evaluation_mode() -> None:
-    network = generator()
-    before = copy.deepcopy(dict(network.named_parameters()))
-    calibrate(network, lambda: iter(latents(2, 10)))
-    assert not network.training
-    assert all(torch.equal(before[name], p) for name, p in network.named_parameters())
+def test_desynchronize_gives_the_plain_network_back() -> None:
+    plain = network().eval()
+    back = desynchronize(copy.deepcopy(synchronize(copy.deepcopy(plain))))
+    assert str(back) == str(plain)
+    assert not back[1].training
+    assert all(torch.equal(a, b) for a, b in zip(back.buffers(), plain.buffers(), strict=True))
+    with pytest.raises(ValueError, match="not made by synchronize"):
+        desynchronize(nn.Sequential(BatchNorm(3)))

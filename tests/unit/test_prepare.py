@@ -56,7 +56,7 @@ def test_splits_are_disjoint_complete_random_and_repeatable(tmp_path) -> None:
     folder, summary = prepared(tmp_path / "data", tmp_path / "a", select=0.2, test=0.1)
     assert summary["counts"] == {"train": 140, "select": 40, "test": 20}
     assert summary["image_shape"] == (4, 4, 1)
-    parts = [ImageSplit(folder, split) for split in ("train", "select", "test")]
+    parts = [ImageSplit.load(folder, split) for split in ("train", "select", "test")]
     rows = [int(image[0, 0, 0]) for part in parts for image in part.images]
     assert sorted(rows) == list(range(200))
     assert rows != sorted(rows)
@@ -73,8 +73,8 @@ def test_the_sources_own_test_split_is_the_test_split(tmp_path) -> None:
     folder, summary = prepared(tmp_path / "data", tmp_path / "a")
     assert summary["counts"] == {"train": 180, "select": 20, "test": 200}
     assert summary["classes"] == ["0", "1"]
-    assert set(ImageSplit(folder, "test").labels) == {-1}
-    assert set(ImageSplit(folder, "train").labels) == {0, 1}
+    assert set(ImageSplit.load(folder, "test").labels) == {-1}
+    assert set(ImageSplit.load(folder, "train").labels) == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_labels_may_be_missing_and_need_not_be_contiguous(labels, kind, classes,
     write_table(tmp_path / "data", "train", labels, kind)
     folder, summary = prepared(tmp_path / "data", tmp_path / "a")
     assert summary["classes"] == classes
-    train = ImageSplit(folder, "train")
+    train = ImageSplit.load(folder, "train")
     assert set(train.labels) <= {-1, *range(len(classes))}
     if classes:
         assert set(train.labels) == {-1, 0, 1}
@@ -128,7 +128,7 @@ def test_unreadable_images_are_skipped_and_named_up_to_a_share(tmp_path) -> None
     assert summary["skipped"] == 1
     assert "017.png" in (output / "skipped.txt").read_text()
     assert sum(summary["counts"].values()) == 299
-    assert len(ImageSplit(output, "train")) == summary["counts"]["train"]
+    assert len(ImageSplit.load(output, "train")) == summary["counts"]["train"]
     assert json.loads((output / "dataset.json").read_text())["image_shape"] == [5, 6, 3]
     with pytest.raises(UserError, match="1 of 300 images cannot be used"):
         prepared(folder, tmp_path / "b", max_skipped=0.0)
@@ -150,4 +150,4 @@ def test_what_cannot_be_worked_with_is_said(count, data, message, tmp_path) -> N
 def test_images_are_resized_on_request(tmp_path) -> None:
     folder = folder_of(tmp_path, 300)
     output, _ = prepared(folder, tmp_path / "a", image_size=8, channels=1)
-    assert ImageSplit(output, "train").image_shape == (1, 8, 8)
+    assert ImageSplit.load(output, "train").spec.shape == (1, 8, 8)

@@ -2,27 +2,32 @@ import numpy as np
 import pytest
 import torch
 
+from bngan.calibration import calibrate
 from bngan.images import from_uint8, grid, png_bytes, to_uint8
-from bngan.latents import calibration_latents
-from bngan.networks import GeneratorConfig, ModelConfig, build_generator
-from bngan.normalization import calibrate
+from bngan.latents import indexed_labels
+from bngan.networks import GeneratorConfig, ImageSpec, ModelConfig, build_generator
 from bngan.sampling import Sampler
 
 
-@pytest.fixture(scope="module")
-def sampler() -> Sampler:
+def build(conditional: bool) -> Sampler:
     torch.manual_seed(0)
-    model = ModelConfig("dcgan", 6, GeneratorConfig(8))
-    sampler = Sampler(model, (3, 16, 16), build_generator(model, (3, 16, 16)).state_dict())
-    calibrate(sampler.generator, lambda: calibration_latents(6, 1000))
+    model = ModelConfig("dcgan", 6, conditional, GeneratorConfig(8))
+    spec = ImageSpec((3, 16, 16), (0.75, 0.0, 0.25))
+    sampler = Sampler(model, spec, build_generator(model, spec).state_dict())
+    calibrate(sampler.generator, lambda: sampler.calibration_batches(1000))
     return sampler
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "conditional"])
+def sampler(request: pytest.FixtureRequest) -> Sampler:
+    return build(request.param)
 
 
 def test_an_image_is_the_same_alone_and_among_others(sampler) -> None:
     many = sampler.images(3, range(600))
     assert many.shape == (600, 16, 16, 3)
     assert many.dtype == np.uint8
-    for indices in ([577], list(range(570, 584)), [5, 577, 5]):
+    for indices in ([577], list(range(570, 577)), list(range(536, 600)), [5, 577, 5]):
         few = sampler.images(3, indices)
         # One grey level is what another blocking of the same sums may leave.
         assert np.abs(few.astype(int) - many[indices].astype(int)).max() <= 1
@@ -39,10 +44,17 @@ def test_bad_requests_are_refused(sampler) -> None:
 
 
 def test_a_saved_generator_is_the_same_generator(sampler, tmp_path) -> None:
-    sampler.save(tmp_path, images=7)
+    sampler.save(tmp_path, images_seen=7)
     again = Sampler.load(tmp_path)
     np.testing.assert_array_equal(again.images(0, range(10)), sampler.images(0, range(10)))
     assert {p.suffix for p in tmp_path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_labels_occur_as_often_as_in_training_and_depend_on_their_index() -> None:
+    labels = indexed_labels(0, range(4000), (0.75, 0.0, 0.25))
+    assert labels.bincount(minlength=3)[1] == 0
+    assert (labels == 2).double().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert indexed_labels(0, [1234], (0.75, 0.0, 0.25)) == labels[1234]
 
 
 def test_every_grey_level_survives_the_round_trip() -> None:

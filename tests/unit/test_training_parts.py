@@ -7,11 +7,12 @@ from torch import nn
 
 from bngan.averaging import ExponentialMovingAverage
 from bngan.checkpoint import load_checkpoint, save_checkpoint
-from bngan.data import sample_order
-from bngan.latents import calibration_latents, indexed_latents, training_latents
+from bngan.data import ImageSplit, sample_order
+from bngan.latents import calibration_batches, indexed_latents, training_latents
 from bngan.losses import LOSSES
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.trainer import OptimizationConfig, Trainer
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
 
 
 def test_losses_are_the_articles_value_function() -> None:
@@ -56,7 +57,7 @@ def test_latents_are_standard_normal_and_streams_are_disjoint() -> None:
     assert abs(sampled.mean()) < 0.02
     assert abs(sampled.std() - 1) < 0.02
     trained = training_latents(0, 0, 2000, 32)
-    calibrated = torch.cat(list(calibration_latents(32, 2000)))
+    calibrated = torch.cat([latents for (latents,) in calibration_batches(32, (), 2000)])
     pools = [set(x.flatten().tolist()) for x in (sampled, trained, calibrated)]
     for one, other in ((0, 1), (1, 2), (0, 2)):  # float32 normals meet by chance now and then
         assert len(pools[one] & pools[other]) < 0.05 * len(pools[one])
@@ -90,25 +91,21 @@ def test_the_average_halves_old_weights_every_half_life() -> None:
     assert early.module.weight.item() < 1e-5
 
 
+DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8))
+
+
 def tiny_trainer() -> Trainer:
-    model = ModelConfig("mlp", 4, GeneratorConfig(8), DiscriminatorConfig(8))
-    return Trainer(model, OptimizationConfig(batch_size=6, ema_half_life=20), (1, 4, 4), seed=1)
-
-
-class Images:
-    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.images)
+    model = ModelConfig("mlp", 4, False, GeneratorConfig(8), DiscriminatorConfig(8))
+    return Trainer(model, OptimizationConfig(batch_size=6, ema_half_life=20), DATA.spec, seed=1)
 
 
 def test_interrupted_training_continues_bit_for_bit(tmp_path) -> None:
     whole, first, second = tiny_trainer(), tiny_trainer(), tiny_trainer()
-    whole_records = list(whole.fit(Images(), 120, 30))
-    list(first.fit(Images(), 60, 30))
+    whole_records = list(whole.fit(DATA, 120, 30))
+    list(first.fit(DATA, 60, 30))
     save_checkpoint(tmp_path / "middle", first.state_dict())
     second.load_state_dict(load_checkpoint(tmp_path / "middle"))
-    records = list(second.fit(Images(), 120, 30))
+    records = list(second.fit(DATA, 120, 30))
     assert records == whole_records[2:]
     save_checkpoint(tmp_path / "a", whole.state_dict())
     save_checkpoint(tmp_path / "b", second.state_dict())
@@ -127,5 +124,5 @@ def test_a_checkpoint_never_replaces_another_and_leaves_nothing_half_done(tmp_pa
 def test_training_does_not_touch_the_global_random_state() -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    list(tiny_trainer().fit(Images(), 12, 6))
+    list(tiny_trainer().fit(DATA, 12, 6))
     assert torch.equal(before, torch.random.get_rng_state())

@@ -1,0 +1,50 @@
+"""Which combinations cannot learn, and which do not mean what they seem to."""
+
+from collections.abc import Iterator
+
+import torch
+
+from bngan.data import ImageSpec
+from bngan.networks import ModelConfig, build_discriminator
+from bngan.normalization import batch_layout, synchronize
+from bngan.optimization import OptimizationConfig
+
+_BATCH = 16
+
+
+def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
+    """Whether the discriminator gives every batch the same mean logit, so that it cannot learn.
+
+    Batch norm right before a linear output does it: each batch's normalised features have mean beta,
+    hence each batch the mean logit w . beta + b. If real and fake are normalised separately, Jensen's
+    inequality then makes a constant discriminator the best under every convex loss.
+    """
+    if model.discriminator.norm == "none" or model.discriminator.batch_statistics == "joint":
+        return False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        discriminator = synchronize(build_discriminator(model, images)).double().train()
+        # Two kinds of images that have nothing in common.
+        shape = (_BATCH, *images.shape)
+        noise, flat = torch.rand(shape) * 2 - 1, torch.rand(_BATCH, 1, 1, 1).expand(shape)
+        labels = torch.randint(images.classes, (2 * _BATCH,)) if model.conditional else None
+    with torch.no_grad(), batch_layout([_BATCH, _BATCH], track=False):
+        logits = discriminator(torch.cat([noise, flat]).double(), labels).view(2, _BATCH)
+    means, spread = logits.mean(dim=1), logits.std()
+    return bool((means[0] - means[1]).abs() <= 1e-9 * spread)
+
+
+def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
+    """What trains, but not as its name says, one sentence each."""
+    if model.discriminator.norm == "none":
+        return
+    if optimization.penalty != "none":
+        yield (
+            f"batch norm in the discriminator with penalty {optimization.penalty}: what is penalised "
+            "is the gradient of a whole batch's logits, not each image's own"
+        )
+    if model.discriminator.spectral_norm:
+        yield (
+            "batch norm in the discriminator with spectral_norm: batch norm cancels the scale that "
+            "spectral norm sets"
+        )

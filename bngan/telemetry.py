@@ -1,0 +1,148 @@
+"""What batch norm does in a training, in a few numbers that are cheap enough for every score."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bngan.distributed import shards
+from bngan.latents import telemetry_batch
+from bngan.normalization import desynchronize
+from bngan.sampling import Sampler
+from bngan.trainer import Trainer
+
+SMALL_GAMMA = 0.01
+_PAIRS = 4
+
+Inputs = tuple[Tensor, ...]
+"""A generator's arguments: latents, and labels if it is conditional."""
+
+
+@torch.no_grad()
+def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
+    """Telemetry of a training, given its averaged generator in calibrated form. Not a collective.
+
+    ``batch_mate_sensitivity``; per batch norm of the averaged generator ``running_distance``, from its
+    running statistics to the calibrated ones, and ``worker_distance``, from what each worker's shard
+    would give by itself to the batch's statistics; ``small_gammas``, the share of scales below 0.01.
+    Numbers of the discriminator start with ``discriminator_``. See the functions for definitions.
+    """
+    generator = calibrated.generator
+    config, model = trainer.config, trainer.model
+    size = config.batch_size if config.norm_batch == "global" else config.norm_batch
+    frequencies = calibrated.spec.class_frequencies if model.conditional else ()
+    batches = [
+        telemetry_batch(number, size, model.latent_dim, frequencies) for number in range(2 * _PAIRS)
+    ]
+    pairs = list(zip(batches[::2], batches[1::2], strict=True))
+    batch = telemetry_batch(2 * _PAIRS, config.batch_size, model.latent_dim, frequencies)
+    parts = shards(config.batch_size)
+    found = {
+        "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
+        "running_distance": statistics_distance(trainer.ema.module, generator),
+        "worker_distance": worker_distance(generator, batch, parts),
+        "small_gammas": small_gammas(generator),
+    }
+    if model.discriminator.norm != "none":
+        discriminator = desynchronize(copy.deepcopy(trainer.discriminator)).cpu()
+        images = (generator(*batch), *batch[1:])
+        found["discriminator_worker_distance"] = worker_distance(discriminator, images, parts)
+        found["discriminator_small_gammas"] = small_gammas(discriminator)
+    return _flat(found)
+
+
+def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Inputs]]) -> float:
+    """How much the rest of a batch changes an image: S = E|G(z; A) - G(z; B)|^2 / Var G.
+
+    Generated in training mode, where a batch's own statistics normalise it. Of each pair of batches,
+    one sixteenth of the latents is shared, and how far their images differ is compared to the variance
+    of images. 0: an image is its latent's alone. 2: nothing is left of the latent.
+    """
+    generator = copy.deepcopy(generator).train()
+    differences, images = list[Tensor](), list[Tensor]()
+    for one, other in pairs:
+        shared = max(1, len(one[0]) // 16)
+        other = tuple(torch.cat([a[:shared], b[shared:]]) for a, b in zip(one, other, strict=True))
+        first, second = (generator(*batch).flatten(1).double() for batch in (one, other))
+        differences.append((first - second)[:shared].square().sum(1))
+        images += [first, second[shared:]]
+    variance = torch.cat(images).var(0).sum()
+    return (torch.cat(differences).mean() / variance).item()
+
+
+def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, float]:
+    """Mean over channels of KL(N(running) || N(running of reference)), by batch norm's name."""
+    theirs = _norms(reference)
+    return {
+        name: _divergence(
+            norm.running_mean, norm.running_var, other.running_mean, other.running_var
+        )
+        for name, norm in _norms(network).items()
+        if (other := theirs[name]).running_mean is not None
+    }
+
+
+def worker_distance(network: nn.Module, batch: Inputs, parts: list[slice]) -> dict[str, float]:
+    """Mean over channels and ``parts`` of KL(N(part) || N(batch)) at each batch norm, by its name.
+
+    What batch norm that is not synchronised would get wrong if each worker had one of the parts.
+    """
+    network, found = copy.deepcopy(network).train(), dict[str, float]()
+
+    def compare(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Inputs) -> None:
+            whole = _moments(inputs[0])
+            distances = [
+                _divergence(*_moments(inputs[0][part]), *whole)
+                for part in parts
+                if inputs[0][part].numel() > inputs[0].shape[1]
+            ]
+            found[name] = sum(distances) / max(len(distances), 1)
+
+        return hook
+
+    for name, norm in _norms(network).items():
+        norm.register_forward_pre_hook(compare(name))
+    network(*batch)
+    return found
+
+
+def small_gammas(network: nn.Module) -> float | None:
+    """Share of batch-norm scales gamma with |gamma| < 0.01; None where none is a parameter."""
+    gammas = [norm.weight.flatten() for norm in _norms(network).values() if norm.affine]
+    if not gammas:
+        return None
+    return (torch.cat(gammas).abs() < SMALL_GAMMA).double().mean().item()
+
+
+def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    return {name: m for name, m in network.named_modules() if isinstance(m, _BatchNorm)}
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    dims = [dim for dim in range(values.dim()) if dim != 1]
+    return values.double().mean(dims), values.double().var(dims, correction=0)
+
+
+def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) -> float:
+    """KL divergence between normal distributions, mean over channels."""
+    mean, variance, other_mean, other_variance = (
+        value.detach().double().cpu() for value in (mean, variance, other_mean, other_variance)
+    )
+    variance, other_variance = variance + 1e-5, other_variance + 1e-5
+    ratio = variance / other_variance
+    shift = (mean - other_mean).square() / other_variance
+    return float((0.5 * (ratio - 1 - ratio.log() + shift)).mean())
+
+
+def _flat(found: dict[str, Any]) -> dict[str, float]:
+    """Per-layer values as ``name/layer``; what is None is left out."""
+    flat: dict[str, float] = {}
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}/{layer}": number for layer, number in value.items()}
+        elif value is not None:
+            flat[name] = value
+    return flat

@@ -1,0 +1,211 @@
+"""How far several workers stray from one: the cases, and the table.
+
+``python -m tests.distributed.equality`` prints the largest difference in any parameter, buffer,
+averaged weight and Adam state, for 2, 3 and 4 gloo workers against one process.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bngan import trainer as trainer_module
+from bngan.checkpoint import load_checkpoint, save_checkpoint
+from bngan.data import ImageSplit
+from bngan.distributed import assert_replicas_equal
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
+from tests.conftest import run_workers
+
+State = dict[str, Tensor]
+WORKERS = (2, 3, 4)
+WARM_UP = 20
+FLOAT32_STEPS = 50
+
+
+class Case(NamedTuple):
+    """A pair of networks, how they are trained, and after how many float64 steps to compare."""
+
+    model: ModelConfig
+    optimization: OptimizationConfig
+    steps: int = 50
+
+
+def _mlp(norm: Any = "batch", conditional: bool = False, **discriminator: Any) -> ModelConfig:
+    return ModelConfig(
+        "mlp",
+        8,
+        conditional,
+        GeneratorConfig(16, 2, norm),
+        DiscriminatorConfig(16, 3, **discriminator),
+    )
+
+
+def _dcgan(conditional: bool = False, **discriminator: Any) -> ModelConfig:
+    return ModelConfig(
+        "dcgan", 8, conditional, GeneratorConfig(4), DiscriminatorConfig(4, 2, **discriminator)
+    )
+
+
+def _training(batch_size: int = 16, **options: Any) -> OptimizationConfig:
+    return OptimizationConfig(batch_size=batch_size, lr=1e-3, ema_half_life=50, **options)
+
+
+CASES = {
+    "mlp": Case(_mlp(), _training()),
+    "dcgan": Case(_dcgan(), _training()),
+    "mlp, batch 10": Case(_mlp(), _training(10)),
+    "dcgan, batch 10": Case(_dcgan(), _training(10)),
+    "mlp, batch 3 (empty shards)": Case(_mlp(), _training(3)),
+    "dcgan, batch 3 (empty shards)": Case(_dcgan(), _training(3)),
+    "dcgan, norm_batch 4": Case(_dcgan(), _training(12, norm_batch=4)),
+    "mlp, accumulation": Case(_mlp(), _training(16, norm_batch=8, micro_batch=8)),
+    "dcgan, conditional": Case(_dcgan(conditional=True), _training()),
+    "mlp, self-modulated, conditional": Case(_mlp("self_modulated_batch", True), _training()),
+    "mlp, R1 lazily": Case(_mlp(), _training(penalty="r1", penalty_every=2)),
+    "dcgan, gradient penalty": Case(_dcgan(), _training(10, penalty="gradient_penalty")),
+    "mlp, spectral norm": Case(_mlp(spectral_norm=True), _training(norm_batch=8, micro_batch=8)),
+    "mlp, BN in D": Case(_mlp(norm="batch"), _training(), steps=5),
+    "dcgan, BN in D, joint": Case(
+        _dcgan(norm="batch", batch_statistics="joint"), _training(), steps=5
+    ),
+    "mlp, BN in D, R1, norm_batch 4": Case(
+        _mlp(norm="batch"), _training(norm_batch=4, penalty="r1"), steps=5
+    ),
+}
+
+
+def prepare(folder: Path) -> Path:
+    """A small labelled data set in ``folder``."""
+    random = np.random.default_rng(0)
+    np.save(folder / "train_images.npy", random.integers(0, 256, (37, 9, 9, 1), dtype=np.uint8))
+    np.save(folder / "train_labels.npy", random.integers(0, 3, 37))
+    return folder
+
+
+def train(
+    folder: Path, name: str, dtype: torch.dtype, steps: int, start: Path | None = None
+) -> tuple[State, Any]:
+    """Every tensor after ``steps`` steps, from a fresh start or from the state at ``start``."""
+    case, data = CASES[name], ImageSplit.load(folder, "train")
+    trainer = Trainer(case.model, case.optimization, data.spec, seed=3, dtype=dtype)
+    if start:
+        trainer.load_state_dict(load_checkpoint(start))
+    batch = case.optimization.batch_size
+    records = list(trainer.fit(data, trainer.images_seen + steps * batch, 5 * batch))
+    assert_replicas_equal(trainer.generator, "generator")
+    assert_replicas_equal(trainer.discriminator, "discriminator")
+    return {key: value.detach().clone() for key, value in _tensors(trainer.state_dict())}, records
+
+
+def _tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _tensors(value, f"{prefix}{key}.")
+        elif isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+
+
+@contextmanager
+def permuted(group: int, seed: int) -> Iterator[None]:
+    """Inside, training visits each ``group`` of a batch in another order: only roundings differ."""
+
+    def shuffle(function: Any) -> Any:
+        def shuffled(*args: Any) -> Any:
+            rows = function(*args)
+            order = np.arange(len(rows)).reshape(-1, group)
+            return rows[order[:, np.random.default_rng(seed).permutation(group)].flatten()]
+
+        return shuffled
+
+    with ExitStack() as stack:
+        for name in ("sample_order", "training_latents", "mixture_weights"):
+            original = getattr(trainer_module, name)
+            stack.enter_context(mock.patch.object(trainer_module, name, shuffle(original)))
+        yield
+
+
+class Runs(NamedTuple):
+    """One case on one number of workers: float64, and float32 one step and many steps on."""
+
+    exact: State
+    records: Any
+    one_step: State
+    many_steps: State
+
+
+def run(folder: Path, name: str) -> Runs:
+    """All runs of a case; on one process it also leaves the state that ``one_step`` starts from."""
+    start = folder / name
+    if not start.exists():
+        data = ImageSplit.load(folder, "train")
+        trainer = Trainer(CASES[name].model, CASES[name].optimization, data.spec, seed=3)
+        list(trainer.fit(data, WARM_UP * trainer.config.batch_size))
+        save_checkpoint(start, trainer.state_dict())
+    exact, records = train(folder, name, torch.float64, CASES[name].steps)
+    one_step, _ = train(folder, name, torch.float32, 1, start)
+    many_steps, _ = train(folder, name, torch.float32, FLOAT32_STEPS)
+    return Runs(exact, records, one_step, many_steps)
+
+
+def run_cases(folder: Path, names: list[str]) -> dict[str, Runs]:
+    """Cases by name."""
+    return {name: run(folder, name) for name in names}
+
+
+def yardstick(folder: Path, name: str, one: State) -> float:
+    """How far float32 rounding alone leads: one process, batches in three other orders."""
+    optimization, drifts = CASES[name].optimization, []
+    group = optimization.norm_batch
+    for seed in range(3):
+        with permuted(optimization.batch_size if group == "global" else group, seed):
+            other, _ = train(folder, name, torch.float32, FLOAT32_STEPS)
+        drifts.append(difference(one, other))
+    return max(drifts)
+
+
+def difference(one: State, other: State) -> float:
+    """Largest absolute difference of any element of any tensor."""
+    assert one.keys() == other.keys()
+    return max((one[key].double() - other[key].double()).abs().max().item() for key in one)
+
+
+def relative_difference(one: State, other: State) -> float:
+    """Largest difference of any element, relative to the largest element of its tensor."""
+    return max(
+        (one[key].double() - other[key].double()).abs().max().item()
+        / max(one[key].double().abs().max().item(), 1e-30)
+        for key in one
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, names = prepare(Path(temporary)), list(CASES)
+        alone = run_cases(folder, names)
+        everyone = [run_workers(workers, run_cases, folder, names)[0] for workers in WORKERS]
+        print("| case | float64 | float32, 1 step, relative | float32, 50 steps | yardstick |")
+        print("| --- | --- | --- | --- | --- |")
+        for name, one in alone.items():
+            rows = [every[name] for every in everyone]
+            cells = (
+                [difference(one.exact, other.exact) for other in rows],
+                [relative_difference(one.one_step, other.one_step) for other in rows],
+                [difference(one.many_steps, other.many_steps) for other in rows],
+                [yardstick(folder, name, one.many_steps)],
+            )
+            text = [" / ".join(f"{value:.0e}" for value in cell) for cell in cells]
+            print(f"| {name} | {' | '.join(text)} |", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
