@@ -41,7 +41,7 @@ class OptimizationConfig:
 def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
     """Why the batch cannot be split as configured, in words; None if it can."""
     batch, group = optimization.batch_size, optimization.norm_batch
-    micro = optimization.micro_batch or batch
+    micro = batch if optimization.micro_batch is None else optimization.micro_batch
     normalised = (model.generator.norm, model.discriminator.norm) != ("none", "none")
     if micro < 1 or batch % micro:
         return f"micro_batch {micro} must divide batch_size {batch}"

@@ -18,6 +18,7 @@ from pipeline.environment import set_defaults
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.workflow import RunResult
 
 app = typer.Typer(
@@ -66,22 +67,16 @@ def run(
     standard error.
     """
     with _errors_as_exit_codes(), _stdout(as_json) as emit:
-        from pipeline.config import load_config
-
-        settings = load_config(config, overrides or [])
+        settings = _load(config, overrides)
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline import workflow
-        from pipeline.display import ConsoleDisplay, print_summary
+        from pipeline.display import print_summary
 
-        display = ConsoleDisplay(errors)
         try:
-            with workflow.terminate_as_exit():
-                result = workflow.run(settings, display)
+            result = _bring_up_to_date(settings)
         except workflow.StageFailed as failure:
             emit(_as_json(failure.result))
             raise failure.cause from None
-        finally:
-            display.close()
         emit(_as_json(result))
         if not as_json:
             print_summary(console, result, Path(settings.workspace))
@@ -94,13 +89,33 @@ def plan(config: ConfigFile, overrides: Overrides = None) -> None:
     Runs nothing; a new workspace gets its (empty) MLflow database.
     """
     with _errors_as_exit_codes():
-        from pipeline.config import load_config
-
-        settings = load_config(config, overrides or [])
+        settings = _load(config, overrides)
         from pipeline import workflow
         from pipeline.display import print_plan
 
         print_plan(console, workflow.plan(settings))
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Take one training step on the workers and in one process, and say how far the two differ.
+
+    Exit code 1 if by more than float64 rounds.
+    """
+    with _errors_as_exit_codes():
+        settings = _load(config, overrides)
+        from pipeline import workflow
+        from pipeline.check import LIMIT, compare
+        from pipeline.display import print_differences
+
+        try:
+            result = _bring_up_to_date(settings, until="prepare")
+        except workflow.StageFailed as failure:
+            raise failure.cause from None
+        differences, device = compare(settings, result.folders["prepare"])
+        print_differences(console, differences, f"{settings.train.num_workers} {device} workers")
+        if max(d.exact for d in differences) > LIMIT:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -137,6 +152,28 @@ def sample(
         console.print(
             f"{count} images of {model}, seed {seed}: {output}", highlight=False, markup=False
         )
+
+
+def _load(path: Path, overrides: list[str] | None) -> "Config":
+    """Read the configuration and say what is doubtful about it."""
+    from pipeline.config import load_config, warnings
+
+    config = load_config(path, overrides or [])
+    for warning in warnings(config):
+        errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+    return config
+
+
+def _bring_up_to_date(config: "Config", **options: Any) -> "RunResult":
+    from pipeline import workflow
+    from pipeline.display import ConsoleDisplay
+
+    display = ConsoleDisplay(errors)
+    try:
+        with workflow.terminate_as_exit():
+            return workflow.run(config, display, **options)
+    finally:
+        display.close()
 
 
 @contextmanager

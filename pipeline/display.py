@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from bngan.metrics.features import ExtractorInfo
+from pipeline.check import LIMIT, Difference
 from pipeline.report import score_rows, warnings
 from pipeline.tracking import tracking_uri
 from pipeline.workflow import Decision, RunResult, StageResult
@@ -95,6 +96,22 @@ def print_plan(console: Console, decisions: list[Decision]) -> None:
             action = "[yellow]depends[/]"
         line = f"[bold]{decision.stage:<10}[/] {action} {escape(decision.reason)}"
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_differences(console: Console, differences: list[Difference], workers: str) -> None:
+    """What one step on several workers makes different from one process, and the verdict."""
+    table = Table("after one step", "float64", "float32, relative", "largest at", box=None)
+    for d in differences:
+        table.add_row(d.part, f"{d.exact:.1e}", f"{d.relative:.1e}", escape(d.where))
+    console.print(table)
+    worst = max(d.exact for d in differences)
+    verdict = (
+        f"[green]{workers} train what one process trains[/]"
+        if worst <= LIMIT
+        else f"[red]{workers} do not train what one process trains[/]"
+    )
+    told = f"{verdict}: largest difference {worst:.1e} in float64, limit {LIMIT:.0e}"
+    console.print(told, highlight=False, soft_wrap=True)
 
 
 def print_summary(console: Console, result: RunResult, workspace: Path) -> None:

@@ -100,8 +100,8 @@ def plan(config: Config) -> list[Decision]:
     return decisions
 
 
-def run(config: Config, display: Display) -> RunResult:
-    """Bring every stage up to date.
+def run(config: Config, display: Display, until: str = STAGES[-1].name) -> RunResult:
+    """Bring every stage up to date, or those up to and including ``until``.
 
     Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM.
 
@@ -116,7 +116,10 @@ def run(config: Config, display: Display) -> RunResult:
         tracker.client.log_text(parent, to_yaml(config), "config.yaml")
         for stage in STAGES:
             _advance(stage, config, tracker, result, display)
-        tracker.metrics(parent, result.summaries["evaluate"]["scores"])
+            if stage.name == "evaluate":
+                tracker.metrics(parent, result.summaries["evaluate"]["scores"])
+            if stage.name == until:
+                break
     return result
 
 

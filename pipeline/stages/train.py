@@ -24,6 +24,7 @@ from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import Trainer
 from pipeline import cluster
+from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.fingerprint import code_of
 from pipeline.manifest import digest
@@ -72,6 +73,7 @@ def _train(context: StageContext) -> tuple[Path, str, list[cluster.Record]]:
         for name, png in pictures.items():
             context.events.artifact(name, png)
 
+    require_classes(config, context.inputs["prepare"])
     context.events.progress(0, config.train.images, "starting Ray and its workers")
     name, storage = _trajectory(context), context.workspace / "training"
     _refuse_to_go_back(storage / name, config.train.images + config.train.batch_size)
@@ -92,6 +94,12 @@ def _train(context: StageContext) -> tuple[Path, str, list[cluster.Record]]:
         on_record=on_record,
     )
     return folder, device, told
+
+
+def require_classes(config: Config, prepared: Path) -> None:
+    """A conditional model needs labels."""
+    if config.model.conditional and not ImageSplit.load(prepared, "train").spec.classes:
+        raise UserError("model.conditional needs images with labels, and these have none")
 
 
 def _refuse_to_go_back(trained: Path, images: int) -> None:
@@ -136,6 +144,16 @@ def _trajectory(context: StageContext) -> str:
     return f"{config.name}-{digest(shape)[:16]}"
 
 
+def build_trainer(
+    settings: dict[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> tuple[Trainer, ImageSplit]:
+    """The configured training before its first step, and its data."""
+    data = ImageSplit.load(Path(settings["prepared"]), "train")
+    model = ModelConfig.from_dict(settings["model"])
+    optimization = OptimizationConfig(**{key: settings["train"][key] for key in _SHAPING})
+    return Trainer(model, optimization, data.spec, settings["seed"], device, dtype), data
+
+
 def worker(settings: dict[str, Any]) -> None:
     """The training loop of one Ray worker; runs under any initialised process group."""
     from ray import train
@@ -143,10 +161,7 @@ def worker(settings: dict[str, Any]) -> None:
 
     config = settings["train"]
     torch.set_num_threads(config["threads_per_worker"])
-    data = ImageSplit.load(Path(settings["prepared"]), "train")
-    model = ModelConfig.from_dict(settings["model"])
-    optimization = OptimizationConfig(**{key: config[key] for key in _SHAPING})
-    trainer = Trainer(model, optimization, data.spec, settings["seed"], get_device())
+    trainer, data = build_trainer(settings, get_device())
     keeper = _Keeper(trainer, Path(settings["reference"]))
     if checkpoint := train.get_checkpoint():
         with checkpoint.as_directory() as folder:

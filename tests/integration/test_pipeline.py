@@ -88,6 +88,8 @@ def test_runs_are_nested_tagged_and_hold_curves_and_pictures(
     curve = client.get_metric_history(train, "loss_d")
     assert [point.step for point in curve][-1] == 8000
     assert len(client.get_metric_history(train, "fid_select")) == 2
+    assert len(client.get_metric_history(train, "batch_mate_sensitivity")) == 2
+    assert len(client.get_metric_history(train, "running_distance/layers.1")) == 2
     assert len(client.list_artifacts(train, "samples")) == 2
     names = {file.path for file in client.list_artifacts(by_stage["evaluate"].info.run_id)}
     assert {"report.html", "grid.png", "curves.png", "scores.json"} <= names
@@ -188,6 +190,18 @@ def test_altered_outputs_are_not_trusted(first: dict[str, Any], workspace: Path)
     again = run(workspace, RAY_ADDRESS="127.0.0.1:1")
     assert statuses(again) == "cached cached cached ran cached"
     assert again["stages"]["evaluate"]["reason"].startswith("output altered: ")
+
+
+def test_one_step_is_checked_on_the_users_own_networks(workspace: Path) -> None:
+    overrides = ("model.network=dcgan", "model.conditional=true", "model.generator.width=8")
+    told = bngan("check", "configs/digits.yaml", f"workspace={workspace}", *overrides).stdout
+    assert "2 CPU workers train what one process trains" in told
+    rows = [line.split() for line in told.splitlines() if line.startswith(" ")]
+    assert [row[0] for row in rows[1:]] == [
+        *("generator", "discriminator", "ema", "optimizer_g", "optimizer_d")
+    ]
+    assert all(0 <= float(row[1]) < 1e-12 for row in rows[1:])
+    assert any(float(row[2]) > 0 for row in rows[1:])
 
 
 def test_mistakes_exit_with_2_before_anything_is_written(tmp_path: Path) -> None:

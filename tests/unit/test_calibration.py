@@ -1,7 +1,10 @@
 import copy
+import math
+from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.calibration import calibrate
@@ -93,3 +96,63 @@ def test_spectral_vectors_are_frozen() -> None:
     before = {k: v.clone() for k, v in linear.state_dict().items()}
     calibrate(network, lambda: [(latents(20),)] * 3)
     assert all(torch.equal(before[key], value) for key, value in linear.state_dict().items())
+
+
+CENTRES = torch.tensor(
+    [[math.cos(angle * math.pi / 4), math.sin(angle * math.pi / 4)] for angle in range(8)]
+)
+SPREAD = 0.02
+
+
+def modes_and_share(points: Tensor) -> tuple[int, float]:
+    """Modes of the ring hit, and share of points within three standard deviations of one."""
+    distance, mode = torch.cdist(points, CENTRES).min(dim=1)
+    good = distance < 3 * SPREAD
+    return len(mode[good].unique()), good.double().mean().item()
+
+
+def train_on_the_ring(steps: int) -> Iterator[nn.Module]:
+    """Eight Gaussians on a circle; batch norm after ReLU. Yields the generator as training goes on."""
+    torch.manual_seed(0)
+    hidden = [[nn.Linear(n, 128), nn.ReLU(), nn.BatchNorm1d(128)] for n in (2, 128)]
+    network = nn.Sequential(*hidden[0], *hidden[1], nn.Linear(128, 2))
+    judge = nn.Sequential(
+        *(nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2)),
+        nn.Linear(128, 1),
+    )
+    optimizers = [
+        torch.optim.Adam(part.parameters(), 1e-3, (0.5, 0.999)) for part in (judge, network)
+    ]
+    for step in range(1, steps + 1):
+        real = CENTRES[torch.randint(8, (128,))] + SPREAD * torch.randn(128, 2)
+        fake = network(torch.randn(128, 2))
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        (F.softplus(-judge(real)).mean() + F.softplus(judge(fake.detach())).mean()).backward()
+        optimizers[0].step()
+        F.softplus(-judge(fake)).mean().backward()
+        optimizers[1].step()
+        if step >= steps // 2 and step % 500 == 0:
+            yield network
+
+
+def test_calibration_rescues_modes_that_running_statistics_lose() -> None:
+    random = torch.Generator().manual_seed(9)
+    points, population = (torch.randn(n, 2, generator=random) for n in (2500, 10_000))
+    lost, shares = [], []
+    for network in train_on_the_ring(4000):
+        with torch.no_grad():
+            running, calibrated, infinite = (copy.deepcopy(network) for _ in range(3))
+            calibrate(calibrated, lambda: [(part,) for part in population.split(500)])
+            found = [
+                modes_and_share(running.eval()(points)),
+                modes_and_share(calibrated(points)),
+                modes_and_share(infinite.train()(population)),
+            ]
+        lost.append(8 - found[0][0])
+        shares.append([share for _, share in found])
+        assert found[1][0] == found[2][0] == 8
+        assert found[1][1] == pytest.approx(found[2][1], abs=0.05)
+    assert max(lost) >= 1
+    running_share, calibrated_share, _ = torch.tensor(shares).mean(dim=0)
+    assert running_share < calibrated_share - 0.1

@@ -54,6 +54,10 @@ def test_the_resolved_configuration_reads_back(tmp_path) -> None:
         ("train.lr=.nan", "train.lr must be positive"),
         ("train.beta1=1", "train.beta1 must lie in [0, 1)"),
         ("train.batch_size=1", "train.batch_size must be at least 2"),
+        ("train.micro_batch=48", "train.micro_batch 48 must divide batch_size 128"),
+        ("train.norm_batch=5", "train.norm_batch 5 must be at least 2 and divide 128"),
+        ("train.norm_batch=local", "train.norm_batch: Value 'local'"),
+        ("train.penalty_every=0", "train.penalty_every must be positive"),
         ("model.network=vit", "model.network: Invalid value 'vit'"),
         ("train.accelerator=tpu", "train.accelerator: Invalid value 'tpu'"),
         ("data.path=/does/not/exist", "data.path: there is no folder /does/not/exist"),
@@ -75,6 +79,19 @@ def test_a_mistake_is_one_clear_line(override, message) -> None:
     text = str(caught.value)
     assert text.startswith(message)
     assert "\n" not in text
+
+
+BLIND = [
+    "model.discriminator.norm=batch",
+    "model.discriminator.depth=2",
+    "model.discriminator.norm_place=after_activation",
+]
+
+
+def test_a_discriminator_that_cannot_learn_is_refused_unless_asked_for() -> None:
+    with pytest.raises(UserError, match=r"model\.discriminator cannot learn"):
+        load_config(DIGITS, BLIND)
+    load_config(DIGITS, [*BLIND, "model.discriminator.allow_blind=true"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""One real training step on the configured workers, against the same step in one process."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from bngan.checkpoint import TENSORS, save_checkpoint
+from bngan.distributed import rank
+from pipeline import cluster
+from pipeline.config import Config
+from pipeline.stages.train import build_trainer, require_classes
+
+LIMIT = 1e-9
+"""Largest difference in float64 that is rounding."""
+PARTS = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between several workers and one, over a part of the trainer's state after one step.
+
+    ``exact`` is the largest difference in float64, in element ``where``; ``relative`` the largest in
+    float32, relative to the largest element of its tensor.
+    """
+
+    part: str
+    exact: float
+    where: str
+    relative: float
+
+
+def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
+    """Differences by part, and the kind of device the workers had.
+
+    Raises:
+        UserError: if the cluster cannot hold the workers, or a conditional model has no labels.
+    """
+    require_classes(config, prepared)
+    settings = {
+        "prepared": str(prepared),
+        "model": asdict(config.model),
+        "train": asdict(config.train),
+        "seed": config.seed,
+    }
+    with tempfile.TemporaryDirectory(prefix="check-", dir=config.workspace) as temporary:
+        _save(settings, "cpu", Path(temporary) / "alone")
+        folder, device = cluster.fit(
+            _worker,
+            settings,
+            name="workers",
+            storage=Path(temporary),
+            num_workers=config.train.num_workers,
+            accelerator=config.train.accelerator,
+            on_record=lambda record: None,
+        )
+        alone, together = (load_file(f / TENSORS) for f in (Path(temporary) / "alone", folder))
+    return [_difference(part, alone, together) for part in PARTS], device
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    from ray import train
+    from ray.train.torch import get_device
+
+    torch.set_num_threads(settings["train"]["threads_per_worker"])
+    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+        folder = Path(temporary) / "state"
+        _save(settings, get_device(), folder)
+        checkpoint = train.Checkpoint.from_directory(folder) if rank() == 0 else None
+        train.report({}, checkpoint=checkpoint)
+
+
+def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) -> None:
+    """Take the step in both precisions; worker 0 writes the states it leads to into ``folder``."""
+    states = {}
+    for dtype in (torch.float64, torch.float32):
+        trainer, data = build_trainer(settings, device, dtype)
+        for _ in trainer.fit(data, trainer.config.batch_size):
+            states[str(dtype)] = trainer.state_dict()
+    if rank() == 0:
+        save_checkpoint(folder, states)
+
+
+def _difference(part: str, alone: dict[str, Any], together: dict[str, Any]) -> Difference:
+    exact, where, relative = 0.0, "", 0.0
+    for key, expected in alone.items():
+        _, dtype, name, *rest = key.split("/")
+        if name != part:
+            continue
+        largest = (together[key].double() - expected.double()).abs().max().item()
+        if dtype == str(torch.float64):
+            exact, where = max((exact, where), (largest, "/".join(rest)))
+        else:
+            relative = max(relative, largest / max(expected.double().abs().max().item(), 1e-30))
+    return Difference(part, exact, where, relative)

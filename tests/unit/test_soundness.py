@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+import torch
+
+from bngan.data import ImageSpec
+from bngan.losses import LOSSES
+from bngan.networks import DiscriminatorConfig, ModelConfig, build_discriminator
+from bngan.normalization import batch_layout, synchronize
+from bngan.optimization import OptimizationConfig, batch_problem
+from bngan.soundness import is_blind, warnings
+
+SPEC = ImageSpec((1, 12, 12), (0.5, 0.5))
+BLIND = {"norm": "batch", "norm_place": "after_activation"}
+
+
+def model(network: Any = "mlp", conditional: bool = False, **discriminator: Any) -> ModelConfig:
+    return ModelConfig(
+        network, 5, conditional, discriminator=DiscriminatorConfig(8, 2, **discriminator)
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "blind"),
+    [
+        (model(**BLIND), True),
+        (model(**BLIND, batch_statistics="joint"), False),
+        (model(norm="batch"), False),
+        (model(), False),
+        (model(**BLIND, conditional=True), False),  # the class's projection still tells
+        (model("dcgan", norm="batch"), False),
+    ],
+)
+def test_a_discriminator_that_cannot_learn_is_found(config: ModelConfig, blind: bool) -> None:
+    assert is_blind(config, SPEC) is blind
+
+
+def test_a_blind_discriminator_is_best_off_constant() -> None:
+    """Jensen: whatever its weights, its loss is no smaller than that of one constant logit."""
+    torch.manual_seed(0)
+    discriminator = synchronize(build_discriminator(model(**BLIND), SPEC)).double()
+    loss = LOSSES["non_saturating"]
+    images = torch.rand(32, 1, 12, 12, dtype=torch.float64)
+    images[16:] *= 0.1
+    for _ in range(5):
+        with torch.no_grad(), batch_layout([16, 16]):
+            for parameter in discriminator.parameters():
+                parameter.normal_()
+            real, fake = discriminator(images).view(2, 16)
+        value = loss.discriminator_real(real).mean() + loss.discriminator_fake(fake).mean()
+        constant = real.mean()
+        assert fake.mean().item() == pytest.approx(constant.item(), abs=1e-9)
+        assert value >= loss.discriminator_real(constant) + loss.discriminator_fake(constant)
+
+
+def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
+    penalised = OptimizationConfig(penalty="r1")
+    assert list(warnings(model(), penalised)) == []
+    assert len(list(warnings(model(norm="batch"), OptimizationConfig()))) == 0
+    (one,) = warnings(model(norm="batch"), penalised)
+    assert "r1" in one
+    assert len(list(warnings(model(norm="batch", spectral_norm=True), penalised))) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, None),
+        ({"norm_batch": 4, "micro_batch": 8}, None),
+        ({"micro_batch": 5}, "micro_batch 5 must divide batch_size 16"),
+        ({"micro_batch": 0}, "micro_batch 0 must divide"),
+        ({"micro_batch": 8}, "micro_batch with batch norm needs norm_batch"),
+        ({"norm_batch": 3}, "norm_batch 3 must be at least 2 and divide 16"),
+        ({"norm_batch": 8, "micro_batch": 4}, "norm_batch 8 must be at least 2 and divide 4"),
+        ({"norm_batch": 1}, "norm_batch 1 must be at least 2"),
+    ],
+)
+def test_a_batch_that_cannot_be_split_is_refused(options: Any, problem: str | None) -> None:
+    found = batch_problem(model(), OptimizationConfig(batch_size=16, **options))
+    assert (found is None) if problem is None else (found or "").startswith(problem)
+    joint = model(norm="batch", batch_statistics="joint")
+    assert "global" in (batch_problem(joint, OptimizationConfig(norm_batch=4)) or "")

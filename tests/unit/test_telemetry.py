@@ -1,0 +1,89 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bngan.calibration import calibrate
+from bngan.data import ImageSpec
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.optimization import OptimizationConfig
+from bngan.sampling import Sampler
+from bngan.telemetry import (
+    batch_mate_sensitivity,
+    measure,
+    small_gammas,
+    statistics_distance,
+    worker_distance,
+)
+from bngan.trainer import Trainer
+
+
+def pairs(size: int) -> list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    return [((torch.randn(size, 3),), (torch.randn(size, 3),)) for _ in range(40)]
+
+
+def test_sensitivity_is_what_normalising_one_number_gives() -> None:
+    """G(z) = (z - mean) / std: from two batches of n the same z differs by (1 + z^2 / 2) * 2 / n."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(3, affine=False)
+    for size in (32, 64):
+        # E z^2 = 1, so S = 3 / n at first order, less the sixteenth that both batches share.
+        expected = 3 / size * 15 / 16
+        assert batch_mate_sensitivity(norm, pairs(size)) == pytest.approx(expected, rel=0.3)
+    assert batch_mate_sensitivity(nn.Identity(), pairs(32)) == 0
+
+
+def test_distances_are_kl_divergences() -> None:
+    one, other = nn.BatchNorm1d(2, eps=0), nn.BatchNorm1d(2, eps=0)
+    other.running_mean.fill_(1.0)
+    other.running_var.fill_(4.0)
+    expected = 0.5 * (1 / 4 - 1 + math.log(4) + 1 / 4)
+    found = statistics_distance(nn.Sequential(one), nn.Sequential(other))
+    assert found == {"0": pytest.approx(expected, rel=1e-4)}
+    assert statistics_distance(nn.Sequential(one), nn.Sequential(one)) == {"0": 0}
+
+
+def test_worker_distance_sees_how_shards_differ() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(1), nn.BatchNorm1d(1))
+    alike = torch.tensor([[-1.0], [1.0]]).repeat(8, 1)
+    halves = [slice(0, 8), slice(8, 16)]
+    assert worker_distance(network, (alike,), halves) == {"0": 0, "1": 0}
+    apart = torch.cat([alike[:8] - 3, alike[:8] + 3])
+    # Each half N(-+3, 1) in a batch N(0, 10)
+    expected = 0.5 * (0.1 - 1 + math.log(10) + 0.9)
+    assert worker_distance(network, (apart,), halves)["0"] == pytest.approx(expected, rel=1e-3)
+    assert network[0].running_mean.item() == 0
+
+
+def test_small_gammas_are_counted() -> None:
+    norm = nn.BatchNorm1d(4)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.005, -0.009, 0.02, 1.0]))
+    assert small_gammas(nn.Sequential(norm)) == 0.5
+    assert small_gammas(nn.Sequential(nn.BatchNorm1d(4, affine=False))) is None
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_training_is_measured_without_being_changed(conditional: bool) -> None:
+    model = ModelConfig(
+        "dcgan", 6, conditional, GeneratorConfig(8), DiscriminatorConfig(8, norm="batch")
+    )
+    spec = ImageSpec((1, 16, 16), (0.5, 0.5))
+    trainer = Trainer(model, OptimizationConfig(batch_size=16), spec, seed=0)
+    sampler = Sampler(model, spec, copy.deepcopy(trainer.ema.module).state_dict())
+    calibrate(sampler.generator, lambda: sampler.calibration_batches(200))
+    before = copy.deepcopy((trainer.state_dict(), sampler.generator.state_dict()))
+    found = measure(trainer, sampler)
+    names = {name.split("/")[0] for name in found}
+    assert names >= {"batch_mate_sensitivity", "running_distance", "worker_distance"}
+    assert names >= {"discriminator_worker_distance", "discriminator_small_gammas"}
+    assert found["batch_mate_sensitivity"] > 0
+    assert all(math.isfinite(value) for value in found.values())
+    after = (trainer.state_dict(), sampler.generator.state_dict())
+    for old, new in zip(before[1].values(), after[1].values(), strict=True):
+        assert torch.equal(old, new)
+    for part in ("generator", "discriminator", "ema"):
+        for key, value in before[0][part].items():
+            assert torch.equal(value, after[0][part][key])
