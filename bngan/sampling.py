@@ -38,6 +38,13 @@ class Sampler:
         self.generator: nn.Module = build_generator(model, spec)
         self.generator.load_state_dict(state)
         self.generator.eval().requires_grad_(False)
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> "Sampler":
+        """Generate on ``device`` from now on; images still arrive on the CPU."""
+        self.device = torch.device(device)
+        self.generator.to(self.device)
+        return self
 
     def images(self, seed: int, indices: Sequence[int], truncation: float = 1.0) -> np.ndarray:
         """uint8 images ``(len(indices), H, W, C)``; image i depends on (seed, indices[i]) only.
@@ -60,22 +67,22 @@ class Sampler:
             raise ValueError(f"truncation must lie in (0, 1], got {truncation}")
         if any(index < 0 for index in indices):
             raise ValueError("an image index must not be negative")
-        device = next(self.generator.parameters()).device
         for start in range(0, len(indices), _BATCH):
             chunk = indices[start : start + _BATCH]
             inputs = [indexed_latents(seed, chunk, self.model.latent_dim, truncation)]
             if self.model.conditional:
                 inputs.append(indexed_labels(seed, chunk, self.spec.class_frequencies))
-            yield to_uint8(self.generator(*(value.to(device) for value in inputs)))
+            yield to_uint8(self.generator(*(value.to(self.device) for value in inputs)))
 
     def calibration_batches(self, count: int = CALIBRATION_LATENTS) -> Iterator[tuple[Tensor, ...]]:
         """Inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""
         frequencies = self.spec.class_frequencies if self.model.conditional else ()
-        return calibration_batches(self.model.latent_dim, frequencies, count)
+        for batch in calibration_batches(self.model.latent_dim, frequencies, count):
+            yield tuple(part.to(self.device) for part in batch)
 
     def save(self, folder: Path, **details: Any) -> None:
         """Write weights (safetensors) and description (JSON, with ``details``) into ``folder``."""
-        state = {key: value.contiguous() for key, value in self.generator.state_dict().items()}
+        state = {k: v.cpu().contiguous() for k, v in self.generator.state_dict().items()}
         save_file(state, folder / WEIGHTS)
         description = {"model": asdict(self.model), "spec": asdict(self.spec), **details}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))

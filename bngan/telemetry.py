@@ -33,11 +33,13 @@ def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
     config, model = trainer.config, trainer.model
     size = config.batch_size if config.norm_batch == "global" else config.norm_batch
     frequencies = calibrated.spec.class_frequencies if model.conditional else ()
-    batches = [
-        telemetry_batch(number, size, model.latent_dim, frequencies) for number in range(2 * _PAIRS)
-    ]
-    pairs = list(zip(batches[::2], batches[1::2], strict=True))
-    batch = telemetry_batch(2 * _PAIRS, config.batch_size, model.latent_dim, frequencies)
+
+    def draw(number: int, size: int) -> Inputs:
+        whole = telemetry_batch(number, size, model.latent_dim, frequencies)
+        return tuple(part.to(calibrated.device) for part in whole)
+
+    pairs = [(draw(2 * number, size), draw(2 * number + 1, size)) for number in range(_PAIRS)]
+    batch = draw(2 * _PAIRS, config.batch_size)
     parts = shards(config.batch_size)
     found = {
         "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
@@ -46,7 +48,7 @@ def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
         "small_gammas": small_gammas(generator),
     }
     if model.discriminator.norm != "none":
-        discriminator = desynchronize(copy.deepcopy(trainer.discriminator)).cpu()
+        discriminator = desynchronize(copy.deepcopy(trainer.discriminator))
         images = (generator(*batch), *batch[1:])
         found["discriminator_worker_distance"] = worker_distance(discriminator, images, parts)
         found["discriminator_small_gammas"] = small_gammas(discriminator)

@@ -89,6 +89,13 @@ def _choose_gpu(num_workers: int, accelerator: str) -> bool:
     return use_gpu
 
 
+def local_device(accelerator: str) -> str:
+    """What work outside Ray runs on: this machine's GPU, unless ``accelerator`` is cpu."""
+    import torch
+
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def missing_workers(resources: Mapping[str, float], num_workers: int, use_gpu: bool) -> str | None:
     """What a cluster lacks for this many workers, in words; Ray itself would wait for ever."""
     unit = "GPU" if use_gpu else "CPU"

@@ -63,6 +63,13 @@ class Extractor:
     def __init__(self, image_shape: ImageShape, classes: int) -> None:
         self.network = _Network(image_shape, classes)
         self.info = ExtractorInfo("random", image_shape, classes, None, 0)
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> "Extractor":
+        """Compute on ``device`` from now on; features still arrive on the CPU."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        return self
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray, batch_size: int = 500) -> Features:
@@ -70,8 +77,8 @@ class Extractor:
         self.network.eval()
         parts = []
         for start in range(0, max(len(images), 1), batch_size):
-            parts.append(self.network(from_uint8(images[start : start + batch_size])))
-        features, logits = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+            parts.append(self.network(from_uint8(images[start : start + batch_size], self.device)))
+        features, logits = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return Features(features, logits)
 
     def save(self, folder: Path) -> None:

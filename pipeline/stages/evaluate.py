@@ -9,6 +9,7 @@ from bngan.images import png_bytes
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import EVALUATION_SEED, Protocol, score
 from bngan.sampling import Sampler
+from pipeline import cluster
 from pipeline.plots import training_curves
 from pipeline.report import readable, render
 from pipeline.stage import Stage, StageContext, Summary
@@ -20,8 +21,9 @@ def run(context: StageContext) -> Summary:
     """Write ``scores.json``, ``grid.png``, ``curves.png`` and ``report.html``."""
     reference, output = context.inputs["reference"], context.output
     protocol = Protocol.parse(context.config.evaluate.protocol)
-    sampler = Sampler.load(context.inputs["train"])
-    extractor = Extractor.load(reference)
+    device = cluster.local_device(context.config.train.accelerator)
+    sampler = Sampler.load(context.inputs["train"]).to(device)
+    extractor = Extractor.load(reference).to(device)
     real = np.load(reference / "features_real.npy")
     scores = score(_features(context, sampler, extractor, protocol.count), real)
     record = {

@@ -189,7 +189,7 @@ class _Keeper:
 
     def __init__(self, trainer: Trainer, reference: Path) -> None:
         self.trainer = trainer
-        self.extractor = Extractor.load(reference)
+        self.extractor = Extractor.load(reference).to(trainer.device)
         self.real = np.load(reference / "features_select.npy")
         self.best: dict[str, Any] = {"fid": float("inf")}
         self.history: list[dict[str, float]] = []
@@ -198,7 +198,7 @@ class _Keeper:
         """Add the scores at this point to ``record`` and return a sample grid; a collective."""
         started = time.monotonic()
         weights = copy.deepcopy(self.trainer.ema.module).cpu().state_dict()
-        sampler = Sampler(self.trainer.model, self.trainer.images, weights)
+        sampler = Sampler(self.trainer.model, self.trainer.images, weights).to(self.trainer.device)
         calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
         scores = score(self._features(sampler), self.real)
         record["fid_select"] = scores["fid"]
@@ -222,7 +222,7 @@ class _Keeper:
         count = len(self.real)
         own = range(count)[shard(count)]
         parts = self.extractor(sampler.images(SELECTION_SEED, own))
-        device = self.trainer.device
+        device = self.trainer.device  # NCCL knows no other
         whole = (gather_shards(torch.from_numpy(part).to(device), count) for part in parts)
         return Features(*(part.cpu().numpy() for part in whole))
 

@@ -69,7 +69,7 @@ class Shell:
             "ray start", f"ray start --port {free_port()}"
         )
         small = SMALL if "digits.yaml" in command else SMALLER
-        if re.search(r"(bngan|pipeline) run", command):
+        if re.search(r"(bngan|pipeline) (run|check)", command):
             command = f"{command} {small}"
         return command
 
@@ -152,6 +152,7 @@ def test_every_command_is_covered() -> None:
         "curl",
         "RAY_AUTH_MODE",
         "ray get-auth-token",
+        "torchrun",
     )
     assert len(COMMANDS) >= 9
     assert [c for c in COMMANDS if not c.startswith(covered)] == []
@@ -165,6 +166,15 @@ def test_using_it(shell: Shell) -> None:
                 stages = json.loads(output)["stages"]
                 assert {stage["status"] for stage in stages.values()} == {"cached"}
     assert Image.open(shell.folder / "grid.png").size[0] > 400
+
+
+def test_the_library_alone_on_two_processes(shell: Shell) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (shell.folder / "train.py").write_text(example)
+    lines = shell.run(starts("torchrun")).splitlines()
+    assert [int(line.split()[0]) for line in lines][-1] == 100_096
+    assert len(lines) == 10
+    assert Image.open(shell.folder / "digits.png").size[0] > 400
 
 
 def test_mlflow_opens(shell: Shell) -> None:
