@@ -41,13 +41,12 @@ class PopulationMoments:
 
     def joined(self) -> tuple[Tensor, Tensor, float]:
         """Mean and biased variance ``(C,)`` in float64 and the count over all workers; a collective."""
-        mean, deviations = torch.as_tensor(self._mean), torch.as_tensor(self._deviations)
-        message = torch.stack([mean * self.count, deviations + mean.square() * self.count])
-        message = torch.cat([message, torch.full_like(message[:, :1], self.count)], dim=1)
-        message = all_reduce_sum(message)
-        count = float(message[0, -1])
-        mean = message[0, :-1] / count
-        return mean, (message[1, :-1] / count - mean.square()).clamp_min(0), count
+        own, deviations = torch.as_tensor(self._mean), torch.as_tensor(self._deviations)
+        message = torch.cat([own * self.count, own.new_full((1,), self.count)])
+        *_, count = message = all_reduce_sum(message)
+        mean = message[:-1] / count
+        deviations = all_reduce_sum(deviations + (own - mean).square() * self.count)
+        return mean, deviations / count, float(count)
 
 
 @torch.no_grad()

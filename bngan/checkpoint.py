@@ -1,48 +1,141 @@
-"""State on disk without pickle: tensors as safetensors, everything else as JSON.
+"""Checkpoints without pickle: tensors as safetensors, everything else as JSON, checksums on both.
 
-A checkpoint is a folder that appears whole or not at all: it is written under a temporary name,
-flushed to disk and renamed.
+A checkpoint appears whole or not at all, never holds a number that is not finite, and is verified
+before it is used. One that fails is set aside by name, and the one before it is used.
 """
 
 import json
-import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bngan.manifest import atomic_folder, damage, read_manifest, sweep_drafts
+
 TENSORS, VALUES = "state.safetensors", "state.json"
+_NAME = re.compile(r"images-(\d{12})")
+_DAMAGED = "damaged-"
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or used; the message says which and why."""
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, Any], **summary: Any) -> None:
     """Write ``state`` (tensors, JSON values, nested dicts and lists) as ``folder``, atomically.
 
     Raises:
-        FileExistsError: if ``folder`` is there already.
+        CheckpointError: naming a tensor that is not finite.
     """
-    if folder.exists():
-        raise FileExistsError(folder)
     tensors: dict[str, Tensor] = {}
     values = _extract(state, "", tensors)
-    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(tensors, temporary / TENSORS)
-    (temporary / VALUES).write_text(json.dumps(values))
-    for path in (temporary / TENSORS, temporary / VALUES, temporary):
-        _flush(path)
-    temporary.rename(folder)
-    _flush(folder.parent)
+    if problem := _not_finite(tensors):
+        raise CheckpointError(f"{folder.name} is not saved: {problem}")
+    with atomic_folder(folder, summary) as draft:
+        save_file(tensors, draft / TENSORS)
+        (draft / VALUES).write_text(json.dumps(values))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """The state that ``save_checkpoint`` wrote, on the CPU."""
-    values = json.loads((folder / VALUES).read_text())
-    state: dict[str, Any] = _restore(values, load_file(folder / TENSORS))
+    """The state that ``save_checkpoint`` wrote, verified, on the CPU.
+
+    Raises:
+        CheckpointError: saying what is wrong with it.
+    """
+    if problem := damage(folder):
+        raise CheckpointError(problem)
+    try:
+        values, tensors = json.loads((folder / VALUES).read_text()), load_file(folder / TENSORS)
+        state: dict[str, Any] = _restore(values, tensors)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    if problem := _not_finite(tensors):
+        raise CheckpointError(f"{folder}: {problem}")
     return state
+
+
+class CheckpointStore:
+    """The checkpoints of one training, by images seen.
+
+    Attributes:
+        set_aside: one line for each checkpoint found damaged and renamed by this object.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.set_aside: list[str] = []
+
+    def path(self, images_seen: int) -> Path:
+        """Where the checkpoint after so many images is or would be."""
+        return self.folder / f"images-{images_seen:012d}"
+
+    def saved(self) -> list[int]:
+        """Images seen by the checkpoints there are, ascending; none of them verified."""
+        names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+    def save(
+        self, images_seen: int, state: Mapping[str, Any], healthy: bool = True, keep: int = 2
+    ) -> Path:
+        """Write a checkpoint, then remove all but the last ``keep`` and the last healthy one.
+
+        Raises:
+            CheckpointError: if the state is not finite.
+        """
+        folder = self.path(images_seen)
+        save_checkpoint(folder, state, images_seen=images_seen, healthy=healthy)
+        sweep_drafts(self.folder)
+        saved = self.saved()
+        kept = set(saved[-keep:])
+        kept |= set([images for images in saved if self._healthy(images)][-1:])
+        for images in set(saved) - kept:
+            shutil.rmtree(self.path(images), ignore_errors=True)
+        return folder
+
+    def latest(self, healthy: bool = False) -> dict[str, Any] | None:
+        """State of the newest usable (and healthy) checkpoint; None if none was ever written.
+
+        Raises:
+            CheckpointError: if there were checkpoints and none of them can be used.
+        """
+        for images in reversed(self.saved()):
+            if healthy and not self._healthy(images):
+                continue
+            try:
+                return load_checkpoint(self.path(images))
+            except CheckpointError as error:
+                self._set_aside(images, str(error))
+        if damaged := sorted(path.name for path in self.folder.glob(f"{_DAMAGED}*")):
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} can be used ({', '.join(damaged)}): restore one, or "
+                "delete the folder to start over"
+            )
+        return None
+
+    def _healthy(self, images_seen: int) -> bool:
+        try:
+            return bool(read_manifest(self.path(images_seen))["summary"]["healthy"])
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def _set_aside(self, images_seen: int, problem: str) -> None:
+        path, number = self.path(images_seen), 0
+        while (aside := self.folder / f"{_DAMAGED}{number}-{path.name}").exists():
+            number += 1
+        path.rename(aside)
+        self.set_aside.append(f"{path.name} is damaged and set aside as {aside.name}: {problem}")
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return f"{name} is not finite"
+    return None
 
 
 def _extract(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -70,11 +163,3 @@ def _restore(node: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"value": value}:
             return value
     raise ValueError("not a checkpoint written by bngan")
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -76,6 +76,16 @@ def gather_shards(local: Tensor, count: int) -> Tensor:
     return whole
 
 
+def agree(*values: float) -> list[float]:
+    """Worker 0's values, on every worker: for decisions that all have to take alike."""
+    if world_size() == 1:
+        return list(values)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    message = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(message, src=0)
+    return message.tolist()
+
+
 @torch.no_grad()
 def broadcast_module(module: nn.Module) -> None:
     """Overwrite parameters and buffers with worker 0's."""

@@ -98,14 +98,20 @@ class BatchNorm(_BatchNorm):
             return super().forward(input)
         layout = _layout.get()
         sizes = layout.sizes or [len(input)]
+        if not len(input) and world_size(layout.process_group) == 1:
+            raise ValueError("batch norm needs more than one value per channel")
         if sum(sizes) != len(input):
             raise ValueError(f"batch layout {sizes} does not cover a batch of {len(input)}")
         track = layout.track and self.track_running_stats
         if world_size(layout.process_group) == 1:
             parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
+        # Any point near the mean that all workers know: sums of squares about it cancel less.
+        origin = torch.zeros((), dtype=torch.float64, device=input.device)
+        if self.running_mean is not None:
+            origin = self.running_mean.to(torch.float64, copy=True)
         output, *moments = _Synchronized.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias, self.eps, sizes, layout.process_group
+            input, self.weight, self.bias, origin, self.eps, sizes, layout.process_group
         )
         if track:
             self._update_running_statistics(Moments(*moments))
@@ -156,6 +162,7 @@ class _Synchronized(torch.autograd.Function):
         input: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
+        origin: Tensor,
         eps: float,
         sizes: list[int],
         process_group: dist.ProcessGroup | None,
@@ -166,7 +173,7 @@ class _Synchronized(torch.autograd.Function):
         anchor = _sums(values, sizes) / _local_counts(values, sizes).clamp_min(1)
         anchor = anchor.to(values.dtype)
         centred = values - _spread(anchor, sizes, values)
-        moments = _joint_moments(centred, anchor, sizes, process_group)
+        moments = _joint_moments(centred, anchor, origin, sizes, process_group)
         inverse = (moments.variance + eps).rsqrt()
         scale = inverse if weight is None else inverse * weight
         shift = (anchor - moments.mean) * scale
@@ -174,18 +181,18 @@ class _Synchronized(torch.autograd.Function):
         output = torch.addcmul(
             _spread(shift, sizes, values), centred, _spread(scale, sizes, values)
         )
-        ctx.save_for_backward(input, weight, anchor, *moments)
+        ctx.save_for_backward(input, weight, anchor, origin, *moments)
         ctx.mark_non_differentiable(*moments)
         return output.to(input.dtype), *moments
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        input, weight, anchor, *saved = ctx.saved_tensors
+        input, weight, anchor, origin, *saved = ctx.saved_tensors
         moments, sizes = Moments(*saved), ctx.sizes
         values, dy = _at_least_float32(input), _at_least_float32(gradients[0])
         centred = values - _spread(anchor, sizes, values)
         if torch.is_grad_enabled():
-            moments = _joint_moments(centred, anchor, sizes, ctx.process_group)
+            moments = _joint_moments(centred, anchor, origin, sizes, ctx.process_group)
         inverse = (moments.variance + ctx.eps).rsqrt()
         offset = (moments.mean - anchor) * inverse
         sum_dy = _sums(dy, sizes)
@@ -198,9 +205,9 @@ class _Synchronized(torch.autograd.Function):
         dx = _spread(constant, sizes, values) + dy * _spread(scale, sizes, values)
         dx = dx + centred * _spread(slope, sizes, values)
         if weight is None:
-            return dx.to(input.dtype), None, None, None, None, None
+            return dx.to(input.dtype), None, None, None, None, None, None
         d_weight, d_bias = sum_dy_x.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype)
-        return dx.to(input.dtype), d_weight, d_bias, None, None, None
+        return dx.to(input.dtype), d_weight, d_bias, None, None, None, None
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
@@ -231,11 +238,15 @@ def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
 def _joint_moments(
     centred: Tensor,
     anchor: Tensor,
+    origin: Tensor,
     sizes: list[int],
     process_group: dist.ProcessGroup | None,
 ) -> Moments:
-    """Moments of ``centred`` + ``anchor`` joined over workers: one message ``[n, sum x, sum x^2]``."""
-    local, centre = _local_counts(centred, sizes), anchor.double()
+    """Moments of ``centred`` + ``anchor`` joined over workers, in one message.
+
+    It carries n, sum y and sum y^2 of y = x - ``origin``, in float64.
+    """
+    local, centre = _local_counts(centred, sizes), anchor.double() - origin
     first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
     squares = second + 2 * centre * first + local * centre.square()
     message = torch.cat([local, first + local * centre, squares], dim=1)
@@ -247,12 +258,13 @@ def _joint_moments(
         raise ValueError("batch norm needs more than one value per channel in every group")
     count = count.detach()
     mean = total / count
-    return Moments(count, mean, (squares / count - mean.square()).clamp_min(0))
+    return Moments(count, mean + origin, (squares / count - mean.square()).clamp_min(0))
 
 
 def synchronize(module: nn.Module) -> nn.Module:
     """Swap every torch batch norm in ``module`` for ``BatchNorm``, sharing parameters and buffers."""
-    return _swap(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), lambda norm: BatchNorm)
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return _swap(module, kinds, lambda norm: BatchNorm, {})
 
 
 def desynchronize(module: nn.Module) -> nn.Module:
@@ -261,13 +273,20 @@ def desynchronize(module: nn.Module) -> nn.Module:
     Raises:
         ValueError: for a ``BatchNorm`` that was not made by ``synchronize``.
     """
-    return _swap(module, (BatchNorm,), lambda norm: norm.plain)
+    return _swap(module, (BatchNorm,), lambda norm: norm.plain, {})
 
 
-def _swap(module: nn.Module, kinds: tuple[type, ...], successor: Any) -> nn.Module:
-    for name, child in module.named_children():
-        setattr(module, name, _swap(child, kinds, successor))
+def _swap(
+    module: nn.Module, kinds: tuple[type, ...], successor: Any, swapped: dict[nn.Module, nn.Module]
+) -> nn.Module:
+    """``module`` with its norms replaced; one that occurs twice is one norm afterwards, too."""
+    if module in swapped:
+        return swapped[module]
+    for name, child in module._modules.items():
+        if child is not None:
+            setattr(module, name, _swap(child, kinds, successor, swapped))
     if not isinstance(module, kinds):
+        swapped[module] = module
         return module
     if (kind := successor(module)) is None:
         raise ValueError("this BatchNorm was not made by synchronize: torch's class is not known")
@@ -276,4 +295,5 @@ def _swap(module: nn.Module, kinds: tuple[type, ...], successor: Any) -> nn.Modu
     norm._parameters, norm._buffers = module._parameters, module._buffers
     if isinstance(norm, BatchNorm):
         norm.plain = type(module)  # type: ignore[assignment]
-    return norm.train(module.training)
+    swapped[module] = norm.train(module.training)
+    return norm

@@ -1,6 +1,6 @@
 """What shapes the course of training, apart from the networks and the data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from bngan.losses import LossName
 from bngan.networks import ModelConfig
@@ -19,7 +19,7 @@ class OptimizationConfig:
     batch, whichever workers hold them. Divides the batch."""
     micro_batch: int | None = None
     """Images in one pass through the networks; null: all. Gradients accumulate: less memory, same
-    result. Divides the batch, and with batch norm is made of whole norm_batch groups."""
+    weights. Divides the batch, and with batch norm is made of whole norm_batch groups."""
     loss: LossName = "non_saturating"
     """Adversarial loss: non_saturating or minimax (both Goodfellow et al. 2014)."""
     penalty: PenaltyName = "none"
@@ -36,6 +36,12 @@ class OptimizationConfig:
     """Adam's second-moment decay."""
     ema_half_life: float = 10_000
     """Half-life in images of the averaged generator, the one that is evaluated and served."""
+    rollback_lr_factor: float = 1.0
+    """Factor on the learning rate each time training is rolled back."""
+
+
+SHAPING = tuple(field.name for field in fields(OptimizationConfig))
+"""Names of everything here."""
 
 
 def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
@@ -43,14 +49,19 @@ def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str |
     batch, group = optimization.batch_size, optimization.norm_batch
     micro = batch if optimization.micro_batch is None else optimization.micro_batch
     normalised = (model.generator.norm, model.discriminator.norm) != ("none", "none")
+    joint = model.discriminator.batch_statistics == "joint"
+    if joint and model.discriminator.norm == "none":
+        return (
+            "batch_statistics: joint is about batch norm in the discriminator, and its norm is none"
+        )
     if micro < 1 or batch % micro:
         return f"micro_batch {micro} must divide batch_size {batch}"
+    if joint and (micro < batch or group not in ("global", batch)):
+        return "micro_batch and norm_batch do not go with joint statistics of the whole batch"
     if group == "global":
         if micro < batch and normalised:
             return f"micro_batch with batch norm needs norm_batch set to a divisor of {micro}"
         return None
     if group < 2 or micro % group:
         return f"norm_batch {group} must be at least 2 and divide {micro} images"
-    if model.discriminator.norm == "batch" and model.discriminator.batch_statistics == "joint":
-        return "norm_batch has to be global for joint statistics of real and fake"
     return None

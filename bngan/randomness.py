@@ -30,3 +30,8 @@ def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generat
     key = np.array([seed % 2**64, int(stream)], dtype=np.uint64)
     counter = np.array([0, 0, 0, position], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """Another seed below 2^63 for each (seed, number), as good as drawn at random."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.data import ImageSpec
 from bngan.networks import ModelConfig, build_discriminator
@@ -32,6 +33,27 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
         logits = discriminator(torch.cat([noise, flat]).double(), labels).view(2, _BATCH)
     means, spread = logits.mean(dim=1), logits.std()
     return bool((means[0] - means[1]).abs() <= 1e-9 * spread)
+
+
+def problem(model: ModelConfig, images: ImageSpec) -> str | None:
+    """Why such networks cannot learn from such images, in words; None if they can."""
+    part = model.discriminator
+    if model.conditional and not images.classes:
+        return "model.conditional needs images with labels, and these have none"
+    if part.norm != "none" and not any(
+        isinstance(module, _BatchNorm) for module in build_discriminator(model, images).modules()
+    ):
+        return (
+            "model.discriminator.norm=batch: there is no layer for it at this depth (the first hidden "
+            "layer never has one); set model.discriminator.depth to 2 or more"
+        )
+    if not part.allow_blind and is_blind(model, images):
+        return (
+            "model.discriminator cannot learn: batch norm right before its output gives every batch "
+            "the same mean logit, and real and fake images are normalised separately. Set norm_place: "
+            "before_activation, or batch_statistics: joint; allow_blind: true trains it all the same"
+        )
+    return None
 
 
 def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:

@@ -19,10 +19,16 @@ if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to
 EMBEDDED_DIGITS = "embedded:digits"
 HUB_PREFIX = "hub:"
 
+
 Fit = Literal["crop", "pad", "stretch"]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 64_000_000
 _SPLITS = ("train", "validation", "test")
+
+
+def is_symbolic(path: str) -> bool:
+    """Whether ``path`` names data that is not a local folder."""
+    return path == EMBEDDED_DIGITS or path.startswith(HUB_PREFIX)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """What batch norm does in a training, in a few numbers that are cheap enough for every score."""
 
 import copy
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
     """Telemetry of a training, given its averaged generator in calibrated form. Not a collective.
 
     ``batch_mate_sensitivity``; per batch norm of the averaged generator ``running_distance``, from its
-    running statistics to the calibrated ones, and ``worker_distance``, from what each worker's shard
-    would give by itself to the batch's statistics; ``small_gammas``, the share of scales below 0.01.
+    running statistics to the calibrated ones, and ``worker_distance``, from what each worker's part of
+    a group that shares statistics would give by itself to the group's; ``small_gammas``, the share of
+    scales below 0.01.
     Numbers of the discriminator start with ``discriminator_``. See the functions for definitions.
     """
     generator = calibrated.generator
@@ -40,17 +42,17 @@ def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
 
     pairs = [(draw(2 * number, size), draw(2 * number + 1, size)) for number in range(_PAIRS)]
     batch = draw(2 * _PAIRS, config.batch_size)
-    parts = shards(config.batch_size)
+    groups = _worker_parts(config.batch_size, size)
     found = {
         "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
         "running_distance": statistics_distance(trainer.ema.module, generator),
-        "worker_distance": worker_distance(generator, batch, parts),
+        "worker_distance": worker_distance(generator, batch, groups),
         "small_gammas": small_gammas(generator),
     }
     if model.discriminator.norm != "none":
         discriminator = desynchronize(copy.deepcopy(trainer.discriminator))
-        images = (generator(*batch), *batch[1:])
-        found["discriminator_worker_distance"] = worker_distance(discriminator, images, parts)
+        images = (generator(*batch).to(trainer.dtype), *batch[1:])
+        found["discriminator_worker_distance"] = worker_distance(discriminator, images, groups)
         found["discriminator_small_gammas"] = small_gammas(discriminator)
     return _flat(found)
 
@@ -86,28 +88,45 @@ def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, f
     }
 
 
-def worker_distance(network: nn.Module, batch: Inputs, parts: list[slice]) -> dict[str, float]:
-    """Mean over channels and ``parts`` of KL(N(part) || N(batch)) at each batch norm, by its name.
+def worker_distance(
+    network: nn.Module, batch: Inputs, groups: list[tuple[slice, list[slice]]]
+) -> dict[str, float]:
+    """Mean over channels of KL(N(worker's part) || N(group)) at each batch norm, by its name.
 
-    What batch norm that is not synchronised would get wrong if each worker had one of the parts.
+    What batch norm would get wrong that is not synchronised. ``groups`` are those of the batch that
+    share statistics, each with the parts of it that workers hold, counted from the group's start.
     """
-    network, found = copy.deepcopy(network).train(), dict[str, float]()
+    network, distances = copy.deepcopy(network).train(), defaultdict[str, list[float]](list)
 
-    def compare(name: str) -> Any:
+    def compare(name: str, parts: list[slice]) -> Any:
         def hook(module: nn.Module, inputs: Inputs) -> None:
             whole = _moments(inputs[0])
-            distances = [
-                _divergence(*_moments(inputs[0][part]), *whole)
-                for part in parts
-                if inputs[0][part].numel() > inputs[0].shape[1]
-            ]
-            found[name] = sum(distances) / max(len(distances), 1)
+            for part in (inputs[0][part] for part in parts):
+                if part.numel() > part.shape[1]:
+                    distances[name].append(_divergence(*_moments(part), *whole))
 
         return hook
 
-    for name, norm in _norms(network).items():
-        norm.register_forward_pre_hook(compare(name))
-    network(*batch)
+    for group, parts in groups:
+        hooks = [
+            norm.register_forward_pre_hook(compare(name, parts))
+            for name, norm in _norms(network).items()
+        ]
+        network(*(values[group] for values in batch))
+        for hook in hooks:
+            hook.remove()
+    return {name: sum(values) / len(values) for name, values in distances.items()}
+
+
+def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
+    """Groups of ``size`` in a batch, each with what the workers' shards have of it."""
+    found = []
+    for start in range(0, batch, size):
+        ends = [
+            (max(part.start, start) - start, min(part.stop, start + size) - start)
+            for part in shards(batch)
+        ]
+        found.append((slice(start, start + size), [slice(*end) for end in ends if end[0] < end[1]]))
     return found
 
 

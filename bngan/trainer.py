@@ -1,5 +1,6 @@
 """One adversarial step, and the loop around it. Reads the same on one worker and on many."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -19,6 +20,7 @@ from bngan.networks import ModelConfig, build_discriminator, build_generator
 from bngan.normalization import batch_layout, group_sizes, synchronize
 from bngan.optimization import OptimizationConfig, batch_problem
 from bngan.penalties import PENALTIES, Judged
+from bngan.randomness import derived_seed
 
 
 class _MicroBatch(NamedTuple):
@@ -30,6 +32,10 @@ class _MicroBatch(NamedTuple):
     labels: Tensor | None
 
 
+class NonFiniteGradients(Exception):
+    """Raised on every worker alike, before the optimiser's step; the trainer's state is spoilt."""
+
+
 class Trainer:
     """Generator, discriminator, their optimisers and the averaged generator.
 
@@ -39,6 +45,7 @@ class Trainer:
 
     Attributes:
         images_seen: real images the discriminator has been shown.
+        rollbacks: how often training was taken back to an earlier state; each time the noise is new.
         ema: the averaged generator; calibrate a copy of its module before use.
 
     Raises ``ValueError`` if the batch does not fall into micro-batches and groups as asked for.
@@ -65,7 +72,7 @@ class Trainer:
         betas = (optimization.beta1, optimization.beta2)
         self.optimizer_g = torch.optim.Adam(self.generator.parameters(), optimization.lr, betas)
         self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), optimization.lr, betas)
-        self.images_seen = 0
+        self.images_seen = self.rollbacks = 0
         if problem := batch_problem(model, optimization):
             raise ValueError(problem)
         micro = optimization.micro_batch or optimization.batch_size
@@ -123,8 +130,9 @@ class Trainer:
         """This worker's part of the batch at the present step, with its noise, pass by pass."""
         batch = self.config.batch_size
         step = self.images_seen // batch
-        latents = training_latents(self.seed, step, batch, self.model.latent_dim)
-        mixture = mixture_weights(self.seed, step, batch)
+        seed = derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
+        latents = training_latents(seed, step, batch, self.model.latent_dim)
+        mixture = mixture_weights(seed, step, batch)
         latents, mixture = (
             noise[self._indices].to(self.device, self.dtype) for noise in (latents, mixture)
         )
@@ -171,8 +179,7 @@ class Trainer:
                 lambda: self._judge_mixture(part, fake),
             ).sum()
             value = value + config.penalty_weight * config.penalty_every * penalty
-            # Over the steps without one its mean stays that of a step with one.
-            sums["penalty"] = penalty * config.penalty_every
+            sums["penalty"] = penalty
         (value / config.batch_size).backward()  # type: ignore[no-untyped-call]
         return {name: total.detach() for name, total in sums.items()}
 
@@ -196,30 +203,33 @@ class Trainer:
         """Inside, D's spectral norms do not iterate: they do once a step, in D's first pass."""
         for parametrization in self._spectral:
             parametrization.train(not still)
-        yield
-        for parametrization in self._spectral:
-            parametrization.train()
+        try:
+            yield
+        finally:
+            for parametrization in self._spectral:
+                parametrization.train()
 
-    def fit(self, data: ImageSplit, images: int, *every: int) -> Iterator[dict[str, float]]:
-        """Train until ``images`` have been seen, yielding means over the global batches since the last.
+    def fit(self, data: ImageSplit, until: int) -> dict[str, float]:
+        """Train until at least ``until`` images have been seen: means over the global batches.
 
-        A record falls on the first step past each multiple of each ``every`` (in images), and on the
-        last step: the same steps on every worker and after a resume. Do between two records what has
-        to be done then (score, checkpoint, stop).
+        The penalty's mean is over the steps that had one.
+
+        Raises:
+            NonFiniteGradients: on every worker at the same step, see ``roll_back``.
         """
-        totals: dict[str, Tensor] = {}
-        steps = 0
-        while self.images_seen < images:
+        totals, steps = dict[str, Tensor](), Counter[str]()
+        while self.images_seen < until:
             order = sample_order(self.seed, self.images_seen, self.config.batch_size, len(data))
             order = order[self._indices]
             real = from_uint8(data.images[order], self.device).to(self.dtype)
             labels = torch.from_numpy(data.labels[order]).to(self.device)
-            _add(totals, self.step(real, labels if self.model.conditional else None))
-            steps += 1
-            if self.images_seen >= images or any(self.passed(cadence) for cadence in every):
-                means = all_reduce_sum(torch.stack(list(totals.values())) / steps).tolist()
-                yield dict(zip(totals, means, strict=True))
-                totals, steps = {}, 0
+            seen = self.step(real, labels if self.model.conditional else None)
+            _add(totals, seen)
+            steps.update(seen.keys())
+        if not totals:
+            return {}
+        sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
+        return {name: total / steps[name] for name, total in zip(totals, sums, strict=True)}
 
     def passed(self, cadence: int) -> bool:
         """Whether the last step took ``images_seen`` past a multiple of ``cadence``."""
@@ -234,6 +244,7 @@ class Trainer:
             "optimizer_g": self.optimizer_g.state_dict(),
             "optimizer_d": self.optimizer_d.state_dict(),
             "images_seen": self.images_seen,
+            "rollbacks": self.rollbacks,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -243,7 +254,25 @@ class Trainer:
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer_g.load_state_dict(state["optimizer_g"])
         self.optimizer_d.load_state_dict(state["optimizer_d"])
-        self.images_seen = int(state["images_seen"])
+        self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])
+        self._set_learning_rate()
+
+    def roll_back(self, state: Mapping[str, Any]) -> None:
+        """Go back to an earlier ``state``, parameters and buffers, and on from there with other noise.
+
+        Learning rates are multiplied by ``rollback_lr_factor``, each time anew.
+        """
+        rollbacks = self.rollbacks + 1
+        self.load_state_dict(state)
+        self.rollbacks = rollbacks
+        self._set_learning_rate()
+        for network in (self.generator, self.discriminator):
+            network.requires_grad_(True).zero_grad(set_to_none=True)
+
+    def _set_learning_rate(self) -> None:
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.lr * self.config.rollback_lr_factor**self.rollbacks
 
 
 def _add(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
@@ -254,5 +283,11 @@ def _add(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
 def _descend(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
     """One step along the accumulated gradients, summed over workers."""
     sum_gradients(network.parameters())
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    # A sum over workers is not finite on any of them if it is not on one: they all stop here.
+    if not bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all()):
+        raise NonFiniteGradients(
+            f"gradients of the {type(network).__name__.lower()} are not finite"
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

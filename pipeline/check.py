@@ -1,5 +1,6 @@
 """One real training step on the configured workers, against the same step in one process."""
 
+import math
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from bngan.checkpoint import TENSORS, save_checkpoint
 from bngan.distributed import rank
 from pipeline import cluster
 from pipeline.config import Config
-from pipeline.stages.train import build_trainer, require_classes
+from pipeline.stages.train import require_sound
+from pipeline.training import build_trainer
+from pipeline.validation import worker_range
 
 LIMIT = 1e-9
 """Largest difference in float64 that is rounding."""
@@ -34,12 +37,12 @@ class Difference:
 
 
 def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
-    """Differences by part, and the kind of device the workers had.
+    """Differences by part, and what the workers were, in words.
 
     Raises:
-        UserError: if the cluster cannot hold the workers, or a conditional model has no labels.
+        UserError: if the cluster cannot hold the workers, or the networks cannot learn from the images.
     """
-    require_classes(config, prepared)
+    require_sound(config, prepared)
     settings = {
         "prepared": str(prepared),
         "model": asdict(config.model),
@@ -47,30 +50,28 @@ def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
         "seed": config.seed,
     }
     with tempfile.TemporaryDirectory(prefix="check-", dir=config.workspace) as temporary:
-        _save(settings, "cpu", Path(temporary) / "alone")
-        folder, device = cluster.fit(
+        alone = Path(temporary) / "alone"
+        _save(settings, "cpu", alone)
+        together = Path(temporary) / "together"
+        workers = cluster.fit(
             _worker,
-            settings,
+            {**settings, "folder": str(together)},
             name="workers",
             storage=Path(temporary),
-            num_workers=config.train.num_workers,
+            num_workers=worker_range(config.train.num_workers),
             accelerator=config.train.accelerator,
+            max_failures=0,
             on_record=lambda record: None,
         )
-        alone, together = (load_file(f / TENSORS) for f in (Path(temporary) / "alone", folder))
-    return [_difference(part, alone, together) for part in PARTS], device
+        one, several = (load_file(f / TENSORS) for f in (alone, together))
+    return [_difference(part, one, several) for part in PARTS], workers
 
 
 def _worker(settings: dict[str, Any]) -> None:
-    from ray import train
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
-        folder = Path(temporary) / "state"
-        _save(settings, get_device(), folder)
-        checkpoint = train.Checkpoint.from_directory(folder) if rank() == 0 else None
-        train.report({}, checkpoint=checkpoint)
+    _save(settings, get_device(), Path(settings["folder"]))
 
 
 def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) -> None:
@@ -78,8 +79,8 @@ def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) ->
     states = {}
     for dtype in (torch.float64, torch.float32):
         trainer, data = build_trainer(settings, device, dtype)
-        for _ in trainer.fit(data, trainer.config.batch_size):
-            states[str(dtype)] = trainer.state_dict()
+        trainer.fit(data, trainer.config.batch_size)
+        states[str(dtype)] = trainer.state_dict()
     if rank() == 0:
         save_checkpoint(folder, states)
 
@@ -91,6 +92,8 @@ def _difference(part: str, alone: dict[str, Any], together: dict[str, Any]) -> D
         if name != part:
             continue
         largest = (together[key].double() - expected.double()).abs().max().item()
+        # A NaN would vanish in a maximum.
+        largest = largest if math.isfinite(largest) else math.inf
         if dtype == str(torch.float64):
             exact, where = max((exact, where), (largest, "/".join(rest)))
         else:

@@ -60,6 +60,9 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
     ] = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
+    ] = False,
 ) -> None:
     """Bring an experiment up to date: prepare, reference, train, evaluate, register.
 
@@ -73,7 +76,7 @@ def run(
         from pipeline.display import print_summary
 
         try:
-            result = _bring_up_to_date(settings)
+            result = _bring_up_to_date(settings, allow_mismatch=allow_mismatch)
         except workflow.StageFailed as failure:
             emit(_as_json(failure.result))
             raise failure.cause from None
@@ -112,8 +115,8 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
             result = _bring_up_to_date(settings, until="prepare")
         except workflow.StageFailed as failure:
             raise failure.cause from None
-        differences, device = compare(settings, result.folders["prepare"])
-        print_differences(console, differences, f"{settings.train.num_workers} {device} workers")
+        differences, workers = compare(settings, result.folders["prepare"])
+        print_differences(console, differences, workers)
         if max(d.exact for d in differences) > LIMIT:
             raise typer.Exit(1)
 
@@ -156,7 +159,8 @@ def sample(
 
 def _load(path: Path, overrides: list[str] | None) -> "Config":
     """Read the configuration and say what is doubtful about it."""
-    from pipeline.config import load_config, warnings
+    from pipeline.config import load_config
+    from pipeline.validation import warnings
 
     config = load_config(path, overrides or [])
     for warning in warnings(config):
@@ -189,6 +193,8 @@ def _errors_as_exit_codes() -> Iterator[None]:
         raise typer.Exit(130) from None
     except SystemExit:
         errors.print(f"terminated; {_CONTINUES}")
+        raise
+    except typer.Exit:
         raise
     except Exception as error:
         traceback.print_exception(error)

@@ -21,40 +21,47 @@ def fit(
     *,
     name: str,
     storage: Path,
-    num_workers: int,
+    num_workers: tuple[int, int],
     accelerator: str,
+    max_failures: int,
     on_record: Callable[[Record], None],
-) -> tuple[Path, str]:
-    """Run ``worker(settings)`` on every worker; the folder of the last checkpoint, and CPU or GPU.
+) -> str:
+    """Run ``worker(settings)`` on every worker; how many and what they were, in words.
 
-    Ray's run name decides what is resumed: the same name in the same storage continues from its
-    last checkpoint. ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
+    Workers that die are replaced, all of them, up to ``max_failures`` times; between ``num_workers``
+    = (min, max) their number follows what the cluster has. Where to take up again is their own
+    business, not Ray's. ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
 
     Raises:
         UserError: if the cluster cannot hold that many workers.
     """
     with _ray():
-        from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
         from ray.util.queue import Queue
 
-        use_gpu = _choose_gpu(num_workers, accelerator)
+        least, most = num_workers
+        use_gpu = _choose_gpu(least, accelerator)
         queue = Queue(actor_options={"num_cpus": 0})
         trainer = TorchTrainer(
             worker,
             train_loop_config={**settings, "queue": queue},
-            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+            scaling_config=ScalingConfig(
+                num_workers=least if least == most else num_workers,  # type: ignore[arg-type]
+                use_gpu=use_gpu,
+            ),
             run_config=RunConfig(
                 name=name,
                 storage_path=str(storage),
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),  # type: ignore[call-arg]
-                checkpoint_config=CheckpointConfig(num_to_keep=2),
+                failure_config=FailureConfig(
+                    max_failures=max_failures,
+                    controller_failure_limit=3,  # type: ignore[call-arg]
+                ),
             ),
         )
-        result = _fit_and_relay(trainer.fit, queue, on_record)
-    if result.checkpoint is None:
-        raise RuntimeError("training ended without a checkpoint")
-    return Path(result.checkpoint.path), "GPU" if use_gpu else "CPU"
+        _fit_and_relay(trainer.fit, queue, on_record)
+    count = str(least) if least == most else f"{least}-{most}"
+    return f"{count} {'GPU' if use_gpu else 'CPU'} workers"
 
 
 @contextmanager

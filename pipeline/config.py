@@ -1,8 +1,7 @@
 """The typed schema of an experiment, and reading it from YAML and the command line."""
 
 import difflib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,16 +10,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from bngan import soundness
-from bngan.data import ImageSpec
-from bngan.metrics.protocol import Protocol
 from bngan.networks import ModelConfig
-from bngan.optimization import OptimizationConfig, batch_problem
-from bngan.sources import EMBEDDED_DIGITS, HUB_PREFIX
+from bngan.optimization import OptimizationConfig
+from bngan.sources import is_symbolic
 from pipeline.errors import UserError
-
-_STAND_IN = ImageSpec((1, 16, 16), (0.5, 0.5))
-"""In place of images not yet seen, where only the kind of networks matters."""
+from pipeline.validation import problems
 
 
 @dataclass
@@ -57,8 +51,17 @@ class TrainConfig(OptimizationConfig):
     """Budget: real images the discriminator sees. A higher one continues a finished training."""
     score_every: int = 40_000
     """Images between two scores on the select split, each with a sample grid and a checkpoint."""
-    num_workers: int = 2
-    """Data-parallel workers sharing the global batch. Changes the speed, not the result."""
+    checkpoint_every: float = 60.0
+    """Seconds of training between two checkpoints: what a crash can cost."""
+    on_nonfinite: Literal["stop", "rollback"] = "rollback"
+    """When gradients are not finite: stop, or go back to the last checkpoint and on with new noise."""
+    max_rollbacks: int = 3
+    """Rollbacks before training stops all the same."""
+    max_failures: int = 3
+    """Times that training is taken up again after a worker or its machine died."""
+    num_workers: Any = 2
+    """Data-parallel workers sharing the global batch: a number, or [min, max] to take what the cluster
+    has while training goes on. Changes the speed, not the result."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device of the workers; auto takes GPUs where there is one for every worker."""
     threads_per_worker: int = 1
@@ -123,14 +126,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     config.workspace = str(Path(config.workspace).expanduser().absolute())
     if not is_symbolic(config.data.path) and not config.data.path.startswith("embedded:"):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
-    for problem in _problems(config):
+    for problem in problems(config):
         raise UserError(problem)
     return config
-
-
-def is_symbolic(data_path: str) -> bool:
-    """Whether ``data.path`` names data that is not a local folder."""
-    return data_path == EMBEDDED_DIGITS or data_path.startswith(HUB_PREFIX)
 
 
 def to_yaml(config: Config) -> str:
@@ -181,80 +179,3 @@ def _one_line(error: Exception, path: Path) -> str:
         return f"{path} is not valid YAML: {' '.join(line.strip() for line in text)}"
     hint = ": write it out, as 100000" if "converted to Integer" in str(error) else ""
     return f"{key or path}: {text[0] if text else type(error).__name__}{hint}"
-
-
-def _problems(config: Config) -> Iterator[str]:
-    """Values of the right type that make no sense, one line each."""
-    data, train = config.data, config.train
-    yield from _numbers(config)
-    if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
-        yield "seed and data.split_seed must lie in [0, 2^63)"
-    if data.path.startswith("embedded:") and data.path != EMBEDDED_DIGITS:
-        yield f"data.path: only {EMBEDDED_DIGITS} is embedded, not {data.path}"
-    if train.batch_size < 2:
-        yield "train.batch_size must be at least 2: batch norm needs something to compare"
-    if data.image_size is not None and data.image_size < 4:
-        yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
-    if data.channels not in (None, 1, 3):
-        yield f"data.channels must be 1, 3 or null, got {data.channels}"
-    if not is_symbolic(data.path) and not Path(data.path).is_dir():
-        yield f"data.path: there is no folder {data.path}"
-    yield from _training_problems(config)
-    try:
-        Protocol.parse(config.evaluate.protocol)
-    except ValueError as error:
-        yield f"evaluate.protocol: {error}"
-    if not config.register.model or set(config.register.model) & set("/:"):
-        yield f"register.model must be a name without '/' and ':', got '{config.register.model}'"
-
-
-def _training_problems(config: Config) -> Iterator[str]:
-    if problem := batch_problem(config.model, config.train):
-        yield f"train.{problem}"
-    if not config.model.discriminator.allow_blind and soundness.is_blind(config.model, _STAND_IN):
-        yield (
-            "model.discriminator cannot learn: batch norm right before its output gives every batch "
-            "the same mean logit, and real and fake images are normalised separately. Set norm_place: "
-            "before_activation, or batch_statistics: joint; allow_blind: true trains it all the same"
-        )
-
-
-def warnings(config: Config) -> list[str]:
-    """What trains, but not as its name says, one line each."""
-    return list(soundness.warnings(config.model, config.train))
-
-
-def _numbers(config: Config) -> Iterator[str]:
-    data, train = config.data, config.train
-    positive = {
-        "train.images": train.images,
-        "train.batch_size": train.batch_size,
-        "train.score_every": train.score_every,
-        "train.num_workers": train.num_workers,
-        "train.threads_per_worker": train.threads_per_worker,
-        "train.penalty_weight": train.penalty_weight,
-        "train.penalty_every": train.penalty_every,
-        "train.lr": train.lr,
-        "train.ema_half_life": train.ema_half_life,
-        "model.latent_dim": config.model.latent_dim,
-        "model.generator.width": config.model.generator.width,
-        "model.discriminator.width": config.model.discriminator.width,
-    }
-    for key, value in positive.items():
-        if not (math.isfinite(value) and value > 0):
-            yield f"{key} must be positive, got {value}"
-    for key, share in {"train.beta1": train.beta1, "train.beta2": train.beta2}.items():
-        if not 0 <= share < 1:
-            yield f"{key} must lie in [0, 1), got {share}"
-    depths = {
-        "generator": config.model.generator.depth,
-        "discriminator": config.model.discriminator.depth,
-    }
-    for part, depth in depths.items():
-        if depth is not None and depth < 0:
-            yield f"model.{part}.depth must not be negative, got {depth}"
-    if not 0 <= data.max_skipped <= 1:
-        yield f"data.max_skipped must lie between 0 and 1, got {data.max_skipped}"
-    for key, share in {"data.select": data.select, "data.test": data.test}.items():
-        if not 0 < share < 0.5:
-            yield f"{key} must lie between 0 and 0.5, got {share}"

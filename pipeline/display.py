@@ -58,6 +58,10 @@ class ConsoleDisplay:
         assert self.task is not None
         self.bar.update(self.task, completed=done, total=total, note=note)
 
+    def message(self, text: str) -> None:
+        """Say a line above the bar."""
+        self._print(f"{'':<10} {escape(text)}")
+
     def _say(self, done: int, total: int, note: str) -> None:
         now = time.monotonic()
         if self.origin is None and done:

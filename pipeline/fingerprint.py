@@ -10,21 +10,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bngan.manifest import digest, outputs_digest
 from pipeline.config import Config, flatten
-from pipeline.manifest import digest, outputs_digest
 from pipeline.stage import Stage
 
 _CARRIERS = frozenset(
-    f"pipeline{name}"
-    for name in (
-        "",
-        ".cluster",
-        ".config",
-        ".errors",
-        ".fingerprint",
-        ".manifest",
-        ".stage",
-        ".tracking",
+    (
+        "bngan.manifest",
+        "pipeline",
+        "pipeline.cluster",
+        "pipeline.config",
+        "pipeline.errors",
+        "pipeline.fingerprint",
+        "pipeline.lock",
+        "pipeline.stage",
+        "pipeline.tracking",
+        "pipeline.validation",
     )
 )
 """Modules that bring stages about without shaping their results."""

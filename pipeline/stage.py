@@ -17,6 +17,9 @@ class Events(Protocol):
     def progress(self, done: int, total: int, note: str = "") -> None:
         """``done`` of ``total`` units of work are done."""
 
+    def message(self, text: str) -> None:
+        """A line that a person should read."""
+
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Numbers at a point of training, ``step`` in images."""
 
@@ -35,7 +38,8 @@ class StageContext:
         output: an empty folder; what is in it when the stage returns is its result.
         workspace: for state that outlives one attempt, such as training checkpoints.
         run_id: the MLflow run of this stage.
-        events: progress, metrics and pictures.
+        events: progress, messages, metrics and pictures.
+        allow_mismatch: go on with what other code or other versions have begun.
     """
 
     config: Config
@@ -46,6 +50,7 @@ class StageContext:
     run_id: str
     fingerprint: str
     events: Events
+    allow_mismatch: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ A stage is a hit when a FINISHED run with its fingerprint exists and its outputs
 manifest. Everything else runs, and says why.
 """
 
-import os
-import shutil
 import signal
 import threading
 import time
@@ -15,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from bngan.manifest import atomic_folder, damage, read_manifest
 from pipeline.config import Config, flatten, to_yaml
 from pipeline.fingerprint import Fingerprint, fingerprint
-from pipeline.manifest import damage, read_manifest, write_manifest
 from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
 from pipeline.tracking import Tracker, recorded_fingerprint, stage_tags
@@ -79,6 +77,9 @@ class Display(Protocol):
     def stage_ended(self, stage: str, result: StageResult) -> None:
         """A stage is over."""
 
+    def message(self, text: str) -> None:
+        """A line that a person should read."""
+
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """``done`` of ``total`` units of a stage's work are done."""
 
@@ -100,8 +101,15 @@ def plan(config: Config) -> list[Decision]:
     return decisions
 
 
-def run(config: Config, display: Display, until: str = STAGES[-1].name) -> RunResult:
+def run(
+    config: Config,
+    display: Display,
+    until: str = STAGES[-1].name,
+    allow_mismatch: bool = False,
+) -> RunResult:
     """Bring every stage up to date, or those up to and including ``until``.
+
+    With ``allow_mismatch`` a training is continued although other code or versions began it.
 
     Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM.
 
@@ -111,11 +119,12 @@ def run(config: Config, display: Display, until: str = STAGES[-1].name) -> RunRe
     tracker = Tracker(Path(config.workspace), config.name)
     parent = tracker.start(config.name, {"bngan.kind": "pipeline"})
     result = RunResult(parent, {}, {}, {})
+    current = _Run(config, tracker, result, display, allow_mismatch)
     with _closing(tracker, parent):
         tracker.params(parent, flatten(asdict(config)))
         tracker.client.log_text(parent, to_yaml(config), "config.yaml")
         for stage in STAGES:
-            _advance(stage, config, tracker, result, display)
+            current.advance(stage)
             if stage.name == "evaluate":
                 tracker.metrics(parent, result.summaries["evaluate"]["scores"])
             if stage.name == until:
@@ -123,36 +132,62 @@ def run(config: Config, display: Display, until: str = STAGES[-1].name) -> RunRe
     return result
 
 
-def _advance(
-    stage: Stage, config: Config, tracker: Tracker, result: RunResult, display: Display
-) -> None:
-    """Find or make the outputs of one stage, and enter what happened into ``result``."""
-    started = time.monotonic()
-    outcome = result.stages[stage.name] = StageResult("failed", 0.0, "")
-    try:
-        decision = _decide(stage, config, result.folders, tracker)
-        outcome.reason = decision.reason
-        display.stage_started(decision)
-        assert decision.fingerprint is not None
-        folder = _folder(config, stage, decision.fingerprint)
-        summary = decision.summary
-        if summary is None:
-            summary = _execute(
-                stage, config, decision.fingerprint, folder, tracker, result, display
-            )
-        outcome.status = "cached" if decision.hit else "ran"
-        outcome.note = str(summary.get("note", ""))
-        result.folders[stage.name], result.summaries[stage.name] = folder, summary
-    except (KeyboardInterrupt, SystemExit):
-        outcome.status = "interrupted"
-        raise
-    except Exception as error:
-        outcome.reason = f"{type(error).__name__}: {error}"
-        raise StageFailed(result, error) from error
-    finally:
-        outcome.seconds = time.monotonic() - started
-        tracker.tags(result.run_id, {f"stage.{stage.name}": outcome.status})
-        display.stage_ended(stage.name, outcome)
+@dataclass(frozen=True)
+class _Run:
+    """A run under way; ``result`` is filled in as it advances."""
+
+    config: Config
+    tracker: Tracker
+    result: RunResult
+    display: Display
+    allow_mismatch: bool
+
+    def advance(self, stage: Stage) -> None:
+        """Find or make the outputs of one stage, and enter what happened into ``result``."""
+        started = time.monotonic()
+        outcome = self.result.stages[stage.name] = StageResult("failed", 0.0, "")
+        try:
+            decision = _decide(stage, self.config, self.result.folders, self.tracker)
+            outcome.reason = decision.reason
+            self.display.stage_started(decision)
+            assert decision.fingerprint is not None
+            folder = _folder(self.config, stage, decision.fingerprint)
+            summary = decision.summary or self._execute(stage, decision.fingerprint, folder)
+            outcome.status = "cached" if decision.hit else "ran"
+            outcome.note = str(summary.get("note", ""))
+            self.result.folders[stage.name] = folder
+            self.result.summaries[stage.name] = summary
+        except (KeyboardInterrupt, SystemExit):
+            outcome.status = "interrupted"
+            raise
+        except Exception as error:
+            outcome.reason = f"{type(error).__name__}: {error}"
+            raise StageFailed(self.result, error) from error
+        finally:
+            outcome.seconds = time.monotonic() - started
+            self.tracker.tags(self.result.run_id, {f"stage.{stage.name}": outcome.status})
+            self.display.stage_ended(stage.name, outcome)
+
+    def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
+        """Run a stage; its outputs appear as ``folder`` only when all is written."""
+        tags, summary = stage_tags(stage.name, current), Summary()
+        run_id = self.tracker.start(stage.name, tags, self.result.run_id)
+        with _closing(self.tracker, run_id):
+            self.tracker.params(run_id, current.config)
+            with atomic_folder(folder, summary) as draft:
+                context = StageContext(
+                    config=self.config,
+                    inputs={name: self.result.folders[name] for name in stage.inputs},
+                    input_digests=current.inputs,
+                    output=draft,
+                    workspace=Path(self.config.workspace),
+                    run_id=run_id,
+                    fingerprint=current.value,
+                    events=_TrackedEvents(stage.name, run_id, self.tracker, self.display),
+                    allow_mismatch=self.allow_mismatch,
+                )
+                summary |= stage.run(context)
+        return summary
 
 
 def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:
@@ -177,42 +212,6 @@ def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
     return Path(config.workspace) / "stages" / stage.name / current.value[:16]
 
 
-def _execute(
-    stage: Stage,
-    config: Config,
-    current: Fingerprint,
-    folder: Path,
-    tracker: Tracker,
-    result: RunResult,
-    display: Display,
-) -> Summary:
-    """Run a stage into a temporary folder, which becomes ``folder`` only when all is written."""
-    run_id = tracker.start(stage.name, stage_tags(stage.name, current), result.run_id)
-    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        with _closing(tracker, run_id):
-            tracker.params(run_id, current.config)
-            context = StageContext(
-                config=config,
-                inputs={name: result.folders[name] for name in stage.inputs},
-                input_digests=current.inputs,
-                output=temporary,
-                workspace=Path(config.workspace),
-                run_id=run_id,
-                fingerprint=current.value,
-                events=_TrackedEvents(stage.name, run_id, tracker, display),
-            )
-            summary = stage.run(context)
-            write_manifest(temporary, summary)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-            return summary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 class _TrackedEvents(Events):
     """Progress to the display, metrics and pictures to MLflow."""
 
@@ -221,6 +220,9 @@ class _TrackedEvents(Events):
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self.display.progress(self.stage, done, total, note)
+
+    def message(self, text: str) -> None:
+        self.display.message(text)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(self.run_id, values, step)

@@ -35,7 +35,8 @@ class Generator(nn.Module):
     def __init__(self, layers: list[nn.Module], model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.modulated_by_class = model.conditional and model.generator.norm == "batch"
+        modulated = any(isinstance(layer, ModulatedNorm) for layer in layers)
+        self.modulated_by_class = model.generator.norm == "batch" and modulated
         self.embedding: nn.Module | None = None
         if model.conditional and not self.modulated_by_class:
             self.embedding = nn.Embedding(images.classes, model.latent_dim)

@@ -13,11 +13,11 @@ from numpy.lib.format import open_memmap
 
 from bngan.data import SPLITS, UNLABELLED, Split
 from bngan.images import png_bytes
+from bngan.manifest import digest
 from bngan.randomness import Stream, generator
-from bngan.sources import EMBEDDED_DIGITS, Source, convert, decode, open_source
-from pipeline.config import Config, DataConfig, is_symbolic
+from bngan.sources import EMBEDDED_DIGITS, Source, convert, decode, is_symbolic, open_source
+from pipeline.config import Config, DataConfig
 from pipeline.errors import UserError
-from pipeline.manifest import digest
 from pipeline.stage import Stage, StageContext, Summary
 
 _PEEK = 100

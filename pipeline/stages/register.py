@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from bngan.manifest import digest
 from pipeline import registry
-from pipeline.manifest import digest
 from pipeline.stage import Stage, StageContext, Summary
 
 

@@ -50,7 +50,8 @@ def course(norm_batch: Any = "global", dtype: torch.dtype = torch.float32) -> li
     optimization = OptimizationConfig(batch_size=BATCH, norm_batch=norm_batch, lr=1e-3)
     trainer = Trainer(ModelConfig(), optimization, data.spec, seed=0, dtype=dtype)
     points = []
-    for _ in trainer.fit(data, IMAGES, EVERY):
+    for images_seen in range(EVERY, IMAGES + 1, EVERY):
+        trainer.fit(data, images_seen)
         state = copy.deepcopy(trainer.ema.module).state_dict()
         sampler = Sampler(trainer.model, data.spec, state)
         calibrate(sampler.generator, sampler.calibration_batches)

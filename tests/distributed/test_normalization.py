@@ -135,6 +135,21 @@ def test_the_first_batch_far_from_zero_does_not_cancel() -> None:
     torch.testing.assert_close(spread, exact / (exact + 1e-5), rtol=0.01, atol=0)
 
 
+def far_in_float64() -> Tensor:
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(dist.get_rank())).double()
+    norm = BatchNorm(3).double()
+    norm.running_mean.fill_(1000.01)  # type: ignore[union-attr]
+    return norm(x * 1e-2 + 1e3).detach()
+
+
+def test_running_means_keep_float64_exact_far_from_zero() -> None:
+    parts = [torch.randn(500, 3, generator=torch.Generator().manual_seed(r)) for r in range(2)]
+    expected = nn.BatchNorm1d(3).double()(torch.cat(parts).double() * 1e-2 + 1e3).detach()
+    torch.testing.assert_close(
+        torch.cat(run_workers(2, far_in_float64)), expected, rtol=0, atol=1e-9
+    )
+
+
 def half_precision() -> tuple[torch.dtype, Tensor, Tensor]:
     random = torch.Generator().manual_seed(dist.get_rank())
     x = torch.randn(64, 8, generator=random) + 100

@@ -1,6 +1,7 @@
 """What needs a CUDA device; skipped where there is none."""
 
 import os
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,8 +27,7 @@ def trained(device: str, steps: int) -> dict[str, torch.Tensor]:
     model = ModelConfig("dcgan", 8, False, GeneratorConfig(8), DiscriminatorConfig(8, norm="batch"))
     optimization = OptimizationConfig(batch_size=8, norm_batch=4, penalty="r1")
     trainer = Trainer(model, optimization, DATA.spec, seed=1, device=device, dtype=torch.float64)
-    for _ in trainer.fit(DATA, 8 * steps, 8):
-        pass
+    trainer.fit(DATA, 8 * steps)
     return {key: value.cpu() for key, value in trainer.ema.module.state_dict().items()}
 
 
@@ -42,7 +42,10 @@ def test_synchronised_batch_norm_on_nccl(monkeypatch: pytest.MonkeyPatch) -> Non
     """One process poses as a group of two parts: the synchronised path against torch's on the CPU."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    monkeypatch.setattr("bngan.normalization.world_size", lambda group=None: 2)
+    for module in ("normalization", "distributed"):
+        monkeypatch.setattr(f"bngan.{module}.world_size", lambda group=None: 2)
+    reduced = mock.Mock(side_effect=dist.all_reduce)
+    monkeypatch.setattr("bngan.distributed.dist.all_reduce", reduced)
     dist.init_process_group("nccl", rank=0, world_size=1)
     try:
         x = torch.randn(8, 3, 4, 4) * 2 + 5
@@ -53,6 +56,9 @@ def test_synchronised_batch_norm_on_nccl(monkeypatch: pytest.MonkeyPatch) -> Non
             (gradient,) = torch.autograd.grad(output.tanh().sum(), values, create_graph=True)
             gradient.square().sum().backward()
             norm.output = output
+        assert (
+            reduced.call_count >= 4
+        )  # forward, backward, and both again for the second derivative
         torch.testing.assert_close(ours.output.cpu(), theirs.output, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(one.grad.cpu(), other.grad, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(ours.running_var.cpu(), theirs.running_var)

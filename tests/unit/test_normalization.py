@@ -71,6 +71,13 @@ def test_synchronize_swaps_every_norm_and_shares_its_tensors() -> None:
     assert all(a is b for a, b in zip(before.parameters(), parameters, strict=True))
 
 
+def test_a_norm_used_twice_is_one_norm_afterwards() -> None:
+    norm = nn.BatchNorm1d(3)
+    network = synchronize(nn.Sequential(norm, nn.ReLU(), norm))
+    assert isinstance(network[0], BatchNorm)
+    assert network[0] is network[2]
+
+
 def test_desynchronize_gives_the_plain_network_back() -> None:
     plain = network().eval()
     back = desynchronize(copy.deepcopy(synchronize(copy.deepcopy(plain))))

@@ -8,9 +8,10 @@ from bngan.losses import LOSSES
 from bngan.networks import DiscriminatorConfig, ModelConfig, build_discriminator
 from bngan.normalization import batch_layout, synchronize
 from bngan.optimization import OptimizationConfig, batch_problem
-from bngan.soundness import is_blind, warnings
+from bngan.soundness import is_blind, problem, warnings
 
 SPEC = ImageSpec((1, 12, 12), (0.5, 0.5))
+NORMED = DiscriminatorConfig(norm="batch")
 BLIND = {"norm": "batch", "norm_place": "after_activation"}
 
 
@@ -53,6 +54,24 @@ def test_a_blind_discriminator_is_best_off_constant() -> None:
         assert value >= loss.discriminator_real(constant) + loss.discriminator_fake(constant)
 
 
+@pytest.mark.parametrize(("size", "depth", "blind"), [(8, 3, True), (32, 4, False), (64, 6, True)])
+def test_a_convolutional_one_is_blind_once_its_map_is_one_pixel(
+    size: int, depth: int, blind: bool
+) -> None:
+    part = DiscriminatorConfig(2, depth, "batch", "after_activation")
+    config = ModelConfig("dcgan", 5, discriminator=part)
+    assert is_blind(config, ImageSpec((1, size, size))) is blind
+
+
+def test_what_cannot_learn_is_told_for_the_images_there_are() -> None:
+    assert problem(model(), SPEC) is None
+    assert "no layer for it" in (problem(ModelConfig(discriminator=NORMED), SPEC) or "")
+    assert "cannot learn" in (problem(model(**BLIND), SPEC) or "")
+    assert problem(model(**BLIND, allow_blind=True), SPEC) is None
+    unlabelled = ImageSpec((1, 12, 12))
+    assert "needs images with labels" in (problem(model(conditional=True), unlabelled) or "")
+
+
 def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
     penalised = OptimizationConfig(penalty="r1")
     assert list(warnings(model(), penalised)) == []
@@ -79,4 +98,9 @@ def test_a_batch_that_cannot_be_split_is_refused(options: Any, problem: str | No
     found = batch_problem(model(), OptimizationConfig(batch_size=16, **options))
     assert (found is None) if problem is None else (found or "").startswith(problem)
     joint = model(norm="batch", batch_statistics="joint")
-    assert "global" in (batch_problem(joint, OptimizationConfig(norm_batch=4)) or "")
+    assert batch_problem(joint, OptimizationConfig(batch_size=16, norm_batch=16)) is None
+    for options in ({"norm_batch": 4}, {"micro_batch": 8, "norm_batch": 8}):
+        found = batch_problem(joint, OptimizationConfig(batch_size=16, **options))
+        assert (found or "").startswith("micro_batch and norm_batch do not go with joint")
+    without = model(batch_statistics="joint")
+    assert "its norm is none" in (batch_problem(without, OptimizationConfig()) or "")

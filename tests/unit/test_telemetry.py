@@ -1,5 +1,6 @@
 import copy
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.telemetry import (
+    _worker_parts,
     batch_mate_sensitivity,
     measure,
     small_gammas,
@@ -48,13 +50,25 @@ def test_distances_are_kl_divergences() -> None:
 def test_worker_distance_sees_how_shards_differ() -> None:
     network = nn.Sequential(nn.BatchNorm1d(1), nn.BatchNorm1d(1))
     alike = torch.tensor([[-1.0], [1.0]]).repeat(8, 1)
-    halves = [slice(0, 8), slice(8, 16)]
+    halves = [(slice(0, 16), [slice(0, 8), slice(8, 16)])]
     assert worker_distance(network, (alike,), halves) == {"0": 0, "1": 0}
     apart = torch.cat([alike[:8] - 3, alike[:8] + 3])
     # Each half N(-+3, 1) in a batch N(0, 10)
     expected = 0.5 * (0.1 - 1 + math.log(10) + 0.9)
     assert worker_distance(network, (apart,), halves)["0"] == pytest.approx(expected, rel=1e-3)
+    # Where each half is a group of its own, no worker sees less than its group.
+    groups = [(slice(0, 8), [slice(0, 8)]), (slice(8, 16), [slice(0, 8)])]
+    assert worker_distance(network, (apart,), groups)["0"] == 0
     assert network[0].running_mean.item() == 0
+
+
+def test_groups_and_workers_parts_of_them() -> None:
+    with mock.patch("bngan.distributed.world_size", return_value=3):
+        found = _worker_parts(12, 6)
+    assert found == [
+        (slice(0, 6), [slice(0, 4), slice(4, 6)]),
+        (slice(6, 12), [slice(0, 2), slice(2, 6)]),
+    ]
 
 
 def test_small_gammas_are_counted() -> None:

@@ -1,5 +1,7 @@
 """Losses, noise, order, averaging, checkpoints: the small parts of training."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from bngan.latents import calibration_batches, indexed_latents, training_latents
 from bngan.losses import LOSSES
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
+from bngan.trainer import NonFiniteGradients, Trainer
 
 
 def test_losses_are_the_articles_value_function() -> None:
@@ -94,35 +96,64 @@ def test_the_average_halves_old_weights_every_half_life() -> None:
 DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8))
 
 
-def tiny_trainer() -> Trainer:
+def tiny_trainer(**options) -> Trainer:
     model = ModelConfig("mlp", 4, False, GeneratorConfig(8), DiscriminatorConfig(8))
-    return Trainer(model, OptimizationConfig(batch_size=6, ema_half_life=20), DATA.spec, seed=1)
+    return Trainer(
+        model, OptimizationConfig(batch_size=6, ema_half_life=20, **options), DATA.spec, seed=1
+    )
 
 
 def test_interrupted_training_continues_bit_for_bit(tmp_path) -> None:
     whole, first, second = tiny_trainer(), tiny_trainer(), tiny_trainer()
-    whole_records = list(whole.fit(DATA, 120, 30))
-    list(first.fit(DATA, 60, 30))
+    whole.fit(DATA, 60)
+    means = whole.fit(DATA, 120)
+    first.fit(DATA, 60)
     save_checkpoint(tmp_path / "middle", first.state_dict())
     second.load_state_dict(load_checkpoint(tmp_path / "middle"))
-    records = list(second.fit(DATA, 120, 30))
-    assert records == whole_records[2:]
+    assert second.fit(DATA, 120) == means
     save_checkpoint(tmp_path / "a", whole.state_dict())
     save_checkpoint(tmp_path / "b", second.state_dict())
     for name in ("state.safetensors", "state.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_a_checkpoint_never_replaces_another_and_leaves_nothing_half_done(tmp_path) -> None:
-    save_checkpoint(tmp_path / "x", {"a": torch.ones(2), "b": {1: [1, None, 2.5, "s"]}})
-    assert load_checkpoint(tmp_path / "x")["b"] == {1: [1, None, 2.5, "s"]}
-    with pytest.raises(FileExistsError):
-        save_checkpoint(tmp_path / "x", {})
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+def test_training_goes_to_the_first_step_past_its_goal_and_no_further() -> None:
+    trainer = tiny_trainer()
+    trainer.fit(DATA, 7)
+    assert trainer.images_seen == 12
+    assert trainer.fit(DATA, 12) == {}
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_gradients_that_are_not_finite_stop_before_the_step_and_can_be_rolled_back(network) -> None:
+    trainer = tiny_trainer(rollback_lr_factor=0.5)
+    trainer.fit(DATA, 12)
+    saved = copy.deepcopy(trainer.state_dict())
+    part = getattr(trainer, network)
+    hook = part.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+    with pytest.raises(NonFiniteGradients, match=r"gradients of the \w+ are not finite"):
+        trainer.fit(DATA, 18)
+    hook.remove()
+    # Batch norm has seen the batch: the state is spoilt, not the parameters alone.
+    trainer.roll_back(saved)
+    assert trainer.rollbacks == 1
+    assert trainer.optimizer_g.param_groups[0]["lr"] == pytest.approx(0.5 * 2e-4)
+    for part in ("generator", "discriminator", "ema"):
+        state = trainer.state_dict()[part]
+        assert all(torch.equal(state[key], value) for key, value in saved[part].items())
+    trainer.fit(DATA, 18)
+    again = tiny_trainer()
+    again.load_state_dict(saved)
+    again.fit(DATA, 18)
+    ours, theirs = trainer.state_dict()["generator"], again.state_dict()["generator"]
+    assert any(not torch.equal(ours[key], theirs[key]) for key in ours)  # other noise
+    resumed = tiny_trainer(rollback_lr_factor=0.5)
+    resumed.load_state_dict(trainer.state_dict())
+    assert resumed.rollbacks == 1
 
 
 def test_training_does_not_touch_the_global_random_state() -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    list(tiny_trainer().fit(DATA, 12, 6))
+    tiny_trainer().fit(DATA, 12)
     assert torch.equal(before, torch.random.get_rng_state())

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bngan.manifest import damage, outputs_digest, read_manifest, write_manifest
 from pipeline.config import load_config
 from pipeline.fingerprint import Fingerprint, _digest_source, code_of, fingerprint
-from pipeline.manifest import damage, outputs_digest, read_manifest, write_manifest
 from pipeline.workflow import STAGES
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"

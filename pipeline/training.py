@@ -1,0 +1,218 @@
+"""The loop of one training worker: train, score, keep the best, save, and survive."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bngan.calibration import calibrate
+from bngan.checkpoint import CheckpointError, CheckpointStore, load_checkpoint
+from bngan.data import ImageSplit
+from bngan.distributed import agree, assert_replicas_equal, gather_shards, rank, shard
+from bngan.images import png_bytes
+from bngan.metrics.features import Extractor, Features
+from bngan.metrics.protocol import score
+from bngan.networks import ModelConfig
+from bngan.optimization import SHAPING, OptimizationConfig
+from bngan.sampling import Sampler
+from bngan.telemetry import measure
+from bngan.trainer import NonFiniteGradients, Trainer
+from pipeline.lock import owner
+
+SELECTION_SEED = 1
+"""Latents of scores during training; the final score's are others."""
+SELECTION_CALIBRATION = 2_000
+_BREATH = 5.0
+"""Seconds of training between two looks at the clock and at what the cluster says."""
+_FIRST_STEPS = 10
+
+Record = dict[str, Any]
+
+
+def build_trainer(
+    settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> tuple[Trainer, ImageSplit]:
+    """The configured training before its first step, and its data."""
+    data = ImageSplit.load(Path(settings["prepared"]), "train")
+    model = ModelConfig.from_dict(settings["model"])
+    optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
+    return Trainer(model, optimization, data.spec, settings["seed"], device, dtype), data
+
+
+class TrainingDiverged(Exception):
+    """Gradients stopped being finite, and the policy does not allow (another) rollback."""
+
+
+class TrainingLoop:
+    """A training from its last checkpoint to its last image; the same decisions on every worker.
+
+    Args:
+        settings: plain values: prepared, reference and storage (folders), attempt (who may write to
+            storage), model, train, seed.
+        device: where to train.
+        tell: called on worker 0 with each record: means since the last one, scores, pictures.
+        preempted: whether this machine is about to go; asked by all workers together.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        device: torch.device | str,
+        tell: Callable[[Record], None],
+        preempted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.settings, self.config, self.device = settings, settings["train"], device
+        self.tell, self.preempted = tell, preempted
+        self.trainer, self.data = build_trainer(settings, device)
+        self.store = CheckpointStore(Path(settings["storage"]))
+        reference = Path(settings["reference"])
+        self.extractor = Extractor.load(reference).to(device)
+        self.real = np.load(reference / "features_select.npy")
+        self.best: dict[str, Any] = {"fid": math.inf}
+        self.history: list[dict[str, float]] = []
+        self.window: dict[str, list[float]] = {}
+        self.breath = _FIRST_STEPS * self.trainer.config.batch_size
+        self.saved_at, self.leaving = time.monotonic(), False
+
+    def run(self) -> None:
+        """Continue from the last usable checkpoint until ``images`` have been seen."""
+        if state := self._latest():
+            self._load(state, self.trainer.load_state_dict)
+        while self.trainer.images_seen < self.config["images"]:
+            started, before = time.monotonic(), self.trainer.images_seen
+            try:
+                means = self.trainer.fit(self.data, self._next_stop())
+            except NonFiniteGradients as error:
+                self._roll_back(error)
+                continue
+            images = self.trainer.images_seen - before
+            self._collect(means, images, time.monotonic() - started)
+            over = self.trainer.images_seen >= self.config["images"]
+            if over or self.trainer.passed(self._log_every):
+                self._record(due=over or self.trainer.passed(self.config["score_every"]))
+            if self._time_to_save(images / (time.monotonic() - started)) or over:
+                self._save()
+
+    @property
+    def _log_every(self) -> int:
+        cadence: int = self.config["score_every"]
+        return max(cadence // 10, 1)
+
+    def _next_stop(self) -> int:
+        """The next point at which something has to be decided or done, in images."""
+        seen = self.trainer.images_seen
+        multiples = ((seen // n + 1) * n for n in (self._log_every, self.config["score_every"]))
+        stop: int = min(*multiples, seen + self.breath, self.config["images"])
+        return stop
+
+    def _collect(self, means: Mapping[str, float], images: int, seconds: float) -> None:
+        """Add means over ``images`` to the window that the next record covers: sums and weights."""
+        for name, value in {**means, "seconds": seconds / images}.items():
+            total, weight = self.window.get(name, (0.0, 0.0))
+            self.window[name] = [total + value * images, weight + images]
+
+    def _record(self, due: bool) -> None:
+        """Close the window with a record, and score if that is due."""
+        seconds, images = self.window.pop("seconds")
+        spent = self.history[-1]["seconds"] if self.history else 0.0
+        record = {name: total / weight for name, (total, weight) in self.window.items()}
+        record |= {"images": self.trainer.images_seen, "images_per_second": images / seconds}
+        record |= {"seconds": spent + seconds, "rollbacks": self.trainer.rollbacks}
+        self.window = {}
+        started = time.monotonic()
+        pictures = self._score(record) if due else {}
+        if due:
+            record["score_seconds"] = time.monotonic() - started
+        self.history.append(record)
+        if rank() == 0:
+            self.tell({**record, "pictures": pictures})
+
+    def _time_to_save(self, rate: float) -> bool:
+        """Whether to save now: by worker 0's clock, or because the machine is about to go."""
+        late = time.monotonic() - self.saved_at >= self.config["checkpoint_every"]
+        late, breath = agree(late, rate * _BREATH)
+        self.breath = max(int(breath), 1)
+        told, self.leaving = self.leaving, self.preempted()
+        return bool(late) or (self.leaving and not told)
+
+    def _score(self, record: dict[str, float]) -> dict[str, bytes]:
+        """Add the scores at this point to ``record`` and return a sample grid; a collective."""
+        weights = copy.deepcopy(self.trainer.ema.module).cpu().state_dict()
+        sampler = Sampler(self.trainer.model, self.trainer.images, weights).to(self.device)
+        calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
+        scores = score(self._features(sampler), self.real)
+        record["fid_select"] = scores["fid"]
+        if "inception_score" in scores:
+            record["inception_score_select"] = scores["inception_score"]
+        if scores["fid"] <= self.best["fid"]:
+            seen = self.trainer.images_seen
+            self.best = {"fid": scores["fid"], "images": seen, "ema": weights}
+        if rank() != 0:
+            return {}
+        record |= measure(self.trainer, sampler)
+        grid = png_bytes(sampler.images(SELECTION_SEED, range(64)))
+        return {f"samples/{self.trainer.images_seen:09d}.png": grid}
+
+    def _features(self, sampler: Sampler) -> Features:
+        """Of as many generated images as there are real ones, each worker making its part."""
+        count = len(self.real)
+        own = range(count)[shard(count)]
+        parts = self.extractor(sampler.images(SELECTION_SEED, own))
+        # NCCL knows no other device than the GPU.
+        whole = (gather_shards(torch.from_numpy(part).to(self.device), count) for part in parts)
+        return Features(*(part.cpu().numpy() for part in whole))
+
+    def _save(self) -> None:
+        """Write a checkpoint of everything; a collective."""
+        assert_replicas_equal(self.trainer.generator, "generator")
+        assert_replicas_equal(self.trainer.discriminator, "discriminator")
+        if rank() == 0:
+            if owner(self.store.folder) != self.settings["attempt"]:
+                raise CheckpointError(f"another run has taken over {self.store.folder}")
+            progress = {"history": self.history, "window": self.window}
+            state = {"trainer": self.trainer.state_dict(), "best": self.best, "progress": progress}
+            self.store.save(self.trainer.images_seen, state)
+        self.saved_at = time.monotonic()
+
+    def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
+        into(state["trainer"])
+        self.best = state["best"]
+        self.history, self.window = state["progress"]["history"], state["progress"]["window"]
+
+    def _latest(self) -> dict[str, Any] | None:
+        """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
+        state, seen = None, -1.0
+        if rank() == 0:
+            try:
+                state = self.store.latest()
+            except CheckpointError:
+                agree(-2.0)
+                raise
+            seen = state["trainer"]["images_seen"] if state else -1.0
+        (seen,) = agree(seen)
+        if seen == -2:
+            raise CheckpointError("worker 0 found no usable checkpoint")
+        if seen < 0 or rank() == 0:
+            return state
+        return load_checkpoint(self.store.path(int(seen)))
+
+    def _roll_back(self, error: NonFiniteGradients) -> None:
+        """Return to the last checkpoint, or to the start, or give up as configured."""
+        seen, done = self.trainer.images_seen, self.trainer.rollbacks
+        if self.config["on_nonfinite"] == "stop" or done >= self.config["max_rollbacks"]:
+            tried = f" after {done} rollbacks" if done else ""
+            raise TrainingDiverged(f"{error} at {seen:,} images{tried}") from error
+        state = self._latest()
+        if state is None:
+            fresh, _ = build_trainer(self.settings, self.device)
+            progress: dict[str, Any] = {"history": [], "window": {}}
+            state = {"trainer": fresh.state_dict(), "best": {"fid": math.inf}, "progress": progress}
+        self._load(state, self.trainer.roll_back)
+        if rank() == 0:
+            note = f"{error} at {seen:,} images: back to {self.trainer.images_seen:,}"
+            self.tell({"images": self.trainer.images_seen, "rollback": note})

@@ -1,0 +1,121 @@
+"""Values of the right type that make no sense, and values that do not mean what they seem to."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bngan import soundness
+from bngan.data import ImageSpec
+from bngan.metrics.protocol import Protocol
+from bngan.optimization import batch_problem
+from bngan.sources import EMBEDDED_DIGITS, is_symbolic
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+_POSITIVE = (
+    "train.images",
+    "train.batch_size",
+    "train.score_every",
+    "train.checkpoint_every",
+    "train.threads_per_worker",
+    "train.penalty_weight",
+    "train.penalty_every",
+    "train.lr",
+    "train.ema_half_life",
+    "model.latent_dim",
+    "model.generator.width",
+    "model.discriminator.width",
+)
+_NOT_NEGATIVE = (
+    "model.generator.depth",
+    "model.discriminator.depth",
+    "train.max_rollbacks",
+    "train.max_failures",
+)
+_FRACTIONS = {
+    "train.beta1": "[0, 1)",
+    "train.beta2": "[0, 1)",
+    "train.rollback_lr_factor": "(0, 1]",
+}
+
+
+def worker_range(value: Any) -> tuple[int, int]:
+    """``train.num_workers`` as (min, max); (0, 0) for what is neither a number nor a pair."""
+    pair = value if isinstance(value, list) else [value, value]
+    if len(pair) != 2 or any(type(number) is not int for number in pair):
+        return 0, 0
+    return pair[0], pair[1]
+
+
+def warnings(config: "Config") -> list[str]:
+    """What trains, but not as its name says, one line each."""
+    return list(soundness.warnings(config.model, config.train))
+
+
+def problems(config: "Config") -> Iterator[str]:
+    """Values that make no sense, one line each, naming the key."""
+    yield from _numbers(config)
+    yield from _data(config)
+    yield from _training(config)
+    try:
+        Protocol.parse(config.evaluate.protocol)
+    except ValueError as error:
+        yield f"evaluate.protocol: {error}"
+    if not config.register.model or set(config.register.model) & set("/:"):
+        yield f"register.model must be a name without '/' and ':', got '{config.register.model}'"
+
+
+def _numbers(config: "Config") -> Iterator[str]:
+    from pipeline.config import flatten
+
+    values = flatten(asdict(config))
+    for key in _POSITIVE:
+        if not (math.isfinite(values[key]) and values[key] > 0):
+            yield f"{key} must be positive, got {values[key]}"
+    for key in _NOT_NEGATIVE:
+        if values[key] is not None and values[key] < 0:
+            yield f"{key} must not be negative, got {values[key]}"
+    for key, interval in _FRACTIONS.items():
+        low, high = interval[0] == "[", interval[-1] == "]"
+        value = values[key]
+        if not (0 < value < 1 or (low and value == 0) or (high and value == 1)):
+            yield f"{key} must lie in {interval}, got {value}"
+
+
+def _data(config: "Config") -> Iterator[str]:
+    data = config.data
+    if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
+        yield "seed and data.split_seed must lie in [0, 2^63)"
+    if data.path.startswith("embedded:") and data.path != EMBEDDED_DIGITS:
+        yield f"data.path: only {EMBEDDED_DIGITS} is embedded, not {data.path}"
+    if data.image_size is not None and data.image_size < 4:
+        yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
+    if data.channels not in (None, 1, 3):
+        yield f"data.channels must be 1, 3 or null, got {data.channels}"
+    if not is_symbolic(data.path) and not Path(data.path).is_dir():
+        yield f"data.path: there is no folder {data.path}"
+    if not 0 <= data.max_skipped <= 1:
+        yield f"data.max_skipped must lie between 0 and 1, got {data.max_skipped}"
+    for key, share in {"data.select": data.select, "data.test": data.test}.items():
+        if not 0 < share < 0.5:
+            yield f"{key} must lie between 0 and 0.5, got {share}"
+
+
+def _training(config: "Config") -> Iterator[str]:
+    train = config.train
+    if train.batch_size < 2:
+        yield "train.batch_size must be at least 2: batch norm needs something to compare"
+    least, most = worker_range(train.num_workers)
+    if not 1 <= least <= most:
+        yield f"train.num_workers must be a positive number or [min, max], got {train.num_workers}"
+    if problem := batch_problem(config.model, train):
+        yield f"train.{problem}"
+    # Where the networks do not depend on images not yet seen; the rest once they are prepared.
+    size = config.data.image_size or (16 if config.model.network == "mlp" else None)
+    if size and not list(_numbers(config)):
+        stand_in = ImageSpec((config.data.channels or 1, size, size), (0.5, 0.5))
+        if problem := soundness.problem(config.model, stand_in):
+            yield problem

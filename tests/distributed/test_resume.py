@@ -1,0 +1,154 @@
+"""Resume is resume: killed at any moment, training ends as if it had not been."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.multiprocessing.spawn import ProcessExitedException
+
+from bngan.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
+from bngan.data import ImageSplit
+from bngan.trainer import Trainer
+from pipeline.lock import OWNER
+from pipeline.training import TrainingDiverged, TrainingLoop
+from tests.conftest import run_workers
+from tests.distributed.equality import CASES, difference, prepare, train
+from tests.distributed.loop import in_storage, outcome, run_loop
+from tests.distributed.loop import prepare as prepare_loop
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return prepare_loop(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_killed_in_mid_epoch_it_ends_bit_for_bit_the_same(
+    workers: int, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    undisturbed = in_storage(settings, tmp_path / "undisturbed")
+    run_workers(workers, run_loop, undisturbed)
+    killed = in_storage(settings, tmp_path / "killed")
+    for moment in (130, 333):
+        with pytest.raises(ProcessExitedException, match="SIGKILL"):
+            run_workers(workers, run_loop, killed, moment, workers - 1)
+        last = CheckpointStore(tmp_path / "killed").saved()[-1]
+        assert moment - 24 < last <= moment
+    run_workers(workers, run_loop, killed)
+    ours, theirs = outcome(tmp_path / "killed"), outcome(tmp_path / "undisturbed")
+    assert ours[0] == theirs[0]
+    assert ours[1] == theirs[1]
+    assert ours[1][-1]["images"] == 600
+
+
+def test_a_longer_budget_goes_the_same_way(settings: dict[str, Any], tmp_path: Path) -> None:
+    run_loop(in_storage(settings, tmp_path / "once"))
+    run_loop(in_storage(settings, tmp_path / "twice", images=240))
+    run_loop(in_storage(settings, tmp_path / "twice"))
+    assert outcome(tmp_path / "twice")[0] == outcome(tmp_path / "once")[0]
+
+
+def continue_on(folder: Path, steps: int) -> dict[str, torch.Tensor]:
+    return train(folder, "mlp", torch.float64, steps, folder / "middle")[0]
+
+
+def half_way(folder: Path) -> None:
+    case, data = CASES["mlp"], ImageSplit.load(folder, "train")
+    trainer = Trainer(case.model, case.optimization, data.spec, seed=3, dtype=torch.float64)
+    trainer.fit(data, 25 * case.optimization.batch_size)
+    if torch.distributed.get_rank() == 0:
+        save_checkpoint(folder / "middle", trainer.state_dict())
+
+
+def test_two_workers_can_be_followed_by_three(tmp_path: Path) -> None:
+    folder = prepare(tmp_path)
+    run_workers(2, half_way, folder)
+    expected, _ = train(folder, "mlp", torch.float64, 50)
+    for state in run_workers(3, continue_on, folder, 25):
+        assert difference(state, expected) <= 1e-9
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_itself(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    run_loop(in_storage(settings, tmp_path / "undisturbed"))
+    damaged = in_storage(settings, tmp_path / "damaged", images=400)
+    run_loop(damaged)
+    store = CheckpointStore(tmp_path / "damaged")
+    (store.path(store.saved()[-1]) / "state.safetensors").write_bytes(b"")
+    run_workers(2, run_loop, damaged | {"train": settings["train"]})
+    run_workers(2, run_loop, in_storage(settings, tmp_path / "two"))
+    assert len(list((tmp_path / "damaged").glob("damaged-0-images-*"))) == 1
+    assert outcome(tmp_path / "damaged")[1][-1]["images"] == 600
+
+
+def spoil(loop: TrainingLoop) -> None:
+    """The second worker's fakes go wrong once, in the middle of training."""
+    spoilt = []
+
+    def hook(module: Any, inputs: Any, output: Any) -> Any:
+        wrong = loop.trainer.images_seen == 300 and loop.trainer.rollbacks == 0
+        if wrong and torch.distributed.get_rank() == 1:
+            spoilt.append(1)
+            return output * float("inf")
+        return output
+
+    loop.trainer.generator.register_forward_hook(hook)
+
+
+def always_spoil(loop: TrainingLoop) -> None:
+    loop.trainer.generator.register_forward_hook(
+        lambda module, inputs, output: output * float("nan")
+    )
+
+
+def roll_back(settings: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    told = run_loop(settings, sabotage=spoil)
+    state = CheckpointStore(Path(settings["storage"])).latest()
+    assert state is not None
+    return told, state
+
+
+def test_numbers_that_are_not_finite_on_one_worker_take_all_back_together(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    (told, state), (silent, _) = run_workers(2, roll_back, in_storage(settings, tmp_path / "x"))
+    (event,) = [record["rollback"] for record in told if "rollback" in record]
+    assert event == "gradients of the discriminator are not finite at 300 images: back to 300"
+    assert silent == []
+    assert state["trainer"]["images_seen"] == 600
+    assert state["trainer"]["rollbacks"] == 1
+    assert [r["rollbacks"] for r in state["progress"]["history"]][-1] == 1
+    # Who is killed after a rollback goes on with the same new noise.
+    run_loop(in_storage(settings, tmp_path / "x", images=720))
+    assert load_checkpoint(tmp_path / "x" / "images-000000000720")["trainer"]["rollbacks"] == 1
+
+
+def diverge(settings: dict[str, Any]) -> str:
+    try:
+        run_loop(settings, sabotage=always_spoil)
+    except TrainingDiverged as error:
+        return str(error)
+    return ""
+
+
+def test_it_gives_up_after_as_many_rollbacks_as_allowed(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    for message in run_workers(2, diverge, in_storage(settings, tmp_path / "x")):
+        assert message.endswith("not finite at 0 images after 2 rollbacks")
+    assert CheckpointStore(tmp_path / "x").saved() == []
+    assert diverge(in_storage(settings, tmp_path / "y", on_nonfinite="stop")).endswith("0 images")
+
+
+def test_a_run_that_lost_its_training_to_another_writes_nothing_more(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    mine = in_storage(settings, tmp_path / "x")
+    (tmp_path / "x" / OWNER).write_text('{"attempt": "somebody else"}')
+    with pytest.raises(Exception, match="another run has taken over"):
+        run_loop(mine)
+    assert CheckpointStore(tmp_path / "x").saved() == []
+    shutil.rmtree(tmp_path / "x")
