@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bngan.manifest import atomic_folder, damage, read_manifest, sweep_drafts
+from bngan.manifest import atomic_folder, damage, read_manifest
 
 TENSORS, VALUES = "state.safetensors", "state.json"
 _NAME = re.compile(r"images-(\d{12})")
@@ -89,7 +89,6 @@ class CheckpointStore:
         """
         folder = self.path(images_seen)
         save_checkpoint(folder, state, images_seen=images_seen, healthy=healthy)
-        sweep_drafts(self.folder)
         saved = self.saved()
         kept = set(saved[-keep:])
         kept |= set([images for images in saved if self._healthy(images)][-1:])

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -15,6 +16,7 @@ from typing import Any
 
 NAME = "manifest.json"
 _DRAFT = ".tmp-"
+_HOST = socket.gethostname()
 
 
 @contextmanager
@@ -24,7 +26,8 @@ def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
     What was at ``folder`` before is replaced. If the block raises, nothing has happened. ``summary``
     (JSON values) is recorded in the manifest as it is at the end.
     """
-    draft = folder.with_name(f".{folder.name}{_DRAFT}{os.getpid()}")
+    draft = folder.with_name(f".{folder.name}{_DRAFT}{_HOST}-{os.getpid()}")
+    sweep_drafts(folder.parent)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
@@ -46,9 +49,21 @@ def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
 
 
 def sweep_drafts(parent: Path) -> None:
-    """Remove what killed processes left half-written in ``parent``. Nobody else may be writing."""
-    for path in parent.glob(f".*{_DRAFT}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what killed processes of this machine left half-written in ``parent``."""
+    for path in parent.glob(f".*{_DRAFT}{_HOST}-*"):
+        pid = path.name.removesuffix("-old").rpartition("-")[2]
+        if not _is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_manifest(folder: Path, summary: dict[str, Any]) -> None:

@@ -51,8 +51,9 @@ class TrainConfig(OptimizationConfig):
     """Budget: real images the discriminator sees. A higher one continues a finished training."""
     score_every: int = 40_000
     """Images between two scores on the select split, each with a sample grid and a checkpoint."""
-    checkpoint_every: float = 60.0
-    """Seconds of training between two checkpoints: what a crash can cost."""
+    checkpoint_every: float = 15.0
+    """Least seconds between two checkpoints, which is what a crash can cost. More where saving takes so
+    long that it would be above 1 % of the time."""
     on_nonfinite: Literal["stop", "rollback"] = "rollback"
     """When gradients are not finite: stop, or go back to the last checkpoint and on with new noise."""
     max_rollbacks: int = 3

@@ -30,6 +30,8 @@ SELECTION_CALIBRATION = 2_000
 _BREATH = 5.0
 """Seconds of training between two looks at the clock and at what the cluster says."""
 _FIRST_STEPS = 10
+_SAVING_SHARE = 0.01
+"""Most of the time that may go into checkpoints."""
 
 Record = dict[str, Any]
 
@@ -77,7 +79,7 @@ class TrainingLoop:
         self.history: list[dict[str, float]] = []
         self.window: dict[str, list[float]] = {}
         self.breath = _FIRST_STEPS * self.trainer.config.batch_size
-        self.saved_at, self.leaving = time.monotonic(), False
+        self.saved_at, self.saving_took, self.leaving = time.monotonic(), 0.0, False
 
     def run(self) -> None:
         """Continue from the last usable checkpoint until ``images`` have been seen."""
@@ -134,7 +136,8 @@ class TrainingLoop:
 
     def _time_to_save(self, rate: float) -> bool:
         """Whether to save now: by worker 0's clock, or because the machine is about to go."""
-        late = time.monotonic() - self.saved_at >= self.config["checkpoint_every"]
+        pause = max(self.config["checkpoint_every"], self.saving_took / _SAVING_SHARE)
+        late = time.monotonic() - self.saved_at >= pause
         late, breath = agree(late, rate * _BREATH)
         self.breath = max(int(breath), 1)
         told, self.leaving = self.leaving, self.preempted()
@@ -169,6 +172,7 @@ class TrainingLoop:
 
     def _save(self) -> None:
         """Write a checkpoint of everything; a collective."""
+        started = time.monotonic()
         assert_replicas_equal(self.trainer.generator, "generator")
         assert_replicas_equal(self.trainer.discriminator, "discriminator")
         if rank() == 0:
@@ -178,6 +182,7 @@ class TrainingLoop:
             state = {"trainer": self.trainer.state_dict(), "best": self.best, "progress": progress}
             self.store.save(self.trainer.images_seen, state)
         self.saved_at = time.monotonic()
+        self.saving_took = self.saved_at - started
 
     def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
         into(state["trainer"])

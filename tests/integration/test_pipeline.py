@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
+
+from pipeline.lock import hold
 
 ROOT = Path(__file__).parents[2]
 TINY = ["train.images=8000", "train.score_every=4000", "train.batch_size=64"]
@@ -144,6 +149,52 @@ def test_a_longer_budget_continues_the_training_that_is_there(
     # A training cannot be taken back.
     shorter = ("run", "configs/digits.yaml", f"workspace={workspace}", *TINY, "train.images=2000")
     assert "has seen 16,000 images already" in bngan(*shorter, code=2).stderr
+
+
+def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
+    first: dict[str, Any], workspace: Path, tmp_path: Path
+) -> None:
+    arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *TINY]
+    command = [sys.executable, "-m", "pipeline", *arguments, "train.checkpoint_every=0.01"]
+    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while driver.poll() is None and not list(tmp_path.glob("training/*/images-*")):
+        time.sleep(0.01)
+    driver.kill()
+    driver.wait()
+    # Somebody else at it: told who, and nothing else happens.
+    (training,) = (tmp_path / "training").iterdir()
+    with hold(training, "training"):
+        busy = bngan(*arguments, code=2).stderr
+    assert f"is being run by process {os.getpid()} of " in busy
+    told = bngan(*arguments).stderr
+    assert re.search(r"continues from [\d,]+ of 8,000 images|finished already", told)
+    # The workspace has a longer training, too, whose best generator may be a later one.
+    undisturbed, ours = (
+        next(
+            folder
+            for folder in where.glob("stages/train/*")
+            if json.loads((folder / "generator.json").read_text())["images_seen"] <= 8000
+        )
+        for where in (workspace, tmp_path)
+    )
+    for name in ("generator.safetensors", "generator.json"):
+        assert (undisturbed / name).read_bytes() == (ours / name).read_bytes()
+
+
+def test_what_other_code_began_is_not_continued_unawares(
+    first: dict[str, Any], workspace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workspace / "training", tmp_path / "training")
+    (training,) = (tmp_path / "training").iterdir()
+    origin = json.loads((training / "origin.json").read_text())
+    origin["code"]["bngan.losses"] = "another"
+    (training / "origin.json").write_text(json.dumps(origin))
+    arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *TINY]
+    refused = bngan(*arguments, code=2).stderr
+    assert "was made differently: code changed: bngan.losses. --allow-mismatch" in refused
+    told = bngan(*arguments, "--allow-mismatch").stderr
+    assert "goes on although code changed: bngan.losses" in told
+    assert "finished already, 8,000 images seen" in told
 
 
 def test_the_model_keeps_its_contract(first: dict[str, Any], workspace: Path) -> None:

@@ -1,11 +1,15 @@
 """Manifests and fingerprints: what decides whether a stage runs again, and what it says then."""
 
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bngan.manifest import damage, outputs_digest, read_manifest, write_manifest
+from bngan.manifest import atomic_folder, damage, outputs_digest, read_manifest, write_manifest
 from pipeline.config import load_config
 from pipeline.fingerprint import Fingerprint, _digest_source, code_of, fingerprint
 from pipeline.workflow import STAGES
@@ -40,6 +44,24 @@ def test_untouched_outputs_verify(folder) -> None:
 def test_harm_is_noticed_and_named(folder, harm, reason) -> None:
     harm(folder)
     assert str(damage(folder)).startswith(reason)
+
+
+def test_a_killed_process_leaves_nothing_behind_for_long(tmp_path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (dead.pid, os.getppid()):
+        (tmp_path / f".x.tmp-{socket.gethostname()}-{pid}").mkdir()
+    with atomic_folder(tmp_path / "y", {"n": 1}) as draft:
+        (draft / "a").write_text("a")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"y", f".x.tmp-{socket.gethostname()}-{os.getppid()}"}
+    assert damage(tmp_path / "y") is None
+    with pytest.raises(KeyError), atomic_folder(tmp_path / "y", {"n": 2}):
+        raise KeyError
+    assert read_manifest(tmp_path / "y")["summary"] == {"n": 1}
+    with atomic_folder(tmp_path / "y", {"n": 3}):
+        pass
+    assert read_manifest(tmp_path / "y") == {"files": {}, "summary": {"n": 3}}
 
 
 def test_a_digest_covers_the_files_that_match(folder) -> None:

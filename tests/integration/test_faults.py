@@ -1,0 +1,187 @@
+"""Workers, machines and drivers that die under a real Ray Train: training ends as if they had not."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bngan.checkpoint import CheckpointStore
+from pipeline import cluster
+from tests.conftest import run_workers
+from tests.distributed import loop as loop_module
+from tests.distributed.loop import in_storage, outcome, prepare, run_loop
+
+WAITING = 60.0
+
+
+def faulty_worker(settings: dict[str, Any]) -> None:
+    """The training loop, slowed down, with the faults that ``settings`` asks for, each once."""
+    import torch
+    from ray import train
+
+    from bngan.distributed import rank
+    from pipeline.training import TrainingLoop
+
+    storage = Path(settings["storage"])
+
+    def once(name: str) -> bool:
+        try:
+            (storage / name).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def between_breaths() -> bool:
+        seen = loop.trainer.images_seen
+        time.sleep(settings["pause"])
+        faults = settings["faults"]
+        if rank() == 1 and seen >= 150 and "exception" in faults and once("exception"):
+            raise RuntimeError("a bug on worker 1")
+        if rank() == 0 and seen >= 350 and "kill" in faults and once("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if rank() == 1 and seen >= 150 and "node" in faults and once("node.begun"):
+            node = train.get_context().get_node_rank()
+            import ray
+
+            (storage / "node").write_text(f"{node} {ray.get_runtime_context().get_node_id()}")
+        return train.get_preemption_info() is not None
+
+    torch.set_num_threads(1)
+    loop = TrainingLoop(settings, "cpu", settings["queue"].put, between_breaths)
+    loop.breath = 24
+    loop.run()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return prepare(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bytes, Any]:
+    """What two workers make of it without Ray and without faults."""
+    storage = tmp_path_factory.mktemp("undisturbed") / "x"
+    run_workers(2, run_loop, in_storage(settings, storage))
+    return outcome(storage)
+
+
+@pytest.fixture
+def machines() -> Iterator[Any]:
+    """A Ray cluster of three machines with a core each, beside a head without."""
+    import ray
+    from ray import cloudpickle
+    from ray.cluster_utils import Cluster
+
+    import tests.integration.test_faults as here
+
+    for module in (here, loop_module):
+        cloudpickle.register_pickle_by_value(module)
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    found.machines = [found.add_node(num_cpus=1) for _ in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", found.address)
+        patch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.2")
+        yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def fit(settings: dict[str, Any], storage: Path, faults: str, pause: float, **train: Any) -> None:
+    disturbed = in_storage(settings, storage, **train)
+    disturbed |= {"faults": faults, "pause": pause}
+    cluster.fit(
+        faulty_worker,
+        disturbed,
+        name="faults",
+        storage=storage / "ray",
+        num_workers=(2, 2),
+        accelerator="cpu",
+        max_failures=3,
+        on_record=lambda record: None,
+    )
+
+
+def when(condition: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
+    """Do something in the background as soon as a condition holds."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + WAITING
+        while time.monotonic() < deadline:
+            if condition():
+                action()
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_workers_that_fail_or_are_killed(
+    settings: dict[str, Any], undisturbed: tuple[bytes, Any], tmp_path: Path
+) -> None:
+    storage = tmp_path / "x"
+    os.environ.pop("RAY_ADDRESS", None)
+    fit(settings, storage, "exception kill", 0.0)
+    assert (storage / "exception").exists()
+    assert (storage / "kill").exists()
+    assert outcome(storage) == undisturbed
+
+
+def host_of_worker_1(machines: Any, storage: Path) -> Any:
+    node_id = (storage / "node").read_text().split()[1]
+    (found,) = [machine for machine in machines.machines if machine.node_id == node_id]
+    return found
+
+
+def told_where(storage: Path) -> Callable[[], bool]:
+    return lambda: (storage / "node").exists() and bool((storage / "node").read_text())
+
+
+@pytest.mark.slow
+def test_a_machine_that_dies(
+    machines: Any, settings: dict[str, Any], undisturbed: tuple[bytes, Any], tmp_path: Path
+) -> None:
+    storage = tmp_path / "x"
+
+    def kill() -> None:
+        machines.remove_node(host_of_worker_1(machines, storage), allow_graceful=False)
+
+    killer = when(told_where(storage), kill)
+    fit(settings, storage, "node", 0.1)
+    killer.join(WAITING)
+    assert len(machines.list_all_nodes()) == 3
+    assert outcome(storage) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_drained_saves_in_its_grace_period(
+    machines: Any, settings: dict[str, Any], undisturbed: tuple[bytes, Any], tmp_path: Path
+) -> None:
+    from ray._raylet import GcsClient
+
+    storage, saved = tmp_path / "x", list[int]()
+
+    def drain() -> None:
+        machine = host_of_worker_1(machines, storage)
+        deadline = int((time.time() + 8) * 1000)
+        GcsClient(address=machines.address).drain_node(machine.node_id, 2, "test", deadline)
+        while not saved and time.time() * 1000 < deadline:
+            saved.extend(CheckpointStore(storage).saved())
+            time.sleep(0.05)
+        machines.remove_node(machine, allow_graceful=False)
+
+    drainer = when(told_where(storage), drain)
+    # No checkpoint by the clock: what is saved is saved because the machine is to go.
+    fit(settings, storage, "node", 0.4, checkpoint_every=1e9)
+    drainer.join(WAITING)
+    assert saved
+    assert 150 <= saved[0] < 600
+    assert outcome(storage) == undisturbed
