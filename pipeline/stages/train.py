@@ -72,7 +72,7 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
             return state, f"finished already, {seen:,} images seen", told
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
-        context.events.progress(seen, config.train.images, "starting Ray and its workers")
+        context.events.progress(0, config.train.images, "starting Ray and its workers")
         device = _fit(context, folder, attempt, told)
         state = store.latest()
     if state is None:

@@ -1,6 +1,7 @@
 """Workers, machines and drivers that die under a real Ray Train: training ends as if they had not."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ from tests.distributed import loop as loop_module
 from tests.distributed.loop import in_storage, outcome, prepare, run_loop
 
 WAITING = 60.0
+KILLS = 20
 
 
 def faulty_worker(settings: dict[str, Any]) -> None:
@@ -44,6 +46,10 @@ def faulty_worker(settings: dict[str, Any]) -> None:
             raise RuntimeError("a bug on worker 1")
         if rank() == 0 and seen >= 350 and "kill" in faults and once("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if "random" in faults and random.random() < 0.05:
+            left = KILLS - len(list(storage.glob("kill-*")))
+            if left > 0 and once(f"kill-{left:02d}-at-{seen}"):
+                os.kill(os.getpid(), signal.SIGKILL)
         if rank() == 1 and seen >= 150 and "node" in faults and once("node.begun"):
             node = train.get_context().get_node_rank()
             import ray
@@ -103,7 +109,7 @@ def fit(settings: dict[str, Any], storage: Path, faults: str, pause: float, **tr
         storage=storage / "ray",
         num_workers=(2, 2),
         accelerator="cpu",
-        max_failures=3,
+        max_failures=KILLS + 5,
         on_record=lambda record: None,
     )
 
@@ -143,6 +149,22 @@ def host_of_worker_1(machines: Any, storage: Path) -> Any:
 
 def told_where(storage: Path) -> Callable[[], bool]:
     return lambda: (storage / "node").exists() and bool((storage / "node").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_twenty_kills_at_random_moments(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_workers(2, run_loop, in_storage(settings, tmp_path / "undisturbed", images=6000))
+    storage, started = tmp_path / "x", time.monotonic()
+    os.environ.pop("RAY_ADDRESS", None)
+    fit(settings, storage, "random", 0.0, images=6000)
+    kills = sorted(path.name for path in storage.glob("kill-*"))
+    with capsys.disabled():
+        print(f"\n{len(kills)} kills in {time.monotonic() - started:.0f} s: {kills}")
+    assert len(kills) == KILLS
+    assert outcome(storage) == outcome(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
