@@ -12,6 +12,7 @@ from bngan import soundness
 from bngan.calibration import calibrate
 from bngan.checkpoint import CheckpointError, CheckpointStore
 from bngan.data import UNLABELLED, ImageSplit
+from bngan.distributed import rank
 from bngan.manifest import digest
 from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
@@ -21,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
 from pipeline.lock import hold
 from pipeline.stage import Stage, StageContext, Summary
-from pipeline.training import TrainingLoop
+from pipeline.training import TrainingDiverged, TrainingLoop
 from pipeline.validation import worker_range
 
 _ORIGIN = "origin.json"
@@ -57,7 +58,7 @@ def require_sound(config: Config, prepared: Path) -> None:
 
 def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Record]]:
     """The last checkpoint's state, what was done, and the records of what was trained now."""
-    config, told = context.config, list[cluster.Record]()
+    config, listener = context.config, _Listener(context)
     name = _trajectory(context)
     folder = context.workspace / "training" / name
     store = CheckpointStore(folder)
@@ -69,36 +70,51 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         seen = state["trainer"]["images_seen"] if state else 0
         _refuse_to_go_back(folder, seen, config.train.images + config.train.batch_size)
         if state and seen >= config.train.images:
-            return state, f"finished already, {seen:,} images seen", told
+            return state, f"finished already, {seen:,} images seen", []
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
         context.events.progress(0, config.train.images, "starting Ray and its workers")
-        device = _fit(context, folder, attempt, told)
+        device = _fit(context, folder, attempt, listener)
         state = store.latest()
     if state is None:
         raise RuntimeError("training ended without a checkpoint")
     note = f"{device}, resumed from {seen:,}" if seen else device
-    return state, note, told
+    return state, note, listener.records
 
 
-def _fit(context: StageContext, folder: Path, attempt: str, told: list[cluster.Record]) -> str:
+class _Listener:
+    """Passes on what the workers tell, and keeps it.
+
+    Attributes:
+        records: means and scores along the way, each point once.
+        diverged: why training gave up, if it did.
+    """
+
+    def __init__(self, context: StageContext) -> None:
+        self.context, self.records = context, list[cluster.Record]()
+        self.diverged: str | None = None
+
+    def __call__(self, record: cluster.Record) -> None:
+        events, records = self.context.events, self.records
+        if "diverged" in record:
+            self.diverged = record["diverged"]
+        elif "rollback" in record:
+            events.message(record["rollback"])
+            records[:] = [earlier for earlier in records if earlier["images"] <= record["images"]]
+        elif not records or record["images"] > records[-1]["images"]:
+            # Else a worker failed, and its successors go the same way again.
+            pictures = record.pop("pictures", {})
+            records.append(record)
+            _log(self.context, record)
+            total = self.context.config.train.images
+            events.progress(int(record["images"]), total, _note(records))
+            for name, png in pictures.items():
+                events.artifact(name, png)
+
+
+def _fit(context: StageContext, folder: Path, attempt: str, listener: _Listener) -> str:
     """Train on Ray up to ``train.images``; what on, in words."""
     config = context.config
-
-    def on_record(record: cluster.Record) -> None:
-        if "rollback" in record:
-            context.events.message(record["rollback"])
-            told[:] = [earlier for earlier in told if earlier["images"] <= record["images"]]
-            return
-        if told and record["images"] <= told[-1]["images"]:
-            return  # a worker failed, and its successors go the same way again
-        pictures = record.pop("pictures", {})
-        told.append(record)
-        _log(context, record)
-        context.events.progress(int(record["images"]), config.train.images, _note(told))
-        for name, png in pictures.items():
-            context.events.artifact(name, png)
-
     settings = {
         "prepared": str(context.inputs["prepare"]),
         "reference": str(context.inputs["reference"]),
@@ -110,7 +126,7 @@ def _fit(context: StageContext, folder: Path, attempt: str, told: list[cluster.R
     }
     ray_files = folder / "ray"
     try:
-        return cluster.fit(
+        device = cluster.fit(
             worker,
             settings,
             name=attempt,
@@ -118,10 +134,16 @@ def _fit(context: StageContext, folder: Path, attempt: str, told: list[cluster.R
             num_workers=worker_range(config.train.num_workers),
             accelerator=config.train.accelerator,
             max_failures=config.train.max_failures,
-            on_record=on_record,
+            on_record=listener,
         )
     finally:
         shutil.rmtree(ray_files, ignore_errors=True)
+    if listener.diverged:
+        raise UserError(
+            f"training diverged: {listener.diverged}. Try a lower train.lr or a penalty; the "
+            f"checkpoints before it are in {folder}"
+        )
+    return device
 
 
 @contextmanager
@@ -194,12 +216,19 @@ def worker(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    TrainingLoop(
+    tell = settings["queue"].put
+    loop = TrainingLoop(
         settings,
         get_device(),
-        tell=settings["queue"].put,
+        tell,
         preempted=lambda: train.get_preemption_info() is not None,
-    ).run()
+    )
+    try:
+        loop.run()
+    except TrainingDiverged as error:
+        # It would diverge again: not a failure for Ray to try its luck with.
+        if rank() == 0:
+            tell({"diverged": str(error)})
 
 
 STAGE = Stage(
