@@ -32,10 +32,10 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], **summary: Any) -> N
     Raises:
         CheckpointError: naming a tensor that is not finite.
     """
+    if problem := not_finite(state):
+        raise CheckpointError(f"{folder.name} is not saved: {problem}")
     tensors: dict[str, Tensor] = {}
     values = _extract(state, "", tensors)
-    if problem := _not_finite(tensors):
-        raise CheckpointError(f"{folder.name} is not saved: {problem}")
     with atomic_folder(folder, summary) as draft:
         save_file(tensors, draft / TENSORS)
         (draft / VALUES).write_text(json.dumps(values))
@@ -54,7 +54,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         state: dict[str, Any] = _restore(values, tensors)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    if problem := _not_finite(tensors):
+    if problem := not_finite(state):
         raise CheckpointError(f"{folder}: {problem}")
     return state
 
@@ -119,7 +119,7 @@ class CheckpointStore:
     def _healthy(self, images_seen: int) -> bool:
         try:
             return bool(read_manifest(self.path(images_seen))["summary"]["healthy"])
-        except (OSError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
 
     def _set_aside(self, images_seen: int, problem: str) -> None:
@@ -130,10 +130,13 @@ class CheckpointStore:
         self.set_aside.append(f"{path.name} is damaged and set aside as {aside.name}: {problem}")
 
 
-def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            return f"{name} is not finite"
+def not_finite(state: Any, path: str = "") -> str | None:
+    """Which tensor of a state is not finite, in words; None if all are."""
+    if isinstance(state, Mapping):
+        found = (not_finite(value, f"{path}/{key}") for key, value in state.items())
+        return next((problem for problem in found if problem), None)
+    if isinstance(state, Tensor) and not bool(state.isfinite().all()):
+        return f"{path} is not finite"
     return None
 
 

@@ -3,11 +3,12 @@
 Folders appear whole or not at all: ``atomic_folder`` writes under another name, flushes, renames.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -16,7 +17,6 @@ from typing import Any
 
 NAME = "manifest.json"
 _DRAFT = ".tmp-"
-_HOST = socket.gethostname()
 
 
 @contextmanager
@@ -26,10 +26,11 @@ def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
     What was at ``folder`` before is replaced. If the block raises, nothing has happened. ``summary``
     (JSON values) is recorded in the manifest as it is at the end.
     """
-    draft = folder.with_name(f".{folder.name}{_DRAFT}{_HOST}-{os.getpid()}")
     sweep_drafts(folder.parent)
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = folder.with_name(f".{folder.name}{_DRAFT}{uuid.uuid4().hex[:8]}")
     draft.mkdir(parents=True)
+    lock = os.open(draft, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield draft
         write_manifest(draft, summary)
@@ -46,24 +47,23 @@ def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
         _flush(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        os.close(lock)
 
 
 def sweep_drafts(parent: Path) -> None:
-    """Remove what killed processes of this machine left half-written in ``parent``."""
-    for path in parent.glob(f".*{_DRAFT}{_HOST}-*"):
-        pid = path.name.removesuffix("-old").rpartition("-")[2]
-        if not _is_alive(int(pid)):
+    """Remove what killed processes left half-written in ``parent``; the living lock theirs."""
+    for path in parent.glob(f".*{_DRAFT}*"):
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        except OSError:
+            continue
+        finally:
+            os.close(lock)
 
 
 def write_manifest(folder: Path, summary: dict[str, Any]) -> None:
@@ -85,14 +85,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def damage(folder: Path) -> str | None:
     """Why the files in ``folder`` cannot be trusted, or None if each is as recorded."""
     try:
-        files = read_manifest(folder)["files"]
-    except (OSError, ValueError, KeyError):
+        recorded = {
+            name: (file["size"], file["sha256"])
+            for name, file in read_manifest(folder)["files"].items()
+        }
+    except (FileNotFoundError, NotADirectoryError):
         return f"no outputs at {folder}"
-    for name, recorded in files.items():
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"manifest altered: {folder / NAME}"
+    for name, (size, sha256) in recorded.items():
         path = folder / name
         if not path.is_file():
             return f"output missing: {path}"
-        if path.stat().st_size != recorded["size"] or _sha256(path) != recorded["sha256"]:
+        if path.stat().st_size != size or _sha256(path) != sha256:
             return f"output altered: {path}"
     return None
 

@@ -32,8 +32,8 @@ class _MicroBatch(NamedTuple):
     labels: Tensor | None
 
 
-class NonFiniteGradients(Exception):
-    """Raised on every worker alike, before the optimiser's step; the trainer's state is spoilt."""
+class NotFinite(Exception):
+    """Numbers that are not finite; raised on every worker alike. The trainer's state is spoilt."""
 
 
 class Trainer:
@@ -215,7 +215,7 @@ class Trainer:
         The penalty's mean is over the steps that had one.
 
         Raises:
-            NonFiniteGradients: on every worker at the same step, see ``roll_back``.
+            NotFinite: on every worker, before the optimiser's step. See ``roll_back``.
         """
         totals, steps = dict[str, Tensor](), Counter[str]()
         while self.images_seen < until:
@@ -286,8 +286,6 @@ def _descend(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     # A sum over workers is not finite on any of them if it is not on one: they all stop here.
     if not bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all()):
-        raise NonFiniteGradients(
-            f"gradients of the {type(network).__name__.lower()} are not finite"
-        )
+        raise NotFinite(f"gradients of the {type(network).__name__.lower()} are not finite")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -38,11 +38,10 @@ def fit(
     with _ray():
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
-        from ray.util.queue import Queue
 
         least, most = num_workers
         use_gpu = _choose_gpu(least, accelerator)
-        queue = Queue(actor_options={"num_cpus": 0})
+        queue = _queue_beside_the_driver()
         trainer = TorchTrainer(
             worker,
             train_loop_config={**settings, "queue": queue},
@@ -83,6 +82,16 @@ def _ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _queue_beside_the_driver() -> Any:
+    """Anywhere else it could die with a machine that training can do without."""
+    from ray import get_runtime_context
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
 
 def _choose_gpu(num_workers: int, accelerator: str) -> bool:

@@ -34,17 +34,15 @@ def hold(folder: Path, what: str) -> Iterator[str]:
             file.seek(0)
             raise UserError(f"{what} is being run by {_describe(file.read())}") from None
         attempt = uuid.uuid4().hex[:12]
+        details = {
+            "attempt": attempt,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "user": _user(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         file.truncate(0)
-        json.dump(
-            {
-                "attempt": attempt,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "user": getpass.getuser(),
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-            file,
-        )
+        json.dump(details, file)
         file.flush()
         yield attempt
 
@@ -56,6 +54,13 @@ def owner(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError):
         return None
     return attempt
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return str(os.getuid())
 
 
 def _describe(text: str) -> str:

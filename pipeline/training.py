@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bngan.calibration import calibrate
-from bngan.checkpoint import CheckpointError, CheckpointStore, load_checkpoint
+from bngan.checkpoint import CheckpointError, CheckpointStore, load_checkpoint, not_finite
 from bngan.data import ImageSplit
 from bngan.distributed import agree, assert_replicas_equal, gather_shards, rank, shard
 from bngan.images import png_bytes
@@ -21,7 +21,7 @@ from bngan.networks import ModelConfig
 from bngan.optimization import SHAPING, OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
-from bngan.trainer import NonFiniteGradients, Trainer
+from bngan.trainer import NotFinite, Trainer
 from pipeline.lock import owner
 
 SELECTION_SEED = 1
@@ -46,8 +46,8 @@ def build_trainer(
     return Trainer(model, optimization, data.spec, settings["seed"], device, dtype), data
 
 
-class TrainingDiverged(Exception):
-    """Gradients stopped being finite, and the policy does not allow (another) rollback."""
+class TrainingGivenUp(Exception):
+    """Trying again would not help; raised on every worker alike."""
 
 
 class TrainingLoop:
@@ -86,19 +86,22 @@ class TrainingLoop:
         if state := self._latest():
             self._load(state, self.trainer.load_state_dict)
         while self.trainer.images_seen < self.config["images"]:
-            started, before = time.monotonic(), self.trainer.images_seen
             try:
-                means = self.trainer.fit(self.data, self._next_stop())
-            except NonFiniteGradients as error:
+                self._advance()
+            except NotFinite as error:
                 self._roll_back(error)
-                continue
-            images = self.trainer.images_seen - before
-            self._collect(means, images, time.monotonic() - started)
-            over = self.trainer.images_seen >= self.config["images"]
-            if over or self.trainer.passed(self._log_every):
-                self._record(due=over or self.trainer.passed(self.config["score_every"]))
-            if self._time_to_save(images / (time.monotonic() - started)) or over:
-                self._save()
+
+    def _advance(self) -> None:
+        """Train to the next stop, and do what is to be done there."""
+        started, before = time.monotonic(), self.trainer.images_seen
+        means = self.trainer.fit(self.data, self._next_stop())
+        images = self.trainer.images_seen - before
+        self._collect(means, images, time.monotonic() - started)
+        over = self.trainer.images_seen >= self.config["images"]
+        if over or self.trainer.passed(self._log_every):
+            self._record(due=over or self.trainer.passed(self.config["score_every"]))
+        if self._time_to_save(images / (time.monotonic() - started)) or over:
+            self._save()
 
     @property
     def _log_every(self) -> int:
@@ -152,7 +155,7 @@ class TrainingLoop:
         record["fid_select"] = scores["fid"]
         if "inception_score" in scores:
             record["inception_score_select"] = scores["inception_score"]
-        if scores["fid"] <= self.best["fid"]:
+        if "ema" not in self.best or scores["fid"] <= self.best["fid"]:
             seen = self.trainer.images_seen
             self.best = {"fid": scores["fid"], "images": seen, "ema": weights}
         if rank() != 0:
@@ -175,14 +178,20 @@ class TrainingLoop:
         started = time.monotonic()
         assert_replicas_equal(self.trainer.generator, "generator")
         assert_replicas_equal(self.trainer.discriminator, "discriminator")
+        if problem := not_finite(self.trainer.state_dict()):
+            raise NotFinite(problem)
+        self._check_owner()
         if rank() == 0:
-            if owner(self.store.folder) != self.settings["attempt"]:
-                raise CheckpointError(f"another run has taken over {self.store.folder}")
             progress = {"history": self.history, "window": self.window}
             state = {"trainer": self.trainer.state_dict(), "best": self.best, "progress": progress}
             self.store.save(self.trainer.images_seen, state)
         self.saved_at = time.monotonic()
         self.saving_took = self.saved_at - started
+
+    def _check_owner(self) -> None:
+        mine = rank() != 0 or owner(self.store.folder) == self.settings["attempt"]
+        if agree(mine) != [1.0]:
+            raise TrainingGivenUp(f"another run has taken over {self.store.folder}")
 
     def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
         into(state["trainer"])
@@ -191,27 +200,29 @@ class TrainingLoop:
 
     def _latest(self) -> dict[str, Any] | None:
         """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
-        state, seen = None, -1.0
+        self._check_owner()
+        state, problem = None, ""
         if rank() == 0:
             try:
                 state = self.store.latest()
-            except CheckpointError:
-                agree(-2.0)
-                raise
-            seen = state["trainer"]["images_seen"] if state else -1.0
-        (seen,) = agree(seen)
-        if seen == -2:
-            raise CheckpointError("worker 0 found no usable checkpoint")
+            except CheckpointError as error:
+                problem = str(error)
+            for line in self.store.set_aside:
+                self.tell({"message": line})
+            self.store.set_aside.clear()
+        seen, failed = agree(state["trainer"]["images_seen"] if state else -1, bool(problem))
+        if failed:
+            raise TrainingGivenUp(problem or "no usable checkpoint")
         if seen < 0 or rank() == 0:
             return state
         return load_checkpoint(self.store.path(int(seen)))
 
-    def _roll_back(self, error: NonFiniteGradients) -> None:
+    def _roll_back(self, error: NotFinite) -> None:
         """Return to the last checkpoint, or to the start, or give up as configured."""
         seen, done = self.trainer.images_seen, self.trainer.rollbacks
         if self.config["on_nonfinite"] == "stop" or done >= self.config["max_rollbacks"]:
             tried = f" after {done} rollbacks" if done else ""
-            raise TrainingDiverged(f"{error} at {seen:,} images{tried}") from error
+            raise TrainingGivenUp(f"{error} at {seen:,} images{tried}") from error
         state = self._latest()
         if state is None:
             fresh, _ = build_trainer(self.settings, self.device)
@@ -220,4 +231,4 @@ class TrainingLoop:
         self._load(state, self.trainer.roll_back)
         if rank() == 0:
             note = f"{error} at {seen:,} images: back to {self.trainer.images_seen:,}"
-            self.tell({"images": self.trainer.images_seen, "rollback": note})
+            self.tell({"images": self.trainer.images_seen, "message": note})

@@ -1,6 +1,7 @@
 """train: data-parallel training on Ray, scored on the select split; the best generator, calibrated."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
 from pipeline.lock import hold
 from pipeline.stage import Stage, StageContext, Summary
-from pipeline.training import TrainingDiverged, TrainingLoop
+from pipeline.training import TrainingGivenUp, TrainingLoop
 from pipeline.validation import worker_range
 
 _ORIGIN = "origin.json"
@@ -63,10 +64,10 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
     folder = context.workspace / "training" / name
     store = CheckpointStore(folder)
     with hold(folder, f"training {name}") as attempt, _errors_of(store):
-        _compare_origin(context, folder)
         state = store.latest()
         for line in store.set_aside:
             context.events.message(line)
+        origins = _origins(context, folder, begun=state is not None)
         seen = state["trainer"]["images_seen"] if state else 0
         _refuse_to_go_back(folder, seen, config.train.images + config.train.batch_size)
         if state and seen >= config.train.images:
@@ -74,10 +75,11 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
         context.events.progress(0, config.train.images, "starting Ray and its workers")
+        _write(folder / _ORIGIN, origins)
         device = _fit(context, folder, attempt, listener)
         state = store.latest()
-    if state is None:
-        raise RuntimeError("training ended without a checkpoint")
+    if state is None or state["trainer"]["images_seen"] < config.train.images:
+        raise UserError(f"the last checkpoint in {folder} cannot be used; the same command goes on")
     note = f"{device}, resumed from {seen:,}" if seen else device
     return state, note, listener.records
 
@@ -87,20 +89,21 @@ class _Listener:
 
     Attributes:
         records: means and scores along the way, each point once.
-        diverged: why training gave up, if it did.
+        gave_up: why training did, if it did.
     """
 
     def __init__(self, context: StageContext) -> None:
         self.context, self.records = context, list[cluster.Record]()
-        self.diverged: str | None = None
+        self.gave_up: str | None = None
 
     def __call__(self, record: cluster.Record) -> None:
         events, records = self.context.events, self.records
-        if "diverged" in record:
-            self.diverged = record["diverged"]
-        elif "rollback" in record:
-            events.message(record["rollback"])
-            records[:] = [earlier for earlier in records if earlier["images"] <= record["images"]]
+        if "gave_up" in record:
+            self.gave_up = record["gave_up"]
+        elif "message" in record:
+            events.message(record["message"])
+            back_to = record.get("images", math.inf)
+            records[:] = [earlier for earlier in records if earlier["images"] <= back_to]
         elif not records or record["images"] > records[-1]["images"]:
             # Else a worker failed, and its successors go the same way again.
             pictures = record.pop("pictures", {})
@@ -138,11 +141,8 @@ def _fit(context: StageContext, folder: Path, attempt: str, listener: _Listener)
         )
     finally:
         shutil.rmtree(ray_files, ignore_errors=True)
-    if listener.diverged:
-        raise UserError(
-            f"training diverged: {listener.diverged}. Try a lower train.lr or a penalty; the "
-            f"checkpoints before it are in {folder}"
-        )
+    if listener.gave_up:
+        raise UserError(f"training gave up: {listener.gave_up}")
     return device
 
 
@@ -154,20 +154,36 @@ def _errors_of(store: CheckpointStore) -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def _compare_origin(context: StageContext, folder: Path) -> None:
-    """Refuse to go on with what other code or other versions have begun, unless told to."""
-    now = Fingerprint(code_of(STAGE), {}, dict(context.input_digests))
-    path = folder / _ORIGIN
-    if path.exists():
-        difference = now.difference(Fingerprint(**json.loads(path.read_text())))
-        if difference and not context.allow_mismatch:
-            raise UserError(
-                f"the training in {folder} was made differently: {difference}. --allow-mismatch goes "
-                "on with it all the same; to begin anew give it another seed, or delete that folder"
-            )
-        if difference:
-            context.events.message(f"goes on although {difference}")
-    path.write_text(json.dumps(asdict(now)))
+def _origins(context: StageContext, folder: Path, begun: bool) -> list[dict[str, Any]]:
+    """What made this training so far, and what goes on with it now, if that is another.
+
+    Raises:
+        UserError: if it is another and nobody said that it may be.
+    """
+    path, now = folder / _ORIGIN, Fingerprint(code_of(STAGE), {}, dict(context.input_digests))
+    if not begun:
+        return [asdict(now)]
+    try:
+        origins: list[dict[str, Any]] = json.loads(path.read_text())
+        difference = now.difference(Fingerprint(**origins[-1]))
+    except (OSError, ValueError, TypeError, LookupError):
+        origins, difference = [], f"there is no record of it at {path}"
+    if not difference:
+        return origins
+    if not context.allow_mismatch:
+        raise UserError(
+            f"the training in {folder} was made differently: {difference}. --allow-mismatch goes on "
+            "with it all the same; to begin anew give it another seed, or delete that folder"
+        )
+    context.events.message(f"goes on although {difference}")
+    return [*origins, asdict(now)]
+
+
+def _write(path: Path, value: Any) -> None:
+    """Replace a file at once or not at all."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(json.dumps(value))
+    draft.replace(path)
 
 
 def _refuse_to_go_back(folder: Path, seen: int, images: int) -> None:
@@ -225,10 +241,10 @@ def worker(settings: dict[str, Any]) -> None:
     )
     try:
         loop.run()
-    except TrainingDiverged as error:
-        # It would diverge again: not a failure for Ray to try its luck with.
+    except TrainingGivenUp as error:
+        # Not a failure for Ray to try its luck with.
         if rank() == 0:
-            tell({"diverged": str(error)})
+            tell({"gave_up": str(error)})
 
 
 STAGE = Stage(

@@ -10,9 +10,10 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from bngan.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
 from bngan.data import ImageSplit
+from bngan.normalization import BatchNorm
 from bngan.trainer import Trainer
 from pipeline.lock import OWNER
-from pipeline.training import TrainingDiverged, TrainingLoop
+from pipeline.training import TrainingGivenUp, TrainingLoop
 from tests.conftest import run_workers
 from tests.distributed.equality import CASES, difference, prepare, train
 from tests.distributed.loop import in_storage, outcome, run_loop
@@ -73,15 +74,15 @@ def test_two_workers_can_be_followed_by_three(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_costs_no_more_than_itself(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    run_loop(in_storage(settings, tmp_path / "undisturbed"))
+    run_workers(2, run_loop, in_storage(settings, tmp_path / "undisturbed"))
     damaged = in_storage(settings, tmp_path / "damaged", images=400)
-    run_loop(damaged)
+    run_workers(2, run_loop, damaged)
     store = CheckpointStore(tmp_path / "damaged")
     (store.path(store.saved()[-1]) / "state.safetensors").write_bytes(b"")
-    run_workers(2, run_loop, damaged | {"train": settings["train"]})
-    run_workers(2, run_loop, in_storage(settings, tmp_path / "two"))
-    assert len(list((tmp_path / "damaged").glob("damaged-0-images-*"))) == 1
-    assert outcome(tmp_path / "damaged")[1][-1]["images"] == 600
+    told, _ = run_workers(2, run_loop, damaged | {"train": settings["train"]})
+    assert "is damaged and set aside as damaged-0-images-" in told[0]["message"]
+    assert next(r["images"] for r in told if "images" in r) > 350
+    assert outcome(tmp_path / "damaged") == outcome(tmp_path / "undisturbed")
 
 
 def spoil(loop: TrainingLoop) -> None:
@@ -114,9 +115,13 @@ def roll_back(settings: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str,
 def test_numbers_that_are_not_finite_on_one_worker_take_all_back_together(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    (told, state), (silent, _) = run_workers(2, roll_back, in_storage(settings, tmp_path / "x"))
-    (event,) = [record["rollback"] for record in told if "rollback" in record]
-    assert event == "gradients of the discriminator are not finite at 300 images: back to 300"
+    run_workers(2, run_loop, in_storage(settings, tmp_path / "x", images=240))
+    rarely = in_storage(settings, tmp_path / "x", checkpoint_every=1e9)
+    (told, state), (silent, _) = run_workers(2, roll_back, rarely)
+    (event,) = [record["message"] for record in told if "message" in record]
+    assert event == "gradients of the discriminator are not finite at 300 images: back to 240"
+    images = [record["images"] for record in state["progress"]["history"]]
+    assert images == sorted(set(images))
     assert silent == []
     assert state["trainer"]["images_seen"] == 600
     assert state["trainer"]["rollbacks"] == 1
@@ -126,10 +131,30 @@ def test_numbers_that_are_not_finite_on_one_worker_take_all_back_together(
     assert load_checkpoint(tmp_path / "x" / "images-000000000720")["trainer"]["rollbacks"] == 1
 
 
+def overflow(loop: TrainingLoop) -> None:
+    """A running variance overflows once, which no gradient tells."""
+
+    def hook(*_: Any) -> None:
+        if loop.trainer.images_seen == 300 and loop.trainer.rollbacks == 0:
+            norm = next(m for m in loop.trainer.generator.modules() if isinstance(m, BatchNorm))
+            assert norm.running_var is not None
+            norm.running_var.fill_(float("inf"))
+
+    loop.trainer.optimizer_g.register_step_post_hook(hook)
+
+
+def test_spoilt_statistics_are_noticed_before_they_are_saved(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    told = run_loop(in_storage(settings, tmp_path / "x"), sabotage=overflow)
+    (event,) = [record["message"] for record in told if "message" in record]
+    assert "running_var is not finite at 312 images: back to 300" in event
+
+
 def diverge(settings: dict[str, Any]) -> str:
     try:
         run_loop(settings, sabotage=always_spoil)
-    except TrainingDiverged as error:
+    except TrainingGivenUp as error:
         return str(error)
     return ""
 

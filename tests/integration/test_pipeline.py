@@ -186,9 +186,9 @@ def test_what_other_code_began_is_not_continued_unawares(
 ) -> None:
     shutil.copytree(workspace / "training", tmp_path / "training")
     (training,) = (tmp_path / "training").iterdir()
-    origin = json.loads((training / "origin.json").read_text())
+    (origin,) = json.loads((training / "origin.json").read_text())
     origin["code"]["bngan.losses"] = "another"
-    (training / "origin.json").write_text(json.dumps(origin))
+    (training / "origin.json").write_text(json.dumps([origin]))
     arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *TINY]
     refused = bngan(*arguments, code=2).stderr
     assert "was made differently: code changed: bngan.losses. --allow-mismatch" in refused

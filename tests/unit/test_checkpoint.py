@@ -46,7 +46,7 @@ def flip(path: Path) -> None:
 def spoil(folder: Path) -> None:
     """A state that is not finite, with a manifest that says all is well."""
     shutil.rmtree(folder)
-    with mock.patch("bngan.checkpoint._not_finite", return_value=None):
+    with mock.patch("bngan.checkpoint.not_finite", return_value=None):
         save_checkpoint(folder, state(float("nan")), healthy=True)
 
 
@@ -56,6 +56,10 @@ HARM = {
     "values altered": lambda f: flip(f / "state.json"),
     "file missing": lambda f: (f / "state.json").unlink(),
     "no manifest": lambda f: (f / "manifest.json").unlink(),
+    "manifest null": lambda f: (f / "manifest.json").write_text("null"),
+    "manifest altered": lambda f: (f / "manifest.json").write_text(
+        (f / "manifest.json").read_text().replace('"size"', '"sizf"')
+    ),
     "not finite": spoil,
 }
 

@@ -14,7 +14,7 @@ from bngan.latents import calibration_batches, indexed_latents, training_latents
 from bngan.losses import LOSSES
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
-from bngan.trainer import NonFiniteGradients, Trainer
+from bngan.trainer import NotFinite, Trainer
 
 
 def test_losses_are_the_articles_value_function() -> None:
@@ -131,7 +131,7 @@ def test_gradients_that_are_not_finite_stop_before_the_step_and_can_be_rolled_ba
     saved = copy.deepcopy(trainer.state_dict())
     part = getattr(trainer, network)
     hook = part.register_forward_hook(lambda module, inputs, output: output * float("nan"))
-    with pytest.raises(NonFiniteGradients, match=r"gradients of the \w+ are not finite"):
+    with pytest.raises(NotFinite, match=r"gradients of the \w+ are not finite"):
         trainer.fit(DATA, 18)
     hook.remove()
     # Batch norm has seen the batch: the state is spoilt, not the parameters alone.
