@@ -148,7 +148,7 @@ def test_spoilt_statistics_are_noticed_before_they_are_saved(
 ) -> None:
     told = run_loop(in_storage(settings, tmp_path / "x"), sabotage=overflow)
     (event,) = [record["message"] for record in told if "message" in record]
-    assert "running_var is not finite at 312 images: back to 300" in event
+    assert event.endswith("running_var is not finite at 324 images: back to 300")
 
 
 def diverge(settings: dict[str, Any]) -> str:
