@@ -17,6 +17,12 @@ class _Reached(Exception):
     """Ends a forward pass at the layer whose input was wanted."""
 
 
+def channel_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(C,)`` of ``(n, C, ...)``, in float64; n > 0."""
+    values, dims = values.double(), [dim for dim in range(values.dim()) if dim != 1]
+    return values.mean(dims), values.var(dims, correction=0)
+
+
 class PopulationMoments:
     """Mean and variance per channel of a stream of ``(n, C, ...)``, merged as Chan et al. 1979 do."""
 
@@ -27,12 +33,11 @@ class PopulationMoments:
 
     def add(self, values: Tensor) -> None:
         """Take a batch in, in float64; n >= 0."""
-        values = values.double()
         count = values.numel() // values.shape[1]
         if count == 0:
             values = values.new_zeros(1, values.shape[1])
-        dims = [dim for dim in range(values.dim()) if dim != 1]
-        mean, deviations = values.mean(dims), values.var(dims, correction=0) * count
+        mean, variance = channel_moments(values)
+        deviations = variance * count
         total = max(self.count + count, 1)
         delta = mean - self._mean
         self._deviations = self._deviations + deviations + delta**2 * (self.count * count / total)

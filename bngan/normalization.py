@@ -98,12 +98,13 @@ class BatchNorm(_BatchNorm):
             return super().forward(input)
         layout = _layout.get()
         sizes = layout.sizes or [len(input)]
-        if not len(input) and world_size(layout.process_group) == 1:
+        alone = world_size(layout.process_group) == 1
+        if alone and not len(input):
             raise ValueError("batch norm needs more than one value per channel")
         if sum(sizes) != len(input):
             raise ValueError(f"batch layout {sizes} does not cover a batch of {len(input)}")
         track = layout.track and self.track_running_stats
-        if world_size(layout.process_group) == 1:
+        if alone:
             parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         # Any point near the mean that all workers know: sums of squares about it cancel less.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bngan.calibration import channel_moments
 from bngan.distributed import shards
 from bngan.latents import telemetry_batch
 from bngan.normalization import desynchronize
@@ -100,10 +101,10 @@ def worker_distance(
 
     def compare(name: str, parts: list[slice]) -> Any:
         def hook(module: nn.Module, inputs: Inputs) -> None:
-            whole = _moments(inputs[0])
+            whole = channel_moments(inputs[0])
             for part in (inputs[0][part] for part in parts):
                 if part.numel() > part.shape[1]:
-                    distances[name].append(_divergence(*_moments(part), *whole))
+                    distances[name].append(_divergence(*channel_moments(part), *whole))
 
         return hook
 
@@ -140,11 +141,6 @@ def small_gammas(network: nn.Module) -> float | None:
 
 def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
     return {name: m for name, m in network.named_modules() if isinstance(m, _BatchNorm)}
-
-
-def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    dims = [dim for dim in range(values.dim()) if dim != 1]
-    return values.double().mean(dims), values.double().var(dims, correction=0)
 
 
 def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) -> float:

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bngan.distributed import rank
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.stages.train import require_sound
-from pipeline.training import build_trainer
+from pipeline.training import build_trainer, trainer_settings
 from pipeline.validation import worker_range
 
 LIMIT = 1e-9
@@ -43,12 +43,7 @@ def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
         UserError: if the cluster cannot hold the workers, or the networks cannot learn from the images.
     """
     require_sound(config, prepared)
-    settings = {
-        "prepared": str(prepared),
-        "model": asdict(config.model),
-        "train": asdict(config.train),
-        "seed": config.seed,
-    }
+    settings = trainer_settings(config, prepared)
     with tempfile.TemporaryDirectory(prefix="check-", dir=config.workspace) as temporary:
         alone = Path(temporary) / "alone"
         _save(settings, "cpu", alone)

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from bngan.optimization import SHAPING, OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import NotFinite, Trainer
+from pipeline.cluster import Record
+from pipeline.config import Config
 from pipeline.lock import owner
 
 SELECTION_SEED = 1
@@ -33,7 +36,15 @@ _FIRST_STEPS = 10
 _SAVING_SHARE = 0.01
 """Most of the time that may go into checkpoints."""
 
-Record = dict[str, Any]
+
+def trainer_settings(config: Config, prepared: Path) -> dict[str, Any]:
+    """What ``build_trainer`` needs, as plain values that can travel."""
+    return {
+        "prepared": str(prepared),
+        "model": asdict(config.model),
+        "train": asdict(config.train),
+        "seed": config.seed,
+    }
 
 
 def build_trainer(
@@ -54,8 +65,8 @@ class TrainingLoop:
     """A training from its last checkpoint to its last image; the same decisions on every worker.
 
     Args:
-        settings: plain values: prepared, reference and storage (folders), attempt (who may write to
-            storage), model, train, seed.
+        settings: ``trainer_settings``, and reference and storage (folders), attempt (who may write to
+            storage).
         device: where to train.
         tell: called on worker 0 with each record: means since the last one, scores, pictures.
         preempted: whether this machine is about to go; asked by all workers together.
@@ -178,12 +189,13 @@ class TrainingLoop:
         started = time.monotonic()
         assert_replicas_equal(self.trainer.generator, "generator")
         assert_replicas_equal(self.trainer.discriminator, "discriminator")
-        if problem := not_finite(self.trainer.state_dict()):
+        trainer = self.trainer.state_dict()
+        if problem := not_finite(trainer):
             raise NotFinite(problem)
         self._check_owner()
         if rank() == 0:
             progress = {"history": self.history, "window": self.window}
-            state = {"trainer": self.trainer.state_dict(), "best": self.best, "progress": progress}
+            state = {"trainer": trainer, "best": self.best, "progress": progress}
             self.store.save(self.trainer.images_seen, state)
         self.saved_at = time.monotonic()
         self.saving_took = self.saved_at - started

@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
 from pipeline.lock import hold
 from pipeline.stage import Stage, StageContext, Summary
-from pipeline.training import TrainingGivenUp, TrainingLoop
+from pipeline.training import TrainingGivenUp, TrainingLoop, trainer_settings
 from pipeline.validation import worker_range
 
 _ORIGIN = "origin.json"
@@ -63,7 +63,7 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
     name = _trajectory(context)
     folder = context.workspace / "training" / name
     store = CheckpointStore(folder)
-    with hold(folder, f"training {name}") as attempt, _errors_of(store):
+    with hold(folder, f"training {name}") as attempt, _checkpoint_errors_told():
         state = store.latest()
         for line in store.set_aside:
             context.events.message(line)
@@ -119,13 +119,10 @@ def _fit(context: StageContext, folder: Path, attempt: str, listener: _Listener)
     """Train on Ray up to ``train.images``; what on, in words."""
     config = context.config
     settings = {
-        "prepared": str(context.inputs["prepare"]),
+        **trainer_settings(config, context.inputs["prepare"]),
         "reference": str(context.inputs["reference"]),
         "storage": str(folder),
         "attempt": attempt,
-        "model": asdict(config.model),
-        "train": asdict(config.train),
-        "seed": config.seed,
     }
     ray_files = folder / "ray"
     try:
@@ -147,7 +144,7 @@ def _fit(context: StageContext, folder: Path, attempt: str, listener: _Listener)
 
 
 @contextmanager
-def _errors_of(store: CheckpointStore) -> Iterator[None]:
+def _checkpoint_errors_told() -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
@@ -213,7 +210,7 @@ def _trajectory(context: StageContext) -> str:
     """Name of the training: what shapes its course, so that it is found again whatever else changes.
 
     How far it goes, how often it is scored and on how many workers belong to the same course. Code and
-    versions are compared instead (``_compare_origin``).
+    versions are compared instead (``_origins``).
     """
     config = context.config
     shape = {
