@@ -6,7 +6,6 @@ before it is used. One that fails is set aside by name, and the one before it is
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bngan.manifest import atomic_folder, damage, read_manifest
+from bngan.manifest import atomic_folder, damage, read_manifest, remove_folder
 
 TENSORS, VALUES = "state.safetensors", "state.json"
 _NAME = re.compile(r"images-(\d{12})")
@@ -80,9 +79,11 @@ class CheckpointStore:
         return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
     def save(
-        self, images_seen: int, state: Mapping[str, Any], healthy: bool = True, keep: int = 2
+        self, images_seen: int, state: Mapping[str, Any], healthy: bool, keep: int = 2
     ) -> Path:
         """Write a checkpoint, then remove all but the last ``keep`` and the last healthy one.
+
+        ``healthy``: whether it is known that training has not collapsed by then.
 
         Raises:
             CheckpointError: if the state is not finite.
@@ -93,8 +94,14 @@ class CheckpointStore:
         kept = set(saved[-keep:])
         kept |= set([images for images in saved if self._healthy(images)][-1:])
         for images in set(saved) - kept:
-            shutil.rmtree(self.path(images), ignore_errors=True)
+            remove_folder(self.path(images))
         return folder
+
+    def discard_after(self, images_seen: int) -> None:
+        """Remove the checkpoints of what is not to be continued."""
+        for images in self.saved():
+            if images > images_seen:
+                remove_folder(self.path(images))
 
     def latest(self, healthy: bool = False) -> dict[str, Any] | None:
         """State of the newest usable (and healthy) checkpoint; None if none was ever written.

@@ -40,22 +40,32 @@ class ImageSplit:
     Attributes:
         images: uint8 ``(N, H, W, C)``, memory-mapped where it comes from files.
         labels: int64 ``(N,)``, ``UNLABELLED`` throughout for data without labels.
+        flip: whether each image counts twice, the second time mirrored left to right.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-        self.images = images
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray | None = None, flip: bool = False
+    ) -> None:
+        self.images, self.flip = images, flip
         self.labels = np.full(len(images), UNLABELLED) if labels is None else labels
 
     @classmethod
-    def load(cls, folder: Path, split: Split) -> "ImageSplit":
+    def load(cls, folder: Path, split: Split, flip: bool = False) -> "ImageSplit":
         """One split of a prepared dataset: ``<split>_images.npy`` and ``<split>_labels.npy``."""
         images, labels = (
             np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("images", "labels")
         )
-        return cls(images, labels)
+        return cls(images, labels, flip)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) * (1 + self.flip)
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images ``(n, H, W, C)`` and labels ``(n,)``; indices from N on are the mirrored ones."""
+        mirrored, chosen = indices >= len(self.images), indices % len(self.images)
+        images = self.images[chosen]
+        images[mirrored] = images[mirrored, :, ::-1]
+        return images, self.labels[chosen]
 
     @cached_property
     def spec(self) -> ImageSpec:

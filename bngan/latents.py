@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bngan.augmentation import DRAWS
 from bngan.distributed import shard
 from bngan.randomness import Stream, generator
 
@@ -28,6 +29,12 @@ def mixture_weights(seed: int, step: int, batch_size: int) -> Tensor:
     """Uniform weights ``(batch_size, 1, 1, 1)`` float32 in [0, 1) that mix images at ``step``."""
     weights = generator(seed, Stream.PENALTY, step).random((batch_size, 1, 1, 1), dtype=np.float32)
     return torch.from_numpy(weights)
+
+
+def augmentation_draws(seed: int, step: int, batch_size: int) -> Tensor:
+    """Uniform numbers ``(batch_size, 3, DRAWS)`` float32 in [0, 1) that augment images at ``step``."""
+    random = generator(seed, Stream.AUGMENTATION, step)
+    return torch.from_numpy(random.random((batch_size, 3, DRAWS), dtype=np.float32))
 
 
 def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: float = 1.0) -> Tensor:

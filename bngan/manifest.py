@@ -50,6 +50,14 @@ def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
         os.close(lock)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove ``folder`` whole or, if killed, at the next sweep; never leave a part under its name."""
+    if folder.exists():
+        removed = folder.with_name(f".{folder.name}{_DRAFT}{uuid.uuid4().hex[:8]}")
+        folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
+
 def sweep_drafts(parent: Path) -> None:
     """Remove what killed processes left half-written in ``parent``; the living lock theirs."""
     for path in parent.glob(f".*{_DRAFT}*"):

@@ -1,15 +1,19 @@
 """What shapes the course of training, apart from the networks and the data."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
-from bngan.losses import LossName
+from bngan.augmentation import AugmentationName
+from bngan.losses import LOSSES, LossName
 from bngan.networks import ModelConfig
 from bngan.normalization import NormBatch
+from bngan.optimizers import OptimizerConfig, schedule_problem
 from bngan.penalties import PenaltyName
 
 
 @dataclass
-class OptimizationConfig:
+class OptimizationConfig(OptimizerConfig):
     """What shapes the trajectory of training."""
 
     batch_size: int = 64
@@ -20,39 +24,53 @@ class OptimizationConfig:
     micro_batch: int | None = None
     """Images in one pass through the networks; null: all. Gradients accumulate: less memory, same
     weights. Divides the batch, and with batch norm is made of whole norm_batch groups."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of layers' arithmetic (autocast); weights, norms' statistics and losses are always float32."""
     loss: LossName = "non_saturating"
-    """Adversarial loss: non_saturating or minimax (both Goodfellow et al. 2014)."""
+    """Adversarial loss: non_saturating, minimax, hinge, wasserstein, least_squares, relativistic, or
+    inverted_minimax, whose signs are wrong."""
+    label_smoothing: float = 0.0
+    """How far real images' target lies below 1 (non_saturating, minimax, least_squares)."""
     penalty: PenaltyName = "none"
-    """On the discriminator's gradients: none, r1, r2 or gradient_penalty."""
+    """On the discriminator's gradients: none, r1, r2, r1_and_r2 or gradient_penalty."""
     penalty_weight: float = 1.0
     """Factor of the penalty."""
     penalty_every: int = 1
     """Steps between two penalties, each then weighing as many times more (lazy regularisation)."""
-    lr: float = 2e-4
-    """Adam's learning rate, for both networks."""
-    beta1: float = 0.5
-    """Adam's first-moment decay."""
-    beta2: float = 0.999
-    """Adam's second-moment decay."""
+    discriminator_steps: int = 1
+    """Steps of the discriminator, each on other images, for one of the generator."""
+    augment: list[AugmentationName] = field(default_factory=list)
+    """What is done to all images the discriminator sees, for small data: translation, cutout, color."""
     ema_half_life: float = 10_000
     """Half-life in images of the averaged generator, the one that is evaluated and served."""
-    rollback_lr_factor: float = 1.0
-    """Factor on the learning rate each time training is rolled back."""
 
 
 SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 """Names of everything here."""
 
 
+def problems(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
+    """What does not go together, one sentence each."""
+    for problem in (batch_problem(model, optimization), schedule_problem(optimization)):
+        if problem:
+            yield problem
+    smoothable = LOSSES[optimization.loss].smoothing is not None
+    if optimization.label_smoothing and not smoothable:
+        yield f"label_smoothing needs a loss with targets, and {optimization.loss} has none"
+    if optimization.trainable == "affine" and model.generator.norm == "none":
+        yield "trainable: affine needs norms in the generator, and its norm is none"
+
+
 def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
     """Why the batch cannot be split as configured, in words; None if it can."""
     batch, group = optimization.batch_size, optimization.norm_batch
     micro = batch if optimization.micro_batch is None else optimization.micro_batch
-    normalised = (model.generator.norm, model.discriminator.norm) != ("none", "none")
+    normalised = model.generator.batch_normalised or model.discriminator.batch_normalised
     joint = model.discriminator.batch_statistics == "joint"
-    if joint and model.discriminator.norm == "none":
+    if joint and model.discriminator.norm != "batch":
         return (
-            "batch_statistics: joint is about batch norm in the discriminator, and its norm is none"
+            "batch_statistics: joint is about batch norm in the discriminator, and its norm is "
+            f"{model.discriminator.norm}"
         )
     if micro < 1 or batch % micro:
         return f"micro_batch {micro} must divide batch_size {batch}"

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-PenaltyName = Literal["none", "r1", "r2", "gradient_penalty"]
+PenaltyName = Literal["none", "r1", "r2", "r1_and_r2", "gradient_penalty"]
 
 
 class Judged(NamedTuple):
@@ -33,6 +33,7 @@ def _half_squared(judged: Judged) -> Tensor:
 PENALTIES: dict[str, Callable[[Judged, Judged, Callable[[], Judged]], Tensor]] = {
     "r1": lambda real, fake, mixed: _half_squared(real),
     "r2": lambda real, fake, mixed: _half_squared(fake),
+    "r1_and_r2": lambda real, fake, mixed: _half_squared(real) + _half_squared(fake),
     "gradient_penalty": lambda real, fake, mixed: (
         torch.linalg.vector_norm(_gradients(mixed()), dim=1) - 1
     ).square(),

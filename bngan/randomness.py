@@ -22,6 +22,7 @@ class Stream(IntEnum):
     LABELS = 7
     PENALTY = 8
     TELEMETRY = 9
+    AUGMENTATION = 10
 
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.data import ImageSpec
-from bngan.networks import ModelConfig, build_discriminator
+from bngan.networks import ModelConfig, build_discriminator, build_generator
 from bngan.normalization import batch_layout, synchronize
 from bngan.optimization import OptimizationConfig
 
@@ -20,7 +21,7 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
     hence each batch the mean logit w . beta + b. If real and fake are normalised separately, Jensen's
     inequality then makes a constant discriminator the best under every convex loss.
     """
-    if model.discriminator.norm == "none" or model.discriminator.batch_statistics == "joint":
+    if model.discriminator.norm != "batch" or model.discriminator.batch_statistics == "joint":
         return False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -38,14 +39,16 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
 def problem(model: ModelConfig, images: ImageSpec) -> str | None:
     """Why such networks cannot learn from such images, in words; None if they can."""
     part = model.discriminator
-    if model.conditional and not images.classes:
-        return "model.conditional needs images with labels, and these have none"
-    if part.norm != "none" and not any(
-        isinstance(module, _BatchNorm) for module in build_discriminator(model, images).modules()
-    ):
+    try:
+        build_generator(model, images)
+        discriminator = build_discriminator(model, images)
+    except ValueError as error:
+        return str(error)
+    normalised = any(isinstance(m, _BatchNorm | nn.GroupNorm) for m in discriminator.modules())
+    if part.norm not in ("none", "layer") and not normalised:
         return (
-            "model.discriminator.norm=batch: there is no layer for it at this depth (the first hidden "
-            "layer never has one); set model.discriminator.depth to 2 or more"
+            f"model.discriminator.norm={part.norm}: there is no layer for it at this depth (norm_first "
+            "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
         )
     if not part.allow_blind and is_blind(model, images):
         return (
@@ -58,15 +61,15 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
 
 def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
     """What trains, but not as its name says, one sentence each."""
-    if model.discriminator.norm == "none":
+    if model.discriminator.norm != "batch":
         return
     if optimization.penalty != "none":
         yield (
             f"batch norm in the discriminator with penalty {optimization.penalty}: what is penalised "
             "is the gradient of a whole batch's logits, not each image's own"
         )
-    if model.discriminator.spectral_norm:
+    if model.discriminator.weight_norm != "none":
         yield (
-            "batch norm in the discriminator with spectral_norm: batch norm cancels the scale that "
-            "spectral norm sets"
+            "batch norm in the discriminator with weight_norm "
+            f"{model.discriminator.weight_norm}: batch norm cancels the scale that it sets"
         )

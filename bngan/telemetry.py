@@ -50,7 +50,7 @@ def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
         "worker_distance": worker_distance(generator, batch, groups),
         "small_gammas": small_gammas(generator),
     }
-    if model.discriminator.norm != "none":
+    if model.discriminator.norm == "batch":
         discriminator = desynchronize(copy.deepcopy(trainer.discriminator))
         images = (generator(*batch).to(trainer.dtype), *batch[1:])
         found["discriminator_worker_distance"] = worker_distance(discriminator, images, groups)

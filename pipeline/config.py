@@ -29,6 +29,8 @@ class DataConfig:
     """1 (grey) or 3 (RGB); null takes 1 if the first images are all grey."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How an image that is not square becomes one: cut the middle out, add black, or distort."""
+    flip: bool = False
+    """Train on every image's mirror image too; for images whose left and right mean nothing."""
     image_column: str | None = None
     """Column of the images in tables; null takes the first image column."""
     label_column: str | None = None
@@ -56,6 +58,9 @@ class TrainConfig(OptimizationConfig):
     long that it would be above 1 % of the time."""
     on_nonfinite: Literal["stop", "rollback"] = "rollback"
     """When gradients are not finite: stop, or go back to the last checkpoint and on with new noise."""
+    on_collapse: Literal["warn", "stop", "rollback"] = "warn"
+    """When the score, the classes hit, logits or gradient norms say that training has collapsed: warn,
+    stop, or go back to the last score at which it had not and on with new noise."""
     max_rollbacks: int = 3
     """Rollbacks before training stops all the same."""
     max_failures: int = 3

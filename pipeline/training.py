@@ -23,6 +23,7 @@ from bngan.optimization import SHAPING, OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import NotFinite, Trainer
+from bngan.watch import alarms
 from pipeline.cluster import Record
 from pipeline.config import Config
 from pipeline.lock import owner
@@ -43,6 +44,7 @@ def trainer_settings(config: Config, prepared: Path) -> dict[str, Any]:
         "prepared": str(prepared),
         "model": asdict(config.model),
         "train": asdict(config.train),
+        "flip": config.data.flip,
         "seed": config.seed,
     }
 
@@ -51,7 +53,7 @@ def build_trainer(
     settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> tuple[Trainer, ImageSplit]:
     """The configured training before its first step, and its data."""
-    data = ImageSplit.load(Path(settings["prepared"]), "train")
+    data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
     model = ModelConfig.from_dict(settings["model"])
     optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
     return Trainer(model, optimization, data.spec, settings["seed"], device, dtype), data
@@ -59,6 +61,10 @@ def build_trainer(
 
 class TrainingGivenUp(Exception):
     """Trying again would not help; raised on every worker alike."""
+
+
+class Collapsed(Exception):
+    """The records say so, and the configuration that it is not to be put up with."""
 
 
 class TrainingLoop:
@@ -89,6 +95,7 @@ class TrainingLoop:
         self.best: dict[str, Any] = {"fid": math.inf}
         self.history: list[dict[str, float]] = []
         self.window: dict[str, list[float]] = {}
+        self.alarmed = set[str]()
         self.breath = _FIRST_STEPS * self.trainer.config.batch_size
         self.saved_at, self.saving_took, self.leaving = time.monotonic(), 0.0, False
 
@@ -99,7 +106,7 @@ class TrainingLoop:
         while self.trainer.images_seen < self.config["images"]:
             try:
                 self._advance()
-            except NotFinite as error:
+            except (NotFinite, Collapsed) as error:
                 self._roll_back(error)
 
     def _advance(self) -> None:
@@ -109,10 +116,12 @@ class TrainingLoop:
         images = self.trainer.images_seen - before
         self._collect(means, images, time.monotonic() - started)
         over = self.trainer.images_seen >= self.config["images"]
-        if over or self.trainer.passed(self._log_every):
-            self._record(due=over or self.trainer.passed(self.config["score_every"]))
-        if self._time_to_save(images / (time.monotonic() - started)) or over:
-            self._save()
+        due = over or self.trainer.passed(self.config["score_every"])
+        if due or self.trainer.passed(self._log_every):
+            self._record(due)
+            self._watch()
+        if self._time_to_save(images / (time.monotonic() - started)) or due:
+            self._save(healthy=due and not self.alarmed)
 
     @property
     def _log_every(self) -> int:
@@ -139,6 +148,7 @@ class TrainingLoop:
         record = {name: total / weight for name, (total, weight) in self.window.items()}
         record |= {"images": self.trainer.images_seen, "images_per_second": images / seconds}
         record |= {"seconds": spent + seconds, "rollbacks": self.trainer.rollbacks}
+        record["logit_gap"] = record["logit_real"] - record["logit_fake"]
         self.window = {}
         started = time.monotonic()
         pictures = self._score(record) if due else {}
@@ -147,6 +157,19 @@ class TrainingLoop:
         self.history.append(record)
         if rank() == 0:
             self.tell({**record, "pictures": pictures})
+
+    def _watch(self) -> None:
+        """Tell of what looks like a collapse, and do what is to be done then."""
+        found = alarms(self.history)
+        news = "; ".join(text for kind, text in found.items() if kind not in self.alarmed)
+        self.alarmed = set(found)
+        if agree(bool(news)) != [1.0]:
+            return
+        if self.config["on_collapse"] != "warn":
+            raise Collapsed(news)
+        if rank() == 0:
+            seen = self.trainer.images_seen
+            self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}"})
 
     def _time_to_save(self, rate: float) -> bool:
         """Whether to save now: by worker 0's clock, or because the machine is about to go."""
@@ -163,9 +186,8 @@ class TrainingLoop:
         sampler = Sampler(self.trainer.model, self.trainer.images, weights).to(self.device)
         calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
         scores = score(self._features(sampler), self.real)
-        record["fid_select"] = scores["fid"]
-        if "inception_score" in scores:
-            record["inception_score_select"] = scores["inception_score"]
+        wanted = ("fid", "inception_score", "classes_hit")
+        record |= {f"{name}_select": scores[name] for name in wanted if name in scores}
         if "ema" not in self.best or scores["fid"] <= self.best["fid"]:
             seen = self.trainer.images_seen
             self.best = {"fid": scores["fid"], "images": seen, "ema": weights}
@@ -184,8 +206,8 @@ class TrainingLoop:
         whole = (gather_shards(torch.from_numpy(part).to(self.device), count) for part in parts)
         return Features(*(part.cpu().numpy() for part in whole))
 
-    def _save(self) -> None:
-        """Write a checkpoint of everything; a collective."""
+    def _save(self, healthy: bool) -> None:
+        """Write a checkpoint of everything; a collective. ``healthy``: known not to have collapsed."""
         started = time.monotonic()
         assert_replicas_equal(self.trainer.generator, "generator")
         assert_replicas_equal(self.trainer.discriminator, "discriminator")
@@ -196,7 +218,7 @@ class TrainingLoop:
         if rank() == 0:
             progress = {"history": self.history, "window": self.window}
             state = {"trainer": trainer, "best": self.best, "progress": progress}
-            self.store.save(self.trainer.images_seen, state)
+            self.store.save(self.trainer.images_seen, state, healthy)
         self.saved_at = time.monotonic()
         self.saving_took = self.saved_at - started
 
@@ -209,14 +231,15 @@ class TrainingLoop:
         into(state["trainer"])
         self.best = state["best"]
         self.history, self.window = state["progress"]["history"], state["progress"]["window"]
+        self.alarmed = set(alarms(self.history))
 
-    def _latest(self) -> dict[str, Any] | None:
+    def _latest(self, healthy: bool = False) -> dict[str, Any] | None:
         """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
         self._check_owner()
         state, problem = None, ""
         if rank() == 0:
             try:
-                state = self.store.latest()
+                state = self.store.latest(healthy)
             except CheckpointError as error:
                 problem = str(error)
             for line in self.store.set_aside:
@@ -229,13 +252,17 @@ class TrainingLoop:
             return state
         return load_checkpoint(self.store.path(int(seen)))
 
-    def _roll_back(self, error: NotFinite) -> None:
-        """Return to the last checkpoint, or to the start, or give up as configured."""
+    def _roll_back(self, error: NotFinite | Collapsed) -> None:
+        """Return to the last checkpoint that is good enough, or to the start, or give up."""
         seen, done = self.trainer.images_seen, self.trainer.rollbacks
-        if self.config["on_nonfinite"] == "stop" or done >= self.config["max_rollbacks"]:
+        collapsed = isinstance(error, Collapsed)
+        policy = self.config["on_collapse" if collapsed else "on_nonfinite"]
+        if policy == "stop" or done >= self.config["max_rollbacks"]:
             tried = f" after {done} rollbacks" if done else ""
             raise TrainingGivenUp(f"{error} at {seen:,} images{tried}") from error
-        state = self._latest()
+        state = self._latest(healthy=collapsed)
+        if rank() == 0:
+            self.store.discard_after(state["trainer"]["images_seen"] if state else 0)
         if state is None:
             fresh, _ = build_trainer(self.settings, self.device)
             progress: dict[str, Any] = {"history": [], "window": {}}

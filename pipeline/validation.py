@@ -6,10 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bngan import soundness
+from bngan import optimization, soundness
 from bngan.data import ImageSpec
 from bngan.metrics.protocol import Protocol
-from bngan.optimization import batch_problem
 from bngan.sources import EMBEDDED_DIGITS, is_symbolic
 
 if TYPE_CHECKING:
@@ -23,22 +22,36 @@ _POSITIVE = (
     "train.threads_per_worker",
     "train.penalty_weight",
     "train.penalty_every",
+    "train.discriminator_steps",
     "train.lr",
+    "train.lr_discriminator",
+    "train.affine_lr_factor",
     "train.ema_half_life",
     "model.latent_dim",
     "model.generator.width",
+    "model.generator.patch_size",
     "model.discriminator.width",
+    "model.discriminator.patch_size",
+    "model.batch_norm.eps",
 )
 _NOT_NEGATIVE = (
     "model.generator.depth",
     "model.discriminator.depth",
+    "model.batch_norm.gamma_sd",
+    "train.weight_decay",
+    "train.affine_weight_decay",
+    "train.lr_warmup",
+    "train.lr_decay_start",
     "train.max_rollbacks",
     "train.max_failures",
 )
 _FRACTIONS = {
     "train.beta1": "[0, 1)",
     "train.beta2": "[0, 1)",
+    "train.label_smoothing": "[0, 1)",
+    "train.lr_final_factor": "[0, 1]",
     "train.rollback_lr_factor": "(0, 1]",
+    "model.batch_norm.momentum": "(0, 1]",
 }
 
 
@@ -73,10 +86,10 @@ def _numbers(config: "Config") -> Iterator[str]:
 
     values = flatten(asdict(config))
     for key in _POSITIVE:
-        if not (math.isfinite(values[key]) and values[key] > 0):
+        if values[key] is not None and not (math.isfinite(values[key]) and values[key] > 0):
             yield f"{key} must be positive, got {values[key]}"
     for key in _NOT_NEGATIVE:
-        if values[key] is not None and values[key] < 0:
+        if values[key] is not None and not (math.isfinite(values[key]) and values[key] >= 0):
             yield f"{key} must not be negative, got {values[key]}"
     for key, interval in _FRACTIONS.items():
         low, high = interval[0] == "[", interval[-1] == "]"
@@ -111,8 +124,7 @@ def _training(config: "Config") -> Iterator[str]:
     least, most = worker_range(train.num_workers)
     if not 1 <= least <= most:
         yield f"train.num_workers must be a positive number or [min, max], got {train.num_workers}"
-    if problem := batch_problem(config.model, train):
-        yield f"train.{problem}"
+    yield from (f"train.{found}" for found in optimization.problems(config.model, train))
     # Where the networks do not depend on images not yet seen; the rest once they are prepared.
     size = config.data.image_size or (16 if config.model.network == "mlp" else None)
     if size and not list(_numbers(config)):

@@ -104,22 +104,20 @@ class Extractor:
 
 
 class _Network(nn.Module):
-    """Two convolutions with pooling, a 64-unit feature layer, a linear classifier."""
+    """Three convolutions, the map halved to about 8 pixels, 64 features, a linear classifier."""
 
     def __init__(self, image_shape: ImageShape, classes: int) -> None:
         super().__init__()
-        channels = image_shape[0]
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(32 * 16, FEATURES),
-            nn.ReLU(),
-        )
+        before, side = image_shape[0], max(image_shape[1:])
+        layers: list[nn.Module] = []
+        for after in (16, 32, 32):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+            if side > 8 and after != before:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                side = -(-side // 2)
+            before = after
+        pooled = [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+        self.body = nn.Sequential(*layers, *pooled, nn.Linear(32 * 16, FEATURES), nn.ReLU())
         self.classifier = nn.Linear(FEATURES, classes) if classes else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

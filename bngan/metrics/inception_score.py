@@ -1,4 +1,4 @@
-"""Inception Score: how sure a classifier is of each image, and how varied its verdicts are."""
+"""What a classifier's verdicts on generated images say: how sure they are, and how varied."""
 
 import numpy as np
 
@@ -22,3 +22,13 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]
         log_marginal = np.logaddexp.reduce(part, axis=0) - np.log(len(part))
         scores.append(np.exp((np.exp(part) * (part - log_marginal)).sum(axis=1).mean()))
     return float(np.mean(scores)), float(np.std(scores))
+
+
+def classes_hit(logits: np.ndarray) -> int:
+    """Classes that at least a tenth as many images are taken for as if all were equally frequent.
+
+    ``logits`` are ``(N, classes)``.
+    """
+    images, classes = logits.shape
+    counts = np.bincount(logits.argmax(axis=1), minlength=classes)
+    return int((counts >= max(1.0, 0.1 * images / classes)).sum())

@@ -15,7 +15,7 @@ import numpy as np
 from bngan.data import SPLITS, Split
 from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_distance
-from bngan.metrics.inception_score import inception_score
+from bngan.metrics.inception_score import classes_hit, inception_score
 from bngan.randomness import Stream, generator
 
 EVALUATION_SEED = 0
@@ -65,6 +65,7 @@ def score(fake: Features, real: np.ndarray) -> dict[str, float]:
     scores = {"fid": frechet_distance(fake.features, real)}
     if fake.logits.shape[1]:
         scores["inception_score"], scores["inception_score_sd"] = inception_score(fake.logits)
+        scores["classes_hit"] = classes_hit(fake.logits)
     return scores
 
 

@@ -8,14 +8,22 @@ contain torch's own batch norms; ``bngan.normalization.synchronize`` prepares th
 from typing import Protocol
 
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import parametrizations
 
 from bngan.data import ImageSpec
-from bngan.networks import dcgan, mlp
+from bngan.networks import dcgan, mlp, resnet, transformer
 from bngan.networks.blocks import Discriminator, Generator
-from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.config import (
+    BatchNormConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ModelConfig,
+    NetworkConfig,
+)
+from bngan.networks.initialization import initialize, weighted_layers
 
 __all__ = [
+    "BatchNormConfig",
     "DiscriminatorConfig",
     "GeneratorConfig",
     "ImageSpec",
@@ -37,32 +45,47 @@ class Family(Protocol):
         """``(N, *images.shape)`` to features ``(N, F)``, and F."""
 
 
-_FAMILIES: dict[str, Family] = {"mlp": mlp, "dcgan": dcgan}
+_FAMILIES: dict[str, Family] = {
+    "mlp": mlp,
+    "dcgan": dcgan,
+    "resnet": resnet,
+    "transformer": transformer,
+}
 
 
 def build_generator(model: ModelConfig, images: ImageSpec) -> nn.Module:
     """A generator of such images, initialised from torch's random state.
 
     Raises:
-        ValueError: for a conditional model of images without labels.
+        ValueError: for what such images or such networks cannot have.
     """
     _check_classes(model, images)
-    return Generator(_FAMILIES[model.network].generator_layers(model, images), model, images)
+    layers = _FAMILIES[model.network].generator_layers(model, images)
+    return _finished(Generator(layers, model, images), model, model.generator)
 
 
 def build_discriminator(model: ModelConfig, images: ImageSpec) -> nn.Module:
     """A discriminator of such images, initialised from torch's random state.
 
     Raises:
-        ValueError: for a conditional model of images without labels.
+        ValueError: for what such images or such networks cannot have.
     """
     _check_classes(model, images)
     layers, features = _FAMILIES[model.network].discriminator_layers(model, images)
     network = Discriminator(layers, features, images.classes if model.conditional else 0)
-    if model.discriminator.spectral_norm:
-        for module in list(network.modules()):
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
-                spectral_norm(module)
+    return _finished(network, model, model.discriminator)
+
+
+def _finished(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> nn.Module:
+    initialize(network, model, config)
+    for layer in list(weighted_layers(network)):
+        # A generator's class embedding is an input, not a layer.
+        if isinstance(layer, nn.Embedding) and config is model.generator:
+            continue
+        if config.weight_norm == "spectral":
+            parametrizations.spectral_norm(layer)
+        elif config.weight_norm == "weight":
+            parametrizations.weight_norm(layer, dim=int(isinstance(layer, nn.ConvTranspose2d)))
     return network
 
 

@@ -1,29 +1,27 @@
-"""What the network families share: normalised layers, and the frames around lists of layers."""
+"""What the network families share: the frames around lists of layers, hidden layers, attention."""
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bngan.data import ImageSpec
-from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.config import Activation, GeneratorConfig, ModelConfig, NetworkConfig
+from bngan.networks.norms import ModulatedNorm, apply, batch_norm
 
-_SELF_MODULATION_UNITS = 32
-
-
-class ModulatedNorm(nn.Module):
-    """Batch norm whose gamma and beta are functions of a condition, one pair per sample."""
-
-    def __init__(self, norm: nn.Module, modulation: nn.Module) -> None:
-        super().__init__()
-        self.norm, self.modulation = norm, modulation
-
-    def forward(self, input: Tensor, condition: Tensor) -> Tensor:
-        """Normalise ``(N, C, ...)`` under ``N`` conditions."""
-        modulation = self.modulation(condition)
-        gamma, beta = modulation.view(*modulation.shape, *[1] * (input.dim() - 2)).chunk(2, dim=1)
-        normalised: Tensor = torch.addcmul(beta, self.norm(input), gamma)
-        return normalised
+Size = tuple[int, int]
+_MOST_WIDTHS = 8
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "none": nn.Identity,
+}
 
 
 class Generator(nn.Module):
@@ -35,7 +33,7 @@ class Generator(nn.Module):
     def __init__(self, layers: list[nn.Module], model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        modulated = any(isinstance(layer, ModulatedNorm) for layer in layers)
+        modulated = any(isinstance(module, ModulatedNorm) for module in self.modules())
         self.modulated_by_class = model.generator.norm == "batch" and modulated
         self.embedding: nn.Module | None = None
         if model.conditional and not self.modulated_by_class:
@@ -48,8 +46,7 @@ class Generator(nn.Module):
         condition = labels if self.modulated_by_class else latents
         values = latents
         for layer in self.layers:
-            modulated = isinstance(layer, ModulatedNorm)
-            values = layer(values, condition) if modulated else layer(values)
+            values = apply(layer, values, condition)
         return values
 
 
@@ -74,52 +71,93 @@ class Discriminator(nn.Module):
         return logits
 
 
-def generator_norm(
-    model: ModelConfig, images: ImageSpec, features: int, spatial: bool
-) -> nn.Module | None:
-    """The norm of a generator's hidden layer with so many features, None for none."""
-    name = model.generator.norm
-    if name == "none":
-        return None
-    if name == "batch" and not model.conditional:
-        return batch_norm(features, spatial)
-    modulation: nn.Module
-    if name == "batch":
-        modulation = nn.Embedding(images.classes, 2 * features)
-        last = modulation.weight
-    else:
-        output = nn.Linear(_SELF_MODULATION_UNITS, 2 * features)
-        modulation = nn.Sequential(
-            nn.Linear(model.latent_dim, _SELF_MODULATION_UNITS), nn.ReLU(), output
-        )
-        last = output.bias[None]
-    with torch.no_grad():
-        nn.init.normal_(last[:, :features], 1.0, 0.02)
-        nn.init.zeros_(last[:, features:])
-    return ModulatedNorm(batch_norm(features, spatial, affine=False), modulation)
+class SelfAttention(nn.Module):
+    """``(N, C, H, W)`` plus gamma, at first 0, times what other places say (Zhang et al. 2019)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = max(1, channels // 8)
+        self.query = nn.Conv2d(channels, self.inner, 1, bias=False)
+        self.key = nn.Conv2d(channels, self.inner, 1, bias=False)
+        self.value = nn.Conv2d(channels, max(1, channels // 2), 1, bias=False)
+        self.output = nn.Conv2d(max(1, channels // 2), channels, 1, bias=False)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Keys and values are taken from every second place, as BigGAN (Brock et al. 2019) does."""
+        query, key, value = self.query(maps), self.pool(self.key(maps)), self.pool(self.value(maps))
+        seen = attention(*(part.flatten(2).mT for part in (query, key, value)))
+        seen = self.output(seen.mT.reshape(len(maps), -1, *maps.shape[2:]))
+        return torch.addcmul(maps, self.gamma, seen)
 
 
-def batch_norm(features: int, spatial: bool, affine: bool = True) -> nn.Module:
-    """Torch's batch norm with gamma ~ N(1, 0.02), beta = 0, as DCGAN has it (Radford et al. 2015)."""
-    norm = (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(features, affine=affine)
-    if affine:
-        nn.init.normal_(norm.weight, 1.0, 0.02)
-    return norm
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax attention over ``(..., T, C)``, in the form that can be differentiated twice."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return F.scaled_dot_product_attention(query, key, value)
+
+
+def activation(config: NetworkConfig) -> nn.Module:
+    """The activation of hidden layers."""
+    return _ACTIVATIONS[config.activation]()
+
+
+def needs_bias(norm: nn.Module | None, config: NetworkConfig) -> bool:
+    """Whether a layer before ``norm`` has one: a norm right after it would cancel it, or replace it.
+
+    Its gradient would then be pure rounding.
+    """
+    return norm is None or config.norm_place == "after_activation"
 
 
 def block(
-    layer: Callable[[bool], nn.Module],
-    norm: nn.Module | None,
-    activation: nn.Module,
-    config: GeneratorConfig | DiscriminatorConfig,
+    layer: Callable[[bool], nn.Module], norm: nn.Module | None, config: NetworkConfig
 ) -> list[nn.Module]:
-    """A hidden layer, its norm in its place, and its activation.
+    """A hidden layer, made with a bias or without one, its norm in its place, and its activation."""
+    return [layer(needs_bias(norm, config)), *normalised_activation(norm, config)]
 
-    ``layer`` is told whether to have a bias: in front of a batch norm a bias is cancelled, and its
-    gradient would be pure rounding.
-    """
+
+def normalised_activation(norm: nn.Module | None, config: NetworkConfig) -> list[nn.Module]:
+    """Activation with its norm before or after it."""
     if norm is None:
-        return [layer(True), activation]
-    if config.norm_place == "before_activation":
-        return [layer(False), norm, activation]
-    return [layer(True), activation, norm]
+        return [activation(config)]
+    pair = [norm, activation(config)]
+    return pair if config.norm_place == "before_activation" else pair[::-1]
+
+
+def output(
+    layer: Callable[[bool], nn.Module], features: int, spatial: bool, model: ModelConfig
+) -> list[nn.Module]:
+    """A generator's last layer, and what follows it."""
+    config, layers = model.generator, [layer(not model.generator.output_norm)]
+    if config.output_norm:
+        layers.append(batch_norm(features, spatial, model.batch_norm))
+    return [*layers, nn.Tanh()] if config.output_activation == "tanh" else layers
+
+
+def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
+    """Map sizes from the image down: halved, rounding up, ``depth`` times or to 4-7 pixels."""
+    sizes = [(height, width)]
+    while (max(sizes[-1]) > 7) if depth is None else (len(sizes) <= depth):
+        sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
+    return sizes
+
+
+def widths(config: NetworkConfig, maps: int) -> list[int]:
+    """Channels of so many maps, from the largest down: doubling, up to 8 times the width."""
+    return [config.width * min(2**index, _MOST_WIDTHS) for index in range(maps)]
+
+
+def attended(channels: int, size: Size, config: NetworkConfig) -> list[nn.Module]:
+    """Self-attention if maps of this size are to have it."""
+    return [SelfAttention(channels)] if max(size) in config.attention else []
+
+
+def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:
+    """Raise ``ValueError`` if attention is asked for where no map is."""
+    sides = [max(size) for size in sizes]
+    if wrong := sorted(set(config.attention) - set(sides)):
+        part = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
+        there = f"there are maps of {', '.join(map(str, sides))}" if sides else "it has no maps"
+        raise ValueError(f"model.{part}.attention: not at {wrong[0]} pixels, {there}")

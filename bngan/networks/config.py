@@ -4,51 +4,98 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Normalization = Literal["batch", "self_modulated_batch", "layer", "group", "instance", "none"]
 NormPlace = Literal["before_activation", "after_activation"]
+Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "none"]
+Initialization = Literal["auto", "torch", "glorot", "he", "normal", "orthogonal"]
 
 
 @dataclass
-class GeneratorConfig:
-    """The generator's shape."""
+class NetworkConfig:
+    """What both networks have."""
 
     width: int = 128
-    """Units per hidden layer (mlp), or channels at the largest hidden resolution (dcgan)."""
+    """Units per hidden layer (mlp), channels at the largest hidden resolution (dcgan, resnet: twice as
+    many on each smaller map, up to 8 times), or features per token (transformer)."""
     depth: int | None = None
-    """Hidden layers (mlp, default 1), or doublings of the size (dcgan, default: from 4-7 pixels)."""
-    norm: Literal["batch", "self_modulated_batch", "none"] = "batch"
-    """Normalisation of each hidden layer, never of the output. self_modulated_batch: gamma and beta
-    are functions of the latent (Chen et al. 2019)."""
+    """Hidden layers (mlp, default 1), doublings or halvings of the size (dcgan, resnet, default: from
+    or to 4-7 pixels), or blocks (transformer, default 4)."""
+    norm: Normalization = "batch"
+    """Normalisation of hidden layers: batch, layer, group, instance or none; in the generator also
+    self_modulated_batch, whose gamma and beta are functions of the latent (Chen et al. 2019)."""
     norm_place: NormPlace = "before_activation"
     """Where the norm stands: before or after the hidden layer's activation."""
+    activation: Activation = "relu"
+    """Of hidden layers; leaky_relu has slope 0.2."""
+    weight_norm: Literal["none", "spectral", "weight"] = "none"
+    """spectral: divide each weight by its largest singular value (Miyato et al. 2018). weight: length
+    and direction apart (Salimans & Kingma 2016)."""
+    initialization: Initialization = "auto"
+    """Of weights: torch (its default), glorot, he, normal (N(0, 0.02)) or orthogonal. auto: orthogonal
+    for resnet, normal for transformer and for dcgan where a norm rescales what it makes, else torch."""
+    attention: list[int] = field(default_factory=list)
+    """Sides in pixels of the maps that are followed by self-attention (dcgan, resnet)."""
+    patch_size: int | None = None
+    """Side of a transformer's patches; null: an eighth of the image's, rounded up."""
+
+    @property
+    def batch_normalised(self) -> bool:
+        """Whether any layer may couple the samples of a batch."""
+        return self.norm in ("batch", "self_modulated_batch")
 
 
 @dataclass
-class DiscriminatorConfig:
-    """The discriminator's shape."""
+class GeneratorConfig(NetworkConfig):
+    """The generator."""
 
-    width: int = 128
-    """Units per hidden layer (mlp), or channels at the largest hidden resolution (dcgan)."""
-    depth: int | None = None
-    """Hidden layers (mlp, default 1), or halvings of the size (dcgan, default: to 4-7 pixels)."""
-    norm: Literal["batch", "none"] = "none"
-    """Normalisation: none, or batch (not on the input layer), which the literature finds harmful."""
-    norm_place: NormPlace = "before_activation"
-    """Where the norm stands: before or after the hidden layer's activation."""
+    output_norm: bool = False
+    """Batch norm on the output too, which the literature advises against (Radford et al. 2015)."""
+    output_activation: Literal["tanh", "none"] = "tanh"
+    """What leads to the images' range [-1, 1]; none leaves clipping to the conversion to pixels."""
+
+    @property
+    def batch_normalised(self) -> bool:
+        """Whether any layer may couple the samples of a batch."""
+        return self.output_norm or super().batch_normalised
+
+
+@dataclass
+class DiscriminatorConfig(NetworkConfig):
+    """The discriminator."""
+
+    norm: Normalization = "none"
+    """Normalisation of hidden layers but the first: batch, which the literature finds harmful here,
+    layer, group, instance or none."""
+    activation: Activation = "leaky_relu"
+    """Of hidden layers; leaky_relu has slope 0.2."""
+    norm_first: bool = False
+    """Normalise the first hidden layer too, whose input is the image (mlp, dcgan)."""
     batch_statistics: Literal["separate", "joint"] = "separate"
     """With batch norm: whether real and fake images are normalised apart or together."""
     allow_blind: bool = False
     """Train it even if batch norm right before its output gives real and fake batches the same mean
     logit, so that it cannot learn: to study that."""
-    spectral_norm: bool = False
-    """Divide each weight by its largest singular value (Miyato et al. 2018)."""
+
+
+@dataclass
+class BatchNormConfig:
+    """Every batch norm's constants."""
+
+    eps: float = 1e-5
+    """Added to the variance."""
+    momentum: float = 0.1
+    """Weight of a new batch in the running statistics (Keras calls 1 - this its momentum)."""
+    gamma_sd: float = 0.02
+    """Initial scales are drawn from N(1, gamma_sd^2) (Radford et al. 2015); 0: all 1."""
 
 
 @dataclass
 class ModelConfig:
     """The pair of networks."""
 
-    network: Literal["mlp", "dcgan"] = "mlp"
-    """Family: mlp (fully connected) or dcgan (convolutions, Radford et al. 2015)."""
+    network: Literal["mlp", "dcgan", "resnet", "transformer"] = "mlp"
+    """Family: mlp (fully connected), dcgan (convolutions, Radford et al. 2015), resnet (residual
+    blocks, Miyato et al. 2018) or transformer (patches as tokens, Jiang et al. 2021)."""
     latent_dim: int = 64
     """Length of the latent vector z ~ N(0, 1)."""
     conditional: bool = False
@@ -56,6 +103,7 @@ class ModelConfig:
     class's embedding added to the latent), projection discriminator (Miyato & Koyama 2018)."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    batch_norm: BatchNormConfig = field(default_factory=BatchNormConfig)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
@@ -63,5 +111,6 @@ class ModelConfig:
         parts = {
             "generator": GeneratorConfig(**values["generator"]),
             "discriminator": DiscriminatorConfig(**values["discriminator"]),
+            "batch_norm": BatchNormConfig(**values["batch_norm"]),
         }
         return cls(**{**values, **parts})

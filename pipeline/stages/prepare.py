@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,8 @@ def _identity(config: Config) -> str:
 STAGE = Stage(
     "prepare",
     run,
-    config=("data",),
+    # Mirroring is training's business.
+    config=tuple(f"data.{field.name}" for field in fields(DataConfig) if field.name != "flip"),
     inputs={},
     libraries=("datasets", "numpy", "pillow"),
     external=_identity,

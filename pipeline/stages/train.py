@@ -215,6 +215,7 @@ def _trajectory(context: StageContext) -> str:
     config = context.config
     shape = {
         "seed": config.seed,
+        "flip": config.data.flip,
         "model": asdict(config.model),
         "train": {key: getattr(config.train, key) for key in SHAPING},
         "inputs": context.input_digests,
@@ -247,7 +248,10 @@ def worker(settings: dict[str, Any]) -> None:
 STAGE = Stage(
     "train",
     run,
-    config=("seed", "model", "train.images", "train.score_every", *(f"train.{k}" for k in SHAPING)),
+    config=(
+        *("seed", "model", "data.flip", "train.images", "train.score_every", "train.on_collapse"),
+        *(f"train.{name}" for name in SHAPING),
+    ),
     inputs={
         "prepare": ("train_*.npy", "dataset.json"),
         "reference": ("extractor.safetensors", "features_select.npy"),

@@ -70,7 +70,9 @@ CASES = {
     "mlp, self-modulated, conditional": Case(_mlp("self_modulated_batch", True), _training()),
     "mlp, R1 lazily": Case(_mlp(), _training(penalty="r1", penalty_every=2)),
     "dcgan, gradient penalty": Case(_dcgan(), _training(10, penalty="gradient_penalty")),
-    "mlp, spectral norm": Case(_mlp(spectral_norm=True), _training(norm_batch=8, micro_batch=8)),
+    "mlp, spectral norm": Case(
+        _mlp(weight_norm="spectral"), _training(norm_batch=8, micro_batch=8)
+    ),
     "mlp, BN in D": Case(_mlp(norm="batch"), _training()),
     "dcgan, BN in D, joint": Case(_dcgan(norm="batch", batch_statistics="joint"), _training()),
     "mlp, BN in D, R1, norm_batch 4": Case(

@@ -33,7 +33,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     extractor.save(folder)
     np.save(folder / "features_select.npy", extractor(images).features)
     model = ModelConfig(
-        "dcgan", 6, False, GeneratorConfig(4), DiscriminatorConfig(4, spectral_norm=True)
+        "dcgan", 6, False, GeneratorConfig(4), DiscriminatorConfig(4, weight_norm="spectral")
     )
     training = OptimizationConfig(batch_size=BATCH, penalty="r1", penalty_every=3)
     pace = {"images": 600, "score_every": 200, "checkpoint_every": 0.0}

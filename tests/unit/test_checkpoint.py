@@ -68,7 +68,7 @@ HARM = {
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(harm, tmp_path) -> None:
     store = CheckpointStore(tmp_path)
     for images in (1, 2):
-        store.save(images, state(images))
+        store.save(images, state(images), healthy=True)
     harm(store.path(2))
     loaded = store.latest()
     assert loaded is not None
@@ -137,6 +137,7 @@ class Store(RuleBasedStateMachine):
     def save(self, healthy: bool) -> None:
         self.images += 1
         self.store.save(self.images, state(self.images), healthy)
+        self.complete = [images for images in self.complete if images in self.store.saved()]
         self.complete.append(self.images)
 
     @rule(calls=st.integers(0, 60))
@@ -144,11 +145,12 @@ class Store(RuleBasedStateMachine):
         self.images += 1
         try:
             with dying_after(calls):
-                self.store.save(self.images, state(self.images))
+                self.store.save(self.images, state(self.images), healthy=True)
         except Crash:
             pass
         # Whether it was complete is for the disk to say: its rename is the commit.
         if self.store.path(self.images).exists():
+            self.complete = [images for images in self.complete if images in self.store.saved()]
             self.complete.append(self.images)
 
     @rule(harm=st.sampled_from([HARM["truncated"], HARM["bit flipped"], HARM["no manifest"]]))

@@ -42,7 +42,7 @@ def test_conditional_networks_listen_to_the_class(network, norm, spectral) -> No
         5,
         True,
         GeneratorConfig(4, 2, norm),
-        DiscriminatorConfig(4, spectral_norm=spectral),
+        DiscriminatorConfig(4, weight_norm="spectral" if spectral else "none"),
     )
     spec = ImageSpec((1, 12, 12), CLASSES)
     generator, discriminator = build_generator(config, spec), build_discriminator(config, spec)

@@ -48,10 +48,10 @@ def test_a_blind_discriminator_is_best_off_constant() -> None:
             for parameter in discriminator.parameters():
                 parameter.normal_()
             real, fake = discriminator(images).view(2, 16)
-        value = loss.discriminator_real(real).mean() + loss.discriminator_fake(fake).mean()
+        value = loss.discriminator(real, fake).mean()
         constant = real.mean()
         assert fake.mean().item() == pytest.approx(constant.item(), abs=1e-9)
-        assert value >= loss.discriminator_real(constant) + loss.discriminator_fake(constant)
+        assert value >= loss.discriminator(constant, constant)
 
 
 @pytest.mark.parametrize(("size", "depth", "blind"), [(8, 3, True), (32, 4, False), (64, 6, True)])
@@ -78,7 +78,7 @@ def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
     assert len(list(warnings(model(norm="batch"), OptimizationConfig()))) == 0
     (one,) = warnings(model(norm="batch"), penalised)
     assert "r1" in one
-    assert len(list(warnings(model(norm="batch", spectral_norm=True), penalised))) == 2
+    assert len(list(warnings(model(norm="batch", weight_norm="spectral"), penalised))) == 2
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_step_is_the_textbooks(network: str, penalty: Any, discriminator: Any)
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_accumulation_does_not_change_the_weights(norm: Any) -> None:
-    config = model(norm=norm, spectral_norm=True)
+    config = model(norm=norm, weight_norm="spectral")
     options = {"norm_batch": 4, "penalty": "gradient_penalty"}
     at_once, accumulated = (trained(config, micro_batch=m, **options) for m in (None, 4))
     for part in ("generator", "discriminator"):
@@ -114,7 +114,7 @@ def test_accumulation_does_not_change_the_weights(norm: Any) -> None:
 @pytest.mark.parametrize("options", [{}, {"micro_batch": 4, "norm_batch": 4}])
 @pytest.mark.parametrize("penalty", ["r1", "gradient_penalty"])
 def test_spectral_norm_iterates_once_a_step(penalty: Any, options: Any) -> None:
-    trainer = trained(model(spectral_norm=True), penalty=penalty, **options)
+    trainer = trained(model(weight_norm="spectral"), penalty=penalty, **options)
     norms = sum(isinstance(m, _SpectralNorm) for m in trainer.discriminator.modules())
     with mock.patch.object(_SpectralNorm, "_power_method", autospec=True) as iterate:
         iterate.side_effect = _power

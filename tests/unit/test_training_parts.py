@@ -11,35 +11,9 @@ from bngan.averaging import ExponentialMovingAverage
 from bngan.checkpoint import load_checkpoint, save_checkpoint
 from bngan.data import ImageSplit, sample_order
 from bngan.latents import calibration_batches, indexed_latents, training_latents
-from bngan.losses import LOSSES
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.trainer import NotFinite, Trainer
-
-
-def test_losses_are_the_articles_value_function() -> None:
-    logits = torch.tensor([-3.0, 0.0, 2.0], dtype=torch.float64)
-    d = torch.sigmoid(logits)
-    for loss in LOSSES.values():
-        torch.testing.assert_close(loss.discriminator_real(logits), -d.log())
-        torch.testing.assert_close(loss.discriminator_fake(logits), -(1 - d).log())
-    torch.testing.assert_close(LOSSES["minimax"].generator(logits), (1 - d).log())
-    torch.testing.assert_close(LOSSES["non_saturating"].generator(logits), -d.log())
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_losses_survive_extreme_logits_and_push_the_right_way(loss) -> None:
-    logits = torch.tensor([-1e4, -1.0, 1.0, 1e4], requires_grad=True)
-    for function, sign in (
-        (loss.discriminator_real, -1),
-        (loss.discriminator_fake, 1),
-        (loss.generator, -1),
-    ):
-        values = function(logits)
-        assert values.isfinite().all()
-        (gradient,) = torch.autograd.grad(values.sum(), logits)
-        assert (gradient * sign >= 0).all()
-        assert gradient.abs().sum() > 0
 
 
 def test_latents_depend_on_seed_and_index_only() -> None:
@@ -137,11 +111,11 @@ def test_gradients_that_are_not_finite_stop_before_the_step_and_can_be_rolled_ba
     # Batch norm has seen the batch: the state is spoilt, not the parameters alone.
     trainer.roll_back(saved)
     assert trainer.rollbacks == 1
-    assert trainer.optimizer_g.param_groups[0]["lr"] == pytest.approx(0.5 * 2e-4)
     for part in ("generator", "discriminator", "ema"):
         state = trainer.state_dict()[part]
         assert all(torch.equal(state[key], value) for key, value in saved[part].items())
     trainer.fit(DATA, 18)
+    assert trainer.optimizer_g.param_groups[0]["lr"] == pytest.approx(0.5 * 2e-4)
     again = tiny_trainer()
     again.load_state_dict(saved)
     again.fit(DATA, 18)

@@ -1,0 +1,136 @@
+"""The two players and what each is to lose, on one pass of this worker's samples."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bngan.augmentation import augment
+from bngan.losses import LOSSES
+from bngan.networks import ModelConfig
+from bngan.normalization import batch_layout
+from bngan.optimization import OptimizationConfig
+from bngan.penalties import PENALTIES, Judged
+
+
+class Pass(NamedTuple):
+    """This worker's samples of one pass through the networks, and the random numbers they need."""
+
+    real: Tensor
+    latents: Tensor
+    mixture: Tensor
+    augmentation: Tensor
+    """``(n, 3, DRAWS)``: for real images, for fake ones, and for fake ones as G is judged on them."""
+    labels: Tensor | None
+
+
+class Game:
+    """Generator and discriminator with the losses configured; adds gradients, and never steps.
+
+    Args:
+        groups: this worker's samples in every group of a pass that shares statistics.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        model: ModelConfig,
+        config: OptimizationConfig,
+        groups: list[int],
+        device: torch.device,
+    ) -> None:
+        self.generator, self.discriminator, self.config = generator, discriminator, config
+        self.loss, self.groups, self.device = LOSSES[config.loss], groups, device
+        self.joint = model.discriminator.batch_statistics == "joint"
+        self._parametrized: dict[nn.Module, list[Any]] = {
+            network: [m for m in network.modules() if parametrize.is_parametrized(m)]
+            for network in (generator, discriminator)
+        }
+        self.iterate_spectral_norms()
+
+    @torch.no_grad()
+    def iterate_spectral_norms(self) -> None:
+        """One power iteration. In forward passes there is none: passes of a step share one norm."""
+        for layer in (layer for layers in self._parametrized.values() for layer in layers):
+            layer.parametrizations.train()
+            _ = layer.weight
+            layer.parametrizations.eval()
+
+    @contextmanager
+    def _forward(self, network: nn.Module, sizes: list[int], track: bool) -> Iterator[None]:
+        """For forward passes in the configured precision; what weights are made of, in full."""
+        bfloat16 = self.config.precision == "bfloat16"
+        with parametrize.cached(), batch_layout(sizes, track=track):
+            for layer in self._parametrized[network]:
+                _ = layer.weight
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+                yield
+
+    def generate(self, part: Pass, track: bool) -> Tensor:
+        """Fake images ``(n, C, H, W)``; ``track``: whether G's running statistics follow."""
+        with self._forward(self.generator, self.groups, track):
+            fake: Tensor = self.generator(part.latents, part.labels)
+        return fake.to(part.real.dtype)
+
+    def _judge(self, part: Pass, *batches: Tensor, track: bool = False) -> list[Tensor]:
+        """Logits ``(n,)`` of batches that belong to one pass, in one forward.
+
+        Each batch is normalised with its own statistics, or all are together (``joint``).
+        """
+        sizes = self.groups * len(batches)
+        labels = None if part.labels is None else part.labels.repeat(len(batches))
+        with self._forward(self.discriminator, [sum(sizes)] if self.joint else sizes, track):
+            logits: Tensor = self.discriminator(torch.cat(batches), labels)
+        return list(logits.to(part.real.dtype).view(len(batches), len(part.real)))
+
+    def _seen(self, part: Pass, fake: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+        """Real and fake images as D sees them."""
+        if not self.config.augment:
+            return part.real.detach(), fake
+        real_draws, fake_draws = part.augmentation[:, 0], part.augmentation[:, draw]
+        names = self.config.augment
+        return augment(part.real, real_draws, names), augment(fake, fake_draws, names)
+
+    def discriminate(self, part: Pass, fake: Tensor, penalized: bool) -> dict[str, Tensor]:
+        """Add the gradients of D's loss, and return sums of what was seen."""
+        config = self.config
+        real, fake = self._seen(part, fake.detach(), draw=1)
+        real.requires_grad_(penalized)
+        fake.requires_grad_(penalized)
+        real_logits, fake_logits = self._judge(part, real, fake, track=True)
+        losses = self.loss.discriminator(real_logits, fake_logits)
+        if config.label_smoothing and self.loss.smoothing:
+            losses = losses + self.loss.smoothing(real_logits, config.label_smoothing)
+        value = losses.sum()
+        sums = {"loss_d": value, "logit_real": real_logits.sum(), "logit_fake": fake_logits.sum()}
+        if penalized:
+            penalty = PENALTIES[config.penalty](
+                Judged(real, real_logits),
+                Judged(fake, fake_logits),
+                lambda: self._judge_mixture(part, real, fake),
+            ).sum()
+            value = value + config.penalty_weight * config.penalty_every * penalty
+            sums["penalty"] = penalty
+        (value / config.batch_size).backward()  # type: ignore[no-untyped-call]
+        return {name: total.detach() for name, total in sums.items()}
+
+    def _judge_mixture(self, part: Pass, real: Tensor, fake: Tensor) -> Judged:
+        mixed = torch.lerp(fake.detach(), real.detach(), part.mixture).requires_grad_()
+        (logits,) = self._judge(part, mixed)
+        return Judged(mixed, logits)
+
+    def fool(self, part: Pass, fake: Tensor) -> dict[str, Tensor]:
+        """Add the gradients of G's loss, and return its sum; D is to be frozen meanwhile."""
+        real, fake = self._seen(part, fake, draw=2)
+        if self.joint or self.loss.paired:
+            real_logits, fake_logits = self._judge(part, real, fake)
+        else:
+            (fake_logits,) = self._judge(part, fake)
+            real_logits = fake_logits  # not looked at
+        value = self.loss.generator(real_logits, fake_logits).sum()
+        (value / self.config.batch_size).backward()  # type: ignore[no-untyped-call]
+        return {"loss_g": value.detach()}

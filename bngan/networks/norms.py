@@ -1,0 +1,117 @@
+"""Normalisation layers, chosen by name."""
+
+import torch
+from torch import Tensor, nn
+
+from bngan.data import ImageSpec
+from bngan.networks.config import BatchNormConfig, ModelConfig, Normalization
+
+_SELF_MODULATION_UNITS = 32
+_GROUP = 16
+"""Channels of a group, at least."""
+
+
+class Conditioned(nn.Module):
+    """A layer whose forward takes a condition, one per sample, besides its input."""
+
+
+def apply(layer: nn.Module, values: Tensor, condition: Tensor | None) -> Tensor:
+    """``layer(values)``, under the condition if it takes one."""
+    result: Tensor = layer(values, condition) if isinstance(layer, Conditioned) else layer(values)
+    return result
+
+
+class ModulatedNorm(Conditioned):
+    """Batch norm whose gamma and beta are functions of a condition, one pair per sample."""
+
+    def __init__(self, norm: nn.Module, modulation: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.modulation = norm, modulation
+
+    def forward(self, input: Tensor, condition: Tensor) -> Tensor:
+        """Normalise ``(N, C, ...)`` under ``N`` conditions."""
+        modulation = self.modulation(condition)
+        gamma, beta = modulation.view(*modulation.shape, *[1] * (input.dim() - 2)).chunk(2, dim=1)
+        normalised: Tensor = torch.addcmul(beta, self.norm(input), gamma)
+        return normalised
+
+
+class TokenNorm(Conditioned):
+    """A norm over channels, of tokens ``(N, T, C)``."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, input: Tensor, condition: Tensor | None) -> Tensor:
+        """Normalise ``(N, T, C)``."""
+        return apply(self.norm, input.mT, condition).mT
+
+
+def generator_norm(
+    model: ModelConfig, images: ImageSpec, features: int, spatial: bool
+) -> nn.Module | None:
+    """The norm of a generator's hidden layer with so many features, None for none.
+
+    Input is ``(N, C, H, W)`` if spatial, else ``(N, C)`` or ``(N, C, T)``.
+    """
+    name, numbers = model.generator.norm, model.batch_norm
+    if name == "self_modulated_batch":
+        output = nn.Linear(_SELF_MODULATION_UNITS, 2 * features)
+        _start_as_identity(output.bias, features, numbers)
+        hidden = nn.Linear(model.latent_dim, _SELF_MODULATION_UNITS)
+        modulation: nn.Module = nn.Sequential(hidden, nn.ReLU(), output)
+    elif name == "batch" and model.conditional:
+        modulation = nn.Embedding(images.classes, 2 * features)
+        _start_as_identity(modulation.weight, features, numbers)
+    else:
+        return norm(name, features, spatial, numbers)
+    return ModulatedNorm(batch_norm(features, spatial, numbers, affine=False), modulation)
+
+
+def norm(
+    name: Normalization, features: int, spatial: bool, numbers: BatchNormConfig
+) -> nn.Module | None:
+    """The norm of that name for ``(N, C, ...)``, None for none.
+
+    Raises:
+        ValueError: for self_modulated_batch, which a latent has to modulate.
+    """
+    groups = {"layer": 1, "group": max(1, features // _GROUP), "instance": features}
+    if name == "none":
+        return None
+    if name == "batch":
+        return batch_norm(features, spatial, numbers)
+    if name not in groups:
+        raise ValueError("model.discriminator.norm: self_modulated_batch needs a latent")
+    return nn.GroupNorm(_divisor(features, groups[name]), features, numbers.eps)
+
+
+def batch_norm(
+    features: int, spatial: bool, numbers: BatchNormConfig, affine: bool = True
+) -> nn.Module:
+    """Torch's batch norm, with gamma ~ N(1, gamma_sd^2) and beta = 0."""
+    kind = nn.BatchNorm2d if spatial else nn.BatchNorm1d
+    layer = kind(features, numbers.eps, numbers.momentum, affine=affine)
+    if affine:
+        nn.init.normal_(layer.weight, 1.0, numbers.gamma_sd)
+    return layer
+
+
+def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
+    """``norm`` for tokens ``(N, T, C)``; layer norm is then each token's own, as in transformers."""
+    if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
+        return nn.LayerNorm(features, norm.eps)
+    return norm and TokenNorm(norm)
+
+
+@torch.no_grad()
+def _start_as_identity(last: Tensor, features: int, numbers: BatchNormConfig) -> None:
+    """Let modulation begin as an unconditional batch norm's gamma and beta do."""
+    nn.init.normal_(last[..., :features], 1.0, numbers.gamma_sd)
+    nn.init.zeros_(last[..., features:])
+
+
+def _divisor(number: int, wanted: int) -> int:
+    """The largest divisor of ``number`` that is not above ``wanted``."""
+    return next(n for n in range(wanted, 0, -1) if number % n == 0)

@@ -1,0 +1,157 @@
+"""Transformers of image patches (Dosovitskiy et al. 2021; as a GAN, Jiang et al. 2021), for any size.
+
+Tokens are patches, at most 8 by 8 of them unless ``patch_size`` says otherwise. The norm in front of
+attention and of the two-layer perceptron may be batch norm, over all tokens of the batch.
+"""
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bngan.data import ImageSpec
+from bngan.networks.blocks import activation, attention, check_attention, output
+from bngan.networks.config import ModelConfig, NetworkConfig
+from bngan.networks.norms import Conditioned, apply, generator_norm, norm, token_norm
+
+_HEAD = 32
+"""Features of an attention head, at least."""
+_EXPANSION = 4
+
+
+class Block(Conditioned):
+    """Attention, then a perceptron, each after a norm and added to its input."""
+
+    def __init__(
+        self, norms: tuple[nn.Module | None, nn.Module | None], bias: bool, config: NetworkConfig
+    ) -> None:
+        super().__init__()
+        width = config.width
+        first, second = (token_norm(norm, width) or nn.Identity() for norm in norms)
+        hidden = nn.Linear(width, _EXPANSION * width)
+        self.attention = nn.ModuleList([first, TokenAttention(width, bias)])
+        self.perceptron = nn.ModuleList(
+            [second, hidden, activation(config), nn.Linear(_EXPANSION * width, width, bias=bias)]
+        )
+
+    def forward(self, tokens: Tensor, condition: Tensor | None = None) -> Tensor:
+        """``(N, T, width)`` to the same."""
+        for branch in (self.attention, self.perceptron):
+            values = tokens
+            for layer in branch:  # type: ignore[attr-defined]
+                values = apply(layer, values, condition)
+            tokens = tokens + values
+        return tokens
+
+
+class TokenAttention(nn.Module):
+    """Multi-head attention among the tokens of an image; no bias that softmax would cancel."""
+
+    def __init__(self, width: int, bias: bool) -> None:
+        super().__init__()
+        wanted = max(1, width // _HEAD)
+        self.heads = next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
+        self.inputs = nn.Linear(width, 3 * width, bias=False)
+        self.output = nn.Linear(width, width, bias=bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(N, T, width)`` to the same."""
+        parts = self.inputs(tokens).view(*tokens.shape[:2], 3, self.heads, -1)
+        parts = parts.permute(2, 0, 3, 1, 4)
+        seen = attention(*parts)
+        mixed: Tensor = self.output(seen.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class Places(nn.Module):
+    """Adds a learned vector to each token, by its place."""
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.empty(tokens, width))
+        nn.init.normal_(self.vectors, 0.0, 0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(N, T, width)`` to the same."""
+        return tokens + self.vectors
+
+
+class Assemble(nn.Module):
+    """Tokens ``(N, T, C * patch * patch)`` to images ``(N, C, H, W)``."""
+
+    def __init__(self, rows: int, patch: int, images: ImageSpec) -> None:
+        super().__init__()
+        self.rows, self.patch, self.size = rows, patch, images.shape[1:]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """What stands over the edge is cut off."""
+        image = F.pixel_shuffle(
+            tokens.mT.reshape(len(tokens), tokens.shape[2], self.rows, -1), self.patch
+        )
+        return image[..., : self.size[0], : self.size[1]]
+
+
+class _Transpose(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values.mT
+
+
+class _MeanPool(nn.Module):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.mean(1)
+
+
+def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
+    """``(N, latent_dim)`` to ``(N, *images.shape)``."""
+    config, channels = model.generator, images.shape[0]
+    patch, rows, columns = _patches(config, images)
+    norms = partial(generator_norm, model, images, config.width, spatial=False)
+    places, width = rows * columns, config.width
+    # The places bring a bias of their own.
+    first = nn.Linear(model.latent_dim, places * width, bias=False)
+    layers: list[nn.Module] = [first, nn.Unflatten(1, (places, width)), Places(places, width)]
+    # What is added to every token of a channel, the norms to come take away.
+    bias = config.norm == "none"
+    layers += [Block((norms(), norms()), bias, config) for _ in range(_depth(config))]
+    layers.append(token_norm(norms(), width) or nn.Identity())
+
+    def last(bias: bool) -> nn.Module:
+        pixels = nn.Linear(width, channels * patch**2, bias=bias)
+        return nn.Sequential(pixels, Assemble(rows, patch, images))
+
+    return layers + output(last, channels, True, model)
+
+
+def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
+    """``(N, *images.shape)`` to features: the mean token."""
+    config, (channels, height, width) = model.discriminator, images.shape
+    patch, rows, columns = _patches(config, images)
+    norms = partial(norm, config.norm, config.width, False, model.batch_norm)
+    # Batch norm before the output would blind it.
+    last = None if config.norm == "batch" else norms()
+    return [
+        nn.ZeroPad2d((0, columns * patch - width, 0, rows * patch - height)),
+        nn.Conv2d(channels, config.width, patch, patch, bias=False),
+        nn.Flatten(2),
+        _Transpose(),
+        Places(rows * columns, config.width),
+        *(Block((norms(), norms()), True, config) for _ in range(_depth(config))),
+        token_norm(last, config.width) or nn.Identity(),
+        _MeanPool(),
+    ], config.width
+
+
+def _patches(config: NetworkConfig, images: ImageSpec) -> tuple[int, int, int]:
+    """Side of a patch, and how many rows and columns of them cover the image."""
+    check_attention(config, [])
+    if config.norm_place == "after_activation":
+        raise ValueError("norm_place: a transformer's norms stand where no activation is")
+    _, height, width = images.shape
+    patch = config.patch_size or math.ceil(max(height, width) / 8)
+    return patch, math.ceil(height / patch), math.ceil(width / patch)
+
+
+def _depth(config: NetworkConfig) -> int:
+    return 4 if config.depth is None else config.depth
