@@ -44,8 +44,8 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
         discriminator = build_discriminator(model, images)
     except ValueError as error:
         return str(error)
-    normalised = any(isinstance(m, _BatchNorm | nn.GroupNorm) for m in discriminator.modules())
-    if part.norm not in ("none", "layer") and not normalised:
+    norms = _BatchNorm | nn.GroupNorm | nn.LayerNorm
+    if part.norm != "none" and not any(isinstance(m, norms) for m in discriminator.modules()):
         return (
             f"model.discriminator.norm={part.norm}: there is no layer for it at this depth (norm_first "
             "gives the first hidden layer one); set model.discriminator.depth to 2 or more"

@@ -1,4 +1,4 @@
-"""Images and labels from folders, tables, the Hugging Face Hub, or scikit-learn's digits.
+"""Images and labels from folders, tables, the Hugging Face Hub, or what is embedded.
 
 Everything becomes one ``datasets`` table per split with an undecoded image column, so that a broken
 file is met, and can be named, where its pixels are needed.
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bngan.embedded import EMBEDDED
+
 if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
     import datasets
 
-EMBEDDED_DIGITS = "embedded:digits"
 HUB_PREFIX = "hub:"
 
 
@@ -28,7 +29,7 @@ _SPLITS = ("train", "validation", "test")
 
 def is_symbolic(path: str) -> bool:
     """Whether ``path`` names data that is not a local folder."""
-    return path == EMBEDDED_DIGITS or path.startswith(HUB_PREFIX)
+    return path in EMBEDDED or path.startswith(HUB_PREFIX)
 
 
 @dataclass
@@ -77,7 +78,7 @@ def _read(index: int, row: dict[str, Any] | None) -> tuple[str, bytes | None]:
 def open_source(
     path: str, cache: Path, image_column: str | None = None, label_column: str | None = None
 ) -> dict[str, Source]:
-    """Open the data at ``path``: ``embedded:digits``, ``hub:OWNER/NAME`` or a folder.
+    """Open the data at ``path``: one of ``EMBEDDED``, ``hub:OWNER/NAME`` or a folder.
 
     A folder holds images (a sub-folder per class, if classes are known), parquet or Arrow files, or
     what ``Dataset.save_to_disk`` wrote. Files or sub-folders named train, validation or test
@@ -117,8 +118,8 @@ def open_source(
 def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
     import datasets
 
-    if path == EMBEDDED_DIGITS:
-        return {"train": _digits()}
+    if path in EMBEDDED:
+        return EMBEDDED[path]()
     try:
         if path.startswith(HUB_PREFIX):
             loaded = datasets.load_dataset(path.removeprefix(HUB_PREFIX), cache_dir=str(cache))
@@ -131,20 +132,6 @@ def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"cannot read {path}: {reason[0]}") from error
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
-
-
-def _digits() -> "datasets.Dataset":
-    """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998), shipped with scikit-learn."""
-    import datasets
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    levels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=[str(i) for i in range(10)])}
-    )
-    rows = {"image": [Image.fromarray(image) for image in levels], "label": digits.target.tolist()}
-    return datasets.Dataset.from_dict(rows, features=features)
 
 
 def _first(table: "datasets.Dataset", kind: type) -> str | None:

@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from bngan import embedded
 from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sources import is_symbolic
@@ -22,7 +23,7 @@ class DataConfig:
     """Where the images come from and what is done to them."""
 
     path: str = MISSING
-    """embedded:digits, a folder of images or of parquet/Arrow files, or hub:OWNER/NAME."""
+    """embedded:digits, embedded:patches, hub:OWNER/NAME, or a folder of images or tables."""
     image_size: int | None = None
     """Side in pixels to resize to; null keeps the images' own size, which must then be one size."""
     channels: int | None = None
@@ -130,7 +131,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise UserError(_one_line(error, path)) from error
     config.workspace = str(Path(config.workspace).expanduser().absolute())
-    if not is_symbolic(config.data.path) and not config.data.path.startswith("embedded:"):
+    if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
     for problem in problems(config):
         raise UserError(problem)

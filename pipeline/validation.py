@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from bngan import optimization, soundness
 from bngan.data import ImageSpec
+from bngan.embedded import EMBEDDED, PREFIX
 from bngan.metrics.protocol import Protocol
-from bngan.sources import EMBEDDED_DIGITS, is_symbolic
+from bngan.sources import is_symbolic
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -102,8 +103,8 @@ def _data(config: "Config") -> Iterator[str]:
     data = config.data
     if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
         yield "seed and data.split_seed must lie in [0, 2^63)"
-    if data.path.startswith("embedded:") and data.path != EMBEDDED_DIGITS:
-        yield f"data.path: only {EMBEDDED_DIGITS} is embedded, not {data.path}"
+    if data.path.startswith(PREFIX) and data.path not in EMBEDDED:
+        yield f"data.path: only {' and '.join(EMBEDDED)} are embedded, not {data.path}"
     if data.image_size is not None and data.image_size < 4:
         yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
     if data.channels not in (None, 1, 3):

@@ -137,9 +137,9 @@ def output(
 
 
 def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
-    """Map sizes from the image down: halved, rounding up, ``depth`` times or to 4-7 pixels."""
+    """Map sizes from the image down: halved, rounding up, ``depth`` times or to 3-5 pixels."""
     sizes = [(height, width)]
-    while (max(sizes[-1]) > 7) if depth is None else (len(sizes) <= depth):
+    while (max(sizes[-1]) > 5) if depth is None else (len(sizes) <= depth):
         sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
     return sizes
 

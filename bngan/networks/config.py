@@ -19,7 +19,7 @@ class NetworkConfig:
     many on each smaller map, up to 8 times), or features per token (transformer)."""
     depth: int | None = None
     """Hidden layers (mlp, default 1), doublings or halvings of the size (dcgan, resnet, default: from
-    or to 4-7 pixels), or blocks (transformer, default 4)."""
+    or to 3-5 pixels), or blocks (transformer, default 4)."""
     norm: Normalization = "batch"
     """Normalisation of hidden layers: batch, layer, group, instance or none; in the generator also
     self_modulated_batch, whose gamma and beta are functions of the latent (Chen et al. 2019)."""

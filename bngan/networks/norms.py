@@ -43,7 +43,7 @@ class TokenNorm(Conditioned):
         super().__init__()
         self.norm = norm
 
-    def forward(self, input: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
         """Normalise ``(N, T, C)``."""
         return apply(self.norm, input.mT, condition).mT
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from bngan.data import SPLITS, UNLABELLED, Split
+from bngan.embedded import EMBEDDED
 from bngan.images import png_bytes
 from bngan.manifest import digest
 from bngan.randomness import Stream, generator
-from bngan.sources import EMBEDDED_DIGITS, Source, convert, decode, is_symbolic, open_source
+from bngan.sources import Source, convert, decode, is_symbolic, open_source
 from pipeline.config import Config, DataConfig
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
@@ -182,7 +183,7 @@ def _summarise(
 def _identity(config: Config) -> str:
     """Changes when the raw data may have: names, sizes and times of files, not their content."""
     path = config.data.path
-    if path == EMBEDDED_DIGITS:
+    if path in EMBEDDED:
         return f"scikit-learn {version('scikit-learn')}"
     if is_symbolic(path):
         return path

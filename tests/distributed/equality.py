@@ -53,6 +53,14 @@ def _dcgan(conditional: bool = False, **discriminator: Any) -> ModelConfig:
     )
 
 
+def _other(network: Any, attention: Any = (), **discriminator: Any) -> ModelConfig:
+    parts = (
+        GeneratorConfig(8, 2, attention=list(attention)),
+        DiscriminatorConfig(8, 2, attention=list(attention), **discriminator),
+    )
+    return ModelConfig(network, 8, False, *parts)
+
+
 def _training(batch_size: int = 16, **options: Any) -> OptimizationConfig:
     return OptimizationConfig(batch_size=batch_size, lr=1e-3, ema_half_life=50, **options)
 
@@ -72,6 +80,15 @@ CASES = {
     "dcgan, gradient penalty": Case(_dcgan(), _training(10, penalty="gradient_penalty")),
     "mlp, spectral norm": Case(
         _mlp(weight_norm="spectral"), _training(norm_batch=8, micro_batch=8)
+    ),
+    "resnet, attention, BN in D, R1": Case(
+        _other("resnet", attention=[5], norm="batch"), _training(10, penalty="r1")
+    ),
+    "transformer, BN in D, relativistic": Case(
+        _other("transformer", norm="batch"), _training(10, loss="relativistic")
+    ),
+    "dcgan, augmentation, two D steps": Case(
+        _dcgan(), _training(10, augment=["translation", "cutout"], discriminator_steps=2)
     ),
     "mlp, BN in D": Case(_mlp(norm="batch"), _training()),
     "dcgan, BN in D, joint": Case(_dcgan(norm="batch", batch_statistics="joint"), _training()),
@@ -130,7 +147,7 @@ def permuted(group: int, seed: int) -> Iterator[None]:
         return shuffled
 
     with ExitStack() as stack:
-        for name in ("sample_order", "training_latents", "mixture_weights"):
+        for name in ("sample_order", "training_latents", "mixture_weights", "augmentation_draws"):
             original = getattr(trainer_module, name)
             stack.enter_context(mock.patch.object(trainer_module, name, shuffle(original)))
         yield

@@ -23,6 +23,7 @@ CHOSEN = [
     "dcgan, batch 3 (empty shards)",
     "mlp, accumulation",
     "dcgan, norm_batch 4",
+    "resnet, attention, BN in D, R1",
     "mlp, BN in D, R1, norm_batch 4",
     "dcgan, BN in D, gradient penalty, batch 3",
 ]

@@ -46,7 +46,10 @@ def test_the_resolved_configuration_reads_back(tmp_path) -> None:
         ("train.seed=1", "unknown key train.seed: did you mean seed?"),
         ("train.images=1e5", "train.images: Value '100000.0'"),
         ("seed=99999999999999999999999", "seed and data.split_seed must lie in"),
-        ("data.path=embedded:mnist", "data.path: only embedded:digits is embedded"),
+        (
+            "data.path=embedded:mnist",
+            "data.path: only embedded:digits and embedded:patches are",
+        ),
         ("train=3", "train is a section"),
         ("train.lr=fast", "train.lr: Value 'fast'"),
         ("train.images=1.5", "train.images: "),

@@ -4,8 +4,10 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from bngan.networks import (
+    BatchNormConfig,
     DiscriminatorConfig,
     GeneratorConfig,
     ImageSpec,
@@ -13,12 +15,18 @@ from bngan.networks import (
     build_discriminator,
     build_generator,
 )
+from bngan.networks.blocks import SelfAttention, attention
+from bngan.networks.norms import ModulatedNorm
+from bngan.networks.transformer import Places
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 29, 43), (1, 4, 4), (3, 9, 150)]
 CLASSES = (0.5, 0.25, 0.25)
 
 
-@pytest.mark.parametrize("network", ["mlp", "dcgan"])
+NETWORKS = ["mlp", "dcgan", "resnet", "transformer"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_networks_fit_the_images(network, shape, norm) -> None:
@@ -33,8 +41,8 @@ def test_networks_fit_the_images(network, shape, norm) -> None:
     assert discriminator(images).shape == (3,)
 
 
-@pytest.mark.parametrize("network", ["mlp", "dcgan"])
-@pytest.mark.parametrize("norm", ["batch", "self_modulated_batch", "none"])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("norm", ["batch", "self_modulated_batch", "layer", "none"])
 @pytest.mark.parametrize("spectral", [False, True])
 def test_conditional_networks_listen_to_the_class(network, norm, spectral) -> None:
     config = ModelConfig(
@@ -131,3 +139,132 @@ def test_configuration_survives_json() -> None:
         "dcgan", 7, True, GeneratorConfig(4, 2), DiscriminatorConfig(8, norm="batch")
     )
     assert ModelConfig.from_dict(asdict(config)) == config
+
+
+SPEC = ImageSpec((3, 32, 32), CLASSES)
+
+
+def test_attention_stands_where_it_is_asked_for_and_nowhere_else() -> None:
+    def attended(network: str, part: str, sides: list[int]) -> int:
+        parts = {
+            "generator": GeneratorConfig(8, attention=sides if part == "generator" else []),
+            "discriminator": DiscriminatorConfig(
+                8, attention=sides if part == "discriminator" else []
+            ),
+        }
+        config = ModelConfig(network, 5, **parts)
+        build = build_generator if part == "generator" else build_discriminator
+        return sum(isinstance(m, SelfAttention) for m in build(config, SPEC).modules())
+
+    for network in ("dcgan", "resnet"):
+        for part in ("generator", "discriminator"):
+            assert attended(network, part, []) == 0
+            assert attended(network, part, [16]) == 1
+            assert attended(network, part, [4, 16]) == 2
+            with pytest.raises(
+                ValueError, match=rf"model\.{part}\.attention: not at 5 pixels, there"
+            ):
+                attended(network, part, [5, 16])
+    with pytest.raises(ValueError, match="it has no maps"):
+        attended("mlp", "generator", [16])
+
+
+def test_attention_starts_as_the_identity_and_then_mixes_places() -> None:
+    layer, maps = SelfAttention(8).double(), torch.randn(2, 8, 5, 7, dtype=torch.float64)
+    assert torch.equal(layer(maps), maps)
+    with torch.no_grad():
+        layer.gamma.fill_(1.0)
+    changed = maps.clone()
+    changed[:, :, :2, :2] += 10 * torch.randn(8, 2, 2, dtype=torch.float64)
+    assert ((layer(changed) - layer(maps))[:, :, 4, 6].abs().amax(dim=1) > 1e-9).all()
+    query, key, value = (torch.randn(2, 3, 6, 4, dtype=torch.float64) for _ in range(3))
+    weights = torch.softmax(query @ key.mT / 2, dim=-1)
+    torch.testing.assert_close(attention(query, key, value), weights @ value)
+
+
+@pytest.mark.parametrize("network", ["resnet", "transformer"])
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_every_weight_of_a_generator_has_a_gradient_that_is_more_than_rounding(
+    network, norm
+) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(network, 5, generator=GeneratorConfig(8, norm=norm, attention=[]))
+    generator = build_generator(config, SPEC).double()
+    generator(torch.randn(6, 5, dtype=torch.float64)).square().sum().backward()
+    largest = {name: p.grad.abs().max().item() for name, p in generator.named_parameters()}
+    assert min(largest.values()) > 1e-7 * max(largest.values()), min(largest, key=largest.get)
+
+
+def test_a_transformer_sees_places_and_its_patches_can_be_chosen() -> None:
+    config = ModelConfig("transformer", 5, discriminator=DiscriminatorConfig(8, 1, patch_size=16))
+    places = next(m for m in build_discriminator(config, SPEC).modules() if isinstance(m, Places))
+    assert places.vectors.shape == (4, 8)
+    discriminator = build_discriminator(config, SPEC)
+    images = torch.randn(1, 3, 32, 32)
+    assert not torch.allclose(discriminator(images), discriminator(images.flip(3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "sd"),
+    [
+        ("normal", 0.02),
+        ("glorot", (2 / (64 + 256)) ** 0.5),
+        ("he", (2 / 64) ** 0.5),
+        ("orthogonal", 256**-0.5),
+        ("torch", (1 / (3 * 64)) ** 0.5),
+    ],
+)
+def test_initial_weights_are_as_named(name, sd: float) -> None:
+    torch.manual_seed(0)
+    parts = GeneratorConfig(256, 1, initialization=name), DiscriminatorConfig(4)
+    generator = build_generator(ModelConfig("mlp", 64, False, *parts), ImageSpec((1, 8, 8)))
+    assert generator.layers[0].weight.std().item() == pytest.approx(sd, rel=0.05)
+    if name == "orthogonal":
+        weight = generator.layers[0].weight
+        torch.testing.assert_close(weight.T @ weight, torch.eye(64), atol=1e-4, rtol=0)
+
+
+def test_batch_norms_constants_are_the_configured_ones() -> None:
+    numbers = BatchNormConfig(eps=1e-3, momentum=0.01, gamma_sd=0)
+    config = ModelConfig("dcgan", 5, batch_norm=numbers)
+    norms = [m for m in build_generator(config, SPEC).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    for norm in norms:
+        assert (norm.eps, norm.momentum) == (1e-3, 0.01)
+        assert (norm.weight == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["spectral", "weight"])
+def test_weight_norms_leave_modulation_alone(kind) -> None:
+    torch.manual_seed(0)
+    parts = GeneratorConfig(16, weight_norm=kind), DiscriminatorConfig(16, weight_norm=kind)
+    config = ModelConfig("dcgan", 5, True, *parts)
+    generator, discriminator = build_generator(config, SPEC), build_discriminator(config, SPEC)
+    for network in (generator, discriminator):
+        for module in network.modules():
+            if isinstance(module, ModulatedNorm):
+                assert not parametrize.is_parametrized(module.modulation)
+            elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                assert parametrize.is_parametrized(module)
+    if kind == "spectral":
+        for _ in range(50):
+            weight = discriminator.output.weight
+        assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_articles_formula_can_be_built() -> None:
+    """G(z) = BN(W2 BN(W1 z)), D(x) = sigmoid(W x + b)."""
+    parts = (
+        GeneratorConfig(16, 1, activation="none", output_norm=True, output_activation="none"),
+        DiscriminatorConfig(depth=0),
+    )
+    config = ModelConfig("mlp", 5, False, *parts)
+    generator = build_generator(config, ImageSpec((1, 4, 4))).double()
+    latents = torch.randn(50, 5, dtype=torch.float64)
+    first, norm, _, second, output_norm, _ = generator.layers
+    expected = output_norm(norm(latents @ first.weight.T) @ second.weight.T)
+    torch.testing.assert_close(generator(latents).flatten(1), expected)
+    assert first.bias is None
+    assert second.bias is None
+    names = [type(m).__name__ for m in build_discriminator(config, ImageSpec((1, 4, 4))).layers]
+    assert names == ["Flatten"]

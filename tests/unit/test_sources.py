@@ -4,6 +4,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from bngan.sources import convert, decode, open_source
 
@@ -124,3 +125,24 @@ def test_fits() -> None:
     assert stretch[:, 0].mean() < 30
     assert stretch[:, -1].mean() > 210
     assert convert(wide, 3, None, "crop").shape == (8, 16, 3)
+
+
+def test_embedded_patches_of_two_splits_have_no_pixel_in_common(tmp_path) -> None:
+    sources = open_source("embedded:patches", tmp_path)
+    assert {split: len(source) for split, source in sources.items()} == {
+        "train": 14_256,
+        "test": 3_564,
+    }
+    assert sources["test"].class_names() == ["china", "flower"]
+    assert set(sources["test"].labels()) == {0, 1}
+    columns = {"train": set(), "test": set()}
+    photograph = load_sample_image("china.jpg")
+    for split, source in sources.items():
+        for name, content in source.files(np.arange(0, len(source) // 2, 99)):
+            pixels = np.asarray(decode(content))
+            assert pixels.shape == (32, 32, 3), name
+            for x in range(0, 609, 4):  # the first of every 99 patches starts at the top
+                if np.array_equal(photograph[:32, x : x + 32], pixels):
+                    columns[split] |= set(range(x, x + 32))
+    assert min(map(len, columns.values())) > 60
+    assert not columns["train"] & columns["test"]

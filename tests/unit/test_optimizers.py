@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from bngan.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageSpec,
+    ModelConfig,
+    build_generator,
+)
+from bngan.optimizers import (
+    OptimizerConfig,
+    affine_parameters,
+    build_optimizer,
+    schedule_problem,
+    scheduled_factor,
+    set_learning_rate,
+)
+
+SPEC = ImageSpec((1, 8, 8), (0.5, 0.5))
+
+
+def generator(network="mlp", norm="batch", conditional: bool = False) -> torch.nn.Module:
+    parts = GeneratorConfig(4, 2, norm), DiscriminatorConfig(4)
+    return build_generator(ModelConfig(network, 5, conditional, *parts), SPEC)
+
+
+@pytest.mark.parametrize("network", ["mlp", "dcgan", "resnet", "transformer"])
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "self_modulated_batch", "layer"])
+def test_gamma_and_beta_are_found_once_each(network, norm, conditional) -> None:
+    built = generator(network, norm, conditional)
+    found = [id(parameter) for parameter in affine_parameters(built)]
+    names = {
+        name
+        for name, parameter in built.named_parameters()
+        if parameter.ndim == 1 and "bias" not in name and "gamma" not in name
+    }
+    assert len(found) == len(set(found)) > 0
+    if norm == "layer" or (norm == "batch" and not conditional):
+        scales = {name for name, p in built.named_parameters() if id(p) in found and p.ndim == 1}
+        assert names <= scales
+
+
+def test_settings_of_gamma_and_beta_are_their_own() -> None:
+    built = generator()
+    config = OptimizerConfig(
+        "adamw", lr=1e-3, weight_decay=0.1, affine_lr_factor=0.25, affine_weight_decay=0.5
+    )
+    weights, affine = build_optimizer(built, config, 1e-3).param_groups
+    assert (weights["lr"], weights["weight_decay"]) == (1e-3, 0.1)
+    assert (affine["lr"], affine["weight_decay"]) == (0.25e-3, 0.5)
+    assert len(affine["params"]) == 4
+    assert len(weights["params"]) + 4 == len(list(built.parameters()))
+    assert isinstance(build_optimizer(built, config, 1e-3), torch.optim.AdamW)
+
+
+def test_a_step_of_adam_moves_gamma_by_its_own_learning_rate() -> None:
+    built = generator()
+    before = {name: p.detach().clone() for name, p in built.named_parameters()}
+    optimizer = build_optimizer(built, OptimizerConfig(affine_lr_factor=10.0), 1e-3)
+    for parameter in built.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    set_learning_rate(optimizer, 0.5)
+    optimizer.step()
+    for name, parameter in built.named_parameters():
+        lr = 5e-3 if name.startswith(("layers.1.", "layers.4.")) else 5e-4
+        moved = before[name] - parameter.detach()
+        torch.testing.assert_close(moved, torch.full_like(moved, lr), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "course"),
+    [
+        ({}, {0: 1, 10**9: 1}),
+        ({"lr_warmup": 100}, {0: 0, 25: 0.25, 100: 1, 1000: 1}),
+        (
+            {"lr_schedule": "linear", "lr_decay_start": 100, "lr_decay_end": 300},
+            {0: 1, 100: 1, 150: 0.75, 300: 0, 500: 0},
+        ),
+        (
+            {"lr_schedule": "cosine", "lr_decay_end": 100, "lr_final_factor": 0.2},
+            {0: 1, 50: 0.6, 100: 0.2, 200: 0.2},
+        ),
+        (
+            {"lr_schedule": "linear", "lr_decay_end": 100, "lr_warmup": 50},
+            {25: 0.5 * 0.75, 75: 0.25},
+        ),
+    ],
+)
+def test_schedules_are_functions_of_images(options, course: dict[int, float]) -> None:
+    config = OptimizerConfig(**options)
+    assert schedule_problem(config) is None
+    for images, factor in course.items():
+        assert scheduled_factor(config, images) == pytest.approx(factor), images
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"lr_schedule": "cosine"}, "lr_schedule cosine needs lr_decay_end"),
+        ({"lr_decay_end": 5}, "lr_decay_end needs lr_schedule"),
+        (
+            {"lr_schedule": "linear", "lr_decay_start": 5, "lr_decay_end": 5},
+            "lr_decay_end 5 must come after",
+        ),
+    ],
+)
+def test_schedules_that_make_no_sense_are_told(options, problem: str) -> None:
+    assert (schedule_problem(OptimizerConfig(**options)) or "").startswith(problem)

@@ -1,0 +1,65 @@
+from typing import Any
+
+import pytest
+
+from bngan.watch import alarms
+
+FINE: dict[str, float] = {
+    "fid_select": 50.0,
+    "classes_hit_select": 10,
+    "logit_gap": 1.0,
+    "gradient_norm_g": 2.0,
+    "gradient_norm_d": 3.0,
+}
+
+
+def course(*last: dict[str, float], first: int = 8) -> list[dict[str, float]]:
+    return [FINE] * first + [{**FINE, **record} for record in last]
+
+
+def test_a_training_that_goes_well_raises_no_alarm() -> None:
+    assert alarms([]) == {}
+    assert alarms([{"loss_d": 1.0}]) == {}
+    falling = [{**FINE, "fid_select": 700 / n, "logit_gap": 0.1 * n} for n in range(1, 60)]
+    assert all(alarms(falling[:n]) == {} for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "words"),
+    [
+        ("score", {"fid_select": 251.0}, "FID 251 after a best of 50"),
+        ("classes", {"classes_hit_select": 5}, "images of 5 classes after 10"),
+        ("gap", {"logit_gap": -30.0}, "the logit gap is 30, and was 1"),
+        ("gradient_g", {"gradient_norm_g": 500.0}, "the gradient norm of G is 500, and was 2"),
+        ("gradient_d", {"gradient_norm_d": 101.0}, "the gradient norm of D is 101, and was 3"),
+    ],
+)
+def test_each_sign_is_seen_alone(kind: str, record: Any, words: str) -> None:
+    assert alarms(course(record)) == {kind: words}
+    assert alarms(course(record, {})) == {}  # and over when it is over
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"fid_select": 249.0},
+        {"classes_hit_select": 6},
+        {"logit_gap": 19.0},
+        {"gradient_norm_g": 99.0},
+    ],
+)
+def test_ordinary_unrest_is_none(record: Any) -> None:
+    assert alarms(course(record)) == {}
+
+
+def test_what_was_always_large_is_not_a_jump() -> None:
+    loud = {"logit_gap": 500.0, "gradient_norm_d": 2000.0}
+    assert alarms([{**FINE, **loud}] * 10) == {}
+    assert alarms(course({"logit_gap": 300.0}, first=3)) == {}  # too little to go by
+
+
+def test_a_discriminator_that_sees_nothing_is_told() -> None:
+    blind = [{**FINE, "logit_gap": 1e-7 * n} for n in range(8)]
+    assert set(alarms(blind)) == {"blind"}
+    assert alarms(blind[:3]) == {}
+    assert alarms([*blind, {**FINE, "logit_gap": 0.5}]) == {}
