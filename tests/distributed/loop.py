@@ -37,13 +37,14 @@ def prepare(folder: Path) -> dict[str, Any]:
     )
     training = OptimizationConfig(batch_size=BATCH, penalty="r1", penalty_every=3)
     pace = {"images": 600, "score_every": 200, "checkpoint_every": 0.0}
-    policy = {"on_nonfinite": "rollback", "max_rollbacks": 2}
+    policy = {"on_nonfinite": "rollback", "on_collapse": "warn", "max_rollbacks": 2}
     return {
         "prepared": str(folder),
         "reference": str(folder),
         "attempt": "test",
         "model": asdict(model),
         "train": asdict(training) | pace | policy,
+        "flip": True,
         "seed": 5,
     }
 

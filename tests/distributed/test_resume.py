@@ -1,6 +1,8 @@
 """Resume is resume: killed at any moment, training ends as if it had not been."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,75 @@ def test_it_gives_up_after_as_many_rollbacks_as_allowed(
         assert message.endswith("not finite at 0 images after 2 rollbacks")
     assert CheckpointStore(tmp_path / "x").saved() == []
     assert diverge(in_storage(settings, tmp_path / "y", on_nonfinite="stop")).endswith("0 images")
+
+
+def collapse(loop: TrainingLoop) -> None:
+    """At the second score generated images look like nothing real, the first time."""
+    features = loop._features
+
+    def strange(sampler: Any) -> Any:
+        found = features(sampler)
+        wrong = 300 < loop.trainer.images_seen < 500 and loop.trainer.rollbacks == 0
+        return found._replace(features=found.features + 1e3) if wrong else found
+
+    loop._features = strange  # type: ignore[method-assign]
+
+
+def collapse_at_400(settings: dict[str, Any]) -> tuple[list[str], Any]:
+    try:
+        told = run_loop(settings, sabotage=collapse)
+    except TrainingGivenUp as error:
+        told = [{"message": str(error)}]
+    state = CheckpointStore(Path(settings["storage"])).latest()
+    assert state is not None
+    return [record["message"] for record in told if "message" in record], state
+
+
+def test_a_collapse_is_told_stopped_or_undone(settings: dict[str, Any], tmp_path: Path) -> None:
+    outcomes = {
+        policy: run_workers(2, collapse_at_400, in_storage(settings, tmp_path / policy, **train))[0]
+        for policy in ("warn", "stop", "rollback")
+        for train in [{"on_collapse": policy}]
+    }
+    (warned,), warned_state = outcomes["warn"]
+    assert warned.startswith("at 408 images this looks like a collapse: FID ")
+    assert warned_state["trainer"]["images_seen"] == 600
+    (stopped,), stopped_state = outcomes["stop"]
+    assert stopped.startswith("FID ")
+    assert stopped.endswith(" at 408 images")
+    assert stopped_state["trainer"]["images_seen"] < 408
+    (undone,), state = outcomes["rollback"]
+    assert undone.endswith(" at 408 images: back to 204")
+    assert state["trainer"]["images_seen"] == 600
+    assert state["trainer"]["rollbacks"] == 1
+    images = [record["images"] for record in state["progress"]["history"]]
+    assert images == sorted(set(images))
+    assert max(r.get("fid_select", 0) for r in state["progress"]["history"]) < 1e6
+
+
+def test_one_that_is_killed_after_going_back_does_not_go_on_from_what_collapsed(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    chosen = in_storage(settings, tmp_path / "x", on_collapse="rollback")
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        run_workers(1, collapse_and_die, chosen)
+    state = CheckpointStore(tmp_path / "x").latest()
+    assert state is not None
+    assert (state["trainer"]["images_seen"], state["trainer"]["rollbacks"]) == (204, 0)
+
+
+def collapse_and_die(settings: dict[str, Any]) -> None:
+    def sabotage(loop: TrainingLoop) -> None:
+        collapse(loop)
+        back = loop.trainer.roll_back
+
+        def die(state: Any) -> None:
+            back(state)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        loop.trainer.roll_back = die  # type: ignore[method-assign]
+
+    run_loop(settings, sabotage=sabotage)
 
 
 def test_a_run_that_lost_its_training_to_another_writes_nothing_more(

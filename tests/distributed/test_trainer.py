@@ -36,11 +36,11 @@ class Alone:
     def __init__(self, folder: Path) -> None:
         self.folder = prepare(folder)
         self.runs = run_cases(folder, EVERY)
-        self.drifts: dict[str, float] = {}
+        self.drifts: dict[str, tuple[float, float]] = {}
 
-    def drift(self, name: str) -> float:
+    def drift(self, name: str) -> tuple[float, float]:
         if name not in self.drifts:
-            self.drifts[name] = yardstick(self.folder, name, self.runs[name].many_steps)
+            self.drifts[name] = yardstick(self.folder, name, self.runs[name])
         return self.drifts[name]
 
 
@@ -54,8 +54,10 @@ def check(alone: Alone, everyone: list[dict[str, Runs]]) -> None:
         one = alone.runs[name]
         for runs in (worker[name] for worker in everyone):
             assert difference(one.exact, runs.exact) <= 1e-9, name
-            assert relative_difference(one.one_step, runs.one_step) <= 1e-5, name
-            assert difference(one.many_steps, runs.many_steps) <= 3 * alone.drift(name), name
+            # In deep networks some gradients are so small a rest that rounding alone is above 1e-5.
+            first, many = (3 * drift for drift in alone.drift(name))
+            assert relative_difference(one.one_step, runs.one_step) <= max(1e-5, first), name
+            assert difference(one.many_steps, runs.many_steps) <= many, name
             for ours, theirs in zip(runs.records, one.records, strict=True):
                 assert ours == pytest.approx(theirs, abs=1e-9), name
 
