@@ -61,15 +61,21 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
 
 def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
     """What trains, but not as its name says, one sentence each."""
-    if model.discriminator.norm != "batch":
-        return
-    if optimization.penalty != "none":
+    part, penalty = model.discriminator, optimization.penalty
+    if optimization.loss == "inverted_minimax":
+        yield "loss inverted_minimax has both signs wrong: D is rewarded for taking real for fake"
+    if optimization.loss == "wasserstein" and penalty == "none" and part.weight_norm != "spectral":
         yield (
-            f"batch norm in the discriminator with penalty {optimization.penalty}: what is penalised "
-            "is the gradient of a whole batch's logits, not each image's own"
+            "loss wasserstein with neither a penalty nor weight_norm spectral: the discriminator's "
+            "logits have no bound"
         )
-    if model.discriminator.weight_norm != "none":
+    if part.norm == "batch" and penalty != "none":
         yield (
-            "batch norm in the discriminator with weight_norm "
-            f"{model.discriminator.weight_norm}: batch norm cancels the scale that it sets"
+            f"batch norm in the discriminator with penalty {penalty}: what is penalised is the "
+            "gradient of a whole batch's logits, not each image's own"
+        )
+    if part.norm == "batch" and part.weight_norm != "none":
+        yield (
+            f"batch norm in the discriminator with weight_norm {part.weight_norm}: batch norm "
+            "cancels the scale that it sets"
         )

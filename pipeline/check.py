@@ -74,7 +74,7 @@ def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) ->
     states = {}
     for dtype in (torch.float64, torch.float32):
         trainer, data = build_trainer(settings, device, dtype)
-        trainer.fit(data, trainer.config.batch_size)
+        trainer.fit(data, trainer.config.batch_size * trainer.config.discriminator_steps)
         states[str(dtype)] = trainer.state_dict()
     if rank() == 0:
         save_checkpoint(folder, states)

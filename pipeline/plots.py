@@ -29,7 +29,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend()
         if title.startswith("FID"):
-            axes.set_ylim(bottom=0)
+            axes.set_yscale("log")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -202,7 +202,7 @@ def _note(told: list[cluster.Record]) -> str:
     latest = f" | FID {scores[-1]:.1f}" if scores else ""
     return (
         f"{record['images_per_second']:,.0f} images/s | loss D {record['loss_d']:.3f} "
-        f"G {record['loss_g']:.3f}{latest}"
+        f"G {record.get('loss_g', math.nan):.3f}{latest}"
     )
 
 
@@ -249,7 +249,7 @@ STAGE = Stage(
     "train",
     run,
     config=(
-        *("seed", "model", "data.flip", "train.images", "train.score_every", "train.on_collapse"),
+        *("seed", "model", "data.flip", "train.images", "train.score_every"),
         *(f"train.{name}" for name in SHAPING),
     ),
     inputs={

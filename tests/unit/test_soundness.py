@@ -78,6 +78,11 @@ def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
     assert len(list(warnings(model(norm="batch"), OptimizationConfig()))) == 0
     (one,) = warnings(model(norm="batch"), penalised)
     assert "r1" in one
+    (unbounded,) = warnings(model(), OptimizationConfig(loss="wasserstein"))
+    assert "no bound" in unbounded
+    assert not list(warnings(model(weight_norm="spectral"), OptimizationConfig(loss="wasserstein")))
+    (wrong,) = warnings(model(), OptimizationConfig(loss="inverted_minimax"))
+    assert "signs wrong" in wrong
     assert len(list(warnings(model(norm="batch", weight_norm="spectral"), penalised))) == 2
 
 
