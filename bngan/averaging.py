@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import nn
 
+from bngan.networks.norms import iterate_spectral_norms
+
 
 class ExponentialMovingAverage:
     """Keeps ``module`` = average of the trained network's parameters; buffers are copied.
@@ -12,7 +14,7 @@ class ExponentialMovingAverage:
     An old value's weight halves with every ``half_life`` images, whatever the batch size. The
     half-life starts at 5 % of the images seen and grows up to the configured one, so that the random
     start is forgotten early (StyleGAN2-ADA's ramp-up). The copied batch-norm statistics belong to
-    the current weights, not to the average: calibrate before use.
+    the current weights, not to the average: calibrate before use. Spectral norms are the average's own.
     """
 
     def __init__(self, network: nn.Module, half_life: float) -> None:
@@ -27,5 +29,8 @@ class ExponentialMovingAverage:
         averaged = [p.data for p in self.module.parameters()]
         current = [p.detach() for p in network.parameters()]
         torch._foreach_lerp_(averaged, current, 1 - decay)
-        for mine, theirs in zip(self.module.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
+        buffers = zip(self.module.named_buffers(), network.buffers(), strict=True)
+        for (name, mine), theirs in buffers:
+            if ".parametrizations." not in name:
+                mine.copy_(theirs)
+        iterate_spectral_norms(self.module)

@@ -104,7 +104,7 @@ class CheckpointStore:
                 remove_folder(self.path(images))
 
     def latest(self, healthy: bool = False) -> dict[str, Any] | None:
-        """State of the newest usable (and healthy) checkpoint; None if none was ever written.
+        """State of the newest usable (and healthy) checkpoint; None if there never was one.
 
         Raises:
             CheckpointError: if there were checkpoints and none of them can be used.
@@ -116,7 +116,8 @@ class CheckpointStore:
                 return load_checkpoint(self.path(images))
             except CheckpointError as error:
                 self._set_aside(images, str(error))
-        if damaged := sorted(path.name for path in self.folder.glob(f"{_DAMAGED}*")):
+        damaged = sorted(path.name for path in self.folder.glob(f"{_DAMAGED}*"))
+        if damaged and not healthy:
             raise CheckpointError(
                 f"no checkpoint in {self.folder} can be used ({', '.join(damaged)}): restore one, or "
                 "delete the folder to start over"

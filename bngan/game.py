@@ -16,7 +16,7 @@ from bngan.optimization import OptimizationConfig
 from bngan.penalties import PENALTIES, Judged
 
 
-class Pass(NamedTuple):
+class MicroBatch(NamedTuple):
     """This worker's samples of one pass through the networks, and the random numbers they need."""
 
     real: Tensor
@@ -50,15 +50,6 @@ class Game:
             network: [m for m in network.modules() if parametrize.is_parametrized(m)]
             for network in (generator, discriminator)
         }
-        self.iterate_spectral_norms()
-
-    @torch.no_grad()
-    def iterate_spectral_norms(self) -> None:
-        """One power iteration. In forward passes there is none: passes of a step share one norm."""
-        for layer in (layer for layers in self._parametrized.values() for layer in layers):
-            layer.parametrizations.train()
-            _ = layer.weight
-            layer.parametrizations.eval()
 
     @contextmanager
     def _forward(self, network: nn.Module, sizes: list[int], track: bool) -> Iterator[None]:
@@ -70,13 +61,13 @@ class Game:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
                 yield
 
-    def generate(self, part: Pass, track: bool) -> Tensor:
+    def generate(self, part: MicroBatch, track: bool) -> Tensor:
         """Fake images ``(n, C, H, W)``; ``track``: whether G's running statistics follow."""
         with self._forward(self.generator, self.groups, track):
             fake: Tensor = self.generator(part.latents, part.labels)
         return fake.to(part.real.dtype)
 
-    def _judge(self, part: Pass, *batches: Tensor, track: bool = False) -> list[Tensor]:
+    def _judge(self, part: MicroBatch, *batches: Tensor, track: bool = False) -> list[Tensor]:
         """Logits ``(n,)`` of batches that belong to one pass, in one forward.
 
         Each batch is normalised with its own statistics, or all are together (``joint``).
@@ -87,7 +78,7 @@ class Game:
             logits: Tensor = self.discriminator(torch.cat(batches), labels)
         return list(logits.to(part.real.dtype).view(len(batches), len(part.real)))
 
-    def _seen(self, part: Pass, fake: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+    def _seen(self, part: MicroBatch, fake: Tensor, draw: int) -> tuple[Tensor, Tensor]:
         """Real and fake images as D sees them."""
         if not self.config.augment:
             return part.real.detach(), fake
@@ -95,7 +86,9 @@ class Game:
         names = self.config.augment
         return augment(part.real, real_draws, names), augment(fake, fake_draws, names)
 
-    def discriminate(self, part: Pass, fake: Tensor, penalized: bool) -> dict[str, Tensor]:
+    def backward_discriminator(
+        self, part: MicroBatch, fake: Tensor, penalized: bool
+    ) -> dict[str, Tensor]:
         """Add the gradients of D's loss, and return sums of what was seen."""
         config = self.config
         real, fake = self._seen(part, fake.detach(), draw=1)
@@ -118,12 +111,12 @@ class Game:
         (value / config.batch_size).backward()  # type: ignore[no-untyped-call]
         return {name: total.detach() for name, total in sums.items()}
 
-    def _judge_mixture(self, part: Pass, real: Tensor, fake: Tensor) -> Judged:
+    def _judge_mixture(self, part: MicroBatch, real: Tensor, fake: Tensor) -> Judged:
         mixed = torch.lerp(fake.detach(), real.detach(), part.mixture).requires_grad_()
         (logits,) = self._judge(part, mixed)
         return Judged(mixed, logits)
 
-    def fool(self, part: Pass, fake: Tensor) -> dict[str, Tensor]:
+    def backward_generator(self, part: MicroBatch, fake: Tensor) -> dict[str, Tensor]:
         """Add the gradients of G's loss, and return its sum; D is to be frozen meanwhile."""
         real, fake = self._seen(part, fake, draw=2)
         if self.joint or self.loss.paired:

@@ -57,8 +57,10 @@ def problems(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[s
     smoothable = LOSSES[optimization.loss].smoothing is not None
     if optimization.label_smoothing and not smoothable:
         yield f"label_smoothing needs a loss with targets, and {optimization.loss} has none"
-    if optimization.trainable == "affine" and model.generator.norm == "none":
-        yield "trainable: affine needs norms in the generator, and its norm is none"
+    generator = model.generator
+    hidden = generator.norm != "none" and not (model.network == "mlp" and generator.depth == 0)
+    if optimization.trainable == "affine" and not (hidden or generator.output_norm):
+        yield "trainable: affine needs norms in the generator, and it has none"
 
 
 def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
@@ -67,11 +69,6 @@ def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str |
     micro = batch if optimization.micro_batch is None else optimization.micro_batch
     normalised = model.generator.batch_normalised or model.discriminator.batch_normalised
     joint = model.discriminator.batch_statistics == "joint"
-    if joint and model.discriminator.norm != "batch":
-        return (
-            "batch_statistics: joint is about batch norm in the discriminator, and its norm is "
-            f"{model.discriminator.norm}"
-        )
     if micro < 1 or batch % micro:
         return f"micro_batch {micro} must divide batch_size {batch}"
     if joint and (micro < batch or group not in ("global", batch)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bngan.networks.norms import ModulatedNorm
+from bngan.networks.norms import ConditionalBatchNorm
 
 
 @dataclass
@@ -51,7 +51,7 @@ class OptimizerConfig:
 def affine_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
     """Gamma and beta of every norm, or the parameters of what they are functions of."""
     for module in network.modules():
-        if isinstance(module, ModulatedNorm):
+        if isinstance(module, ConditionalBatchNorm):
             yield from module.modulation.parameters()
         elif isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
             yield from module.parameters(recurse=False)

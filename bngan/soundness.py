@@ -17,11 +17,12 @@ _BATCH = 16
 def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
     """Whether the discriminator gives every batch the same mean logit, so that it cannot learn.
 
-    Batch norm right before a linear output does it: each batch's normalised features have mean beta,
-    hence each batch the mean logit w . beta + b. If real and fake are normalised separately, Jensen's
-    inequality then makes a constant discriminator the best under every convex loss.
+    Instance norm of single places does it: every logit is the same then. Batch norm right before a
+    linear output does it: each batch's normalised features have mean beta, hence each batch the mean
+    logit w . beta + b. If real and fake are normalised separately, Jensen's inequality then makes a
+    constant discriminator the best under every convex loss.
     """
-    if model.discriminator.norm != "batch" or model.discriminator.batch_statistics == "joint":
+    if model.discriminator.norm == "none" or model.discriminator.batch_statistics == "joint":
         return False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -29,19 +30,40 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
         # Two kinds of images that have nothing in common.
         shape = (_BATCH, *images.shape)
         noise, flat = torch.rand(shape) * 2 - 1, torch.rand(_BATCH, 1, 1, 1).expand(shape)
-        labels = torch.randint(images.classes, (2 * _BATCH,)) if model.conditional else None
+        labels = None
+        if model.conditional:
+            labels = torch.randint(images.classes, (_BATCH,)).repeat(2)
     with torch.no_grad(), batch_layout([_BATCH, _BATCH], track=False):
         logits = discriminator(torch.cat([noise, flat]).double(), labels).view(2, _BATCH)
+    if model.conditional:  # a class's own logit is no difference between images
+        logits = logits - logits.mean(dim=0)
     means, spread = logits.mean(dim=1), logits.std()
-    return bool((means[0] - means[1]).abs() <= 1e-9 * spread)
+    return bool((means[0] - means[1]).abs() <= 1e-9 * max(spread.item(), 1e-3))
+
+
+def ignores_latents(model: ModelConfig, images: ImageSpec) -> bool:
+    """Whether all generated images are the same: instance norm of single places leaves nothing."""
+    if model.generator.norm != "instance":
+        return False
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        generator = build_generator(model, images).double()
+        labels = torch.zeros(_BATCH, dtype=torch.int64) if model.conditional else None
+        made = generator(torch.randn(_BATCH, model.latent_dim, dtype=torch.float64), labels)
+    return bool(made.std(dim=0).max() <= 1e-6 * made.abs().max())
 
 
 def problem(model: ModelConfig, images: ImageSpec) -> str | None:
     """Why such networks cannot learn from such images, in words; None if they can."""
     part = model.discriminator
+    if part.batch_statistics == "joint" and part.norm != "batch":
+        return (
+            f"model.discriminator.batch_statistics: joint needs norm: batch, and it is {part.norm}"
+        )
     try:
-        build_generator(model, images)
-        discriminator = build_discriminator(model, images)
+        with torch.random.fork_rng(devices=[]):
+            build_generator(model, images)
+            discriminator = build_discriminator(model, images)
     except ValueError as error:
         return str(error)
     norms = _BatchNorm | nn.GroupNorm | nn.LayerNorm
@@ -51,10 +73,19 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
             "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
         )
     if not part.allow_blind and is_blind(model, images):
+        mend = (
+            "a smaller depth"
+            if part.norm != "batch"
+            else "norm_place: before_activation, or batch_statistics: joint"
+        )
         return (
-            "model.discriminator cannot learn: batch norm right before its output gives every batch "
-            "the same mean logit, and real and fake images are normalised separately. Set norm_place: "
-            "before_activation, or batch_statistics: joint; allow_blind: true trains it all the same"
+            f"model.discriminator cannot learn: {part.norm} norm right before its output gives every "
+            "batch the same mean logit, and real and fake images are normalised separately. Set "
+            f"{mend}; allow_blind: true trains it all the same"
+        )
+    if ignores_latents(model, images):
+        return (
+            "model.generator cannot learn: instance norm of one place leaves nothing of the latent"
         )
     return None
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from bngan.averaging import ExponentialMovingAverage
 from bngan.data import ImageSpec, ImageSplit, sample_order
 from bngan.distributed import all_reduce_sum, broadcast_module, shard, sum_gradients, world_size
-from bngan.game import Game, Pass
+from bngan.game import Game, MicroBatch
 from bngan.images import from_uint8
 from bngan.latents import augmentation_draws, mixture_weights, training_latents
 from bngan.networks import ModelConfig, build_discriminator, build_generator
+from bngan.networks.norms import iterate_spectral_norms
 from bngan.normalization import group_sizes, synchronize
 from bngan.optimization import OptimizationConfig, problems
 from bngan.optimizers import (
@@ -68,7 +69,8 @@ class Trainer:
             self.generator.requires_grad_(False)
             for parameter in affine_parameters(self.generator):
                 parameter.requires_grad_(True)
-        lr_d = optimization.lr_discriminator or optimization.lr
+        lr_d = optimization.lr_discriminator
+        lr_d = optimization.lr if lr_d is None else lr_d
         self.optimizer_g = build_optimizer(self.generator, optimization, optimization.lr)
         self.optimizer_d = build_optimizer(self.discriminator, optimization, lr_d)
         self.images_seen = self.rollbacks = 0
@@ -105,7 +107,8 @@ class Trainer:
         config, parts = self.config, self._split(real, labels)
         step = self.images_seen // config.batch_size
         self._set_learning_rate()
-        self.game.iterate_spectral_norms()
+        for network in (self.generator, self.discriminator):
+            iterate_spectral_norms(network)
         penalized = config.penalty != "none" and step % config.penalty_every == 0
         generators_turn = (step + 1) % config.discriminator_steps == 0
         reuse = generators_turn and len(parts) == 1
@@ -114,13 +117,13 @@ class Trainer:
         for part in parts:
             with torch.set_grad_enabled(reuse):
                 fakes.append(self.game.generate(part, track=reuse))
-            _add(totals, self.game.discriminate(part, fakes[-1], penalized))
+            _add(totals, self.game.backward_discriminator(part, fakes[-1], penalized))
         norms = {"gradient_norm_d": _descend(self.optimizer_d, self.discriminator)}
         if generators_turn:
             self.discriminator.requires_grad_(False)
             for part, fake in zip(parts, fakes, strict=True):
                 again = fake if reuse else self.game.generate(part, track=True)
-                _add(totals, self.game.fool(part, again))
+                _add(totals, self.game.backward_generator(part, again))
             norms["gradient_norm_g"] = _descend(self.optimizer_g, self.generator)
             self.discriminator.requires_grad_(True)
 
@@ -129,7 +132,7 @@ class Trainer:
         means = {name: value / config.batch_size for name, value in totals.items()}
         return means | {name: value / world_size() for name, value in norms.items()}
 
-    def _split(self, real: Tensor, labels: Tensor | None) -> list[Pass]:
+    def _split(self, real: Tensor, labels: Tensor | None) -> list[MicroBatch]:
         """This worker's part of the batch at the present step, with its noise, pass by pass."""
         batch = self.config.batch_size
         step = self.images_seen // batch
@@ -146,7 +149,7 @@ class Trainer:
 
         columns = [passes(values) for values in (real, *mine)]
         classes = [None] * self._passes if labels is None else passes(labels)
-        return [Pass(*row) for row in zip(*columns, classes, strict=True)]
+        return [MicroBatch(*row) for row in zip(*columns, classes, strict=True)]
 
     def fit(self, data: ImageSplit, until: int) -> dict[str, float]:
         """Train until at least ``until`` images have been seen: means over the global batches.

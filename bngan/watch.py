@@ -7,7 +7,9 @@ Records = Sequence[Mapping[str, float]]
 """Means and scores at points of a training, in order; not every record has every value."""
 
 WORSE_SCORE = 5.0
-"""Times the best score."""
+"""Times the best score: a collapse."""
+NEAR_SCORE = 1.5
+"""Times the best score: still fine."""
 LARGE_GRADIENT = 100.0
 """A gradient norm that is suspicious (Chintala et al., "How to train a GAN?", 2016)."""
 LARGE_GAP = 20.0
@@ -17,6 +19,15 @@ JUMP = 10.0
 _ENOUGH = 5
 """Records that make a median."""
 _BLIND = 1e-4
+
+
+def is_healthy(records: Records) -> bool:
+    """Whether the last record, one with a score, is worth going back to: no alarm, and near the best.
+
+    What declines slowly raises no alarm until late; to go back there would be to wait for the next.
+    """
+    scores = _course(records, "fid_select")
+    return not alarms(records) and bool(scores) and scores[-1] <= NEAR_SCORE * min(scores)
 
 
 def alarms(records: Records) -> dict[str, str]:

@@ -185,4 +185,6 @@ def _one_line(error: Exception, path: Path) -> str:
     if isinstance(error, YAMLError):
         return f"{path} is not valid YAML: {' '.join(line.strip() for line in text)}"
     hint = ": write it out, as 100000" if "converted to Integer" in str(error) else ""
+    if "is not a ListConfig" in str(error):
+        return f"{key or path} is a list: write it as [ONE,OTHER]"
     return f"{key or path}: {text[0] if text else type(error).__name__}{hint}"

@@ -23,7 +23,7 @@ from bngan.optimization import SHAPING, OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import NotFinite, Trainer
-from bngan.watch import alarms
+from bngan.watch import alarms, is_healthy
 from pipeline.cluster import Record
 from pipeline.config import Config
 from pipeline.lock import owner
@@ -121,7 +121,7 @@ class TrainingLoop:
             self._record(due)
             self._watch()
         if self._time_to_save(images / (time.monotonic() - started)) or due:
-            self._save(healthy=due and not self.alarmed)
+            self._save(healthy=due and is_healthy(self.history))
 
     @property
     def _log_every(self) -> int:
@@ -165,11 +165,14 @@ class TrainingLoop:
         self.alarmed = set(found)
         if agree(bool(news)) != [1.0]:
             return
-        if self.config["on_collapse"] != "warn":
+        policy, spent = self.config["on_collapse"], ""
+        if policy == "rollback" and self.trainer.rollbacks >= self.config["max_rollbacks"]:
+            spent = f"; no rollback of {self.config['max_rollbacks']} is left, training goes on"
+        elif policy != "warn":
             raise Collapsed(news)
         if rank() == 0:
             seen = self.trainer.images_seen
-            self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}"})
+            self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}{spent}"})
 
     def _time_to_save(self, rate: float) -> bool:
         """Whether to save now: by worker 0's clock, or because the machine is about to go."""
@@ -231,7 +234,8 @@ class TrainingLoop:
         into(state["trainer"])
         self.best = state["best"]
         self.history, self.window = state["progress"]["history"], state["progress"]["window"]
-        self.alarmed = set(alarms(self.history))
+        # What was only warned of is not told again; what is not to be put up with is.
+        self.alarmed = set(alarms(self.history)) if self.config["on_collapse"] == "warn" else set()
 
     def _latest(self, healthy: bool = False) -> dict[str, Any] | None:
         """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
@@ -259,7 +263,8 @@ class TrainingLoop:
         policy = self.config["on_collapse" if collapsed else "on_nonfinite"]
         if policy == "stop" or done >= self.config["max_rollbacks"]:
             tried = f" after {done} rollbacks" if done else ""
-            raise TrainingGivenUp(f"{error} at {seen:,} images{tried}") from error
+            mend = "; train.on_collapse=warn would go on" if collapsed else ""
+            raise TrainingGivenUp(f"{error} at {seen:,} images{tried}{mend}") from error
         state = self._latest(healthy=collapsed)
         if rank() == 0:
             self.store.discard_after(state["trainer"]["images_seen"] if state else 0)

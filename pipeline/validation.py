@@ -66,7 +66,13 @@ def worker_range(value: Any) -> tuple[int, int]:
 
 def warnings(config: "Config") -> list[str]:
     """What trains, but not as its name says, one line each."""
-    return list(soundness.warnings(config.model, config.train))
+    found, train = list(soundness.warnings(config.model, config.train)), config.train
+    end = train.lr_decay_end
+    if end is not None and train.lr_final_factor == 0 and train.images > end:
+        found.append(
+            f"train.images {train.images:,}: from lr_decay_end {end:,} on, learning rates are 0"
+        )
+    return found
 
 
 def problems(config: "Config") -> Iterator[str]:
@@ -127,7 +133,8 @@ def _training(config: "Config") -> Iterator[str]:
         yield f"train.num_workers must be a positive number or [min, max], got {train.num_workers}"
     yield from (f"train.{found}" for found in optimization.problems(config.model, train))
     # Where the networks do not depend on images not yet seen; the rest once they are prepared.
-    size = config.data.image_size or (16 if config.model.network == "mlp" else None)
+    any_size = config.model.network in ("mlp", "transformer")
+    size = config.data.image_size or (16 if any_size else None)
     if size and not list(_numbers(config)):
         stand_in = ImageSpec((config.data.channels or 1, size, size), (0.5, 0.5))
         if problem := soundness.problem(config.model, stand_in):

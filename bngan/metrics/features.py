@@ -104,7 +104,7 @@ class Extractor:
 
 
 class _Network(nn.Module):
-    """Three convolutions, the map halved to about 8 pixels, 64 features, a linear classifier."""
+    """Three convolutions, each halving a map above 8 pixels, 64 features, a linear classifier."""
 
     def __init__(self, image_shape: ImageShape, classes: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Network(nn.Module):
         layers: list[nn.Module] = []
         for after in (16, 32, 32):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-            if side > 8 and after != before:
+            if side > 8:
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))
                 side = -(-side // 2)
             before = after

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bngan.data import ImageSpec
 from bngan.networks.config import Activation, GeneratorConfig, ModelConfig, NetworkConfig
-from bngan.networks.norms import ModulatedNorm, apply, batch_norm
+from bngan.networks.norms import ConditionalBatchNorm, apply, batch_norm
 
 Size = tuple[int, int]
 _MOST_WIDTHS = 8
@@ -33,7 +33,7 @@ class Generator(nn.Module):
     def __init__(self, layers: list[nn.Module], model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        modulated = any(isinstance(module, ModulatedNorm) for module in self.modules())
+        modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
         self.modulated_by_class = model.generator.norm == "batch" and modulated
         self.embedding: nn.Module | None = None
         if model.conditional and not self.modulated_by_class:
@@ -65,9 +65,12 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(N, C, H, W)`` in [-1, 1] and, if conditional, labels ``(N,)`` to logits ``(N,)``."""
         features = self.layers(images)
-        logits: Tensor = self.output(features).flatten()
-        if self.embedding is not None:
-            logits = logits + (self.embedding(labels) * features).sum(1)
+        # Logits are differences of large numbers: never in half precision.
+        with torch.autocast(images.device.type, enabled=False):
+            features = features.to(self.output.weight.dtype)
+            logits: Tensor = self.output(features).flatten()
+            if self.embedding is not None:
+                logits = logits + (self.embedding(labels) * features).sum(1)
         return logits
 
 
@@ -88,7 +91,7 @@ class SelfAttention(nn.Module):
         """Keys and values are taken from every second place, as BigGAN (Brock et al. 2019) does."""
         query, key, value = self.query(maps), self.pool(self.key(maps)), self.pool(self.value(maps))
         seen = attention(*(part.flatten(2).mT for part in (query, key, value)))
-        seen = self.output(seen.mT.reshape(len(maps), -1, *maps.shape[2:]))
+        seen = self.output(seen.mT.reshape(*seen.mT.shape[:2], *maps.shape[2:]))
         return torch.addcmul(maps, self.gamma, seen)
 
 
@@ -137,9 +140,9 @@ def output(
 
 
 def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
-    """Map sizes from the image down: halved, rounding up, ``depth`` times or to 3-5 pixels."""
+    """Map sizes from the image down: halved, rounding up, ``depth`` times or, once at least, to 3-5."""
     sizes = [(height, width)]
-    while (max(sizes[-1]) > 5) if depth is None else (len(sizes) <= depth):
+    while (max(sizes[-1]) > 5 or len(sizes) == 1) if depth is None else (len(sizes) <= depth):
         sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
     return sizes
 
@@ -158,6 +161,11 @@ def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:
     """Raise ``ValueError`` if attention is asked for where no map is."""
     sides = [max(size) for size in sizes]
     if wrong := sorted(set(config.attention) - set(sides)):
-        part = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
         there = f"there are maps of {', '.join(map(str, sides))}" if sides else "it has no maps"
-        raise ValueError(f"model.{part}.attention: not at {wrong[0]} pixels, {there}")
+        raise ValueError(f"{named(config, 'attention')}: not at {wrong[0]} pixels, {there}")
+
+
+def named(config: NetworkConfig, key: str) -> str:
+    """The whole key of a network's setting."""
+    part = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
+    return f"model.{part}.{key}"

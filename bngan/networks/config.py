@@ -63,7 +63,7 @@ class GeneratorConfig(NetworkConfig):
 class DiscriminatorConfig(NetworkConfig):
     """The discriminator."""
 
-    norm: Normalization = "none"
+    norm: Literal["batch", "layer", "group", "instance", "none"] = "none"
     """Normalisation of hidden layers but the first: batch, which the literature finds harmful here,
     layer, group, instance or none."""
     activation: Activation = "leaky_relu"

@@ -1,18 +1,28 @@
 """Initial weights by name."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
 from bngan.networks.config import Initialization, ModelConfig, NetworkConfig
-from bngan.networks.norms import ModulatedNorm
+from bngan.networks.norms import ConditionalBatchNorm
+
+
+def _he(layer: Any) -> None:
+    """N(0, 2 / fan_in); what a transposed convolution adds up is its input's channels."""
+    fan_in = layer.weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose2d):
+        fan_in = layer.weight[:, 0].numel() / math.prod(layer.stride)
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / fan_in))
+
 
 _DRAWS: dict[Initialization, Callable[[Any], Any]] = {
-    "glorot": nn.init.xavier_uniform_,
-    "he": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
-    "normal": lambda weight: nn.init.normal_(weight, 0.0, 0.02),
-    "orthogonal": nn.init.orthogonal_,
+    "glorot": lambda layer: nn.init.xavier_uniform_(layer.weight),
+    "he": _he,
+    "normal": lambda layer: nn.init.normal_(layer.weight, 0.0, 0.02),
+    "orthogonal": lambda layer: nn.init.orthogonal_(layer.weight),
 }
 
 
@@ -24,7 +34,7 @@ def initialize(network: nn.Module, model: ModelConfig, config: NetworkConfig) ->
     draw = _DRAWS.get(_chosen(model, config))
     for layer in weighted_layers(network):
         if draw is not None and not isinstance(layer, nn.Embedding):
-            draw(layer.weight)
+            draw(layer)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
@@ -46,6 +56,6 @@ def weighted_layers(module: nn.Module) -> Iterator[nn.Module]:
     """Linear and convolutional layers and embeddings, except what modulates a norm."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
         yield module
-    if not isinstance(module, ModulatedNorm):
+    if not isinstance(module, ConditionalBatchNorm):
         for child in module.children():
             yield from weighted_layers(child)

@@ -6,7 +6,7 @@ from functools import partial
 from torch import nn
 
 from bngan.data import ImageSpec
-from bngan.networks.blocks import block, check_attention, output
+from bngan.networks.blocks import block, check_attention, named, output
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import generator_norm, norm
 
@@ -45,4 +45,6 @@ def _depth(config: NetworkConfig) -> int:
 def _check(config: NetworkConfig) -> None:
     check_attention(config, [])
     if config.norm == "instance":
-        raise ValueError("instance norm is about maps, and an mlp has none")
+        raise ValueError(
+            f"{named(config, 'norm')}: instance norm is about maps, and an mlp has none"
+        )

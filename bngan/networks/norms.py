@@ -1,7 +1,10 @@
 """Normalisation layers, chosen by name."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from bngan.data import ImageSpec
 from bngan.networks.config import BatchNormConfig, ModelConfig, Normalization
@@ -21,7 +24,7 @@ def apply(layer: nn.Module, values: Tensor, condition: Tensor | None) -> Tensor:
     return result
 
 
-class ModulatedNorm(Conditioned):
+class ConditionalBatchNorm(Conditioned):
     """Batch norm whose gamma and beta are functions of a condition, one pair per sample."""
 
     def __init__(self, norm: nn.Module, modulation: nn.Module) -> None:
@@ -66,25 +69,19 @@ def generator_norm(
         _start_as_identity(modulation.weight, features, numbers)
     else:
         return norm(name, features, spatial, numbers)
-    return ModulatedNorm(batch_norm(features, spatial, numbers, affine=False), modulation)
+    return ConditionalBatchNorm(batch_norm(features, spatial, numbers, affine=False), modulation)
 
 
 def norm(
     name: Normalization, features: int, spatial: bool, numbers: BatchNormConfig
 ) -> nn.Module | None:
-    """The norm of that name for ``(N, C, ...)``, None for none.
-
-    Raises:
-        ValueError: for self_modulated_batch, which a latent has to modulate.
-    """
+    """The norm of that name for ``(N, C, ...)``, None for none; batch norm where it is modulated."""
     groups = {"layer": 1, "group": max(1, features // _GROUP), "instance": features}
     if name == "none":
         return None
-    if name == "batch":
-        return batch_norm(features, spatial, numbers)
     if name not in groups:
-        raise ValueError("model.discriminator.norm: self_modulated_batch needs a latent")
-    return nn.GroupNorm(_divisor(features, groups[name]), features, numbers.eps)
+        return batch_norm(features, spatial, numbers)
+    return nn.GroupNorm(_divisor(features, groups[name]), features)
 
 
 def batch_norm(
@@ -103,6 +100,17 @@ def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
     if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
         return nn.LayerNorm(features, norm.eps)
     return norm and TokenNorm(norm)
+
+
+@torch.no_grad()
+def iterate_spectral_norms(network: nn.Module) -> None:
+    """One power iteration on each weight with spectral norm. In forward passes there is none then."""
+    for layer in network.modules():
+        if parametrize.is_parametrized(layer):
+            parametrizations = cast(nn.Module, layer.parametrizations)
+            parametrizations.train()
+            _ = layer.weight
+            parametrizations.eval()
 
 
 @torch.no_grad()

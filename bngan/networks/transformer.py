@@ -1,7 +1,7 @@
 """Transformers of image patches (Dosovitskiy et al. 2021; as a GAN, Jiang et al. 2021), for any size.
 
 Tokens are patches, at most 8 by 8 of them unless ``patch_size`` says otherwise. The norm in front of
-attention and of the two-layer perceptron may be batch norm, over all tokens of the batch.
+attention and of the two-layer MLP may be batch norm, over all tokens of the batch.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.data import ImageSpec
-from bngan.networks.blocks import activation, attention, check_attention, output
+from bngan.networks.blocks import activation, attention, check_attention, named, output
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import Conditioned, apply, generator_norm, norm, token_norm
 
@@ -22,7 +22,7 @@ _EXPANSION = 4
 
 
 class Block(Conditioned):
-    """Attention, then a perceptron, each after a norm and added to its input."""
+    """Attention, then an MLP, each after a norm and added to its input."""
 
     def __init__(
         self, norms: tuple[nn.Module | None, nn.Module | None], bias: bool, config: NetworkConfig
@@ -31,14 +31,14 @@ class Block(Conditioned):
         width = config.width
         first, second = (token_norm(norm, width) or nn.Identity() for norm in norms)
         hidden = nn.Linear(width, _EXPANSION * width)
-        self.attention = nn.ModuleList([first, TokenAttention(width, bias)])
-        self.perceptron = nn.ModuleList(
+        self.attention = nn.ModuleList([first, MultiHeadAttention(width, bias)])
+        self.mlp = nn.ModuleList(
             [second, hidden, activation(config), nn.Linear(_EXPANSION * width, width, bias=bias)]
         )
 
     def forward(self, tokens: Tensor, condition: Tensor | None = None) -> Tensor:
         """``(N, T, width)`` to the same."""
-        for branch in (self.attention, self.perceptron):
+        for branch in (self.attention, self.mlp):
             values = tokens
             for layer in branch:  # type: ignore[attr-defined]
                 values = apply(layer, values, condition)
@@ -46,26 +46,27 @@ class Block(Conditioned):
         return tokens
 
 
-class TokenAttention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Multi-head attention among the tokens of an image; no bias that softmax would cancel."""
 
     def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
         wanted = max(1, width // _HEAD)
         self.heads = next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
+        self.features = width // self.heads
         self.inputs = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(N, T, width)`` to the same."""
-        parts = self.inputs(tokens).view(*tokens.shape[:2], 3, self.heads, -1)
+        parts = self.inputs(tokens).view(*tokens.shape[:2], 3, self.heads, self.features)
         parts = parts.permute(2, 0, 3, 1, 4)
         seen = attention(*parts)
         mixed: Tensor = self.output(seen.transpose(1, 2).flatten(2))
         return mixed
 
 
-class Places(nn.Module):
+class PositionalEmbedding(nn.Module):
     """Adds a learned vector to each token, by its place."""
 
     def __init__(self, tokens: int, width: int) -> None:
@@ -78,17 +79,17 @@ class Places(nn.Module):
         return tokens + self.vectors
 
 
-class Assemble(nn.Module):
+class Unpatchify(nn.Module):
     """Tokens ``(N, T, C * patch * patch)`` to images ``(N, C, H, W)``."""
 
-    def __init__(self, rows: int, patch: int, images: ImageSpec) -> None:
+    def __init__(self, rows: int, columns: int, patch: int, images: ImageSpec) -> None:
         super().__init__()
-        self.rows, self.patch, self.size = rows, patch, images.shape[1:]
+        self.rows, self.columns, self.patch, self.size = rows, columns, patch, images.shape[1:]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """What stands over the edge is cut off."""
         image = F.pixel_shuffle(
-            tokens.mT.reshape(len(tokens), tokens.shape[2], self.rows, -1), self.patch
+            tokens.mT.reshape(*tokens.mT.shape[:2], self.rows, self.columns), self.patch
         )
         return image[..., : self.size[0], : self.size[1]]
 
@@ -111,7 +112,11 @@ def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
     places, width = rows * columns, config.width
     # The places bring a bias of their own.
     first = nn.Linear(model.latent_dim, places * width, bias=False)
-    layers: list[nn.Module] = [first, nn.Unflatten(1, (places, width)), Places(places, width)]
+    layers: list[nn.Module] = [
+        first,
+        nn.Unflatten(1, (places, width)),
+        PositionalEmbedding(places, width),
+    ]
     # What is added to every token of a channel, the norms to come take away.
     bias = config.norm == "none"
     layers += [Block((norms(), norms()), bias, config) for _ in range(_depth(config))]
@@ -119,7 +124,7 @@ def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
 
     def last(bias: bool) -> nn.Module:
         pixels = nn.Linear(width, channels * patch**2, bias=bias)
-        return nn.Sequential(pixels, Assemble(rows, patch, images))
+        return nn.Sequential(pixels, Unpatchify(rows, columns, patch, images))
 
     return layers + output(last, channels, True, model)
 
@@ -129,14 +134,14 @@ def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn
     config, (channels, height, width) = model.discriminator, images.shape
     patch, rows, columns = _patches(config, images)
     norms = partial(norm, config.norm, config.width, False, model.batch_norm)
-    # Batch norm before the output would blind it.
-    last = None if config.norm == "batch" else norms()
+    # Batch norm before the output would blind it to batches, instance norm to images.
+    last = None if config.norm in ("batch", "instance") else norms()
     return [
         nn.ZeroPad2d((0, columns * patch - width, 0, rows * patch - height)),
         nn.Conv2d(channels, config.width, patch, patch, bias=False),
         nn.Flatten(2),
         _Transpose(),
-        Places(rows * columns, config.width),
+        PositionalEmbedding(rows * columns, config.width),
         *(Block((norms(), norms()), True, config) for _ in range(_depth(config))),
         token_norm(last, config.width) or nn.Identity(),
         _MeanPool(),
@@ -147,9 +152,14 @@ def _patches(config: NetworkConfig, images: ImageSpec) -> tuple[int, int, int]:
     """Side of a patch, and how many rows and columns of them cover the image."""
     check_attention(config, [])
     if config.norm_place == "after_activation":
-        raise ValueError("norm_place: a transformer's norms stand where no activation is")
+        problem = "a transformer's norms stand where no activation is"
+        raise ValueError(f"{named(config, 'norm_place')}: {problem}")
     _, height, width = images.shape
     patch = config.patch_size or math.ceil(max(height, width) / 8)
+    if patch > max(height, width):
+        raise ValueError(
+            f"{named(config, 'patch_size')}: {patch} pixels are more than the image has"
+        )
     return patch, math.ceil(height / patch), math.ceil(width / patch)
 
 

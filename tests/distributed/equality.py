@@ -87,6 +87,11 @@ CASES = {
     "transformer, BN in D, relativistic": Case(
         _other("transformer", norm="batch"), _training(10, loss="relativistic")
     ),
+    "transformer, batch 3 (empty shards)": Case(_other("transformer"), _training(3)),
+    "resnet, attention, batch 3 (empty shards)": Case(
+        _other("resnet", attention=[5], norm="group"), _training(3)
+    ),
+    "dcgan, bfloat16": Case(_dcgan(), _training(precision="bfloat16")),
     "dcgan, augmentation, two D steps": Case(
         _dcgan(), _training(10, augment=["translation", "cutout"], discriminator_steps=2)
     ),

@@ -24,6 +24,7 @@ CHOSEN = [
     "mlp, accumulation",
     "dcgan, norm_batch 4",
     "resnet, attention, BN in D, R1",
+    "transformer, batch 3 (empty shards)",
     "mlp, BN in D, R1, norm_batch 4",
     "dcgan, BN in D, gradient penalty, batch 3",
 ]

@@ -12,6 +12,7 @@ from bngan.calibration import calibrate
 from bngan.data import ImageSplit
 from bngan.losses import LOSSES
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.normalization import batch_layout
 from bngan.optimization import OptimizationConfig, problems
 from bngan.penalties import PENALTIES
 from bngan.sampling import Sampler
@@ -133,7 +134,6 @@ def test_only_what_cannot_be_is_refused() -> None:
         ("generator.attention=[5]", "network=mlp"),
         ("generator.attention=[5]", "network=transformer"),
         ("generator.norm=instance", "network=mlp"),
-        ("generator.norm=none", "train.trainable=affine"),
         ("generator.norm_place=after_activation", "network=transformer"),
         ("train.label_smoothing=0.1", "train.loss=hinge"),
         ("train.label_smoothing=0.1", "train.loss=inverted_minimax"),
@@ -153,13 +153,20 @@ def test_what_is_allowed_trains_and_can_be_sampled(choice: Choice) -> None:
     }
     means = trainer.fit(DATA, STEPS * BATCH)
     assert np.isfinite(list(means.values())).all()
-    changed = 0
     for network in (trainer.generator, trainer.discriminator):
+        changed = set[bool]()
         for name, parameter in network.named_parameters(prefix=type(network).__name__):
             assert parameter.isfinite().all(), name
-            changed += not torch.equal(parameter, before[name])
-            assert parameter.requires_grad or torch.equal(parameter, before[name]), name
-    assert changed > 2
+            moved = (parameter - before[name]).abs().max() > 1e-4
+            changed.add(bool(moved))
+            assert parameter.requires_grad or not moved, name
+        assert True in changed
+    labels = torch.from_numpy(DATA.labels[:BATCH]) if model.conditional else None
+    with torch.no_grad(), batch_layout([BATCH], track=False):
+        logits = trainer.discriminator(torch.randn(BATCH, 3, 9, 9), labels)
+        images = trainer.generator(torch.randn(BATCH, 6), labels)
+    assert logits.std() > 1e-4
+    assert images.std(dim=0).max() > 1e-4
     sampler = Sampler(model, DATA.spec, trainer.ema.module.state_dict())
     calibrate(sampler.generator, lambda: sampler.calibration_batches(200))
     images = sampler.images(0, range(5))

@@ -16,8 +16,8 @@ from bngan.networks import (
     build_generator,
 )
 from bngan.networks.blocks import SelfAttention, attention
-from bngan.networks.norms import ModulatedNorm
-from bngan.networks.transformer import Places
+from bngan.networks.norms import ConditionalBatchNorm
+from bngan.networks.transformer import PositionalEmbedding
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 29, 43), (1, 4, 4), (3, 9, 150)]
 CLASSES = (0.5, 0.25, 0.25)
@@ -197,7 +197,9 @@ def test_every_weight_of_a_generator_has_a_gradient_that_is_more_than_rounding(
 
 def test_a_transformer_sees_places_and_its_patches_can_be_chosen() -> None:
     config = ModelConfig("transformer", 5, discriminator=DiscriminatorConfig(8, 1, patch_size=16))
-    places = next(m for m in build_discriminator(config, SPEC).modules() if isinstance(m, Places))
+    places = next(
+        m for m in build_discriminator(config, SPEC).modules() if isinstance(m, PositionalEmbedding)
+    )
     assert places.vectors.shape == (4, 8)
     discriminator = build_discriminator(config, SPEC)
     images = torch.randn(1, 3, 32, 32)
@@ -242,7 +244,7 @@ def test_weight_norms_leave_modulation_alone(kind) -> None:
     generator, discriminator = build_generator(config, SPEC), build_discriminator(config, SPEC)
     for network in (generator, discriminator):
         for module in network.modules():
-            if isinstance(module, ModulatedNorm):
+            if isinstance(module, ConditionalBatchNorm):
                 assert not parametrize.is_parametrized(module.modulation)
             elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 assert parametrize.is_parametrized(module)

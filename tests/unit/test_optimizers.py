@@ -30,16 +30,20 @@ def generator(network="mlp", norm="batch", conditional: bool = False) -> torch.n
 @pytest.mark.parametrize("norm", ["batch", "self_modulated_batch", "layer"])
 def test_gamma_and_beta_are_found_once_each(network, norm, conditional) -> None:
     built = generator(network, norm, conditional)
-    found = [id(parameter) for parameter in affine_parameters(built)]
-    names = {
-        name
-        for name, parameter in built.named_parameters()
-        if parameter.ndim == 1 and "bias" not in name and "gamma" not in name
-    }
-    assert len(found) == len(set(found)) > 0
-    if norm == "layer" or (norm == "batch" and not conditional):
-        scales = {name for name, p in built.named_parameters() if id(p) in found and p.ndim == 1}
-        assert names <= scales
+    found = {id(parameter) for parameter in affine_parameters(built)}
+    names = {name for name, parameter in built.named_parameters() if id(parameter) in found}
+    assert len(list(affine_parameters(built))) == len(found)
+    norms = {"mlp": 2, "dcgan": 2, "resnet": 5, "transformer": 5}[network]
+    if norm == "self_modulated_batch":
+        assert len(names) == 4 * norms  # two layers each
+        assert all(".modulation." in name for name in names)
+    elif norm == "batch" and conditional:
+        assert len(names) == norms
+        assert all(name.endswith(".modulation.weight") for name in names)
+    else:
+        assert len(names) == 2 * norms
+        sizes = {tuple(p.shape) for p in built.parameters() if id(p) in found}
+        assert all(len(size) == 1 for size in sizes)
 
 
 def test_settings_of_gamma_and_beta_are_their_own() -> None:

@@ -68,6 +68,7 @@ def test_what_cannot_learn_is_told_for_the_images_there_are() -> None:
     assert "no layer for it" in (problem(ModelConfig(discriminator=NORMED), SPEC) or "")
     assert "cannot learn" in (problem(model(**BLIND), SPEC) or "")
     assert problem(model(**BLIND, allow_blind=True), SPEC) is None
+    assert "joint needs norm: batch" in (problem(model(batch_statistics="joint"), SPEC) or "")
     unlabelled = ImageSpec((1, 12, 12))
     assert "needs images with labels" in (problem(model(conditional=True), unlabelled) or "")
 
@@ -107,5 +108,3 @@ def test_a_batch_that_cannot_be_split_is_refused(options: Any, problem: str | No
     for options in ({"norm_batch": 4}, {"micro_batch": 8, "norm_batch": 8}):
         found = batch_problem(joint, OptimizationConfig(batch_size=16, **options))
         assert (found or "").startswith("micro_batch and norm_batch do not go with joint")
-    without = model(batch_statistics="joint")
-    assert "its norm is none" in (batch_problem(without, OptimizationConfig()) or "")
