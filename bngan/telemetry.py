@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bngan.calibration import channel_moments
 from bngan.distributed import shards
 from bngan.latents import telemetry_batch
+from bngan.networks.norms import iterate_spectral_norms
 from bngan.normalization import desynchronize
 from bngan.sampling import Sampler
 from bngan.trainer import Trainer
@@ -65,7 +66,7 @@ def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Input
     one sixteenth of the latents is shared, and how far their images differ is compared to the variance
     of images. 0: an image is its latent's alone. 2: nothing is left of the latent.
     """
-    generator = copy.deepcopy(generator).train()
+    generator = _in_training_mode(generator)
     differences, images = list[Tensor](), list[Tensor]()
     for one, other in pairs:
         shared = max(1, len(one[0]) // 16)
@@ -97,7 +98,7 @@ def worker_distance(
     What batch norm would get wrong that is not synchronised. ``groups`` are those of the batch that
     share statistics, each with the parts of it that workers hold, counted from the group's start.
     """
-    network, distances = copy.deepcopy(network).train(), defaultdict[str, list[float]](list)
+    network, distances = _in_training_mode(network), defaultdict[str, list[float]](list)
 
     def compare(name: str, parts: list[slice]) -> Any:
         def hook(module: nn.Module, inputs: Inputs) -> None:
@@ -129,6 +130,13 @@ def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
         ]
         found.append((slice(start, start + size), [slice(*end) for end in ends if end[0] < end[1]]))
     return found
+
+
+def _in_training_mode(network: nn.Module) -> nn.Module:
+    """A copy whose batch norms take each batch's statistics, and whose weights hold still."""
+    network = copy.deepcopy(network).train()
+    iterate_spectral_norms(network)
+    return network
 
 
 def small_gammas(network: nn.Module) -> float | None:

@@ -203,7 +203,7 @@ def test_a_collapse_is_told_stopped_or_undone(settings: dict[str, Any], tmp_path
     assert warned_state["trainer"]["images_seen"] == 600
     (stopped,), stopped_state = outcomes["stop"]
     assert stopped.startswith("FID ")
-    assert stopped.endswith(" at 408 images")
+    assert stopped.endswith(" at 408 images; train.on_collapse=warn would go on")
     assert stopped_state["trainer"]["images_seen"] < 408
     (undone,), state = outcomes["rollback"]
     assert undone.endswith(" at 408 images: back to 204")
@@ -212,6 +212,27 @@ def test_a_collapse_is_told_stopped_or_undone(settings: dict[str, Any], tmp_path
     images = [record["images"] for record in state["progress"]["history"]]
     assert images == sorted(set(images))
     assert max(r.get("fid_select", 0) for r in state["progress"]["history"]) < 1e6
+
+
+def test_with_no_rollback_left_it_goes_on_and_keeps_its_best(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    spent = in_storage(settings, tmp_path / "x", on_collapse="rollback", max_rollbacks=0)
+    (message,), state = collapse_at_400(spent)
+    assert message.endswith("no rollback of 0 is left, training goes on")
+    assert state["trainer"]["images_seen"] == 600
+    assert state["best"]["fid"] < 1e6
+
+
+def test_a_collapse_that_was_put_up_with_is_undone_once_it_is_not(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    begun = in_storage(settings, tmp_path / "x", images=408)
+    (message,), _ = collapse_at_400(begun)
+    assert message.startswith("at 408 images")
+    collapsed = in_storage(settings, tmp_path / "x", on_collapse="rollback", score_every=12)
+    told = run_loop(collapsed, sabotage=collapse)
+    assert next(r["message"] for r in told if "message" in r).endswith(": back to 204")
 
 
 def test_one_that_is_killed_after_going_back_does_not_go_on_from_what_collapsed(

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bngan.watch import alarms
+from bngan.watch import alarms, is_healthy
 
 FINE: dict[str, float] = {
     "fid_select": 50.0,
@@ -63,3 +63,11 @@ def test_a_discriminator_that_sees_nothing_is_told() -> None:
     assert set(alarms(blind)) == {"blind"}
     assert alarms(blind[:3]) == {}
     assert alarms([*blind, {**FINE, "logit_gap": 0.5}]) == {}
+
+
+def test_a_slow_decline_is_not_what_to_go_back_to() -> None:
+    records = [{**FINE, "fid_select": fid} for fid in (50.0, 20, 25, 31, 45, 60, 75, 90, 101)]
+    healthy = [is_healthy(records[: n + 1]) for n in range(len(records))]
+    assert healthy == [True, True, True, False, False, False, False, False, False]
+    assert set(alarms(records)) == {"score"}
+    assert not is_healthy([{**FINE, "logit_gap": 0.0}] * 8)
