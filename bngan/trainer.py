@@ -28,6 +28,14 @@ from bngan.optimizers import (
 from bngan.randomness import derived_seed
 
 
+class Means(dict[str, float]):
+    """Means by name, and in ``steps`` over how many steps each: not every step has every value."""
+
+    def __init__(self, means: Mapping[str, float], steps: Mapping[str, int]) -> None:
+        super().__init__(means)
+        self.steps = dict(steps)
+
+
 class NotFinite(Exception):
     """Numbers that are not finite; raised on every worker alike. The trainer's state is spoilt."""
 
@@ -151,10 +159,10 @@ class Trainer:
         classes = [None] * self._passes if labels is None else passes(labels)
         return [MicroBatch(*row) for row in zip(*columns, classes, strict=True)]
 
-    def fit(self, data: ImageSplit, until: int) -> dict[str, float]:
+    def fit(self, data: ImageSplit, until: int) -> Means:
         """Train until at least ``until`` images have been seen: means over the global batches.
 
-        The penalty's mean is over the steps that had one.
+        Each mean is over the steps that had such a value, as not all have a penalty.
 
         Raises:
             NotFinite: on every worker, before the optimiser's step. See ``roll_back``.
@@ -169,9 +177,10 @@ class Trainer:
             _add(totals, seen)
             steps.update(seen.keys())
         if not totals:
-            return {}
+            return Means({}, {})
         sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
-        return {name: total / steps[name] for name, total in zip(totals, sums, strict=True)}
+        means = {name: total / steps[name] for name, total in zip(totals, sums, strict=True)}
+        return Means(means, steps)
 
     def passed(self, cadence: int) -> bool:
         """Whether the last step took ``images_seen`` past a multiple of ``cadence``."""

@@ -22,7 +22,7 @@ from bngan.networks import ModelConfig
 from bngan.optimization import SHAPING, OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
-from bngan.trainer import NotFinite, Trainer
+from bngan.trainer import Means, NotFinite, Trainer
 from bngan.watch import alarms, is_healthy
 from pipeline.cluster import Record
 from pipeline.config import Config
@@ -135,11 +135,12 @@ class TrainingLoop:
         stop: int = min(*multiples, seen + self.breath, self.config["images"])
         return stop
 
-    def _collect(self, means: Mapping[str, float], images: int, seconds: float) -> None:
-        """Add means over ``images`` to the window that the next record covers: sums and weights."""
-        for name, value in {**means, "seconds": seconds / images}.items():
-            total, weight = self.window.get(name, (0.0, 0.0))
-            self.window[name] = [total + value * images, weight + images]
+    def _collect(self, means: Means, images: int, seconds: float) -> None:
+        """Add what was seen to the window that the next record covers: sums and their weights."""
+        sums = {name: (mean * means.steps[name], means.steps[name]) for name, mean in means.items()}
+        for name, (value, weight) in {**sums, "seconds": (seconds, images)}.items():
+            total, weights = self.window.get(name, (0.0, 0.0))
+            self.window[name] = [total + value, weights + weight]
 
     def _record(self, due: bool) -> None:
         """Close the window with a record, and score if that is due."""

@@ -47,7 +47,7 @@ def _chosen(model: ModelConfig, config: NetworkConfig) -> Initialization:
     auto: dict[str, Initialization] = {
         "dcgan": dcgan,
         "resnet": "orthogonal",
-        "transformer": "normal",
+        "transformer": "glorot",
     }
     return auto.get(model.network, "torch")
 

@@ -55,6 +55,10 @@ def check(alone: Alone, everyone: list[dict[str, Runs]]) -> None:
         one = alone.runs[name]
         for runs in (worker[name] for worker in everyone):
             assert difference(one.exact, runs.exact) <= 1e-9, name
+            if CASES[name].optimization.precision == "bfloat16":
+                # Every worker's gradients are rounded, each on its own.
+                assert relative_difference(one.one_step, runs.one_step) <= 2**-7, name
+                continue
             # In deep networks some gradients are so small a rest that rounding alone is above 1e-5.
             first, many = (3 * drift for drift in alone.drift(name))
             assert relative_difference(one.one_step, runs.one_step) <= max(1e-5, first), name
