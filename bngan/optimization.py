@@ -25,8 +25,8 @@ class OptimizationConfig(OptimizerConfig):
     """Images in one pass through the networks; null: all. Gradients accumulate: less memory, same
     weights. Divides the batch, and with batch norm is made of whole norm_batch groups."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of layers' arithmetic (autocast); weights, norms' statistics, logits and losses are float32 always.
-    Each worker's gradients are rounded to bfloat16, so that workers agree with one only to 1 %."""
+    """Of layers' arithmetic (autocast); weights, statistics, logits and losses are always float32. Each
+    worker's gradients are rounded to bfloat16, so that workers agree with one only to 1 %."""
     loss: LossName = "non_saturating"
     """Adversarial loss: non_saturating, minimax, hinge, wasserstein, least_squares, relativistic, or
     inverted_minimax, whose signs are wrong."""

@@ -31,8 +31,8 @@ class NetworkConfig:
     """spectral: divide each weight by its largest singular value (Miyato et al. 2018). weight: length
     and direction apart (Salimans & Kingma 2016)."""
     initialization: Initialization = "auto"
-    """Of weights: torch (its default), glorot, he, normal (N(0, 0.02)) or orthogonal. auto: orthogonal for
-    resnet, glorot for transformer, normal for dcgan where a norm rescales what it makes, else torch."""
+    """Of weights: torch (its default), glorot, he, normal (N(0, 0.02)) or orthogonal. auto: orthogonal
+    for resnet, glorot for transformer, normal for dcgan with a norm to rescale it, else torch."""
     attention: list[int] = field(default_factory=list)
     """Sides in pixels of the maps that are followed by self-attention (dcgan, resnet)."""
     patch_size: int | None = None

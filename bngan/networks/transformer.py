@@ -8,7 +8,6 @@ import math
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.data import ImageSpec
@@ -84,13 +83,16 @@ class Unpatchify(nn.Module):
 
     def __init__(self, rows: int, columns: int, patch: int, images: ImageSpec) -> None:
         super().__init__()
-        self.rows, self.columns, self.patch, self.size = rows, columns, patch, images.shape[1:]
+        self.rows, self.columns, self.patch = rows, columns, patch
+        self.channels, *self.size = images.shape
 
     def forward(self, tokens: Tensor) -> Tensor:
         """What stands over the edge is cut off."""
-        image = F.pixel_shuffle(
-            tokens.mT.reshape(*tokens.mT.shape[:2], self.rows, self.columns), self.patch
-        )
+        # As pixel_shuffle, whose backward does not take an empty batch.
+        grid = self.rows, self.columns, self.channels, self.patch, self.patch
+        image = tokens.view(len(tokens), *grid).permute(0, 3, 1, 4, 2, 5)
+        height, width = self.rows * self.patch, self.columns * self.patch
+        image = image.reshape(len(tokens), self.channels, height, width)
         return image[..., : self.size[0], : self.size[1]]
 
 

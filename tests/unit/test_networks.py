@@ -270,3 +270,20 @@ def test_the_articles_formula_can_be_built() -> None:
     assert second.bias is None
     names = [type(m).__name__ for m in build_discriminator(config, ImageSpec((1, 4, 4))).layers]
     assert names == ["Flatten"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_worker_without_samples_can_go_forward_and_back_twice(network) -> None:
+    attention = [5] if network in ("dcgan", "resnet") else []
+    parts = (
+        GeneratorConfig(8, 2, "group", attention=attention),
+        DiscriminatorConfig(8, 2, "group", attention=attention),
+    )
+    config, spec = ModelConfig(network, 5, False, *parts), ImageSpec((3, 9, 9))
+    generator, discriminator = build_generator(config, spec), build_discriminator(config, spec)
+    discriminator(generator(torch.randn(0, 5))).sum().backward()
+    images = torch.randn(0, 3, 9, 9, requires_grad=True)
+    logits = discriminator(images)
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    gradient.square().sum().backward()
+    assert gradient.shape == images.shape
