@@ -93,6 +93,7 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
 def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
     """What trains, but not as its name says, one sentence each."""
     part, penalty = model.discriminator, optimization.penalty
+    yield from _unused(model)
     if optimization.loss == "inverted_minimax":
         yield "loss inverted_minimax has both signs wrong: D is rewarded for taking real for fake"
     if optimization.loss == "wasserstein" and penalty == "none" and part.weight_norm != "spectral":
@@ -110,3 +111,12 @@ def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[s
             f"batch norm in the discriminator with weight_norm {part.weight_norm}: batch norm "
             "cancels the scale that it sets"
         )
+
+
+def _unused(model: ModelConfig) -> Iterator[str]:
+    """Settings that networks of this family do not look at."""
+    network = model.network
+    if network != "transformer" and (model.generator.patch_size or model.discriminator.patch_size):
+        yield f"patch_size is about transformers: a {network} does not look at it"
+    if network in ("resnet", "transformer") and model.discriminator.norm_first:
+        yield f"norm_first is about mlp and dcgan: a {network} does not look at it"

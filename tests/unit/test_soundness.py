@@ -5,7 +5,7 @@ import torch
 
 from bngan.data import ImageSpec
 from bngan.losses import LOSSES
-from bngan.networks import DiscriminatorConfig, ModelConfig, build_discriminator
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig, build_discriminator
 from bngan.normalization import batch_layout, synchronize
 from bngan.optimization import OptimizationConfig, batch_problem
 from bngan.soundness import is_blind, problem, warnings
@@ -82,6 +82,12 @@ def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
     (unbounded,) = warnings(model(), OptimizationConfig(loss="wasserstein"))
     assert "no bound" in unbounded
     assert not list(warnings(model(weight_norm="spectral"), OptimizationConfig(loss="wasserstein")))
+    unused = ModelConfig(
+        "resnet",
+        generator=GeneratorConfig(patch_size=4),
+        discriminator=DiscriminatorConfig(norm_first=True),
+    )
+    assert len(list(warnings(unused, OptimizationConfig()))) == 2
     (wrong,) = warnings(model(), OptimizationConfig(loss="inverted_minimax"))
     assert "signs wrong" in wrong
     assert len(list(warnings(model(norm="batch", weight_norm="spectral"), penalised))) == 2
