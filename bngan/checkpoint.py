@@ -83,7 +83,7 @@ class CheckpointStore:
     ) -> Path:
         """Write a checkpoint, then remove all but the last ``keep`` and the last healthy one.
 
-        ``healthy``: whether it is known that training has not collapsed by then.
+        ``healthy``: whether it is worth going back to after a collapse.
 
         Raises:
             CheckpointError: if the state is not finite.

@@ -77,9 +77,9 @@ class Trainer:
             self.generator.requires_grad_(False)
             for parameter in affine_parameters(self.generator):
                 parameter.requires_grad_(True)
-        lr_d = optimization.lr_discriminator
-        lr_d = optimization.lr if lr_d is None else lr_d
-        self.optimizer_g = build_optimizer(self.generator, optimization, optimization.lr)
+        lr = optimization.lr
+        lr_d = lr if optimization.lr_discriminator is None else optimization.lr_discriminator
+        self.optimizer_g = build_optimizer(self.generator, optimization, lr)
         self.optimizer_d = build_optimizer(self.discriminator, optimization, lr_d)
         self.images_seen = self.rollbacks = 0
         if problem := next(problems(model, optimization), None):

@@ -63,7 +63,7 @@ class TrainConfig(OptimizationConfig):
     """When the score, the classes hit, logits or gradient norms say that training has collapsed: warn,
     stop, or go back to the last score at which it had not and on with new noise."""
     max_rollbacks: int = 3
-    """Rollbacks before training stops all the same."""
+    """Rollbacks before not finite gradients stop training, and a collapse is only warned of."""
     max_failures: int = 3
     """Times that training is taken up again after a worker or its machine died."""
     num_workers: Any = 2

@@ -139,6 +139,11 @@ def output(
     return [*layers, nn.Tanh()] if config.output_activation == "tanh" else layers
 
 
+def convolution(before: int, after: int, bias: bool) -> nn.Module:
+    """A 3x3 convolution that keeps the size."""
+    return nn.Conv2d(before, after, 3, padding=1, bias=bias)
+
+
 def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
     """Map sizes from the image down: halved, rounding up, ``depth`` times or, once at least, to 3-5."""
     sizes = [(height, width)]

@@ -15,6 +15,7 @@ from bngan.networks.blocks import (
     attended,
     block,
     check_attention,
+    convolution,
     output,
     resolutions,
     widths,
@@ -45,7 +46,7 @@ def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
         layers += block(partial(_transposed, _kernel(size), before, after), norms(after), config)
         layers += attended(after, size, config)
         before = after
-    last = partial(_transposed, _kernel(largest)) if maps else _same
+    last = partial(_transposed, _kernel(largest)) if maps else convolution
     return layers + output(partial(last, before, channels), channels, True, model)
 
 
@@ -69,7 +70,3 @@ def _convolution(kernel: Size, before: int, after: int, bias: bool) -> nn.Module
 
 def _transposed(kernel: Size, before: int, after: int, bias: bool) -> nn.Module:
     return nn.ConvTranspose2d(before, after, kernel, 2, padding=1, bias=bias)
-
-
-def _same(before: int, after: int, bias: bool) -> nn.Module:
-    return nn.Conv2d(before, after, 3, padding=1, bias=bias)

@@ -81,7 +81,7 @@ def norm(
         return None
     if name not in groups:
         return batch_norm(features, spatial, numbers)
-    return nn.GroupNorm(_divisor(features, groups[name]), features)
+    return nn.GroupNorm(largest_divisor(features, groups[name]), features)
 
 
 def batch_norm(
@@ -120,6 +120,6 @@ def _start_as_identity(last: Tensor, features: int, numbers: BatchNormConfig) ->
     nn.init.zeros_(last[..., features:])
 
 
-def _divisor(number: int, wanted: int) -> int:
+def largest_divisor(number: int, wanted: int) -> int:
     """The largest divisor of ``number`` that is not above ``wanted``."""
     return next(n for n in range(wanted, 0, -1) if number % n == 0)

@@ -11,6 +11,7 @@ from bngan.networks.blocks import (
     activation,
     attended,
     check_attention,
+    convolution,
     needs_bias,
     normalised_activation,
     output,
@@ -35,10 +36,10 @@ class GeneratorBlock(Conditioned):
             [
                 *normalised_activation(first, model.generator),
                 nn.Upsample(size),
-                nn.Conv2d(before, after, 3, padding=1, bias=bias),
+                convolution(before, after, bias),
                 *normalised_activation(second, model.generator),
                 # What is added to every place of a channel, the norms to come take away.
-                nn.Conv2d(after, after, 3, padding=1, bias=bias),
+                convolution(after, after, bias),
             ]
         )
         self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=bias), nn.Upsample(size))
@@ -67,9 +68,9 @@ class DiscriminatorBlock(nn.Module):
         second = norms(after)
         layers = [] if first else normalised_activation(norms(before), config)
         layers += [
-            nn.Conv2d(before, after, 3, padding=1, bias=needs_bias(second, config)),
+            convolution(before, after, needs_bias(second, config)),
             *normalised_activation(second, config),
-            nn.Conv2d(after, after, 3, padding=1),
+            convolution(after, after, True),
         ]
         self.residual = nn.Sequential(*layers)
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
@@ -103,7 +104,7 @@ def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
         layers += attended(after, size, config)
         before = after
     layers += normalised_activation(generator_norm(model, images, before, spatial=True), config)
-    last = partial(_convolution, before, channels)
+    last = partial(convolution, before, channels)
     return layers + output(last, channels, True, model)
 
 
@@ -120,7 +121,3 @@ def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn
     layers.append(DiscriminatorBlock(model, (before, last), first=len(sizes) == 1, halve=False))
     # No norm here: batch norm before the output would blind it.
     return [*layers, activation(config), _SumPool()], last
-
-
-def _convolution(before: int, after: int, bias: bool) -> nn.Module:
-    return nn.Conv2d(before, after, 3, padding=1, bias=bias)

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from bngan.data import ImageSpec
 from bngan.networks.blocks import activation, attention, check_attention, named, output
 from bngan.networks.config import ModelConfig, NetworkConfig
-from bngan.networks.norms import Conditioned, apply, generator_norm, norm, token_norm
+from bngan.networks.norms import (
+    Conditioned,
+    apply,
+    generator_norm,
+    largest_divisor,
+    norm,
+    token_norm,
+)
 
 _HEAD = 32
 """Features of an attention head, at least."""
@@ -50,8 +57,7 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
-        wanted = max(1, width // _HEAD)
-        self.heads = next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
+        self.heads = largest_divisor(width, max(1, width // _HEAD))
         self.features = width // self.heads
         self.inputs = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=bias)

@@ -37,34 +37,29 @@ class Recipe(NamedTuple):
     images: int
 
 
-DIGITS = Recipe(
-    ModelConfig("mlp", 64, False, GeneratorConfig(256, 2), DiscriminatorConfig(256, 2)),
-    OptimizationConfig(
-        batch_size=64,
+def _penalised(batch_size: int, weight: float, every: int, images: int) -> OptimizationConfig:
+    """R1, and learning rates that fall over the second half."""
+    return OptimizationConfig(
+        batch_size=batch_size,
         lr=1e-3,
         penalty="r1",
-        penalty_weight=1.0,
-        penalty_every=4,
+        penalty_weight=weight,
+        penalty_every=every,
         ema_half_life=100_000,
         lr_schedule="linear",
-        lr_decay_start=600_000,
-        lr_decay_end=1_200_000,
-    ),
+        lr_decay_start=images // 2,
+        lr_decay_end=images,
+    )
+
+
+DIGITS = Recipe(
+    ModelConfig("mlp", 64, False, GeneratorConfig(256, 2), DiscriminatorConfig(256, 2)),
+    _penalised(64, 1.0, 4, 1_200_000),
     1_200_000,
 )
 MNIST = Recipe(
     ModelConfig("dcgan", 128, False, GeneratorConfig(32), DiscriminatorConfig(32)),
-    OptimizationConfig(
-        batch_size=32,
-        lr=1e-3,
-        penalty="r1",
-        penalty_weight=0.1,
-        penalty_every=8,
-        ema_half_life=100_000,
-        lr_schedule="linear",
-        lr_decay_start=500_000,
-        lr_decay_end=1_000_000,
-    ),
+    _penalised(32, 0.1, 8, 1_000_000),
     1_000_000,
 )
 

@@ -31,6 +31,10 @@ CHOSEN = [
 """What differs most between three or four workers and two; the slow run compares all cases."""
 
 
+CANCELLING = ("resnet, attention, BN in D, R1", "transformer, BN in D, relativistic")
+"""Where some gradients are so small a rest of large ones that rounding alone is above 1e-5."""
+
+
 class Alone:
     """Every case on one process."""
 
@@ -59,9 +63,9 @@ def check(alone: Alone, everyone: list[dict[str, Runs]]) -> None:
                 # Every worker's gradients are rounded, each on its own.
                 assert relative_difference(one.one_step, runs.one_step) <= 2**-7, name
                 continue
-            # In deep networks some gradients are so small a rest that rounding alone is above 1e-5.
             first, many = (3 * drift for drift in alone.drift(name))
-            assert relative_difference(one.one_step, runs.one_step) <= max(1e-5, first), name
+            bound = first if name in CANCELLING else 1e-5
+            assert relative_difference(one.one_step, runs.one_step) <= bound, name
             assert difference(one.many_steps, runs.many_steps) <= many, name
             for ours, theirs in zip(runs.records, one.records, strict=True):
                 assert ours == pytest.approx(theirs, abs=1e-9), name

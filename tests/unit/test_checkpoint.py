@@ -136,7 +136,9 @@ class Store(RuleBasedStateMachine):
     @rule(healthy=st.booleans())
     def save(self, healthy: bool) -> None:
         self.images += 1
+        newest = [*self.store.saved(), self.images][-2:]
         self.store.save(self.images, state(self.images), healthy)
+        assert set(newest) <= set(self.store.saved())
         self.complete = [images for images in self.complete if images in self.store.saved()]
         self.complete.append(self.images)
 
