@@ -14,6 +14,7 @@ from bngan.networks.norms import ConditionalBatchNorm, apply, batch_norm
 
 Size = tuple[int, int]
 _MOST_WIDTHS = 8
+_MAPPING_UNITS = 128
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
@@ -35,6 +36,7 @@ class Generator(nn.Module):
         self.layers = nn.ModuleList(layers)
         modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
         self.modulated_by_class = model.generator.norm == "batch" and modulated
+        self.mapping = _mapping(model)
         self.embedding: nn.Module | None = None
         if model.conditional and not self.modulated_by_class:
             self.embedding = nn.Embedding(images.classes, model.latent_dim)
@@ -43,11 +45,26 @@ class Generator(nn.Module):
         """``(N, latent_dim)`` and, if conditional, labels ``(N,)`` to images in [-1, 1]."""
         if self.embedding is not None:
             latents = latents + self.embedding(labels)
-        condition = labels if self.modulated_by_class else latents
+        condition = labels if self.modulated_by_class else self.mapping(latents)
         values = latents
         for layer in self.layers:
             values = apply(layer, values, condition)
         return values
+
+
+def _mapping(model: ModelConfig) -> nn.Module:
+    """From ``(N, latent_dim)`` to the same, in another distribution: not one ball but many."""
+    if model.generator.mapping and model.generator.norm != "self_modulated_batch":
+        raise ValueError("model.generator.mapping needs model.generator.norm=self_modulated_batch")
+    layers, before = list[nn.Module](), model.latent_dim
+    for _ in range(model.generator.mapping):
+        linear = nn.Linear(before, _MAPPING_UNITS, bias=False)
+        layers += [linear, batch_norm(_MAPPING_UNITS, False, model.batch_norm), nn.ReLU()]
+        before = _MAPPING_UNITS
+    if layers:
+        last = nn.Linear(before, model.latent_dim, bias=False)
+        layers += [last, batch_norm(model.latent_dim, False, model.batch_norm)]
+    return nn.Sequential(*layers)
 
 
 class Discriminator(nn.Module):

@@ -52,6 +52,9 @@ class GeneratorConfig(NetworkConfig):
     """Batch norm on the output too, which the literature advises against (Radford et al. 2015)."""
     output_activation: Literal["tanh", "none"] = "tanh"
     """What leads to the images' range [-1, 1]; none leaves clipping to the conversion to pixels."""
+    mapping: int = 0
+    """Hidden layers, with batch norm, of a mapping network between the latent and what makes gamma and
+    beta of it (self_modulated_batch only; after Karras et al. 2019)."""
 
     @property
     def batch_normalised(self) -> bool:

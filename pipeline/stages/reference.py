@@ -11,7 +11,7 @@ from bngan.metrics.protocol import Protocol, floor
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
 
-SELECT_COUNT = 1000
+SELECT_COUNT = 5000
 """Real images, at most, that scores during training are measured against."""
 
 

@@ -91,6 +91,16 @@ CASES = {
     "resnet, attention, batch 3 (empty shards)": Case(
         _other("resnet", attention=[5], norm="group"), _training(3)
     ),
+    "dcgan, mapping, batch 10": Case(
+        ModelConfig(
+            "dcgan",
+            8,
+            False,
+            GeneratorConfig(4, norm="self_modulated_batch", mapping=1),
+            DiscriminatorConfig(4, 2),
+        ),
+        _training(10),
+    ),
     "dcgan, bfloat16": Case(_dcgan(), _training(precision="bfloat16")),
     "dcgan, augmentation, two D steps": Case(
         _dcgan(), _training(10, augment=["translation", "cutout"], discriminator_steps=2)

@@ -87,6 +87,25 @@ def test_self_modulation_starts_as_a_plain_batch_norm_would() -> None:
     assert (beta == 0).all()
 
 
+def test_a_mapping_network_is_what_modulates_norms_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig("mlp", 5, False, GeneratorConfig(8, 1, "self_modulated_batch", mapping=2))
+    generator = build_generator(config, ImageSpec((1, 4, 4))).eval()
+    latents = torch.randn(6, 5)
+    nn.init.normal_(generator.layers[1].modulation[-1].weight)
+    before = generator(latents)
+    handle = generator.mapping.register_forward_hook(lambda module, args, out: latents.flip(0))
+    assert not torch.allclose(generator(latents), before)
+    handle.remove()
+    nn.init.zeros_(generator.layers[1].modulation[-1].weight)
+    constant = generator(latents)
+    generator.mapping.register_forward_hook(lambda module, args, out: latents.flip(0))
+    torch.testing.assert_close(generator(latents), constant)
+    config.generator.norm = "batch"
+    with pytest.raises(ValueError, match=r"mapping needs model\.generator\.norm=self_modulated"):
+        build_generator(config, ImageSpec((1, 4, 4)))
+
+
 @pytest.mark.parametrize("network", ["mlp", "dcgan"])
 @pytest.mark.parametrize("place", ["before_activation", "after_activation"])
 def test_a_bias_unless_a_batch_norm_would_cancel_it(network, place) -> None:
