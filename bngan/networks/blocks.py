@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bngan.data import ImageSpec
 from bngan.networks.config import Activation, GeneratorConfig, ModelConfig, NetworkConfig
-from bngan.networks.norms import ConditionalBatchNorm, apply, batch_norm
+from bngan.networks.norms import Condition, ConditionalBatchNorm, apply, batch_norm
 
 Size = tuple[int, int]
 _MOST_WIDTHS = 8
@@ -28,24 +28,23 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 class Generator(nn.Module):
     """Layers from latents to images.
 
-    The class, if any, is what modulates batch norms, or it shifts the latent by its embedding.
+    The class, if any, modulates batch norms; without one, its embedding shifts the latent.
     """
 
     def __init__(self, layers: list[nn.Module], model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
-        self.modulated_by_class = model.generator.norm == "batch" and modulated
         self.mapping = _mapping(model)
         self.embedding: nn.Module | None = None
-        if model.conditional and not self.modulated_by_class:
+        if model.conditional and not modulated:
             self.embedding = nn.Embedding(images.classes, model.latent_dim)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(N, latent_dim)`` and, if conditional, labels ``(N,)`` to images in [-1, 1]."""
         if self.embedding is not None:
             latents = latents + self.embedding(labels)
-        condition = labels if self.modulated_by_class else self.mapping(latents)
+        condition = Condition(self.mapping(latents), labels)
         values = latents
         for layer in self.layers:
             values = apply(layer, values, condition)

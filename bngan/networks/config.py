@@ -102,8 +102,9 @@ class ModelConfig:
     latent_dim: int = 64
     """Length of the latent vector z ~ N(0, 1)."""
     conditional: bool = False
-    """Generate by class: class-conditional batch norm in the generator (or, with another norm, the
-    class's embedding added to the latent), projection discriminator (Miyato & Koyama 2018)."""
+    """Generate by class: class-conditional batch norm in the generator, self-modulated or not (or, with
+    another norm, the class's embedding added to the latent), projection discriminator (Miyato & Koyama
+    2018)."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     batch_norm: BatchNormConfig = field(default_factory=BatchNormConfig)

@@ -1,6 +1,6 @@
 """Normalisation layers, chosen by name."""
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +14,61 @@ _GROUP = 16
 """Channels of a group, at least."""
 
 
+class Condition(NamedTuple):
+    """What may modulate a generator's layers, one row per sample."""
+
+    latents: Tensor
+    labels: Tensor | None
+
+
 class Conditioned(nn.Module):
-    """A layer whose forward takes a condition, one per sample, besides its input."""
+    """A layer whose forward takes a ``Condition`` besides its input."""
 
 
-def apply(layer: nn.Module, values: Tensor, condition: Tensor | None) -> Tensor:
+def apply(layer: nn.Module, values: Tensor, condition: Condition | None) -> Tensor:
     """``layer(values)``, under the condition if it takes one."""
     result: Tensor = layer(values, condition) if isinstance(layer, Conditioned) else layer(values)
     return result
 
 
+class Modulation(nn.Module):
+    """Gamma and beta of each sample: of its latent, of its class, or the sum of both."""
+
+    def __init__(
+        self, features: int, latent_dim: int, classes: int, numbers: BatchNormConfig
+    ) -> None:
+        super().__init__()
+        self.of_latent: nn.Module | None = None
+        self.of_class: nn.Module | None = None
+        if latent_dim:
+            hidden = nn.Linear(latent_dim, _SELF_MODULATION_UNITS)
+            output = nn.Linear(_SELF_MODULATION_UNITS, 2 * features)
+            self.of_latent = nn.Sequential(hidden, nn.ReLU(), output)
+            start = nn.init.zeros_(output.bias)
+        if classes:
+            self.of_class = nn.Embedding(classes, 2 * features)
+            start = self.of_class.weight
+        _start_as_identity(start, features, numbers)
+
+    def forward(self, condition: Condition) -> Tensor:
+        """Gamma and beta, ``(N, 2 * features)``."""
+        parts = []
+        if self.of_latent is not None:
+            parts.append(self.of_latent(condition.latents))
+        if self.of_class is not None:
+            parts.append(self.of_class(condition.labels))
+        total: Tensor = sum(parts[1:], parts[0])
+        return total
+
+
 class ConditionalBatchNorm(Conditioned):
     """Batch norm whose gamma and beta are functions of a condition, one pair per sample."""
 
-    def __init__(self, norm: nn.Module, modulation: nn.Module) -> None:
+    def __init__(self, norm: nn.Module, modulation: Modulation) -> None:
         super().__init__()
         self.norm, self.modulation = norm, modulation
 
-    def forward(self, input: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, input: Tensor, condition: Condition) -> Tensor:
         """Normalise ``(N, C, ...)`` under ``N`` conditions."""
         modulation = self.modulation(condition)
         gamma, beta = modulation.view(*modulation.shape, *[1] * (input.dim() - 2)).chunk(2, dim=1)
@@ -46,7 +83,7 @@ class TokenNorm(Conditioned):
         super().__init__()
         self.norm = norm
 
-    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, condition: Condition | None = None) -> Tensor:
         """Normalise ``(N, T, C)``."""
         return apply(self.norm, input.mT, condition).mT
 
@@ -59,16 +96,11 @@ def generator_norm(
     Input is ``(N, C, H, W)`` if spatial, else ``(N, C)`` or ``(N, C, T)``.
     """
     name, numbers = model.generator.norm, model.batch_norm
-    if name == "self_modulated_batch":
-        output = nn.Linear(_SELF_MODULATION_UNITS, 2 * features)
-        _start_as_identity(output.bias, features, numbers)
-        hidden = nn.Linear(model.latent_dim, _SELF_MODULATION_UNITS)
-        modulation: nn.Module = nn.Sequential(hidden, nn.ReLU(), output)
-    elif name == "batch" and model.conditional:
-        modulation = nn.Embedding(images.classes, 2 * features)
-        _start_as_identity(modulation.weight, features, numbers)
-    else:
+    classes = images.classes if model.conditional else 0
+    latent_dim = model.latent_dim if name == "self_modulated_batch" else 0
+    if not latent_dim and not (name == "batch" and classes):
         return norm(name, features, spatial, numbers)
+    modulation = Modulation(features, latent_dim, classes, numbers)
     return ConditionalBatchNorm(batch_norm(features, spatial, numbers, affine=False), modulation)
 
 

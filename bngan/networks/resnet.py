@@ -19,7 +19,7 @@ from bngan.networks.blocks import (
     widths,
 )
 from bngan.networks.config import ModelConfig
-from bngan.networks.norms import Conditioned, apply, generator_norm, norm
+from bngan.networks.norms import Condition, Conditioned, apply, generator_norm, norm
 
 
 class GeneratorBlock(Conditioned):
@@ -44,7 +44,7 @@ class GeneratorBlock(Conditioned):
         )
         self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=bias), nn.Upsample(size))
 
-    def forward(self, maps: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(self, maps: Tensor, condition: Condition | None) -> Tensor:
         """``(N, before, ...)`` to ``(N, after, *size)``."""
         values = maps
         for layer in self.residual:

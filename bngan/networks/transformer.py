@@ -14,6 +14,7 @@ from bngan.data import ImageSpec
 from bngan.networks.blocks import activation, attention, check_attention, named, output
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import (
+    Condition,
     Conditioned,
     apply,
     generator_norm,
@@ -42,7 +43,7 @@ class Block(Conditioned):
             [second, hidden, activation(config), nn.Linear(_EXPANSION * width, width, bias=bias)]
         )
 
-    def forward(self, tokens: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, condition: Condition | None = None) -> Tensor:
         """``(N, T, width)`` to the same."""
         for branch in (self.attention, self.mlp):
             values = tokens

@@ -35,11 +35,12 @@ def test_gamma_and_beta_are_found_once_each(network, norm, conditional) -> None:
     assert len(list(affine_parameters(built))) == len(found)
     norms = {"mlp": 2, "dcgan": 2, "resnet": 5, "transformer": 5}[network]
     if norm == "self_modulated_batch":
-        assert len(names) == 4 * norms  # two layers each
+        # Two layers each, and by class an embedding.
+        assert len(names) == (5 if conditional else 4) * norms
         assert all(".modulation." in name for name in names)
     elif norm == "batch" and conditional:
         assert len(names) == norms
-        assert all(name.endswith(".modulation.weight") for name in names)
+        assert all(name.endswith(".modulation.of_class.weight") for name in names)
     else:
         assert len(names) == 2 * norms
         sizes = {tuple(p.shape) for p in built.parameters() if id(p) in found}
