@@ -26,8 +26,10 @@ def to_pil(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def grid(images: np.ndarray, min_side: int = 512) -> Image.Image:
+def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) -> Image.Image:
     """Lay uint8 ``(N, H, W, C)`` out row by row, enlarged by a whole factor to about ``min_side``.
+
+    Without ``columns``, in a square.
 
     Raises:
         ValueError: if there is no image.
@@ -35,7 +37,7 @@ def grid(images: np.ndarray, min_side: int = 512) -> Image.Image:
     if len(images) == 0:
         raise ValueError("a grid needs at least one image")
     count, height, width, channels = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     gap = 1
     canvas = np.full(
@@ -48,8 +50,8 @@ def grid(images: np.ndarray, min_side: int = 512) -> Image.Image:
     return to_pil(canvas.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def png_bytes(images: np.ndarray) -> bytes:
-    """``grid(images)`` as the content of a PNG file."""
+def png_bytes(images: np.ndarray, columns: int | None = None) -> bytes:
+    """``grid(images, columns)`` as the content of a PNG file."""
     buffer = io.BytesIO()
-    grid(images).save(buffer, format="PNG")
+    grid(images, columns).save(buffer, format="PNG")
     return buffer.getvalue()

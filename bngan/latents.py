@@ -50,6 +50,17 @@ def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: flo
     return torch.from_numpy(rows) * truncation
 
 
+def great_circle(one: Tensor, other: Tensor, steps: int) -> Tensor:
+    """Latents ``(N, steps, dim)`` from ``one`` to ``other``, both ``(N, dim)``, at even angles."""
+    lengths = one.norm(dim=1), other.norm(dim=1)
+    cosine = (one * other).sum(1) / (lengths[0] * lengths[1])
+    angle = cosine.clamp(-0.9999, 0.9999).acos()[:, None, None]
+    share = torch.linspace(0, 1, steps)[None, :, None]
+    weights = ((1 - share) * angle).sin(), (share * angle).sin()
+    path: Tensor = (weights[0] * one[:, None] + weights[1] * other[:, None]) / angle.sin()
+    return path
+
+
 def indexed_labels(seed: int, indices: Iterable[int], frequencies: Sequence[float]) -> Tensor:
     """Labels ``(len(indices),)`` int64 that occur as often as given; each depends on (seed, index)."""
     uniform = [generator(seed, Stream.LABELS, int(index)).random() for index in indices]

@@ -1,5 +1,6 @@
 """A trained generator as a file, and images from it as a pure function of (seed, index)."""
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,12 +11,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.data import ImageSpec
 from bngan.images import to_uint8
 from bngan.latents import (
     CALIBRATION_LATENTS,
     calibration_batches,
+    great_circle,
     indexed_labels,
     indexed_latents,
 )
@@ -31,6 +34,7 @@ class Sampler:
     Attributes:
         model: configuration of its networks.
         spec: shape and classes of its images.
+        batch: images that go through the generator together.
     """
 
     def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
@@ -38,7 +42,7 @@ class Sampler:
         self.generator: nn.Module = build_generator(model, spec)
         self.generator.load_state_dict(state)
         self.generator.eval().requires_grad_(False)
-        self.device = torch.device("cpu")
+        self.device, self.batch = torch.device("cpu"), _BATCH
 
     def to(self, device: torch.device | str) -> "Sampler":
         """Generate on ``device`` from now on; images still arrive on the CPU."""
@@ -46,33 +50,92 @@ class Sampler:
         self.generator.to(self.device)
         return self
 
-    def images(self, seed: int, indices: Sequence[int], truncation: float = 1.0) -> np.ndarray:
+    def images(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        truncation: float = 1.0,
+        labels: Sequence[int] | None = None,
+    ) -> np.ndarray:
         """uint8 images ``(len(indices), H, W, C)``; image i depends on (seed, indices[i]) only.
 
-        A conditional generator draws its classes as often as they were in its training images.
+        A conditional generator makes the class ``labels[i]``; without ``labels`` it draws classes as
+        often as they were in its training images.
 
         Raises:
-            ValueError: for a negative index or a truncation outside (0, 1].
+            ValueError: for a negative index, a truncation outside (0, 1], or labels that do not fit.
         """
-        parts = list(self.batches(seed, indices, truncation))
+        parts = list(self.batches(seed, indices, truncation, labels))
         channels, height, width = self.spec.shape
         return np.concatenate(parts) if parts else np.zeros((0, height, width, channels), np.uint8)
 
-    @torch.inference_mode()
     def batches(
-        self, seed: int, indices: Sequence[int], truncation: float = 1.0
+        self,
+        seed: int,
+        indices: Sequence[int],
+        truncation: float = 1.0,
+        labels: Sequence[int] | None = None,
     ) -> Iterator[np.ndarray]:
         """As ``images``, a batch at a time."""
         if not 0 < truncation <= 1:
             raise ValueError(f"truncation must lie in (0, 1], got {truncation}")
         if any(index < 0 for index in indices):
             raise ValueError("an image index must not be negative")
-        for start in range(0, len(indices), _BATCH):
-            chunk = indices[start : start + _BATCH]
-            inputs = [indexed_latents(seed, chunk, self.model.latent_dim, truncation)]
-            if self.model.conditional:
-                inputs.append(indexed_labels(seed, chunk, self.spec.class_frequencies))
-            yield to_uint8(self.generator(*(value.to(self.device) for value in inputs)))
+        self._check(labels, len(indices))
+        for start in range(0, len(indices), self.batch):
+            chunk = slice(start, start + self.batch)
+            latents = indexed_latents(seed, indices[chunk], self.model.latent_dim, truncation)
+            yield self._generate(
+                latents, self._labels(seed, indices[chunk], labels and labels[chunk])
+            )
+
+    def interpolations(self, seed: int, rows: int, steps: int) -> np.ndarray:
+        """uint8 images ``(rows * steps, H, W, C)``: each row goes from one latent to another.
+
+        Along the great circle, on which latents stay as long as N(0, 1) makes them (White 2016), and
+        within the class of the row's first image.
+        """
+        starts = range(0, 2 * rows, 2)
+        one = indexed_latents(seed, starts, self.model.latent_dim)
+        other = indexed_latents(seed, [i + 1 for i in starts], self.model.latent_dim)
+        latents = great_circle(one, other, steps).flatten(0, 1)
+        labels = self._labels(seed, starts, None)
+        return self._generate(latents, None if labels is None else labels.repeat_interleave(steps))
+
+    def with_batch_statistics(self, group: int) -> "Sampler":
+        """A copy that normalises each ``group`` of images by its own statistics, as training does."""
+        other = copy.copy(self)
+        other.generator, other.batch = copy.deepcopy(self.generator), group
+        for module in other.generator.modules():
+            if isinstance(module, _BatchNorm):
+                module.train()
+        return other
+
+    @torch.inference_mode()
+    def _generate(self, latents: Tensor, labels: Tensor | None) -> np.ndarray:
+        inputs = [latents] if labels is None else [latents, labels]
+        return to_uint8(self.generator(*(value.to(self.device) for value in inputs)))
+
+    def _labels(
+        self, seed: int, indices: Sequence[int], labels: Sequence[int] | None
+    ) -> Tensor | None:
+        if labels is not None:
+            return torch.as_tensor(labels, dtype=torch.int64)
+        if not self.model.conditional:
+            return None
+        return indexed_labels(seed, indices, self.spec.class_frequencies)
+
+    def _check(self, labels: Sequence[int] | None, count: int) -> None:
+        if labels is None:
+            return
+        if not self.model.conditional:
+            raise ValueError("this generator knows no classes: it was not trained by class")
+        if len(labels) != count:
+            raise ValueError(f"{count} images need as many labels, got {len(labels)}")
+        if wrong := [label for label in labels if not 0 <= label < self.spec.classes]:
+            raise ValueError(
+                f"there is no class {wrong[0]}: classes are 0 to {self.spec.classes - 1}"
+            )
 
     def calibration_batches(self, count: int = CALIBRATION_LATENTS) -> Iterator[tuple[Tensor, ...]]:
         """Inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""

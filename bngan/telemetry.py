@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bngan.calibration import channel_moments
 from bngan.distributed import shards
 from bngan.latents import telemetry_batch
-from bngan.networks.norms import iterate_spectral_norms
+from bngan.networks.norms import ConditionalBatchNorm, iterate_spectral_norms
 from bngan.normalization import desynchronize
 from bngan.sampling import Sampler
 from bngan.trainer import Trainer
@@ -145,6 +145,24 @@ def small_gammas(network: nn.Module) -> float | None:
     if not gammas:
         return None
     return (torch.cat(gammas).abs() < SMALL_GAMMA).double().mean().item()
+
+
+@torch.no_grad()
+def scales(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+    """Every gamma of each batch norm, by its name; where it is modulated, for each of ``inputs``."""
+    found = {name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine}
+    hooks = []
+    for name, module in generator.named_modules():
+        if isinstance(module, ConditionalBatchNorm):
+
+            def keep(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
+                found[name] = out.chunk(2, dim=1)[0].flatten()
+
+            hooks.append(module.modulation.register_forward_hook(keep))
+    generator(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def _norms(network: nn.Module) -> dict[str, _BatchNorm]:

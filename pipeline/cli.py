@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,16 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Replace values of the file: train.lr=1e-3."),
+]
+ModelUri = Annotated[
+    str, typer.Argument(metavar="MODEL_URI", help="Such as models:/bngan-digits@champion.")
+]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option(help="Such as fid1k_test: fewer of the images the model was scored on."),
+]
+Workspace = Annotated[
+    Path, typer.Option(help="Where the registry is, unless MLFLOW_TRACKING_URI says.")
 ]
 
 
@@ -123,9 +134,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def sample(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL_URI", help="Such as models:/bngan-digits@champion.")
-    ],
+    model: ModelUri,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path(
@@ -134,9 +143,10 @@ def sample(
     truncation: Annotated[
         float, typer.Option(help="In (0, 1]: less variety, more typical images.")
     ] = 1.0,
-    workspace: Annotated[
-        Path, typer.Option(help="Where the registry is, unless MLFLOW_TRACKING_URI says.")
-    ] = Path("runs"),
+    label: Annotated[
+        int | None, typer.Option(min=0, help="Number of the class, if it was trained by class.")
+    ] = None,
+    workspace: Workspace = Path("runs"),
 ) -> None:
     """Write a grid of images from a registered generator, or a single image with --count 1."""
     with _errors_as_exit_codes():
@@ -145,16 +155,66 @@ def sample(
         from bngan.images import png_bytes
         from pipeline import registry
 
-        if not 0 < truncation <= 1:
-            raise UserError(f"--truncation must lie in (0, 1], got {truncation}")
         if output.is_dir():
             raise UserError(f"--output must be a file to write, and {output} is a folder")
-        images = registry.generate(workspace.absolute(), model, np.arange(count), seed, truncation)
+        params = {"seed": seed, "truncation": truncation, "label": -1 if label is None else label}
+        images = registry.generate(workspace.absolute(), model, np.arange(count), **params)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(png_bytes(images))
         console.print(
             f"{count} images of {model}, seed {seed}: {output}", highlight=False, markup=False
         )
+
+
+@app.command()
+def evaluate(
+    model: ModelUri,
+    protocol: ProtocolName = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Score the images in this folder instead, another tool's for instance."),
+    ] = None,
+    workspace: Workspace = Path("runs"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Score a registered generator again, on the real images whose features it carries."""
+    with _errors_as_exit_codes(), _stdout(as_json) as emit:
+        from pipeline.display import ConsoleDisplay, print_scores
+        from pipeline.scoring import evaluate_model
+
+        display = ConsoleDisplay(errors)
+        try:
+            record = evaluate_model(
+                workspace.absolute(), model, protocol, images, partial(display.progress, "evaluate")
+            )
+        finally:
+            display.close()
+        emit(record)
+        if not as_json:
+            print_scores(console, record)
+
+
+@app.command()
+def compare(
+    first: ModelUri,
+    second: ModelUri,
+    protocol: ProtocolName = None,
+    workspace: Workspace = Path("runs"),
+) -> None:
+    """Compare two registered generators, on the first one's real images and from the same latents."""
+    with _errors_as_exit_codes():
+        from pipeline.display import ConsoleDisplay, print_comparison
+        from pipeline.scoring import compare_models
+
+        display = ConsoleDisplay(errors)
+        tell = partial(display.progress, "compare")
+        try:
+            measured_by, found = compare_models(workspace.absolute(), first, second, protocol, tell)
+        finally:
+            display.close()
+        print_comparison(console, (first, second), measured_by, found)
 
 
 def _load(path: Path, overrides: list[str] | None) -> "Config":

@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,35 @@ def fit(
         _fit_and_relay(trainer.fit, queue, on_record)
     count = str(least) if least == most else f"{least}-{most}"
     return f"{count} {'GPU' if use_gpu else 'CPU'} workers"
+
+
+def each(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], accelerator: str
+) -> Iterator[Any]:
+    """``function(*task, device)`` of every task, in order, as they are done.
+
+    On all of the cluster at RAY_ADDRESS, or of this machine where it has several GPUs; otherwise here,
+    one after the other, since on CPUs each already uses all threads.
+    """
+    import torch
+
+    device = local_device(accelerator)
+    if "RAY_ADDRESS" not in os.environ and (device == "cpu" or torch.cuda.device_count() < 2):
+        yield from (function(*task, device) for task in tasks)
+        return
+    with _ray():
+        import ray
+
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        use_gpu = accelerator != "cpu" and resources.get("GPU", 0) >= 1
+        device, slots = ("cuda", "GPU") if use_gpu else ("cpu", "CPU")
+        remote = ray.remote(num_cpus=1, num_gpus=int(use_gpu))(function)
+        ahead = 2 * max(int(resources.get(slots, 1)), 1)
+        pending = deque(remote.remote(*task, device) for task in tasks[:ahead])
+        for index in range(len(tasks)):
+            if index + ahead < len(tasks):
+                pending.append(remote.remote(*tasks[index + ahead], device))
+            yield ray.get(pending.popleft())
 
 
 @contextmanager

@@ -76,6 +76,22 @@ class TrainConfig(OptimizationConfig):
 
 
 @dataclass
+class ExtractorConfig:
+    """What makes the features that scores are measured in."""
+
+    kind: Literal["auto", "classifier", "random", "inception", "file"] = "auto"
+    """classifier: a small one, trained on half of the training images. random: one that nobody trained.
+    auto: classifier where there are labels, else random. inception: Inception of 2015, as FID is
+    defined. file: any network that torch.export.save or TorchScript wrote."""
+    weights: str | None = None
+    """File of the network, or of Inception's weights, which are downloaded if it is not given."""
+    size: int | None = None
+    """Pixels that a file's network wants images resized to; null: as they are."""
+    range: Literal["byte", "unit", "signed"] = "signed"
+    """What a file's network wants 0 to 255 as: the same, 0 to 1, or -1 to 1."""
+
+
+@dataclass
 class EvaluateConfig:
     """How the final scores are measured."""
 
@@ -104,6 +120,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     register: RegisterConfig = field(default_factory=RegisterConfig)
 

@@ -1,16 +1,20 @@
 """What a person sees during a run: on standard error, drawn on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bngan.metrics.evaluation import Comparison
 from bngan.metrics.features import ExtractorInfo
+from bngan.metrics.protocol import Protocol
 from pipeline.check import LIMIT, Difference
-from pipeline.report import score_rows, warnings
+from pipeline.report import LABELS, readable, score_rows, warnings
 from pipeline.tracking import tracking_uri
 from pipeline.workflow import Decision, RunResult, StageResult
 
@@ -122,21 +126,50 @@ def print_summary(console: Console, result: RunResult, workspace: Path) -> None:
     """Scores beside what real images score, where things are, and what can be done next."""
     record, model = result.summaries["evaluate"], result.summaries["register"]
     folder = result.folders["evaluate"]
-    scores = Table("score", "generator", "real images", box=None)
-    for row in score_rows(record):
-        scores.add_row(*row)
-    console.print("", scores)
-    extractor = ExtractorInfo(**record["extractor"])
+    print_scores(console, record)
     uri = tracking_uri(workspace)
     lines = {
-        "measured by": f"{record['protocol']['name']}, {extractor.describe()}",
         "samples": folder / "grid.png",
         "report": folder / "report.html",
         "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
         "sample it": f"bngan sample {model['uri']} --workspace {workspace} -o grid.png",
         "look around": uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}",
     }
+    for name, text in lines.items():
+        _line(console, name, text)
+
+
+def print_scores(console: Console, record: Mapping[str, Any]) -> None:
+    """A record of scores, what measured them, and what to know before trusting them."""
+    scores = Table("score", "generator", "95 % interval", "real images", box=None)
+    for row in score_rows(record):
+        scores.add_row(*row)
+    console.print("", scores)
     for note in warnings(record):
         console.print(f"[yellow]{escape(note)}[/]")
-    for name, text in lines.items():
-        console.print(f"[bold]{name:<12}[/] {escape(str(text))}", highlight=False, soft_wrap=True)
+    extractor = ExtractorInfo(**record["extractor"])
+    _line(console, "measured by", f"{record['protocol']['name']}, {extractor.describe()}")
+
+
+def print_comparison(
+    console: Console,
+    names: tuple[str, str],
+    protocol: Protocol,
+    found: Mapping[str, Comparison],
+) -> None:
+    """Two generators' scores, the intervals of their differences, and a verdict on each."""
+    table = Table("score", "first", "second", "difference, 95 %", "better", box=None)
+    for name, pair in found.items():
+        interval = f"{readable(pair.low)} to {readable(pair.high)}"
+        verdict = "" if pair.verdict == "neither" else pair.verdict
+        table.add_row(LABELS[name], readable(pair.first), readable(pair.second), interval, verdict)
+    console.print("", table)
+    for name, text in zip(("first", "second"), names, strict=True):
+        _line(console, name, text)
+    _line(console, "measured by", f"{protocol.name}, on the first one's real images and features")
+    if all(pair.verdict == "neither" for pair in found.values()):
+        console.print("[yellow]No difference beyond chance.[/]")
+
+
+def _line(console: Console, name: str, text: object) -> None:
+    console.print(f"[bold]{name:<12}[/] {escape(str(text))}", highlight=False, soft_wrap=True)

@@ -1,8 +1,8 @@
 """The registered model: an MLflow "model from code" around ``bngan.sampling.Sampler``.
 
-Input ``index`` (int64 ``(N,)``), parameters ``seed`` and ``truncation``; output uint8 images
-``(N, H, W, C)``. Image i depends on (seed, index[i]) only. Weights are safetensors; nothing is
-unpickled.
+Input ``index`` (int64 ``(N,)``), parameters ``seed``, ``truncation`` and, of a generator trained by
+class, ``label`` (-1: any); output uint8 images ``(N, H, W, C)``. Image i depends on (seed, index[i])
+and the label only. Weights are safetensors; nothing is unpickled.
 """
 
 from pathlib import Path
@@ -27,8 +27,12 @@ class GeneratorModel(PythonModel):
         values = model_input["index"] if isinstance(model_input, dict) else model_input
         indices = np.asarray(values, dtype=np.int64).reshape(-1).tolist()
         settings = params or {}
+        label = int(settings.get("label", -1))
         return self.sampler.images(
-            int(settings.get("seed", 0)), indices, float(settings.get("truncation", 1.0))
+            int(settings.get("seed", 0)),
+            indices,
+            float(settings.get("truncation", 1.0)),
+            None if label < 0 else [label] * len(indices),
         )
 
 

@@ -42,9 +42,9 @@ class Registration:
 
 
 def register(
-    workspace: Path, run_id: str, name: str, generator: Path, tags: Mapping[str, str]
+    workspace: Path, run_id: str, name: str, parts: Mapping[str, Path], tags: Mapping[str, str]
 ) -> Registration:
-    """Register the generator in folder ``generator`` as a version of ``name``.
+    """Register a generator as a version of ``name``; ``parts`` are the folders it is made of.
 
     Registering the same ``tags["bngan.fingerprint"]`` again finds the version made before. The
     version becomes champion when there is none, or when it has a lower ``fid`` by the same
@@ -54,7 +54,7 @@ def register(
         client = MlflowClient()
         number = _existing(client, name, tags["bngan.fingerprint"])
         if number is None:
-            model = _log_model(run_id, generator)
+            model = _log_model(run_id, parts)
             all_tags = {**tags, "bngan.model_id": str(model.model_id)}
             number = str(mlflow.register_model(model.model_uri, name, tags=all_tags).version)
         alias, reason = _judge(client, name, number, tags)
@@ -63,14 +63,34 @@ def register(
         return Registration(name, number, alias, reason)
 
 
-def generate(
-    workspace: Path, uri: str, indices: np.ndarray, seed: int, truncation: float
-) -> np.ndarray:
-    """uint8 images ``(N, H, W, C)`` of the model at ``uri``.
+def generate(workspace: Path, uri: str, indices: np.ndarray, **params: float) -> np.ndarray:
+    """uint8 images ``(N, H, W, C)`` of the model at ``uri``, with the parameters that it takes.
+
+    Raises:
+        UserError: if there is no such model, or it refuses the parameters.
+    """
+    with _model_at(workspace, uri):
+        model = mlflow.pyfunc.load_model(uri)
+        try:
+            images: np.ndarray = model.predict({"index": indices}, params=params)
+        except ValueError as error:
+            raise UserError(f"{uri}: {error}") from error
+        return images
+
+
+def download(workspace: Path, uri: str, folder: Path) -> Path:
+    """Copy the files of the model at ``uri`` into ``folder``; where they are then.
 
     Raises:
         UserError: if there is no such model.
     """
+    with _model_at(workspace, uri):
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+
+
+@contextmanager
+def _model_at(workspace: Path, uri: str) -> Iterator[None]:
+    """MLflow's stores, where loading the model at ``uri`` fails with a line for a person."""
     if not re.match(r"(models:/[^/@]+[/@]|models:/m-|runs:/)[^/@]*", uri):
         raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
     database = tracking_uri(workspace).removeprefix("sqlite:///")
@@ -78,13 +98,9 @@ def generate(
         raise UserError(f"there is no MLflow database {database}: set --workspace")
     with _stores(workspace):
         try:
-            model = mlflow.pyfunc.load_model(uri)
+            yield
         except (MlflowException, OSError) as error:
             raise UserError(f"cannot load {uri}: {str(error).splitlines()[0]}") from error
-        images: np.ndarray = model.predict(
-            {"index": indices}, params={"seed": seed, "truncation": truncation}
-        )
-        return images
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:
@@ -116,19 +132,23 @@ def _stores(workspace: Path) -> Iterator[None]:
         mlflow.set_tracking_uri(given)  # type: ignore[arg-type]
 
 
-def _log_model(run_id: str, generator: Path) -> Any:
+def _log_model(run_id: str, parts: Mapping[str, Path]) -> Any:
     """Log the model with the run; its own code travels with it."""
     with mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
             name="generator",
             python_model=str(Path(__file__).with_name("generator_model.py")),
-            artifacts={"generator": str(generator)},
+            artifacts={name: str(folder) for name, folder in parts.items()},
             code_paths=[str(Path(str(bngan.__file__)).parent)],
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "index")]),
                 outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
                 params=ParamSchema(
-                    [ParamSpec("seed", "long", 0), ParamSpec("truncation", "double", 1.0)]
+                    [
+                        ParamSpec("seed", "long", 0),
+                        ParamSpec("truncation", "double", 1.0),
+                        ParamSpec("label", "long", -1),
+                    ]
                 ),
             ),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],

@@ -11,65 +11,113 @@ from bngan import __version__
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config import Config, to_yaml
 
+Pictures = dict[str, bytes]
+"""PNGs by file name."""
+
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$name</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <style>
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; padding: 1rem; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; }
+th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; height: auto; }
-img.samples { image-rendering: pixelated; }
-img.plot { background: white; border-radius: .4rem; }
+figure { margin: 1rem 0; }
+img { max-width: 100%; height: auto; display: block; }
+img.samples { image-rendering: pixelated; width: 36rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+.plots img { width: 100%; }
 pre { overflow-x: auto; padding: .8rem; background: #8881; border-radius: .4rem; font-size: .85rem; }
-.note { color: #b35900; }
+.note { border-left: .3rem solid #d97706; padding-left: .8rem; }
+figcaption, small { color: #808080; }
 </style></head><body>
 <h1>$name</h1>
 <h2>Scores</h2>
-<table><tr><th>Score</th><th>This generator</th><th>Real against real</th></tr>$rows</table>
-<p>$protocol</p>$notes
+$notes
+<div class="wide"><table>
+<tr><th>Score</th><th>This generator</th><th>95 % interval</th><th>Real against real</th></tr>
+$rows</table></div>
+<p>$protocol</p>
+<p><small>FID∞: extrapolated to infinitely many images. KID: of features at the extractor's own scale.
+Class divergence: KL of the classes that generated images are taken for from those real ones are.
+Authenticity: share of images that are no copies of training images. C_T: standard deviations by which
+generated images are farther from the training images than test images are; below -3 they are copies.
+</small></p>
 <h2>Samples</h2>
-<img class="samples" alt="Generated images" src="data:image/png;base64,$grid">
+$samples
 <h2>Training</h2>
 <p>$training</p>
-<img class="plot" alt="Training curves" src="data:image/png;base64,$curves">
+<div class="plots">$plots</div>
+<h2>Batch norm</h2>
+<p>$batch_norm</p>
+<h2>Data</h2>
+<p>$data</p>
 <h2>Configuration</h2>
 <pre>$config</pre>
-<p>$versions</p>
+<p><small>$versions</small></p>
 </body></html>
 """)
 
-LABELS = {"fid": "FID (lower is better)", "inception_score": "Inception Score (higher is better)"}
+LABELS = {
+    "fid": "FID ↓",
+    "fid_infinity": "FID∞ ↓",
+    "kid": "KID ↓",
+    "inception_score": "Inception Score ↑",
+    "precision": "Precision ↑",
+    "recall": "Recall ↑",
+    "density": "Density ↑",
+    "coverage": "Coverage ↑",
+    "classes_hit": "Classes hit ↑",
+    "class_divergence": "Class divergence ↓",
+    "authenticity": "Authenticity ↑",
+    "data_copying": "Data copying C_T",
+}
+"""What a score is called, and whether higher or lower is better."""
+_CAPTIONS = {
+    "grid.png": "Generated images 0 to 63 of seed 0.",
+    "classes.png": "A row for each class.",
+    "interpolation.png": "Each row from one latent to another.",
+    "neighbours.png": "Above: generated images; below: the training images nearest to them.",
+}
 
 
 def render(
     config: Config,
     record: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
-    grid: bytes,
-    curves: bytes,
+    pictures: Pictures,
+    seconds: float,
 ) -> str:
-    """HTML of a run's scores, as ``evaluate`` records them, with PNGs of samples and curves."""
-    protocol, extractor, last = record["protocol"], record["extractor"], history[-1]
+    """HTML of a run's scores, as ``evaluate`` records them, with its pictures.
+
+    ``seconds`` is what the evaluation took.
+    """
+    rows = score_rows(record)
     return _PAGE.substitute(
         name=html.escape(config.name),
         rows="".join(
-            "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
-            for row in score_rows(record)
-        ),
-        protocol=html.escape(
-            f"Protocol {protocol['name']}: {protocol['count']:,} generated against "
-            f"{protocol['count']:,} real images of the {protocol['split']} split, evaluation seed "
-            f"{protocol['seed']}. Features: {ExtractorInfo(**extractor).describe()}. "
-            f"Real against real: mean and standard deviation over random draws of "
-            f"{record['floor']['count']:,.0f} images."
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
+            for row in rows
         ),
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in warnings(record)),
-        training=f"{last['images']:,.0f} images, {last['seconds']:,.0f} s of training steps.",
-        grid=base64.b64encode(grid).decode(),
-        curves=base64.b64encode(curves).decode(),
+        protocol=html.escape(_protocol(record)),
+        samples="".join(
+            f"<figure>{_image(pictures[name], caption, 'samples')}"
+            f"<figcaption>{caption}</figcaption></figure>"
+            for name, caption in _CAPTIONS.items()
+            if name in pictures
+        ),
+        plots="".join(
+            _image(content, name.removesuffix(".png"), "plot")
+            for name, content in pictures.items()
+            if name not in _CAPTIONS
+        ),
+        training=html.escape(_training(history, seconds)),
+        batch_norm=html.escape(_batch_norm(record)),
+        data=html.escape(_data(config, record)),
         config=html.escape(to_yaml(config)),
         versions=", ".join(
             [f"bngan {__version__}", *(f"{n} {version(n)}" for n in ("torch", "ray", "mlflow"))]
@@ -77,36 +125,109 @@ def render(
     )
 
 
+def _image(content: bytes, alt: str, kind: str) -> str:
+    data = base64.b64encode(content).decode()
+    return f'<img class="{kind}" alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def _protocol(record: Mapping[str, Any]) -> str:
+    protocol, seeds = record["protocol"], record["seeds"]
+    others = ", ".join(readable(fid) for fid in list(seeds.values())[1:])
+    return (
+        f"Protocol {protocol['name']}: {protocol['count']:,} generated against "
+        f"{protocol['count']:,} real images of the {protocol['split']} split, evaluation seed "
+        f"{protocol['seeds'][0]}. With other seeds the FID is {others}. "
+        f"Features: {ExtractorInfo(**record['extractor']).describe()}. "
+        f"Real against real: mean and standard deviation over random draws of "
+        f"{record['floor']['count']:,.0f} images. As many images of the very same distribution would "
+        f"get a FID of {readable(record['bias'])}."
+    )
+
+
+def _training(history: Sequence[Mapping[str, float]], seconds: float) -> str:
+    last = history[-1]
+    scores = sum(point.get("score_seconds", 0.0) for point in history)
+    return (
+        f"{last['images']:,.0f} images in {last['seconds']:,.0f} s of training steps, "
+        f"{last['images'] / last['seconds']:,.0f} a second; {scores:,.0f} s of scores along the way, "
+        f"{seconds:,.0f} s of evaluation."
+    )
+
+
+def _batch_norm(record: Mapping[str, Any]) -> str:
+    found = record["batch_norm"]
+    if not found:
+        return "The generator has no batch norm."
+    told = (
+        f"Scores are those of the calibrated statistics. Normalised by the statistics of each batch of "
+        f"{found['group']}, as in training, the same generator has a FID of "
+        f"{readable(found['fid_batch_statistics'])}: a gap of {readable(found['gap'])}."
+    )
+    sensitivity = found["batch_mate_sensitivity"]
+    if sensitivity is None:
+        return told
+    return (
+        f"{told} In training the rest of a batch decided {sensitivity:.1%} of an image's variance at "
+        "the end (batch-mate sensitivity)."
+    )
+
+
+def _data(config: Config, record: Mapping[str, Any]) -> str:
+    data = record["data"]
+    height, width, channels = data["image_shape"]
+    counts = ", ".join(f"{count:,} to {split}" for split, count in data["counts"].items())
+    classes = f"{len(data['classes'])} classes" if data["classes"] else "no classes"
+    return (
+        f"{config.data.path}: {height} x {width} pixels, {channels} channels, {classes}; {counts}."
+    )
+
+
 def readable(score: float) -> str:
-    """Two decimals, or three significant digits below 1, where two decimals would hide the score."""
+    """Two decimals, but three significant digits below 1, and none of whole or of large numbers."""
+    if abs(score) >= 1000 or float(score).is_integer():
+        return f"{score:,.0f}"
     return f"{score:.2f}" if abs(score) >= 1 else f"{score:.3g}"
 
 
 def warnings(record: Mapping[str, Any]) -> list[str]:
     """What a reader must know before trusting the scores."""
-    notes = []
-    if record["extractor"]["kind"] == "random":
+    notes, kind = [], record["extractor"]["kind"]
+    if kind == "random":
         notes.append(
-            "The data has no labels, so features come from an untrained network: compare scores "
+            "Features come from an untrained network, as they must without labels: compare scores "
             "within this dataset only, and trust your eyes more."
         )
-    if record["floor"]["count"] < record["protocol"]["count"]:
+    count, floor = record["protocol"]["count"], record["floor"]
+    if floor["count"] < count:
         notes.append(
             "Too few unseen real images for a floor at the score's own size: with fewer images the "
             "floor comes out higher."
         )
+    fid, bias = record["scores"]["fid"], record["bias"]
+    if count <= record["extractor"]["features"]:
+        notes.append(
+            f"{count:,} images are too few for {record['extractor']['features']:,} features: their "
+            "covariance is singular, and FID depends on the number of images more than on the model."
+        )
+    elif bias > fid / 2:
+        notes.append(
+            f"Of the FID {readable(fid)}, {readable(bias)} come from {count:,} being few images: so "
+            "many of the same distribution would get that. More would tell generators apart better."
+        )
     return notes
 
 
-def score_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """For each score there is: its label, the generator's value, and what real images score."""
+def score_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """For each score: its label, the value, its interval, and what real images score."""
     scores, floor = record["scores"], record["floor"]
-    return [
-        (
-            label,
-            readable(scores[name]),
-            f"{readable(floor[name])} ± {readable(floor[f'{name}_spread'])}",
-        )
-        for name, label in LABELS.items()
-        if name in scores
-    ]
+    rows = []
+    for name, label in LABELS.items():
+        if name not in scores:
+            continue
+        interval = record["intervals"].get(name)
+        real = readable(floor[name]) if name in floor else ""
+        if f"{name}_spread" in floor:
+            real += f" ± {readable(floor[f'{name}_spread'])}"
+        span = f"{readable(interval[0])} to {readable(interval[1])}" if interval else ""
+        rows.append((label, readable(scores[name]), span, real))
+    return rows

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from bngan.calibration import calibrate
@@ -28,12 +27,14 @@ from pipeline.cluster import Record
 from pipeline.config import Config
 from pipeline.lock import owner
 
-SELECTION_SEED = 1
+SELECTION_SEED = 1_000
 """Latents of scores during training; the final score's are others."""
 SELECTION_CALIBRATION = 2_000
 _BREATH = 5.0
 """Seconds of training between two looks at the clock and at what the cluster says."""
 _FIRST_STEPS = 10
+SELECT = "select.npz"
+"""Features of real images that scores during training are measured against, in the reference."""
 _SAVING_SHARE = 0.01
 """Most of the time that may go into checkpoints."""
 
@@ -91,7 +92,7 @@ class TrainingLoop:
         self.store = CheckpointStore(Path(settings["storage"]))
         reference = Path(settings["reference"])
         self.extractor = Extractor.load(reference).to(device)
-        self.real = np.load(reference / "features_select.npy")
+        self.real = Features.load(reference / SELECT)
         self.best: dict[str, Any] = {"fid": math.inf}
         self.history: list[dict[str, float]] = []
         self.window: dict[str, list[float]] = {}
@@ -203,7 +204,7 @@ class TrainingLoop:
 
     def _features(self, sampler: Sampler) -> Features:
         """Of as many generated images as there are real ones, each worker making its part."""
-        count = len(self.real)
+        count = len(self.real.features)
         own = range(count)[shard(count)]
         parts = self.extractor(sampler.images(SELECTION_SEED, own))
         # NCCL knows no other device than the GPU.

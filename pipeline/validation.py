@@ -79,6 +79,7 @@ def problems(config: "Config") -> Iterator[str]:
     """Values that make no sense, one line each, naming the key."""
     yield from _numbers(config)
     yield from _data(config)
+    yield from _extractor(config)
     yield from _training(config)
     try:
         Protocol.parse(config.evaluate.protocol)
@@ -122,6 +123,19 @@ def _data(config: "Config") -> Iterator[str]:
     for key, share in {"data.select": data.select, "data.test": data.test}.items():
         if not 0 < share < 0.5:
             yield f"{key} must lie between 0 and 0.5, got {share}"
+
+
+def _extractor(config: "Config") -> Iterator[str]:
+    extractor = config.extractor
+    foreign = extractor.kind in ("inception", "file")
+    if extractor.kind == "file" and not extractor.weights:
+        yield "extractor.weights must name the file of extractor.kind=file"
+    if extractor.weights and not foreign:
+        yield f"extractor.weights needs extractor.kind=inception or file, not {extractor.kind}"
+    if extractor.weights and not Path(extractor.weights).is_file():
+        yield f"extractor.weights: there is no file {extractor.weights}"
+    if extractor.size is not None and extractor.size < 1:
+        yield f"extractor.size must be positive, got {extractor.size}"
 
 
 def _training(config: "Config") -> Iterator[str]:

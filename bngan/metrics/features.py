@@ -1,69 +1,94 @@
-"""The feature extractor of a dataset: a small classifier trained on its labels.
-
-Inception features mean little on small or grey images. Without labels the same network is left at
-its random weights: distances then still separate close from far, but their scale means nothing
-outside one dataset, and ``ExtractorInfo.kind`` says so.
-"""
+"""Feature extractors: what an image looks like to a network, as numbers that scores are made of."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from bngan.data import ImageShape
-from bngan.images import from_uint8
-from bngan.randomness import Stream, generator
 
-FEATURES = 64
+ExtractorKind = Literal["classifier", "random", "inception", "file"]
+InputRange = Literal["byte", "unit", "signed"]
 _WEIGHTS, _INFO = "extractor.safetensors", "extractor.json"
+_BATCH = 250
 
 
 class Features(NamedTuple):
     """What an extractor says of N images."""
 
     features: np.ndarray
-    """float32 ``(N, 64)``: the classifier's penultimate layer."""
+    """float32 ``(N, d)``."""
     logits: np.ndarray
-    """float32 ``(N, classes)``; classes is 0 where there are no labels."""
+    """float32 ``(N, classes)``; classes is 0 where the extractor is no classifier."""
+
+    def save(self, path: Path) -> None:
+        """Write both arrays to ``path`` (npz)."""
+        np.savez(path, **self._asdict())
+
+    @classmethod
+    def load(cls, path: Path) -> "Features":
+        """Read what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(arrays["features"], arrays["logits"])
+
+    @classmethod
+    def join(cls, parts: Iterable["Features"]) -> "Features":
+        """Parts one after the other."""
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def take(self, chosen: np.ndarray | slice) -> "Features":
+        """Of some of the images."""
+        return Features(self.features[chosen], self.logits[chosen])
 
 
 @dataclass
 class ExtractorInfo:
     """Identity of an extractor. Scores by extractors with different hashes are not comparable."""
 
-    kind: Literal["classifier", "random"]
+    kind: ExtractorKind
     image_shape: ImageShape
+    features: int
     classes: int
-    accuracy: float | None
-    """Share of held-out images classified correctly; None for random features."""
-    trained_on: int
+    accuracy: float | None = None
+    """Share of held-out images classified correctly; None where it is not known."""
+    trained_on: int = 0
     """Images of the training split it learned from: the first ones."""
     sha256: str = ""
-    """Hash over its weights."""
+    """Hash over its weights, or over the file they came from."""
+    weights: str | None = None
+    """The file of an extractor that was not made here."""
+    input_size: int | None = None
+    """Of a file: pixels it wants images resized to; None: as they are."""
+    input_range: InputRange = "byte"
+    """Of a file: what it wants 0 to 255 as: byte the same, unit 0 to 1, signed -1 to 1."""
 
     def describe(self) -> str:
         """One phrase on where features come from."""
-        if self.kind == "random":
-            return f"random network {self.sha256[:8]}"
+        name = {"random": "random network", "file": Path(self.weights or "").name}
+        phrase = f"{name.get(self.kind, self.kind)} {self.sha256[:8]}"
+        if self.kind != "classifier":
+            return phrase
         accuracy = "unknown" if self.accuracy is None else f"{self.accuracy:.1%}"
-        return f"classifier {self.sha256[:8]}, held-out accuracy {accuracy}"
+        return f"{phrase}, held-out accuracy {accuracy}"
 
 
 class Extractor:
-    """A convolutional network from uint8 images to features and logits."""
+    """A network from uint8 images to features and logits.
 
-    def __init__(self, image_shape: ImageShape, classes: int) -> None:
-        self.network = _Network(image_shape, classes)
-        self.info = ExtractorInfo("random", image_shape, classes, None, 0)
-        self.device = torch.device("cpu")
+    Args:
+        network: maps uint8 ``(N, C, H, W)`` to features ``(N, d)`` and logits ``(N, classes)``.
+        info: its identity.
+    """
+
+    def __init__(self, network: nn.Module, info: ExtractorInfo) -> None:
+        self.network, self.info, self.device = network, info, torch.device("cpu")
 
     def to(self, device: torch.device | str) -> "Extractor":
         """Compute on ``device`` from now on; features still arrive on the CPU."""
@@ -71,105 +96,47 @@ class Extractor:
         self.network.to(self.device)
         return self
 
-    @torch.inference_mode()
-    def __call__(self, images: np.ndarray, batch_size: int = 500) -> Features:
+    def __call__(self, images: np.ndarray) -> Features:
         """Features of uint8 images ``(N, H, W, C)``."""
+        return Features.join(self.batches(images))
+
+    def batches(self, images: np.ndarray) -> Iterator[Features]:
+        """The same, a batch of images at a time; at least one, be it empty."""
         self.network.eval()
-        parts = []
-        for start in range(0, max(len(images), 1), batch_size):
-            parts.append(self.network(from_uint8(images[start : start + batch_size], self.device)))
-        features, logits = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-        return Features(features, logits)
+        for start in range(0, max(len(images), 1), _BATCH):
+            yield self._features(np.array(images[start : start + _BATCH], order="C"))
+
+    @torch.inference_mode()
+    def _features(self, images: np.ndarray) -> Features:
+        out = self.network(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
+        return Features(*(part.float().cpu().numpy() for part in out))
 
     def save(self, folder: Path) -> None:
-        """Write weights and identity into ``folder``, fixing the hash."""
-        state = self.network.state_dict()
-        digest = hashlib.sha256()
-        for key in sorted(state):
-            digest.update(key.encode() + state[key].numpy().tobytes())
-        self.info.sha256 = digest.hexdigest()
-        save_file(state, folder / _WEIGHTS)
+        """Write identity and, of what was made here, weights into ``folder``, fixing the hash."""
+        if self.info.weights is None:
+            state = {name: value.cpu() for name, value in self.network.state_dict().items()}
+            digest = hashlib.sha256()
+            for key in sorted(state):
+                digest.update(key.encode() + state[key].numpy().tobytes())
+            self.info.sha256 = digest.hexdigest()
+            save_file(state, folder / _WEIGHTS)
         (folder / _INFO).write_text(json.dumps(asdict(self.info), indent=2))
 
     @classmethod
     def load(cls, folder: Path) -> "Extractor":
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote.
+
+        Raises:
+            ValueError: if the file of foreign weights has gone or is another one now.
+        """
+        from bngan.metrics.classifier import Classifier
+        from bngan.metrics.pretrained import foreign_extractor
+
         info = ExtractorInfo(**json.loads((folder / _INFO).read_text()))
         channels, height, width = info.image_shape
         info.image_shape = (channels, height, width)
-        extractor = cls(info.image_shape, info.classes)
-        extractor.network.load_state_dict(load_file(folder / _WEIGHTS))
-        extractor.info = info
-        return extractor
-
-
-class _Network(nn.Module):
-    """Three convolutions, each halving a map above 8 pixels, 64 features, a linear classifier."""
-
-    def __init__(self, image_shape: ImageShape, classes: int) -> None:
-        super().__init__()
-        before, side = image_shape[0], max(image_shape[1:])
-        layers: list[nn.Module] = []
-        for after in (16, 32, 32):
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-            if side > 8:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
-                side = -(-side // 2)
-            before = after
-        pooled = [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
-        self.body = nn.Sequential(*layers, *pooled, nn.Linear(32 * 16, FEATURES), nn.ReLU())
-        self.classifier = nn.Linear(FEATURES, classes) if classes else None
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.body(images)
-        if self.classifier is None:
-            return features, features.new_zeros((len(features), 0))
-        return features, self.classifier(features)
-
-
-def train_classifier(
-    images: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Extractor:
-    """An extractor trained with Adam on uint8 images ``(N, H, W, C)`` and int64 labels ``(N,)``.
-
-    Eight epochs, but 1,000 to 5,000 steps of 64 images. On one thread, however many there are: the
-    same data gives the same weights, and so the same hash, on machines of the same kind.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _train_classifier(images, labels, classes, progress)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _train_classifier(
-    images: np.ndarray, labels: np.ndarray, classes: int, progress: Callable[[int, int], None]
-) -> Extractor:
-    steps = min(max(1000, len(images) // 8), 5000)
-    image_shape = (images.shape[3], images.shape[1], images.shape[2])
-    extractor = untrained_extractor(image_shape, classes)
-    network = extractor.network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for step in range(steps):
-        chosen = generator(0, Stream.CLASSIFIER, step).integers(len(images), size=64)
-        _, logits = network(from_uint8(images[chosen]))
-        optimizer.zero_grad()
-        loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        progress(step + 1, steps)
-    extractor.info.kind, extractor.info.trained_on = "classifier", len(images)
-    return extractor
-
-
-def untrained_extractor(image_shape: ImageShape, classes: int = 0) -> Extractor:
-    """An extractor at fixed random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Extractor(image_shape, classes)
+        if info.weights is not None:
+            return foreign_extractor(info)
+        network = Classifier(info.image_shape, info.classes)
+        network.load_state_dict(load_file(folder / _WEIGHTS))
+        return cls(network, info)

@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from bngan.metrics.confidence import Estimate, leave_groups_out
 
-def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]:
+SPLITS = 10
+
+
+def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, float]:
     """Mean and SD (ddof 0) over ``splits`` consecutive parts of exp E KL(p(y|x) || p(y)).
 
     ``logits`` are ``(N, classes)``; Salimans et al. 2016, with log-softmax in float64 so that no
@@ -24,11 +28,33 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]
     return float(np.mean(scores)), float(np.std(scores))
 
 
+def inception_estimate(logits: np.ndarray) -> Estimate:
+    """``inception_score`` with the jackknife's values."""
+
+    def mean(some: np.ndarray) -> float:
+        return inception_score(some)[0]
+
+    return Estimate(mean(logits), {"fake": leave_groups_out(mean, logits)})
+
+
+def class_counts(logits: np.ndarray) -> np.ndarray:
+    """Images taken for each class, ``(classes,)``; ``logits`` are ``(N, classes)``."""
+    return np.bincount(logits.argmax(axis=1), minlength=logits.shape[1])
+
+
 def classes_hit(logits: np.ndarray) -> int:
     """Classes that at least a tenth as many images are taken for as if all were equally frequent.
 
     ``logits`` are ``(N, classes)``.
     """
     images, classes = logits.shape
-    counts = np.bincount(logits.argmax(axis=1), minlength=classes)
-    return int((counts >= max(1.0, 0.1 * images / classes)).sum())
+    return int((class_counts(logits) >= max(1.0, 0.1 * images / classes)).sum())
+
+
+def class_divergence(fake: np.ndarray, real: np.ndarray) -> float:
+    """KL of the classes generated images are taken for from those real ones are, in nats.
+
+    Of logits ``(N, classes)``; half an image more in each class keeps it finite (Jeffreys).
+    """
+    p, q = ((class_counts(x) + 0.5) / (len(x) + 0.5 * x.shape[1]) for x in (fake, real))
+    return float((p * np.log(p / q)).sum())

@@ -1,69 +1,123 @@
 """evaluate: the final scores of the exported generator, pictures, and the report."""
 
 import json
-from dataclasses import asdict
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from bngan.data import ImageSplit
 from bngan.images import png_bytes
-from bngan.metrics.features import Extractor, Features
-from bngan.metrics.protocol import EVALUATION_SEED, Protocol, score
+from bngan.latents import telemetry_batch
+from bngan.metrics.evaluation import Reference, evaluation
+from bngan.metrics.features import Features
+from bngan.metrics.neighbours import nearest
+from bngan.metrics.protocol import EVALUATION_SEEDS, score
 from bngan.sampling import Sampler
-from pipeline import cluster
-from pipeline.plots import training_curves
-from pipeline.report import readable, render
+from bngan.telemetry import scales
+from pipeline.plots import gamma_histogram, training_curves
+from pipeline.report import Pictures, readable, render
+from pipeline.scoring import generated_features
 from pipeline.stage import Stage, StageContext, Summary
+from pipeline.stages.reference import TRAIN
 
-GRID = 64
+GRID, ROW = 64, 10
+"""Images in the grid of samples, and in a row of the other pictures."""
+_SEED = EVALUATION_SEEDS[0]
 
 
 def run(context: StageContext) -> Summary:
-    """Write ``scores.json``, ``grid.png``, ``curves.png`` and ``report.html``."""
-    reference, output = context.inputs["reference"], context.output
-    protocol = Protocol.parse(context.config.evaluate.protocol)
-    device = cluster.local_device(context.config.train.accelerator)
-    sampler = Sampler.load(context.inputs["train"]).to(device)
-    extractor = Extractor.load(reference).to(device)
-    real = np.load(reference / "features_real.npy")
-    scores = score(_features(context, sampler, extractor, protocol.count), real)
-    record = {
-        "scores": scores,
-        "floor": json.loads((reference / "floor.json").read_text()),
-        "protocol": {**asdict(protocol), "seed": EVALUATION_SEED},
-        "extractor": asdict(extractor.info),
-    }
-    (output / "scores.json").write_text(json.dumps(record, indent=2))
+    """Write ``scores.json``, ``report.html`` and the pictures in it."""
+    started, output = time.monotonic(), context.output
+    reference = Reference.load(context.inputs["reference"])
+    train = Features.load(context.inputs["reference"] / TRAIN)
+    fakes = {seed: _generated(context, reference, seed) for seed in EVALUATION_SEEDS}
+    context.events.progress(0, 1, "scores and their intervals")
+    record = evaluation(reference, fakes, train.features)
     history = json.loads((context.inputs["train"] / "history.json").read_text())
-    grid = png_bytes(sampler.images(EVALUATION_SEED, range(GRID)))
-    curves = training_curves(history)
-    (output / "grid.png").write_bytes(grid)
-    (output / "curves.png").write_bytes(curves)
-    (output / "report.html").write_text(render(context.config, record, history, grid, curves))
-    context.events.metrics(scores, 0)
-    for name in ("grid.png", "curves.png", "report.html", "scores.json"):
-        context.events.artifact(name, (output / name).read_bytes())
-    return {**record, "note": f"FID {readable(scores['fid'])} by {protocol.name}"}
+    record["batch_norm"] = _batch_norm(context, reference, record["scores"]["fid"], history)
+    record["data"] = json.loads((context.inputs["prepare"] / "dataset.json").read_text())
+    (output / "scores.json").write_text(json.dumps(record, indent=2))
+    pictures = _pictures(context, reference, train, history)
+    took = time.monotonic() - started
+    (output / "report.html").write_text(render(context.config, record, history, pictures, took))
+    for name, content in pictures.items():
+        (output / name).write_bytes(content)
+    for path in sorted(output.iterdir()):
+        context.events.artifact(path.name, path.read_bytes())
+    context.events.metrics(record["scores"], 0)
+    note = f"FID {readable(record['scores']['fid'])} by {reference.protocol.name}"
+    return {**record, "note": note}
 
 
-def _features(
-    context: StageContext, sampler: Sampler, extractor: Extractor, count: int
+def _generated(
+    context: StageContext, reference: Reference, seed: int, group: int | None = None
 ) -> Features:
-    """Features of ``count`` generated images, a batch of images at a time."""
-    parts: list[Features] = []
-    done = 0
-    for images in sampler.batches(EVALUATION_SEED, range(count)):
-        parts.append(extractor(images))
-        done += len(images)
-        context.events.progress(done, count, "samples")
-    return Features(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return generated_features(
+        context.inputs["train"],
+        context.inputs["reference"],
+        seed,
+        reference.protocol.count,
+        context.config.train.accelerator,
+        lambda done, total: context.events.progress(done, total, f"samples, seed {seed}"),
+        group,
+    )
+
+
+def _batch_norm(
+    context: StageContext, reference: Reference, fid: float, history: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    """What the kind of statistics changes: the score by those of each batch, and what was told."""
+    train = context.config.train
+    if not context.config.model.generator.batch_normalised:
+        return {}
+    group = train.batch_size if train.norm_batch == "global" else int(train.norm_batch)
+    by_batch = score(_generated(context, reference, _SEED, group), reference.real)["fid"]
+    told = [point for point in history if "batch_mate_sensitivity" in point]
+    return {
+        "group": group,
+        "fid_batch_statistics": by_batch,
+        "gap": by_batch - fid,
+        "batch_mate_sensitivity": told[-1]["batch_mate_sensitivity"] if told else None,
+    }
+
+
+def _pictures(
+    context: StageContext,
+    reference: Reference,
+    train: Features,
+    history: Sequence[dict[str, float]],
+) -> Pictures:
+    """PNGs by file name."""
+    sampler = Sampler.load(context.inputs["train"])
+    grid = sampler.images(_SEED, range(GRID))
+    found = {
+        "grid.png": png_bytes(grid),
+        "interpolation.png": png_bytes(sampler.interpolations(_SEED, ROW // 2, ROW), ROW),
+    }
+    if sampler.model.conditional:
+        classes = np.repeat(np.arange(min(sampler.spec.classes, GRID)), ROW)
+        images = sampler.images(_SEED, range(len(classes)), labels=classes.tolist())
+        found["classes.png"] = png_bytes(images, ROW)
+    _, closest = nearest(reference.extractor(grid[:ROW]).features, train.features)
+    originals = ImageSplit.load(context.inputs["prepare"], "train").images[closest]
+    found["neighbours.png"] = png_bytes(np.concatenate([grid[:ROW], originals]), ROW)
+    found |= training_curves(history)
+    frequencies = sampler.spec.class_frequencies if sampler.model.conditional else ()
+    inputs = telemetry_batch(0, GRID, sampler.model.latent_dim, frequencies)
+    if gammas := scales(sampler.generator, inputs):
+        found["gammas.png"] = gamma_histogram({n: g.numpy() for n, g in gammas.items()})
+    return found
 
 
 STAGE = Stage(
     "evaluate",
     run,
-    config=("evaluate", "name"),
+    config=("name", "extractor", "evaluate", "train.batch_size", "train.norm_batch"),
     inputs={
-        "reference": ("extractor.*", "features_real.npy", "floor.json"),
+        "prepare": ("train_images.npy", "dataset.json"),
+        "reference": ("extractor.*", "real.npz", "reference.json", TRAIN),
         "train": ("generator.*", "history.json"),
     },
 )

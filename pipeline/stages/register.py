@@ -3,10 +3,12 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from bngan.manifest import digest
+from bngan.metrics.pretrained import file_hash
 from pipeline import registry
 from pipeline.stage import Stage, StageContext, Summary
 
@@ -17,7 +19,7 @@ def run(context: StageContext) -> Summary:
     measure = {
         "protocol": record["protocol"],
         "extractor": record["extractor"]["sha256"],
-        "real": context.input_digests["reference"],
+        "real": file_hash(context.inputs["reference"] / "real.npz"),
     }
     tags = {
         "bngan.fingerprint": context.fingerprint,
@@ -27,16 +29,27 @@ def run(context: StageContext) -> Summary:
         "floor_fid": f"{record['floor']['fid']:.6g}",
     }
     with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
-        generator = Path(temporary) / "generator"
-        generator.mkdir()
-        for path in context.inputs["train"].glob("generator.*"):
-            shutil.copy(path, generator)
+        parts = {
+            name: _copied(context.inputs[stage], Path(temporary) / name, patterns)
+            for name, stage, patterns in (
+                ("generator", "train", STAGE.inputs["train"]),
+                ("reference", "reference", STAGE.inputs["reference"]),
+            )
+        }
         name = context.config.register.model
-        registration = registry.register(context.workspace, context.run_id, name, generator, tags)
+        registration = registry.register(context.workspace, context.run_id, name, parts, tags)
     note = f"version {registration.version}: {registration.alias} ({registration.reason})"
     summary = {**asdict(registration), "uri": registration.uri, "note": note}
     (context.output / "registration.json").write_text(json.dumps(summary, indent=2))
     return summary
+
+
+def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
+    target.mkdir()
+    for pattern in patterns:
+        for path in source.glob(pattern):
+            shutil.copy(path, target)
+    return target
 
 
 def _refresh(workspace: Path, summary: Summary) -> Summary:
@@ -52,7 +65,7 @@ STAGE = Stage(
     inputs={
         "train": ("generator.*",),
         "evaluate": ("scores.json",),
-        "reference": ("features_real.npy",),
+        "reference": ("extractor.*", "real.npz", "reference.json"),
     },
     libraries=("mlflow", "numpy", "torch"),
     modules=("pipeline.generator_model",),

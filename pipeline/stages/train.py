@@ -254,6 +254,6 @@ STAGE = Stage(
     ),
     inputs={
         "prepare": ("train_*.npy", "dataset.json"),
-        "reference": ("extractor.safetensors", "features_select.npy"),
+        "reference": ("extractor.safetensors", "select.npz"),
     },
 )

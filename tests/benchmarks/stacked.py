@@ -18,7 +18,8 @@ import torch
 from bngan.calibration import calibrate
 from bngan.data import ImageSplit
 from bngan.images import png_bytes
-from bngan.metrics.features import Extractor, train_classifier
+from bngan.metrics.classifier import train_classifier
+from bngan.metrics.features import Extractor
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sampling import Sampler

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bngan.calibration import calibrate
 from bngan.data import ImageSplit
-from bngan.metrics.features import train_classifier
+from bngan.metrics.classifier import train_classifier
 from bngan.metrics.protocol import score
 from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
@@ -46,7 +46,7 @@ def course(norm_batch: Any = "global", dtype: torch.dtype = torch.float32) -> li
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     data = ImageSplit(images[:-COUNT], digits.target[:-COUNT])
     extractor = train_classifier(data.images, data.labels, 10)
-    real = extractor(images[-COUNT:]).features
+    real = extractor(images[-COUNT:])
     optimization = OptimizationConfig(batch_size=BATCH, norm_batch=norm_batch, lr=1e-3)
     trainer = Trainer(ModelConfig(), optimization, data.spec, seed=0, dtype=dtype)
     points = []

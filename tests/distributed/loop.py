@@ -14,11 +14,11 @@ import numpy as np
 
 from bngan.checkpoint import CheckpointStore
 from bngan.distributed import rank
-from bngan.metrics.features import untrained_extractor
+from bngan.metrics.classifier import untrained_extractor
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
 from pipeline.lock import OWNER
-from pipeline.training import TrainingLoop
+from pipeline.training import SELECT, TrainingLoop
 
 BATCH, EPOCH = 12, 50
 
@@ -31,7 +31,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     np.save(folder / "train_labels.npy", random.integers(0, 3, EPOCH))
     extractor = untrained_extractor((1, 8, 8))
     extractor.save(folder)
-    np.save(folder / "features_select.npy", extractor(images).features)
+    extractor(images).save(folder / SELECT)
     model = ModelConfig(
         "dcgan", 6, False, GeneratorConfig(4), DiscriminatorConfig(4, weight_norm="spectral")
     )

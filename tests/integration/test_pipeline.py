@@ -98,7 +98,7 @@ def test_runs_are_nested_tagged_and_hold_curves_and_pictures(
     assert len(client.get_metric_history(train, "running_distance/layers.1")) == 2
     assert len(client.list_artifacts(train, "samples")) == 2
     names = {file.path for file in client.list_artifacts(by_stage["evaluate"].info.run_id)}
-    assert {"report.html", "grid.png", "curves.png", "scores.json"} <= names
+    assert {"report.html", "grid.png", "losses.png", "scores.json"} <= names
 
 
 def test_the_same_again_is_all_cached_without_ray(first: dict[str, Any], workspace: Path) -> None:
@@ -272,7 +272,7 @@ def test_bad_data_ends_the_run_with_a_line_and_a_failed_stage(tmp_path: Path) ->
     images.mkdir()
     for i in range(120):
         Image.new("RGB", (8 + i % 2, 8), (i, 0, 0)).save(images / f"{i}.png")
-    arguments = [f"workspace={tmp_path}/w", f"data.path={images}", "evaluate.protocol=fid10_test"]
+    arguments = [f"workspace={tmp_path}/w", f"data.path={images}", "evaluate.protocol=fid20_test"]
     done = bngan("run", "configs/digits.yaml", "--json", *arguments, code=2)
     assert "error: data.image_size is not set" in done.stderr
     assert json.loads(done.stdout)["stages"]["prepare"]["status"] == "failed"

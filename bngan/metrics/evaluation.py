@@ -1,0 +1,139 @@
+"""What generated images are scored against, their record of scores, and the comparison of two."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from bngan.metrics.features import Extractor, Features
+from bngan.metrics.frechet import expected_bias, moments
+from bngan.metrics.memorization import authenticity, data_copying
+from bngan.metrics.protocol import Protocol, estimates, floor, limits, score
+
+_REAL, _DESCRIPTION = "real.npz", "reference.json"
+BETTER: dict[str, Literal["lower", "higher"]] = {
+    "fid": "lower",
+    "kid": "lower",
+    "inception_score": "higher",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+}
+"""Scores that are compared, and in which direction they improve."""
+
+
+@dataclass
+class Reference:
+    """What generated images are scored against.
+
+    Attributes:
+        protocol: how.
+        extractor: what makes features of them.
+        real: features of the real images, ``protocol.count`` of them.
+        floor: what real images score against real images, see ``bngan.metrics.protocol.floor``.
+    """
+
+    protocol: Protocol
+    extractor: Extractor
+    real: Features
+    floor: dict[str, float]
+
+    def save(self, folder: Path) -> None:
+        """Write everything into ``folder``."""
+        self.extractor.save(folder)
+        self.real.save(folder / _REAL)
+        text = json.dumps({"protocol": asdict(self.protocol), "floor": self.floor}, indent=2)
+        (folder / _DESCRIPTION).write_text(text)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Reference":
+        """Read what ``save`` wrote."""
+        description = json.loads((folder / _DESCRIPTION).read_text())
+        protocol, floor = Protocol(**description["protocol"]), description["floor"]
+        return cls(protocol, Extractor.load(folder), Features.load(folder / _REAL), floor)
+
+    def smaller(self, protocol: Protocol) -> "Reference":
+        """The same with fewer of its images, and the floor that these make among themselves.
+
+        Raises:
+            ValueError: if the protocol asks for what is not here.
+        """
+        ours = self.protocol
+        if protocol == ours:
+            return self
+        if protocol.split != ours.split or protocol.count > ours.count:
+            raise ValueError(
+                f"{protocol.name} cannot be measured here: there are the real images of {ours.name}"
+            )
+        real = self.real.take(slice(protocol.count))
+        return Reference(protocol, self.extractor, real, floor([self.real], protocol.count))
+
+
+def evaluation(
+    reference: Reference, fakes: Mapping[int, Features], train: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The record of a generator's scores, in JSON values.
+
+    Args:
+        reference: what to score against.
+        fakes: features of ``protocol.count`` generated images for each evaluation seed. Scores are
+            those of the first; the others say what another draw of latents changes.
+        train: features ``(N, d)`` of training images, to find copies of them.
+
+    Returns:
+        ``scores`` by name, ``intervals`` (95 %) of those whose chance errors can be told, ``seeds``
+        (FID of each), ``floor``, ``protocol``, ``extractor``, and ``bias``: the FID that so many
+        images of the very same distribution would get.
+    """
+    fake, real = next(iter(fakes.values())), reference.real
+    found = estimates(fake, real)
+    scores = {**score(fake, real), **{name: e.value for name, e in found.items()}}
+    scores |= limits(fake, real)
+    real_floor = dict(reference.floor)
+    if train is not None:
+        scores["authenticity"] = authenticity(fake.features, train)
+        real_floor["authenticity"] = authenticity(real.features, train)
+        scores["data_copying"] = data_copying(fake.features, real.features, train)
+    seeds = {seed: score(features, real)["fid"] for seed, features in fakes.items()}
+    count = len(real.features)
+    return {
+        "scores": scores,
+        "intervals": {name: list(estimate.interval()) for name, estimate in found.items()},
+        "seeds": {str(seed): fid for seed, fid in seeds.items()},
+        "floor": real_floor,
+        "bias": expected_bias(moments(real.features).covariance, len(fake.features), count),
+        "protocol": {**asdict(reference.protocol), "seeds": list(fakes)},
+        "extractor": asdict(reference.extractor.info),
+    }
+
+
+class Comparison(NamedTuple):
+    """One score of two generators."""
+
+    first: float
+    second: float
+    low: float
+    """Of the 95 % interval of first less second."""
+    high: float
+    verdict: Literal["first", "second", "neither"]
+    """Which is better by more than chance."""
+
+
+def compare(reference: Reference, first: Features, second: Features) -> dict[str, Comparison]:
+    """Two generators' scores on the same real images and from the same latents, pair by pair."""
+    ours, theirs = (estimates(side, reference.real) for side in (first, second))
+    return {name: _difference(ours[name], theirs[name], BETTER[name]) for name in ours}
+
+
+def _difference(ours: Any, theirs: Any, better: str) -> Comparison:
+    low, high = (ours - theirs).interval()
+    verdict: Literal["first", "second", "neither"] = "neither"
+    if high < 0:
+        verdict = "first" if better == "lower" else "second"
+    if low > 0:
+        verdict = "second" if better == "lower" else "first"
+    return Comparison(ours.value, theirs.value, low, high, verdict)

@@ -1,0 +1,149 @@
+"""Extractors that others trained: Inception, and networks in files."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bngan.data import ImageShape
+from bngan.metrics.features import Extractor, ExtractorInfo, InputRange
+
+INCEPTION_FEATURES, INCEPTION_CLASSES = 2048, 1008
+_SCALES: dict[InputRange, tuple[float, float]] = {
+    "byte": (1.0, 0.0),
+    "unit": (255.0, 0.0),
+    "signed": (127.5, 1.0),
+}
+
+
+def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
+    """Inception of 2015 with its resizing, as FID is defined with (through torch-fidelity).
+
+    Args:
+        image_shape: of the images; grey ones are seen as three equal channels.
+        weights: its state dict; None downloads torch-fidelity's.
+
+    Raises:
+        ValueError: if the weights cannot be had or used.
+    """
+    path = weights or _downloaded()
+    info = ExtractorInfo("inception", image_shape, INCEPTION_FEATURES, INCEPTION_CLASSES)
+    info.weights, info.sha256 = str(path.absolute()), file_hash(path)
+    return foreign_extractor(info)
+
+
+def from_file(
+    image_shape: ImageShape, path: Path, size: int | None, range_: InputRange
+) -> Extractor:
+    """A network saved by ``torch.export.save`` (.pt2) or as TorchScript.
+
+    It maps float32 ``(N, C, H, W)`` to features ``(N, d)``, or to those and logits ``(N, classes)``,
+    for any N.
+
+    Raises:
+        ValueError: if the file cannot be used.
+    """
+    info = ExtractorInfo("file", image_shape, 0, 0, input_size=size, input_range=range_)
+    info.weights, info.sha256 = str(path.absolute()), file_hash(path)
+    extractor = foreign_extractor(info)
+    sample = torch.zeros((3, *image_shape), dtype=torch.uint8)
+    try:
+        features, logits = extractor.network(sample)
+    except Exception as error:
+        message = f"{path} does not take images {tuple(sample.shape)}: {str(error).splitlines()[0]}"
+        raise ValueError(message) from error
+    if features.shape[0] != 3 or features.dim() != 2:
+        raise ValueError(f"{path} must give features (N, d), got {tuple(features.shape)} for N = 3")
+    info.features, info.classes = features.shape[1], logits.shape[1]
+    return extractor
+
+
+def foreign_extractor(info: ExtractorInfo) -> Extractor:
+    """The extractor of ``info.weights``, if that is still the file it was.
+
+    Raises:
+        ValueError: if it is not, or cannot be used.
+    """
+    path = Path(cast(str, info.weights))
+    if file_hash(path) != info.sha256:
+        raise ValueError(f"{path} is not the extractor it was: its hash has changed")
+    network = _Inception(path) if info.kind == "inception" else _FromFile(path, info)
+    return Extractor(network.eval().requires_grad_(False), info)
+
+
+class _Inception(nn.Module):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        try:
+            torch.load(path, weights_only=True)  # nothing but tensors: torch-fidelity does not ask
+            names = ["2048", "logits_unbiased"]
+            self.network = FeatureExtractorInceptionV3("inception", names, str(path))
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path} does not hold Inception's weights: {reason}") from error
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.network(images.expand(-1, 3, -1, -1))
+        return features, logits
+
+
+class _FromFile(nn.Module):
+    def __init__(self, path: Path, info: ExtractorInfo) -> None:
+        super().__init__()
+        self.size, (self.scale, self.shift) = info.input_size, _SCALES[info.input_range]
+        try:
+            exported = path.suffix == ".pt2"
+            load: Any = torch.export.load if exported else torch.jit.load
+            loaded = load(path)
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{path} is neither torch.export's nor TorchScript: {reason}"
+            ) from error
+        self.network = loaded.module() if exported else loaded
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        values = images.float() / self.scale - self.shift
+        if self.size is not None:
+            size = (self.size, self.size)
+            values = F.interpolate(values, size, mode="bilinear", antialias=True)
+        out = self.network(values)
+        features, logits = (
+            out if isinstance(out, tuple | list) else (out, out.new_zeros(len(out), 0))
+        )
+        return features, logits
+
+    def eval(self) -> "_FromFile":  # an exported program is in evaluation mode and cannot be asked
+        return self
+
+    def train(self, mode: bool = True) -> "_FromFile":
+        return self
+
+
+def _downloaded() -> Path:
+    """Where torch-fidelity's download of Inception's weights lies, after it if need be."""
+    from torch.hub import get_dir, load_state_dict_from_url
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    path: Path = Path(get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
+    if not path.exists():
+        try:
+            load_state_dict_from_url(URL_INCEPTION_V3, weights_only=True)
+        except Exception as error:
+            message = f"Inception's weights could not be downloaded ({error}): give their file"
+            raise ValueError(message) from error
+    return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file. Raises ``ValueError`` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"the extractor's weights cannot be read: {error}") from error

@@ -1,0 +1,166 @@
+"""Scoring generators, wherever there is a machine for it; registered ones by what they carry."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bngan.metrics.evaluation import Comparison, Reference, compare, evaluation
+from bngan.metrics.features import Extractor, Features
+from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
+from bngan.sampling import Sampler
+from bngan.sources import convert, decode, open_source
+from pipeline import cluster, registry
+from pipeline.errors import UserError
+
+Tell = Callable[[int, int, str], None]
+"""Takes progress: how much is done, of how much, and of what."""
+_CHUNK = 1000
+
+
+def generated_features(
+    generator: Path,
+    extractor: Path,
+    seed: int,
+    count: int,
+    accelerator: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    group: int | None = None,
+) -> Features:
+    """Features of images 0 to ``count`` - 1 of ``seed``, the same however many machines make them.
+
+    Args:
+        generator: folder of a saved ``Sampler``.
+        extractor: folder of a saved ``Extractor``.
+        group: normalise so many images together by their own statistics, as training does.
+    """
+    step = _CHUNK if group is None else max(_CHUNK // group, 1) * group
+    tasks = [
+        (generator, extractor, seed, start, min(start + step, count), group)
+        for start in range(0, count, step)
+    ]
+    parts = []
+    for part in cluster.each(_features, tasks, accelerator):
+        parts.append(part)
+        progress(sum(len(p.features) for p in parts), count)
+    return Features.join(parts)
+
+
+def _features(
+    generator: Path,
+    extractor: Path,
+    seed: int,
+    start: int,
+    stop: int,
+    group: int | None,
+    device: str,
+) -> Features:
+    sampler, judge = _loaded(generator, extractor, device)
+    if group is not None:
+        sampler = sampler.with_batch_statistics(group)
+        stop = max(start + (stop - start) // group * group, start + group)  # whole groups
+    return Features.join(judge(images) for images in sampler.batches(seed, range(start, stop)))
+
+
+@lru_cache(maxsize=4)
+def _loaded(generator: Path, extractor: Path, device: str) -> tuple[Sampler, Extractor]:
+    return Sampler.load(generator).to(device), Extractor.load(extractor).to(device)
+
+
+def evaluate_model(
+    workspace: Path, uri: str, protocol: str | None, images: Path | None, tell: Tell
+) -> dict[str, Any]:
+    """The record of scores of a registered version, by what it carries to be scored with.
+
+    Args:
+        workspace: where the registry is, unless MLFLOW_TRACKING_URI says.
+        uri: such as ``models:/NAME@champion``.
+        protocol: another one than the version's own, with fewer images.
+        images: a folder of generated images to score in the version's stead.
+        tell: called with progress.
+
+    Raises:
+        UserError: if there is no such version, or it cannot be scored like that.
+    """
+    with _downloaded(workspace, uri) as model:
+        reference = _reference(model, protocol)
+        if images is not None:
+            fakes = {0: _features_of_folder(images, reference)}
+        else:
+            fakes = {seed: _fakes(model, reference, seed, tell) for seed in EVALUATION_SEEDS}
+        return evaluation(reference, fakes)
+
+
+def compare_models(
+    workspace: Path, first: str, second: str, protocol: str | None, tell: Tell
+) -> tuple[Protocol, dict[str, Comparison]]:
+    """Two registered versions, scored on the first one's reference and from the same latents.
+
+    Raises:
+        UserError: if there is no such version, or they do not make images of one shape.
+    """
+    with _downloaded(workspace, first) as one, _downloaded(workspace, second) as other:
+        reference = _reference(one, protocol)
+        shapes = [Sampler.load(model / "generator").spec.shape for model in (one, other)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
+        seed = EVALUATION_SEEDS[0]
+        fakes = [_fakes(model, reference, seed, tell, judge=one) for model in (one, other)]
+        return reference.protocol, compare(reference, *fakes)
+
+
+@contextmanager
+def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
+    """A registered version's generator and reference, in folders of these names."""
+    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+        model = registry.download(workspace, uri, Path(temporary)) / "artifacts"
+        if not (model / "reference").is_dir():
+            raise UserError(f"{uri} carries nothing to be scored with: register it again")
+        yield model
+
+
+def _reference(model: Path, protocol: str | None) -> Reference:
+    try:
+        reference = Reference.load(model / "reference")
+        return reference.smaller(Protocol.parse(protocol)) if protocol else reference
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _fakes(
+    model: Path, reference: Reference, seed: int, tell: Tell, judge: Path | None = None
+) -> Features:
+    return generated_features(
+        model / "generator",
+        (judge or model) / "reference",
+        seed,
+        reference.protocol.count,
+        "auto",
+        lambda done, total: tell(done, total, f"samples, seed {seed}"),
+    )
+
+
+def _features_of_folder(folder: Path, reference: Reference) -> Features:
+    """Of the first images in a folder, as they are."""
+    channels, height, width = reference.extractor.info.image_shape
+    count, found = reference.protocol.count, []
+    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
+        try:
+            source = open_source(str(folder), Path(cache), None, None)["train"]
+            if len(source) < count:
+                raise ValueError(
+                    f"{len(source)} images, and {reference.protocol.name} needs {count}"
+                )
+            for name, content in source.files(np.arange(count)):
+                image = decode(content)
+                if image.size != (width, height):
+                    size = f"{image.size[0]}x{image.size[1]}"
+                    raise ValueError(f"{name} is {size}, the model's images are {width}x{height}")
+                found.append(convert(image, channels, None, "crop"))
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}") from error
+    return reference.extractor(np.stack(found))

@@ -1,0 +1,112 @@
+"""Extractors that others made: the same numbers as their makers', and told apart by their files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from bngan.metrics.features import Extractor
+from bngan.metrics.pretrained import from_file, inception
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
+
+
+class Small(nn.Module):
+    def __init__(self, logits: bool) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 5, 3), nn.Linear(5, 2) if logits else None
+
+    def forward(self, images: torch.Tensor):  # type: ignore[no-untyped-def]
+        features = self.body(images).mean((2, 3))
+        return features if self.head is None else (features, self.head(features))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inception at random weights, as a file of the kind that torch-fidelity reads."""
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        patch.setattr(torch, "load", lambda *args, **options: {})
+        network = FeatureExtractorInceptionV3("random", ["2048"], "nowhere")
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_inception_is_torch_fidelitys(weights: Path, tmp_path: Path) -> None:
+    extractor = inception((3, 12, 12), weights)
+    theirs = FeatureExtractorInceptionV3("theirs", ["2048", "logits_unbiased"], str(weights))
+    features, logits = theirs(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
+    ours = extractor(IMAGES)
+    np.testing.assert_allclose(ours.features, features.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.logits, logits.numpy(), rtol=1e-5, atol=1e-6)
+    extractor.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"extractor.json"}
+    np.testing.assert_array_equal(Extractor.load(tmp_path)(IMAGES).features, ours.features)
+    grey = inception((1, 12, 12), weights)(IMAGES[..., :1]).features
+    np.testing.assert_allclose(grey, extractor(IMAGES[..., :1].repeat(3, 3)).features, rtol=1e-5)
+
+
+def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    with pytest.raises(ValueError, match="cannot be read"):
+        inception((3, 8, 8), path)
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="does not hold Inception's weights"):
+        inception((3, 8, 8), path)
+    torch.save(Small(True), path)  # a pickled object, which could run anything
+    with pytest.raises(ValueError, match="does not hold Inception's weights"):
+        inception((3, 8, 8), path)
+    with pytest.raises(ValueError, match=r"neither torch\.export's nor TorchScript"):
+        from_file((3, 8, 8), path, None, "byte")
+
+
+@pytest.mark.parametrize("kind", ["exported", "scripted"])
+@pytest.mark.parametrize("logits", [False, True])
+def test_any_network_in_a_file(kind: str, logits: bool, tmp_path: Path) -> None:
+    network = Small(logits).eval()
+    path = tmp_path / ("network.pt2" if kind == "exported" else "network.pt")
+    example = torch.zeros(2, 3, 12, 12)
+    if kind == "exported":
+        dynamic = {"images": {0: torch.export.Dim("batch")}}
+        torch.export.save(torch.export.export(network, (example,), dynamic_shapes=dynamic), path)
+    else:
+        torch.jit.trace(network, example).save(str(path))
+    extractor = from_file((3, 12, 12), path, None, "unit")
+    assert (extractor.info.features, extractor.info.classes) == (5, 2 * logits)
+    inputs = torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        out = network(inputs)
+    found = extractor(IMAGES)
+    np.testing.assert_allclose(found.features, out[0] if logits else out, rtol=1e-5, atol=1e-6)
+    assert found.logits.shape == (3, 2 * logits)
+    extractor.save(tmp_path)
+    np.testing.assert_array_equal(Extractor.load(tmp_path)(IMAGES).features, found.features)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="not the extractor it was"):
+        Extractor.load(tmp_path)
+
+
+def test_images_are_resized_and_scaled_as_the_file_wants_them(tmp_path: Path) -> None:
+    path = tmp_path / "mean.pt"
+    torch.jit.trace(nn.Flatten(), torch.zeros(2, 3, 6, 6)).save(str(path))
+    white = np.full((2, 12, 12, 3), 255, np.uint8)
+    for range_, one in (("byte", 255.0), ("unit", 1.0), ("signed", 1.0)):
+        extractor = from_file((3, 12, 12), path, 6, range_)
+        assert extractor(white).features.shape == (2, 3 * 6 * 6)
+        np.testing.assert_allclose(extractor(white).features, one)
+    np.testing.assert_allclose(extractor(white * 0).features, -1.0)
+
+
+def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "small.pt"
+    torch.jit.trace(Small(False), torch.zeros(2, 3, 12, 12)).save(str(path))
+    with pytest.raises(ValueError, match=r"does not take images \(3, 1, 12, 12\)"):
+        from_file((1, 12, 12), path, None, "byte")
+    torch.jit.trace(nn.Identity(), torch.zeros(2, 3, 12, 12)).save(str(path))
+    with pytest.raises(ValueError, match=r"must give features \(N, d\)"):
+        from_file((3, 12, 12), path, None, "byte")
