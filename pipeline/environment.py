@@ -12,6 +12,9 @@ _DEFAULTS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     # MLflow's own 7 retries leave a person in the dark for minutes when a server is not there.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    # The same sums in the same order every time: MKL else shares work out as threads happen to be free.
+    "MKL_CBWR": "AUTO",
+    "MKL_DYNAMIC": "FALSE",
     # One progress display is enough.
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -12,53 +12,12 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
 from bngan.checkpoint import CheckpointStore
 from pipeline.lock import hold
-
-ROOT = Path(__file__).parents[2]
-TINY = ["train.images=8000", "train.score_every=4000", "train.batch_size=64"]
-
-
-def bngan(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    clean = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**clean, **environment}, timeout=300
-    )
-    assert done.returncode == code, done.stderr[-4000:]
-    return done
-
-
-def run(workspace: Path, *overrides: str, **environment: str) -> dict[str, Any]:
-    done = bngan(
-        *("run", "configs/digits.yaml", "--json", f"workspace={workspace}", *TINY, *overrides),
-        **environment,
-    )
-    result: dict[str, Any] = json.loads(done.stdout)  # one object and nothing else
-    return result
-
-
-def statuses(result: dict[str, Any]) -> str:
-    return " ".join(stage["status"] for stage in result["stages"].values())
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("workspace")
-
-
-@pytest.fixture(scope="module")
-def first(workspace: Path) -> dict[str, Any]:
-    return run(workspace)
-
-
-@pytest.fixture(scope="module")
-def client(workspace: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
 
 
 def test_five_stages_run_and_say_what_came_out(first: dict[str, Any]) -> None:
