@@ -1,0 +1,101 @@
+"""What all commands share: the application, its options, and how mistakes become exit codes."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bngan import __version__
+from pipeline.environment import set_defaults
+from pipeline.errors import UserError
+
+app = typer.Typer(
+    help="Train GANs with batch normalisation: data, training, scores and registry in one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console, errors = Console(), Console(stderr=True)
+_CONTINUES = "the same command continues from the last checkpoint"
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Replace values of the file: train.lr=1e-3."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+ModelUri = Annotated[
+    str, typer.Argument(metavar="MODEL_URI", help="Such as models:/bngan-digits@champion.")
+]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option(help="Such as fid1k_test: fewer of the images the model was scored on."),
+]
+Workspace = Annotated[
+    Path, typer.Option(help="Where the registry is, unless MLFLOW_TRACKING_URI says.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"bngan {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    set_defaults()
+
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """2 and one line for what the user can mend, 130 for Ctrl-C, 1 and a traceback for the rest."""
+    try:
+        yield
+    except UserError as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        errors.print(f"interrupted; {_CONTINUES}")
+        raise typer.Exit(130) from None
+    except SystemExit:
+        errors.print(f"terminated; {_CONTINUES}")
+        raise
+    except typer.Exit:
+        raise
+    except Exception as error:
+        traceback.print_exception(error)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def stdout(reserved: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that prints JSON. If ``reserved``, whatever else is printed goes to stderr."""
+    if not reserved:
+        yield lambda value: None
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(saved, "w", closefd=False) as out:
+            yield lambda value: print(json.dumps(value), file=out, flush=True)
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)

@@ -1,0 +1,128 @@
+"""Commands on an experiment's configuration: run, plan, check."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from pipeline.cli.app import (
+    AsJson,
+    ConfigFile,
+    Overrides,
+    app,
+    console,
+    errors,
+    errors_as_exit_codes,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.workflow import RunResult
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
+    ] = False,
+) -> None:
+    """Bring an experiment up to date: prepare, reference, train, evaluate, register.
+
+    Stages whose data, configuration and code are unchanged are not run again. Progress goes to
+    standard error.
+    """
+    with errors_as_exit_codes(), stdout(as_json) as emit:
+        settings = _load(config, overrides)
+        # Only now: a mistake in the configuration should not wait for MLflow.
+        from pipeline import workflow
+        from pipeline.display import print_summary
+
+        try:
+            result = _bring_up_to_date(settings, allow_mismatch=allow_mismatch)
+        except workflow.StageFailed as failure:
+            emit(_as_json(failure.result))
+            raise failure.cause from None
+        emit(_as_json(result))
+        if not as_json:
+            print_summary(console, result, Path(settings.workspace))
+
+
+@app.command()
+def plan(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Say for every stage whether it would run, and why.
+
+    Runs nothing; a new workspace gets its (empty) MLflow database.
+    """
+    with errors_as_exit_codes():
+        settings = _load(config, overrides)
+        from pipeline import workflow
+        from pipeline.display import print_plan
+
+        print_plan(console, workflow.plan(settings))
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Take one training step on the workers and in one process, and say how far the two differ.
+
+    Exit code 1 if by more than float64 rounds.
+    """
+    with errors_as_exit_codes():
+        settings = _load(config, overrides)
+        from pipeline import workflow
+        from pipeline.check import LIMIT, compare
+        from pipeline.display import print_differences
+
+        try:
+            result = _bring_up_to_date(settings, until="prepare")
+        except workflow.StageFailed as failure:
+            raise failure.cause from None
+        differences, workers = compare(settings, result.folders["prepare"])
+        print_differences(console, differences, workers)
+        if max(d.exact for d in differences) > LIMIT:
+            raise typer.Exit(1)
+
+
+def _load(path: Path, overrides: list[str] | None) -> "Config":
+    """Read the configuration and say what is doubtful about it."""
+    from pipeline.config import load_config
+    from pipeline.validation import warnings
+
+    config = load_config(path, overrides or [])
+    for warning in warnings(config):
+        errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+    return config
+
+
+def _bring_up_to_date(config: "Config", **options: Any) -> "RunResult":
+    from pipeline import workflow
+    from pipeline.display import ConsoleDisplay
+
+    display = ConsoleDisplay(errors)
+    try:
+        with workflow.terminate_as_exit():
+            return workflow.run(config, display, **options)
+    finally:
+        display.close()
+
+
+def _as_json(result: "RunResult") -> dict[str, Any]:
+    """The documented object; what a failed run did not reach is null."""
+    evaluation, registered = (result.summaries.get(k) for k in ("evaluate", "register"))
+    folder = result.folders.get("evaluate")
+    return {
+        "run_id": result.run_id,
+        "stages": {
+            name: {"status": s.status, "seconds": round(s.seconds, 2), "reason": s.reason}
+            for name, s in result.stages.items()
+        },
+        "scores": evaluation and {**evaluation["scores"], "floor": evaluation["floor"]},
+        "model": registered and {k: registered[k] for k in ("name", "version", "alias", "uri")},
+        "report": folder and str(folder / "report.html"),
+        "grid": folder and str(folder / "grid.png"),
+    }
