@@ -83,7 +83,9 @@ def _finished(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> 
         if isinstance(layer, nn.Embedding) and config is model.generator:
             continue
         if config.weight_norm == "spectral":
-            parametrizations.spectral_norm(layer)
+            # The first power iterations in float64, whose rounding no float32 weight keeps.
+            parametrizations.spectral_norm(layer.double())
+            layer.float()
         elif config.weight_norm == "weight":
             parametrizations.weight_norm(layer, dim=int(isinstance(layer, nn.ConvTranspose2d)))
     return network

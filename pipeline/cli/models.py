@@ -1,8 +1,10 @@
 """Commands on registered models: sample, evaluate, compare."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,9 @@ from pipeline.cli.app import (
     stdout,
 )
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.scoring import Tell
 
 
 @app.command()
@@ -67,16 +72,11 @@ def evaluate(
 ) -> None:
     """Score a registered generator again, on the real images whose features it carries."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline.display import ConsoleDisplay, print_scores
+        from pipeline.display import print_scores
         from pipeline.scoring import evaluate_model
 
-        display = ConsoleDisplay(errors)
-        try:
-            record = evaluate_model(
-                workspace.absolute(), model, protocol, images, partial(display.progress, "evaluate")
-            )
-        finally:
-            display.close()
+        with _progress("evaluate") as tell:
+            record = evaluate_model(workspace.absolute(), model, protocol, images, tell)
         emit(record)
         if not as_json:
             print_scores(console, record)
@@ -88,16 +88,28 @@ def compare(
     second: ModelUri,
     protocol: ProtocolName = None,
     workspace: Workspace = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
     """Compare two registered generators, on the first one's real images and from the same latents."""
-    with errors_as_exit_codes():
-        from pipeline.display import ConsoleDisplay, print_comparison
+    with errors_as_exit_codes(), stdout(as_json) as emit:
+        from pipeline.display import print_comparison
         from pipeline.scoring import compare_models
 
-        display = ConsoleDisplay(errors)
-        tell = partial(display.progress, "compare")
-        try:
+        with _progress("compare") as tell:
             measured_by, found = compare_models(workspace.absolute(), first, second, protocol, tell)
-        finally:
-            display.close()
-        print_comparison(console, (first, second), measured_by, found)
+        scores = {name: pair._asdict() for name, pair in found.items()}
+        emit({"protocol": measured_by.name, "scores": scores})
+        if not as_json:
+            print_comparison(console, (first, second), measured_by, found)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator["Tell"]:
+    """Tells a person on standard error how far it is."""
+    from pipeline.display import ConsoleDisplay
+
+    display = ConsoleDisplay(errors)
+    try:
+        yield partial(display.progress, what)
+    finally:
+        display.close()

@@ -1,0 +1,113 @@
+"""Registered generators scored again, compared, and other tools' images in their stead."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bngan.images import to_pil
+from bngan.sampling import Sampler
+from pipeline.scoring import generated_features
+from tests.integration.conftest import bngan
+
+MODEL = "models:/bngan-digits/1"
+
+
+def scored(workspace: Path, *options: str) -> dict[str, Any]:
+    done = bngan("evaluate", MODEL, "--workspace", str(workspace), "--json", *options)
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+@pytest.fixture(scope="module")
+def trained(first: dict[str, Any], workspace: Path) -> dict[str, Any]:
+    """The record of the run that made the version."""
+    (record,) = [
+        json.loads(path.read_text())
+        for path in workspace.glob("stages/evaluate/*/scores.json")
+        if json.loads(path.read_text())["scores"]["fid"] == first["scores"]["fid"]
+    ]
+    found: dict[str, Any] = record
+    return found
+
+
+def test_a_version_scores_what_it_scored(trained: dict[str, Any], workspace: Path) -> None:
+    again = scored(workspace)
+    for name in ("protocol", "extractor", "seeds", "intervals"):
+        assert again[name] == trained[name]
+    # Copies are looked for where the training images are.
+    ours = {k: v for k, v in trained["scores"].items() if k not in ("authenticity", "data_copying")}
+    assert again["scores"] == ours
+
+
+def test_fewer_images_have_a_protocol_and_a_floor_of_their_own(
+    trained: dict[str, Any], workspace: Path
+) -> None:
+    fewer = scored(workspace, "--protocol", "fid100_test")
+    assert fewer["protocol"]["count"] == fewer["floor"]["count"] == 100
+    assert fewer["floor"]["fid"] > trained["floor"]["fid"]
+    refused = bngan(
+        *("evaluate", MODEL, "--workspace", str(workspace), "--protocol", "fid360_test"), code=2
+    )
+    assert "fid360_test cannot be measured here: there are the real images of fid350_test" in (
+        refused.stderr
+    )
+
+
+@pytest.fixture(scope="module")
+def generator(first: dict[str, Any], workspace: Path) -> Path:
+    folders = list(workspace.glob("stages/train/*"))
+    return min(folders, key=lambda f: json.loads((f / "generator.json").read_text())["images_seen"])
+
+
+def test_another_tools_images_are_scored_like_ones_own(
+    trained: dict[str, Any], generator: Path, workspace: Path, tmp_path: Path
+) -> None:
+    for index, image in enumerate(Sampler.load(generator).images(0, range(350))):
+        to_pil(image).save(tmp_path / f"{index:03d}.png")
+    theirs = scored(workspace, "--images", str(tmp_path))
+    assert theirs["scores"]["fid"] == pytest.approx(trained["scores"]["fid"], rel=1e-4)
+    (tmp_path / "000.png").unlink()
+    command = ("evaluate", MODEL, "--workspace", str(workspace), "--images", str(tmp_path))
+    assert "349 images, and fid350_test needs 350" in bngan(*command, code=2).stderr
+
+
+def test_a_version_is_as_good_as_itself(first: dict[str, Any], workspace: Path) -> None:
+    command = ("compare", MODEL, MODEL, "--workspace", str(workspace))
+    assert "No difference beyond chance." in bngan(*command).stdout
+    found = json.loads(bngan(*command, "--json").stdout)
+    assert found["protocol"] == "fid350_test"
+    assert found["scores"]["fid"]["first"] == found["scores"]["fid"]["second"]
+    assert {pair["verdict"] for pair in found["scores"].values()} == {"neither"}
+
+
+@pytest.fixture
+def machines() -> Iterator[None]:
+    """A Ray cluster of two machines with a core each, beside a head without."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        found.add_node(num_cpus=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", found.address)
+        yield
+    ray.shutdown()
+    found.shutdown()
+
+
+def test_machines_of_a_cluster_share_the_work_and_give_the_same(
+    generator: Path, workspace: Path, machines: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (extractor, *_) = workspace.glob("stages/reference/*")
+    monkeypatch.setattr("pipeline.scoring._CHUNK", 64)
+    for group in (None, 24):
+        shared = generated_features(generator, extractor, 0, 333, "cpu", group=group)
+        with monkeypatch.context() as patch:
+            patch.delenv("RAY_ADDRESS")
+            alone = generated_features(generator, extractor, 0, 333, "cpu", group=group)
+        np.testing.assert_allclose(shared.features, alone.features, rtol=1e-4, atol=1e-4)
