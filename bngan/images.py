@@ -50,8 +50,13 @@ def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) ->
     return to_pil(canvas.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
+def encode(picture: Image.Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def png_bytes(images: np.ndarray, columns: int | None = None) -> bytes:
     """``grid(images, columns)`` as the content of a PNG file."""
-    buffer = io.BytesIO()
-    grid(images, columns).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return encode(grid(images, columns))

@@ -105,6 +105,18 @@ class RegisterConfig:
 
     model: str = MISSING
     """Name of the registered model in MLflow."""
+    min_improvement: float = 0.01
+    """Share of the champion's FID by which a candidate must be better, beyond chance as well."""
+    draws: int = 4
+    """Draws of fresh latents, of as many images as the protocol has, from which both are scored."""
+    max_kid_increase: float = 0.1
+    """Share of the champion's KID that a candidate may have more, though its FID is lower."""
+    max_coverage_loss: float = 0.02
+    """Coverage that it may lose."""
+    max_authenticity_loss: float = 0.05
+    """Authenticity (share of images that are no copies) that it may lose."""
+    max_gap_increase: float = 0.1
+    """Share of the champion's FID by which its FID by batch statistics may be further from its own."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """What a person sees during a run: on standard error, drawn on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bngan.metrics.features import ExtractorInfo
 from bngan.metrics.protocol import Protocol
 from pipeline.check import LIMIT, Difference
 from pipeline.report import LABELS, readable, score_rows, warnings
+from pipeline.runs import RunState
 from pipeline.tracking import tracking_uri
 from pipeline.workflow import Decision, RunResult, StageResult
 
@@ -169,6 +170,27 @@ def print_comparison(
     _line(console, "measured by", f"{protocol.name}, on the first one's real images and features")
     if all(pair.verdict == "neither" for pair in found.values()):
         console.print("[yellow]No difference beyond chance.[/]")
+
+
+def print_states(console: Console, states: Sequence[RunState]) -> None:
+    """Two lines for each run: what became of it, and of its stages."""
+    for state in states:
+        facts = f"{state.started}, {state.seconds:,.0f} s, {state.process}"
+        _line(console, state.run_id[:8], f"{state.experiment} {state.state}: {facts}")
+        _line(console, "", ", ".join(f"{name} {what}" for name, what in state.stages.items()))
+    if not states:
+        console.print("no runs")
+
+
+def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> None:
+    """Two lines for each registered version: what it is, and why."""
+    for version in versions:
+        named, fid = ", ".join(version["aliases"]) or "no alias", version["fid"]
+        score = "" if fid is None else f", FID {readable(fid)} by {version['protocol']}"
+        _line(console, f"{version['name']} {version['version']}", f"{named}{score}")
+        _line(console, "", version["reason"] or "")
+    if not versions:
+        console.print("no models")
 
 
 def _line(console: Console, name: str, text: object) -> None:

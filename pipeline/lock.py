@@ -5,11 +5,13 @@ import getpass
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
 
 from pipeline.errors import UserError
 
@@ -17,34 +19,48 @@ OWNER = "owner.json"
 
 
 @contextmanager
-def hold(folder: Path, what: str) -> Iterator[str]:
+def hold(folder: Path, what: str, patience: float = 0.0) -> Iterator[str]:
     """Own ``folder`` inside the block, under an attempt's name that ``owner`` tells everybody.
 
     The lock goes with the process, however it ends. On a shared file system it holds between machines
     where that file system supports flock.
 
+    Args:
+        folder: what to own.
+        what: what it is called in the message.
+        patience: seconds to wait for another owner.
+
     Raises:
         UserError: naming who owns it now.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
     with (folder / OWNER).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(f"{what} is being run by {_describe(file.read())}") from None
+        while not _locked(file):
+            if time.monotonic() >= until:
+                file.seek(0)
+                raise UserError(f"{what} is being run by {_describe(file.read())}")
+            time.sleep(0.05)
         attempt = uuid.uuid4().hex[:12]
-        details = {
-            "attempt": attempt,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "user": _user(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        details = {"attempt": attempt, **myself(), "since": since}
         file.truncate(0)
         json.dump(details, file)
         file.flush()
         yield attempt
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def myself() -> dict[str, Any]:
+    """This process: ``pid``, ``host`` and ``user``."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "user": _user()}
 
 
 def owner(folder: Path) -> str | None:

@@ -1,8 +1,10 @@
-"""MLflow's model registry: logging a generator, registering it as a version, naming the champion."""
+"""MLflow's model registry: logging a generator, registering it as a version, finding versions."""
 
 import io
 import os
 import re
+import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -14,15 +16,19 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
+from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with
 from pipeline.errors import UserError
-from pipeline.tracking import tracking_uri
+from pipeline.tracking import existing_client, tracking_uri
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+_CARD_LIMIT = 5000
+"""Characters that MLflow keeps of a version's description."""
+
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pillow")
 
 
@@ -41,61 +47,106 @@ class Registration:
         return f"models:/{self.name}/{self.version}"
 
 
-def register(
-    workspace: Path, run_id: str, name: str, parts: Mapping[str, Path], tags: Mapping[str, str]
-) -> Registration:
-    """Register a generator as a version of ``name``; ``parts`` are the folders it is made of.
+@dataclass(frozen=True)
+class Product:
+    """What becomes a version.
 
-    Registering the same ``tags["bngan.fingerprint"]`` again finds the version made before. The
-    version becomes champion when there is none, or when it has a lower ``fid`` by the same
-    ``bngan.measure``; otherwise challenger.
+    Attributes:
+        parts: the folders it is made of, by name.
+        tags: of the version; by ``bngan.fingerprint`` it is found again.
+        card: what it is, in Markdown.
+        metrics: its scores, which MLflow links to the model and to the data they were measured on.
+        data: name and digest of that data.
     """
-    with _stores(workspace):
-        client = MlflowClient()
-        number = _existing(client, name, tags["bngan.fingerprint"])
+
+    parts: Mapping[str, Path]
+    tags: Mapping[str, str]
+    card: str
+    metrics: Mapping[str, float]
+    data: tuple[str, str]
+
+
+def register(workspace: Path, run_id: str, name: str, product: Product) -> str:
+    """Register a generator as a version of ``name``; its number.
+
+    Registering the same ``tags["bngan.fingerprint"]`` again, after an interruption or from another
+    process, finds the version made before.
+    """
+    with _stores(workspace), alone_with(workspace, name) as client:
+        number = _existing(client, name, product.tags["bngan.fingerprint"])
         if number is None:
-            model = _log_model(run_id, parts)
-            all_tags = {**tags, "bngan.model_id": str(model.model_id)}
-            number = str(mlflow.register_model(model.model_uri, name, tags=all_tags).version)
-        alias, reason = _judge(client, name, number, tags)
-        client.set_registered_model_alias(name, alias, number)
-        client.set_model_version_tag(name, number, "bngan.reason", reason)
-        return Registration(name, number, alias, reason)
+            model = _log_model(run_id, product)
+            tags = {**product.tags, "bngan.model_id": str(model.model_id)}
+            number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
+        client.update_model_version(name, number, product.card[:_CARD_LIMIT])
+        return number
 
 
-def generate(workspace: Path, uri: str, indices: np.ndarray, **params: float) -> np.ndarray:
-    """uint8 images ``(N, H, W, C)`` of the model at ``uri``, with the parameters that it takes.
-
-    Raises:
-        UserError: if there is no such model, or it refuses the parameters.
-    """
-    with _model_at(workspace, uri):
-        model = mlflow.pyfunc.load_model(uri)
-        try:
-            images: np.ndarray = model.predict({"index": indices}, params=params)
-        except ValueError as error:
-            raise UserError(f"{uri}: {error}") from error
-        return images
+def tags_of(workspace: Path, name: str, number: str) -> dict[str, str]:
+    """Tags of a version."""
+    tags: dict[str, str] = existing_client(workspace).get_model_version(name, number).tags
+    return tags
 
 
-def download(workspace: Path, uri: str, folder: Path) -> Path:
-    """Copy the files of the model at ``uri`` into ``folder``; where they are then.
+def set_tags(workspace: Path, name: str, number: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    client = existing_client(workspace)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)
+
+
+def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
+    """Every version of a model, or of all, newest first, in JSON values.
 
     Raises:
         UserError: if there is no such model.
     """
-    with _model_at(workspace, uri):
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    client = existing_client(workspace)
+    condition = f"name = '{name}'" if name else None
+    names = [model.name for model in client.search_registered_models(condition)]
+    if name and not names:
+        raise UserError(f"there is no model {name}")
+    return [
+        {
+            "name": each,
+            "version": str(version.version),
+            "aliases": sorted(a for a, n in held.items() if n == str(version.version)),
+            "created": version.creation_timestamp / 1000,
+            "protocol": version.tags.get("bngan.protocol"),
+            "fid": _number(version.tags.get("fid")),
+            "reason": version.tags.get("bngan.reason"),
+        }
+        for each in names
+        for held in [aliases(client, each)]
+        for version in sorted(
+            client.search_model_versions(f"name = '{each}'"), key=lambda v: -int(v.version)
+        )
+    ]
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
 
 
 @contextmanager
-def _model_at(workspace: Path, uri: str) -> Iterator[None]:
+def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
+    """The parts of the model at ``uri``, in folders of their names, as long as the block lasts.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+        with model_at(workspace, uri):
+            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=temporary))
+        yield folder / "artifacts"
+
+
+@contextmanager
+def model_at(workspace: Path, uri: str) -> Iterator[None]:
     """MLflow's stores, where loading the model at ``uri`` fails with a line for a person."""
     if not re.match(r"(models:/[^/@]+[/@]|models:/m-|runs:/)[^/@]*", uri):
         raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
-    database = tracking_uri(workspace).removeprefix("sqlite:///")
-    if tracking_uri(workspace) != database and not Path(database).exists():
-        raise UserError(f"there is no MLflow database {database}: set --workspace")
+    existing_client(workspace)
     with _stores(workspace):
         try:
             yield
@@ -109,14 +160,13 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
     Raises:
         LookupError: if the version is not in the registry any more.
     """
-    with _stores(workspace):
-        try:
-            aliases = MlflowClient().get_model_version(name, number).aliases
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise LookupError(f"{name} version {number} is no longer registered") from error
-    return next((alias for alias in (CHAMPION, CHALLENGER) if alias in aliases), None)
+    try:
+        held = existing_client(workspace).get_model_version(name, number).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise LookupError(f"{name} version {number} is no longer registered") from error
+    return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if alias in held), None)
 
 
 @contextmanager
@@ -132,13 +182,13 @@ def _stores(workspace: Path) -> Iterator[None]:
         mlflow.set_tracking_uri(given)  # type: ignore[arg-type]
 
 
-def _log_model(run_id: str, parts: Mapping[str, Path]) -> Any:
+def _log_model(run_id: str, product: Product) -> Any:
     """Log the model with the run; its own code travels with it."""
     with mlflow.start_run(run_id=run_id):
-        return mlflow.pyfunc.log_model(
+        model = mlflow.pyfunc.log_model(
             name="generator",
             python_model=str(Path(__file__).with_name("generator_model.py")),
-            artifacts={name: str(folder) for name, folder in parts.items()},
+            artifacts={name: str(folder) for name, folder in product.parts.items()},
             code_paths=[str(Path(str(bngan.__file__)).parent)],
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "index")]),
@@ -148,31 +198,21 @@ def _log_model(run_id: str, parts: Mapping[str, Path]) -> Any:
                         ParamSpec("seed", "long", 0),
                         ParamSpec("truncation", "double", 1.0),
                         ParamSpec("label", "long", -1),
+                        ParamSpec("format", "string", "array"),
                     ]
                 ),
             ),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
         )
+    name, digest = product.data
+    now, client = int(time.time() * 1000), MlflowClient()
+    linked = dict(model_id=model.model_id, dataset_name=name, dataset_digest=digest[:32])
+    metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in product.metrics.items()]
+    client.log_batch(run_id, metrics=metrics)
+    return model
 
 
 def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}'")
     numbers = [int(v.version) for v in found if v.tags.get("bngan.fingerprint") == fingerprint]
     return str(min(numbers)) if numbers else None
-
-
-def _judge(
-    client: MlflowClient, name: str, number: str, tags: Mapping[str, str]
-) -> tuple[str, str]:
-    """Alias of a version and the reason for it."""
-    try:
-        champion = client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return CHAMPION, "first version"
-    if str(champion.version) == number:
-        return CHAMPION, "is the champion already"
-    if champion.tags.get("bngan.measure") != tags["bngan.measure"]:
-        return CHALLENGER, f"scored by another protocol than champion version {champion.version}"
-    ours, theirs = float(tags["fid"]), float(champion.tags["fid"])
-    told = f"FID {ours:.2f} against {theirs:.2f} of version {champion.version}"
-    return (CHAMPION, f"better: {told}") if ours < theirs else (CHALLENGER, f"not better: {told}")

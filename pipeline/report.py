@@ -117,7 +117,7 @@ def render(
         ),
         training=html.escape(_training(history, seconds)),
         batch_norm=html.escape(_batch_norm(record)),
-        data=html.escape(_data(config, record)),
+        data=html.escape(data_summary(config, record)),
         config=html.escape(to_yaml(config)),
         versions=", ".join(
             [f"bngan {__version__}", *(f"{n} {version(n)}" for n in ("torch", "ray", "mlflow"))]
@@ -172,7 +172,8 @@ def _batch_norm(record: Mapping[str, Any]) -> str:
     )
 
 
-def _data(config: Config, record: Mapping[str, Any]) -> str:
+def data_summary(config: Config, record: Mapping[str, Any]) -> str:
+    """Size, classes and splits of the data, in a sentence."""
     data = record["data"]
     height, width, channels = data["image_shape"]
     counts = ", ".join(f"{count:,} to {split}" for split, count in data["counts"].items())

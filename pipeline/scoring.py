@@ -86,7 +86,7 @@ def evaluate_model(
     Raises:
         UserError: if there is no such version, or it cannot be scored like that.
     """
-    with _downloaded(workspace, uri) as model:
+    with _scorable(workspace, uri) as model:
         reference = _reference(model, protocol)
         if images is not None:
             fakes = {0: _features_of_folder(images, reference)}
@@ -103,7 +103,7 @@ def compare_models(
     Raises:
         UserError: if there is no such version, or they do not make images of one shape.
     """
-    with _downloaded(workspace, first) as one, _downloaded(workspace, second) as other:
+    with _scorable(workspace, first) as one, _scorable(workspace, second) as other:
         reference = _reference(one, protocol)
         shapes = [Sampler.load(model / "generator").spec.shape for model in (one, other)]
         if shapes[0] != shapes[1]:
@@ -114,10 +114,9 @@ def compare_models(
 
 
 @contextmanager
-def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
+def _scorable(workspace: Path, uri: str) -> Iterator[Path]:
     """A registered version's generator and reference, in folders of these names."""
-    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
-        model = registry.download(workspace, uri, Path(temporary)) / "artifacts"
+    with registry.downloaded(workspace, uri) as model:
         if not (model / "reference").is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
         yield model

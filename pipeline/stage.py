@@ -23,6 +23,9 @@ class Events(Protocol):
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Numbers at a point of training, ``step`` in images."""
 
+    def tag(self, name: str, value: str) -> None:
+        """Something to find the run by."""
+
     def artifact(self, name: str, content: bytes) -> None:
         """A file worth keeping with the run, such as ``samples/000040000.png``."""
 
@@ -66,6 +69,7 @@ class Stage:
         external: identity of what it reads from outside the workspace, if anything.
         refresh: the summary of an earlier run brought up to date with what is outside the workspace;
             raises ``LookupError`` with the reason if what the run made there is gone.
+        retries: how often it is tried again if something outside fails it.
     """
 
     name: str
@@ -76,3 +80,4 @@ class Stage:
     modules: tuple[str, ...] = ()
     external: Callable[[Config], str] | None = None
     refresh: Callable[[Path, Summary], Summary] = lambda workspace, summary: summary
+    retries: int = 0

@@ -4,24 +4,63 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
 
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
 
+PIPELINE = "pipeline"
+"""The kind of run that an invocation opens, as its tag ``bngan.kind``."""
 _PARTS = ("code", "config", "inputs")
 
 
 def tracking_uri(workspace: Path) -> str:
     """``MLFLOW_TRACKING_URI`` if set, else a SQLite file in the workspace."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
+
+
+def existing_client(workspace: Path) -> MlflowClient:
+    """MLflow's client for a store that is there.
+
+    Raises:
+        UserError: if it is not.
+    """
+    uri = tracking_uri(workspace)
+    database = uri.removeprefix("sqlite:///")
+    if uri != database and not Path(database).exists():
+        raise UserError(f"there is no MLflow database {database}: set --workspace")
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
+    """Every run of every experiment that has not been deleted."""
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    token = None
+    while True:
+        page = client.search_runs(experiments, condition, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 class Tracker:
@@ -78,6 +117,13 @@ class Tracker:
         now = int(time.time() * 1000)
         metrics = [Metric(key, value, now, step) for key, value in values.items()]
         self.client.log_batch(run_id, metrics=metrics)
+
+    def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
+        """Record what data a run has read: MLflow keeps 36 characters of its digest."""
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
+        where = json.dumps({"uri": source})
+        data = Dataset(Path(source).name, digest[:32], "bngan", where)
+        self.client.log_inputs(run_id, [DatasetInput(data, tags)])
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
         """Set tags."""

@@ -34,6 +34,7 @@ _POSITIVE = (
     "model.discriminator.width",
     "model.discriminator.patch_size",
     "model.batch_norm.eps",
+    "register.draws",
 )
 _NOT_NEGATIVE = (
     "model.generator.depth",
@@ -45,6 +46,11 @@ _NOT_NEGATIVE = (
     "train.lr_decay_start",
     "train.max_rollbacks",
     "train.max_failures",
+    "register.min_improvement",
+    "register.max_kid_increase",
+    "register.max_coverage_loss",
+    "register.max_authenticity_loss",
+    "register.max_gap_increase",
 )
 _FRACTIONS = {
     "train.beta1": "[0, 1)",

@@ -4,26 +4,28 @@ A stage is a hit when a FINISHED run with its fingerprint exists and its outputs
 manifest. Everything else runs, and says why.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from bngan.manifest import atomic_folder, damage, read_manifest
 from pipeline.config import Config, flatten, to_yaml
+from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
+from pipeline.lock import hold
+from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
-from pipeline.tracking import Tracker, recorded_fingerprint, stage_tags
+from pipeline.tracking import PIPELINE, Tracker, recorded_fingerprint, stage_tags
 
 Status = Literal["ran", "cached", "failed", "interrupted"]
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
 """In the order they run."""
+_PAUSE = 5.0
+"""Seconds before a stage is tried again, more each time."""
 
 
 @dataclass
@@ -101,33 +103,58 @@ def plan(config: Config) -> list[Decision]:
     return decisions
 
 
-def run(
-    config: Config,
-    display: Display,
-    until: str = STAGES[-1].name,
-    allow_mismatch: bool = False,
-) -> RunResult:
-    """Bring every stage up to date, or those up to and including ``until``.
+@dataclass(frozen=True)
+class Options:
+    """How to run.
 
-    With ``allow_mismatch`` a training is continued although other code or versions began it.
+    Attributes:
+        start: the first stage that may run; those before it must be up to date.
+        until: the last stage.
+        force: stages that run although nothing has changed.
+        allow_mismatch: continue a training although other code or versions began it.
+    """
 
-    Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM.
+    start: str = STAGES[0].name
+    until: str = STAGES[-1].name
+    force: tuple[str, ...] = ()
+    allow_mismatch: bool = False
+
+    def __post_init__(self) -> None:
+        known = [stage.name for stage in STAGES]
+        for name in (self.start, self.until, *self.force):
+            if name not in known:
+                raise UserError(f"there is no stage {name}: {', '.join(known)}")
+        if known.index(self.start) > known.index(self.until):
+            raise UserError(f"from {self.start} to {self.until} there is no stage")
+
+
+_EVERYTHING = Options()
+
+
+def run(config: Config, display: Display, options: Options = _EVERYTHING) -> RunResult:
+    """Bring every stage up to date, or those that ``options`` say.
+
+    Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM; those that
+    died without are closed by the next run in the workspace.
 
     Raises:
         StageFailed: if a stage raised an exception.
     """
-    tracker = Tracker(Path(config.workspace), config.name)
-    parent = tracker.start(config.name, {"bngan.kind": "pipeline"})
+    workspace = Path(config.workspace)
+    tracker = Tracker(workspace, config.name)
+    for dead in reap(workspace):
+        display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
+    parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
     result = RunResult(parent, {}, {}, {})
-    current = _Run(config, tracker, result, display, allow_mismatch)
-    with _closing(tracker, parent):
+    current = _Run(config, tracker, result, display, options)
+    with closing(tracker, parent), heartbeat(tracker, parent):
         tracker.params(parent, flatten(asdict(config)))
         tracker.client.log_text(parent, to_yaml(config), "config.yaml")
         for stage in STAGES:
             current.advance(stage)
             if stage.name == "evaluate":
                 tracker.metrics(parent, result.summaries["evaluate"]["scores"])
-            if stage.name == until:
+            if stage.name == options.until:
                 break
     return result
 
@@ -140,19 +167,19 @@ class _Run:
     tracker: Tracker
     result: RunResult
     display: Display
-    allow_mismatch: bool
+    options: Options
 
     def advance(self, stage: Stage) -> None:
         """Find or make the outputs of one stage, and enter what happened into ``result``."""
         started = time.monotonic()
         outcome = self.result.stages[stage.name] = StageResult("failed", 0.0, "")
         try:
-            decision = _decide(stage, self.config, self.result.folders, self.tracker)
+            decision = self._decide(stage)
             outcome.reason = decision.reason
             self.display.stage_started(decision)
             assert decision.fingerprint is not None
             folder = _folder(self.config, stage, decision.fingerprint)
-            summary = decision.summary or self._execute(stage, decision.fingerprint, folder)
+            summary = decision.summary or self._persist(stage, decision.fingerprint, folder)
             outcome.status = "cached" if decision.hit else "ran"
             outcome.note = str(summary.get("note", ""))
             self.result.folders[stage.name] = folder
@@ -168,12 +195,41 @@ class _Run:
             self.tracker.tags(self.result.run_id, {f"stage.{stage.name}": outcome.status})
             self.display.stage_ended(stage.name, outcome)
 
+    def _decide(self, stage: Stage) -> Decision:
+        decision = _decide(stage, self.config, self.result.folders, self.tracker)
+        names = [each.name for each in STAGES]
+        if stage.name in self.options.force:
+            return replace(decision, hit=False, reason="forced", summary=None)
+        if not decision.hit and names.index(stage.name) < names.index(self.options.start):
+            raise UserError(
+                f"{stage.name} is not up to date ({decision.reason}), and the run was to begin with "
+                f"{self.options.start}"
+            )
+        return decision
+
+    def _persist(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
+        """Run a stage, alone at it, as often as its ``retries`` allow."""
+        lock = Path(self.config.workspace) / "locks" / f"{stage.name}-{folder.name}"
+        with hold(lock, f"{stage.name} of this configuration"):
+            for attempt in range(1, stage.retries + 1):
+                try:
+                    return self._execute(stage, current, folder)
+                except UserError:
+                    raise
+                except Exception as error:
+                    told = f"{type(error).__name__}: {error}".splitlines()[0]
+                    self.display.message(f"attempt {attempt} failed, trying again: {told}")
+                    time.sleep(_PAUSE * attempt)
+            return self._execute(stage, current, folder)
+
     def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
         """Run a stage; its outputs appear as ``folder`` only when all is written."""
         tags, summary = stage_tags(stage.name, current), Summary()
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
-        with _closing(self.tracker, run_id):
+        with closing(self.tracker, run_id):
             self.tracker.params(run_id, current.config)
+            if prepared := current.inputs.get("prepare"):
+                self.tracker.dataset(run_id, self.config.data.path, prepared, stage.name)
             with atomic_folder(folder, summary) as draft:
                 context = StageContext(
                     config=self.config,
@@ -184,7 +240,7 @@ class _Run:
                     run_id=run_id,
                     fingerprint=current.value,
                     events=_TrackedEvents(stage.name, run_id, self.tracker, self.display),
-                    allow_mismatch=self.allow_mismatch,
+                    allow_mismatch=self.options.allow_mismatch,
                 )
                 summary |= stage.run(context)
         return summary
@@ -227,36 +283,8 @@ class _TrackedEvents(Events):
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(self.run_id, values, step)
 
+    def tag(self, name: str, value: str) -> None:
+        self.tracker.tags(self.run_id, {name: value})
+
     def artifact(self, name: str, content: bytes) -> None:
         self.tracker.artifact(self.run_id, name, content)
-
-
-@contextmanager
-def _closing(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Close the run as FINISHED, FAILED or KILLED, whatever ends the block."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        tracker.finish(run_id, "KILLED")
-        raise
-    except BaseException:
-        tracker.finish(run_id, "FAILED")
-        raise
-    tracker.finish(run_id, "FINISHED")
-
-
-@contextmanager
-def terminate_as_exit() -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(*_: Any) -> None:
-        raise SystemExit(143)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

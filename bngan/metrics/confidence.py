@@ -4,7 +4,7 @@ A bootstrap draws images twice, and a distance between sets takes the repeats fo
 inflates a small Frechet distance by half. Leaving images out does not.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -53,6 +53,10 @@ class Estimate:
         reach = float(t.ppf(0.5 + level / 2, GROUPS - 1)) * self.standard_error
         return self.value - reach, self.value + reach
 
+    def bound(self, level: float) -> float:
+        """Above the expected score with this confidence, one-sided; below it for ``1 - level``."""
+        return self.value + float(t.ppf(level, GROUPS - 1)) * self.standard_error
+
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The difference; what chance both share, set by set of the same name, cancels."""
         without = {name: values - self.value for name, values in self.without.items()}
@@ -60,6 +64,19 @@ class Estimate:
             without[name] = without.get(name, np.zeros(GROUPS)) - (values - other.value)
         difference = self.value - other.value
         return Estimate(difference, {n: difference + change for n, change in without.items()})
+
+
+def average(draws: Sequence[Estimate]) -> Estimate:
+    """The mean score of several draws of generated images against the same real ones."""
+    value = float(np.mean([draw.value for draw in draws]))
+    without: dict[str, np.ndarray] = {}
+    for number, draw in enumerate(draws):
+        for name, values in draw.without.items():
+            # Real images are the same draw each time, generated ones are not.
+            key = name if name == "real" else f"{name} {number}"
+            change = (values - draw.value) / len(draws)
+            without[key] = without.get(key, np.zeros(GROUPS)) + change
+    return Estimate(value, {name: value + change for name, change in without.items()})
 
 
 def leave_groups_out(score: Callable[[np.ndarray], float], samples: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from pipeline.cli.app import (
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.workflow import RunResult
+    from pipeline.workflow import Options, RunResult
 
 
 @app.command()
@@ -27,6 +27,14 @@ def run(
     config: ConfigFile,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    start: Annotated[
+        str, typer.Option("--from", help="First stage; those before it must be up to date.")
+    ] = "prepare",
+    until: Annotated[str, typer.Option("--to", help="Last stage.")] = "register",
+    force: Annotated[
+        list[str] | None,
+        typer.Option(help="Stage to run although nothing has changed; can be given several times."),
+    ] = None,
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
     ] = False,
@@ -42,13 +50,14 @@ def run(
         from pipeline import workflow
         from pipeline.display import print_summary
 
+        options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
         try:
-            result = _bring_up_to_date(settings, allow_mismatch=allow_mismatch)
+            result = _bring_up_to_date(settings, options)
         except workflow.StageFailed as failure:
             emit(_as_json(failure.result))
             raise failure.cause from None
         emit(_as_json(result))
-        if not as_json:
+        if not as_json and "register" in result.summaries:
             print_summary(console, result, Path(settings.workspace))
 
 
@@ -79,7 +88,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
         from pipeline.display import print_differences
 
         try:
-            result = _bring_up_to_date(settings, until="prepare")
+            result = _bring_up_to_date(settings, workflow.Options(until="prepare"))
         except workflow.StageFailed as failure:
             raise failure.cause from None
         differences, workers = compare(settings, result.folders["prepare"])
@@ -99,14 +108,15 @@ def _load(path: Path, overrides: list[str] | None) -> "Config":
     return config
 
 
-def _bring_up_to_date(config: "Config", **options: Any) -> "RunResult":
+def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":
     from pipeline import workflow
     from pipeline.display import ConsoleDisplay
+    from pipeline.runs import terminate_as_exit
 
     display = ConsoleDisplay(errors)
     try:
-        with workflow.terminate_as_exit():
-            return workflow.run(config, display, **options)
+        with terminate_as_exit():
+            return workflow.run(config, display, options)
     finally:
         display.close()
 

@@ -1,7 +1,8 @@
-"""Commands on registered models: sample, evaluate, compare."""
+"""Commands on registered models: sample, serve, evaluate, compare."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,44 +20,69 @@ from pipeline.cli.app import (
     errors_as_exit_codes,
     stdout,
 )
-from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.scoring import Tell
 
 
+class Layout(Enum):
+    """What a picture of many images shows."""
+
+    GRID = "grid"
+    CLASSES = "classes"
+    INTERPOLATION = "interpolation"
+
+
 @app.command()
 def sample(
     model: ModelUri,
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
+    count: Annotated[int, typer.Option(min=1, help="Number of images, or of rows.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path(
-        "grid.png"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="PNG to write; with --separately a folder.")
+    ] = Path("grid.png"),
     truncation: Annotated[
         float, typer.Option(help="In (0, 1]: less variety, more typical images.")
     ] = 1.0,
     label: Annotated[
-        int | None, typer.Option(min=0, help="Number of the class, if it was trained by class.")
+        int | None, typer.Option(help="Number of the class, if it was trained by class.")
     ] = None,
+    what: Annotated[
+        Layout, typer.Option("--as", help="A grid, a row per class, or rows from latent to latent.")
+    ] = Layout.GRID,
+    separately: Annotated[
+        bool, typer.Option("--separately", help="A file for each image, at its own size.")
+    ] = False,
     workspace: Workspace = Path("runs"),
 ) -> None:
-    """Write a grid of images from a registered generator, or a single image with --count 1."""
+    """Write images of a registered generator: a picture of many, or a single one with --count 1."""
     with errors_as_exit_codes():
-        import numpy as np
+        from pipeline.samples import Wanted, write
 
-        from bngan.images import png_bytes
-        from pipeline import registry
+        wanted = Wanted(count, seed, truncation, label, what.value, separately)
+        written = write(workspace.absolute(), model, wanted, output)
+        console.print(f"{written} of {model}, seed {seed}: {output}", highlight=False, markup=False)
 
-        if output.is_dir():
-            raise UserError(f"--output must be a file to write, and {output} is a folder")
-        params = {"seed": seed, "truncation": truncation, "label": -1 if label is None else label}
-        images = registry.generate(workspace.absolute(), model, np.arange(count), **params)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(png_bytes(images))
-        console.print(
-            f"{count} images of {model}, seed {seed}: {output}", highlight=False, markup=False
-        )
+
+@app.command()
+def serve(
+    model: ModelUri,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
+    workspace: Workspace = Path("runs"),
+) -> None:
+    """Serve a registered generator over HTTP, as mlflow models serve does, until Ctrl-C.
+
+    Unlike there, a parameter that the model does not have is an error.
+    """
+    with errors_as_exit_codes():
+        import uvicorn
+
+        from pipeline.serving import application
+
+        served = application(workspace.absolute(), model)
+        errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
+        uvicorn.run(served, host=host, port=port, log_level="warning")
 
 
 @app.command()

@@ -1,21 +1,61 @@
-"""register: the generator becomes a version of the registered model, with an alias."""
+"""register: the generator becomes a version, and champion if it is better than the present one."""
 
 import json
 import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bngan.manifest import digest
+from bngan.metrics.evaluation import Reference
+from bngan.metrics.features import Features
+from bngan.metrics.memorization import authenticity
 from bngan.metrics.pretrained import file_hash
+from bngan.randomness import derived_seed
+from bngan.sampling import Sampler
 from pipeline import registry
+from pipeline.aliases import Verdict, enter
+from pipeline.card import card
+from pipeline.gate import Contender, judge
+from pipeline.scoring import generated_features
 from pipeline.stage import Stage, StageContext, Summary
+from pipeline.stages.reference import TRAIN
+
+_MEASURE, _GAP = "bngan.measure", "bngan.batch_norm_gap"
 
 
 def run(context: StageContext) -> Summary:
-    """Write ``registration.json``."""
+    """Write ``registration.json``, with what the gate decided and from which numbers."""
     record = json.loads((context.inputs["evaluate"] / "scores.json").read_text())
+    grid = (context.inputs["evaluate"] / "grid.png").read_bytes()
+    context.events.artifact("grid.png", grid)  # the card's picture
+    name, tags = context.config.register.model, _tags(context, record)
+    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+        parts = _parts(context, Path(temporary))
+        product = registry.Product(
+            parts,
+            tags,
+            card(context.config, record, context.run_id),
+            record["scores"],
+            (Path(context.config.data.path).name, context.input_digests["prepare"]),
+        )
+        number = registry.register(context.workspace, context.run_id, name, product)
+    compare = partial(_judge, context, tags)
+    alias, verdict = enter(context.workspace, name, number, compare)
+    registration = registry.Registration(name, number, alias, verdict.reason)
+    note = f"version {number}: {alias} ({verdict.reason})"
+    summary = {**asdict(registration), "uri": registration.uri, "note": note}
+    told = {**summary, "gate": verdict.details}
+    text = json.dumps(told, indent=2)
+    (context.output / "registration.json").write_text(text)
+    context.events.artifact("registration.json", text.encode())
+    return summary
+
+
+def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
     measure = {
         "protocol": record["protocol"],
         "extractor": record["extractor"]["sha256"],
@@ -23,25 +63,24 @@ def run(context: StageContext) -> Summary:
     }
     tags = {
         "bngan.fingerprint": context.fingerprint,
-        "bngan.measure": digest(measure),
+        _MEASURE: digest(measure),
         "bngan.protocol": record["protocol"]["name"],
+        "bngan.data": context.input_digests["prepare"],
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
         "floor_fid": f"{record['floor']['fid']:.6g}",
     }
-    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
-        parts = {
-            name: _copied(context.inputs[stage], Path(temporary) / name, patterns)
-            for name, stage, patterns in (
-                ("generator", "train", STAGE.inputs["train"]),
-                ("reference", "reference", STAGE.inputs["reference"]),
-            )
-        }
-        name = context.config.register.model
-        registration = registry.register(context.workspace, context.run_id, name, parts, tags)
-    note = f"version {registration.version}: {registration.alias} ({registration.reason})"
-    summary = {**asdict(registration), "uri": registration.uri, "note": note}
-    (context.output / "registration.json").write_text(json.dumps(summary, indent=2))
-    return summary
+    if (gap := record["batch_norm"].get("gap")) is not None:
+        tags[_GAP] = f"{gap:.6g}"
+    return tags
+
+
+def _parts(context: StageContext, folder: Path) -> dict[str, Path]:
+    return {
+        "generator": _copied(context.inputs["train"], folder / "generator", ("generator.*",)),
+        "reference": _copied(
+            context.inputs["reference"], folder / "reference", STAGE.inputs["reference"][:-1]
+        ),
+    }
 
 
 def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
@@ -50,6 +89,52 @@ def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
         for path in source.glob(pattern):
             shutil.copy(path, target)
     return target
+
+
+def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:
+    """Score candidate and champion side by side: the same real images, the same fresh latents."""
+    name, folder = context.config.register.model, context.inputs["reference"]
+    reference = Reference.load(folder)
+    train = Features.load(folder / TRAIN).features
+    known = registry.tags_of(context.workspace, name, champion)
+    same = known.get(_MEASURE) == tags[_MEASURE]
+    with registry.downloaded(context.workspace, f"models:/{name}/{champion}") as model:
+        ours, theirs = context.inputs["train"], model / "generator"
+        shapes = [Sampler.load(side).spec.shape for side in (ours, theirs)]
+        if shapes[0] != shapes[1]:
+            reason = (
+                f"makes other images than champion version {champion}: {shapes[0]}, {shapes[1]}"
+            )
+            return Verdict(False, reason)
+        draws = [_draws(context, side, reference.protocol.count) for side in (ours, theirs)]
+    sides = [
+        Contender(own, authenticity(own[0].features, train), _gap(its, same))
+        for own, its in zip(draws, (tags, known), strict=True)
+    ]
+    verdict = judge(context.config.register, reference.real, *sides)
+    reason = f"{verdict.reason} of champion version {champion}"
+    return Verdict(verdict.promote, reason, {**verdict.details, "champion": champion})
+
+
+def _gap(tags: dict[str, str], comparable: bool) -> float | None:
+    return float(tags[_GAP]) if comparable and _GAP in tags else None
+
+
+def _draws(context: StageContext, generator: Path, count: int) -> list[Features]:
+    """From latents that nothing has seen yet: they follow from the candidate's identity."""
+    seeds = [
+        derived_seed(int(context.fingerprint[:12], 16), draw)
+        for draw in range(context.config.register.draws)
+    ]
+
+    def drawn(number: int, seed: int) -> Features:
+        def tell(done: int, total: int) -> None:
+            context.events.progress(done, total, f"gate, draw {number + 1} of {len(seeds)}")
+
+        extractor, device = context.inputs["reference"], context.config.train.accelerator
+        return generated_features(generator, extractor, seed, count, device, tell)
+
+    return [drawn(number, seed) for number, seed in enumerate(seeds)]
 
 
 def _refresh(workspace: Path, summary: Summary) -> Summary:
@@ -61,13 +146,15 @@ def _refresh(workspace: Path, summary: Summary) -> Summary:
 STAGE = Stage(
     "register",
     run,
-    config=("register",),
+    config=("name", "register"),
     inputs={
+        "prepare": ("*.npy", "dataset.json"),
         "train": ("generator.*",),
-        "evaluate": ("scores.json",),
-        "reference": ("extractor.*", "real.npz", "reference.json"),
+        "evaluate": ("scores.json", "grid.png"),
+        "reference": ("extractor.*", "real.npz", "reference.json", TRAIN),
     },
     libraries=("mlflow", "numpy", "torch"),
     modules=("pipeline.generator_model",),
     refresh=_refresh,
+    retries=2,
 )

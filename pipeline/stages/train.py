@@ -61,6 +61,7 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
     """The last checkpoint's state, what was done, and the records of what was trained now."""
     config, listener = context.config, _Listener(context)
     name = _trajectory(context)
+    context.events.tag("training", name)
     folder = context.workspace / "training" / name
     store = CheckpointStore(folder)
     with hold(folder, f"training {name}") as attempt, _checkpoint_errors_told():

@@ -1,0 +1,36 @@
+"""The card of a registered version: what it is, in Markdown, for whoever finds it in the registry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bngan.metrics.features import ExtractorInfo
+from pipeline.config import Config
+from pipeline.report import data_summary, score_rows, warnings
+
+
+def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
+    """Markdown of a version, from the record of its scores; the grid is an artifact of ``run_id``."""
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in score_rows(record))
+    model, train = config.model, config.train
+    extractor = ExtractorInfo(**record["extractor"]).describe()
+    notes = "".join(f"> {note}\n\n" for note in warnings(record))
+    kind = f"{model.network}{' by class' if model.conditional else ''}"
+    trained = (
+        f"{kind}, generator norm {model.generator.norm}, {train.loss} loss, penalty {train.penalty}, "
+        f"batch {train.batch_size}, {train.images:,} images, seed {config.seed}."
+    )
+    parameters = "`seed`, `truncation`, `label`, `format`"
+    return f"""![Generated images](get-artifact?path=grid.png&run_uuid={run_id})
+
+{notes}| score | this generator | 95 % interval | real against real |
+| --- | --- | --- | --- |
+{rows}
+
+Measured by {record["protocol"]["name"]}, {extractor}.
+
+**Data.** {data_summary(config, record)}
+
+**Training.** {trained}
+
+**Use.** `bngan sample models:/{config.register.model}@champion`; parameters {parameters}.
+"""

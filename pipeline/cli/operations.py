@@ -1,0 +1,106 @@
+"""Commands for whoever operates it: status, reap, gc, models, promote, rollback."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import AsJson, Workspace, app, console, errors_as_exit_codes, stdout
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the registered model.")]
+
+
+@app.command()
+def status(
+    workspace: Workspace = Path("runs"),
+    last: Annotated[int, typer.Option(min=1, help="Number of runs, the newest.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the newest runs do or have come to, whatever ended them."""
+    with errors_as_exit_codes(), stdout(as_json) as emit:
+        from pipeline import runs
+        from pipeline.display import print_states
+
+        found = runs.states(workspace.absolute(), last)
+        emit({"runs": runs.as_json(found)})
+        if not as_json:
+            print_states(console, found)
+
+
+@app.command()
+def reap(workspace: Workspace = Path("runs"), as_json: AsJson = False) -> None:
+    """Close runs that say RUNNING though their process is gone as KILLED."""
+    with errors_as_exit_codes(), stdout(as_json) as emit:
+        from pipeline import runs
+        from pipeline.display import print_states
+
+        found = runs.reap(workspace.absolute())
+        emit({"reaped": runs.as_json(found)})
+        if not as_json:
+            print_states(console, found)
+
+
+@app.command()
+def gc(
+    workspace: Workspace = Path("runs"),
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List stage outputs and trainings that no run refers to any more, with their sizes."""
+    with errors_as_exit_codes(), stdout(as_json) as emit:
+        from dataclasses import asdict
+
+        from pipeline.garbage import garbage, remove
+
+        found = garbage(workspace.absolute())
+        for item in found:
+            if delete:
+                remove(item)
+            if not as_json:
+                console.print(f"{item.bytes / 1e6:10,.1f} MB  {item.path}", highlight=False)
+        total = sum(item.bytes for item in found)
+        emit({"folders": [asdict(item) for item in found], "bytes": total, "deleted": delete})
+        if not as_json:
+            done = "removed" if delete else "no run refers to; --delete removes them"
+            console.print(f"{len(found)} folders, {total / 1e6:,.1f} MB: {done}", highlight=False)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
+    workspace: Workspace = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """List registered versions: aliases, scores and why they are what they are."""
+    with errors_as_exit_codes(), stdout(as_json) as emit:
+        from pipeline import registry
+        from pipeline.display import print_versions
+
+        found = registry.versions(workspace.absolute(), name)
+        emit({"versions": found})
+        if not as_json:
+            print_versions(console, found)
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Annotated[int, typer.Argument(min=1)],
+    workspace: Workspace = Path("runs"),
+) -> None:
+    """Make a version champion whatever the gate said; the present one becomes previous_champion."""
+    with errors_as_exit_codes():
+        from pipeline import aliases
+
+        aliases.promote(workspace.absolute(), name, str(version))
+        console.print(f"version {version} of {name} is champion", highlight=False)
+
+
+@app.command()
+def rollback(name: Name, workspace: Workspace = Path("runs")) -> None:
+    """Make the previous champion champion again; the gate does not bring the present one back."""
+    with errors_as_exit_codes():
+        from pipeline import aliases
+
+        after, before = aliases.rollback(workspace.absolute(), name)
+        console.print(f"version {after} of {name} is champion again, not {before}", highlight=False)

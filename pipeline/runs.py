@@ -1,0 +1,183 @@
+"""What becomes of runs: signs of life, the truth about those that say RUNNING, and closing the dead."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from pipeline.lock import myself
+from pipeline.tracking import PIPELINE, Tracker, all_runs, existing_client
+
+BEAT = 15.0
+"""Seconds between two signs of life of a run."""
+SILENCE = 4 * BEAT
+"""Seconds without one after which a run is taken for dead."""
+_BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
+_STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
+
+
+@contextmanager
+def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """Inside the block the run's tags say who runs it, and every ``BEAT`` seconds that he lives."""
+    tracker.tags(run_id, {_PROCESS: json.dumps(myself()), _BEAT: f"{time.time():.0f}"})
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT):
+            # A server that is away must not end what it only watches.
+            with suppress(MlflowException):
+                tracker.tags(run_id, {_BEAT: f"{time.time():.0f}"})
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=BEAT)
+
+
+@contextmanager
+def closing(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """Close the run as FINISHED, FAILED or KILLED, whatever ends the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        tracker.finish(run_id, "KILLED")
+        raise
+    except BaseException:
+        tracker.finish(run_id, "FAILED")
+        raise
+    tracker.finish(run_id, "FINISHED")
+
+
+@contextmanager
+def terminate_as_exit() -> Iterator[None]:
+    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(143)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@dataclass
+class RunState:
+    """What became of one invocation."""
+
+    run_id: str
+    experiment: str
+    state: str
+    """running, died, finished, failed or interrupted."""
+    started: str
+    """UTC."""
+    seconds: float
+    """Until it ended; of a dead one until its last sign of life."""
+    process: str
+    """Who runs or ran it."""
+    stages: dict[str, str]
+    """Ran, cached, failed or interrupted; running or died where the run ended before it said."""
+
+
+def states(workspace: Path, last: int = 10) -> list[RunState]:
+    """The newest invocations in the workspace's store, newest first.
+
+    Raises:
+        UserError: if there is no store.
+    """
+    client = existing_client(workspace)
+    names = {e.experiment_id: e.name for e in client.search_experiments()}
+    runs = client.search_runs(
+        list(names),
+        f"tags.`bngan.kind` = '{PIPELINE}'",
+        max_results=last,
+        order_by=["attributes.start_time DESC"],
+    )
+    return [_state(client, run, names[run.info.experiment_id]) for run in runs]
+
+
+def reap(workspace: Path) -> list[RunState]:
+    """Close every run that says RUNNING and is dead as KILLED, with its stages; which they were."""
+    client, dead = existing_client(workspace), list[RunState]()
+    for run in all_runs(client, "attributes.status = 'RUNNING'"):
+        if run.data.tags.get("bngan.kind") == PIPELINE and _died(run):
+            dead.append(_state(client, run, client.get_experiment(run.info.experiment_id).name))
+            for part in (*_open_stages(client, run), run):
+                client.set_tag(part.info.run_id, "bngan.reaped", _utc(time.time()))
+                client.set_terminated(part.info.run_id, "KILLED")
+    return dead
+
+
+def as_json(found: list[RunState]) -> list[dict[str, Any]]:
+    """JSON values."""
+    return [asdict(state) for state in found]
+
+
+def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
+    tags, died = run.data.tags, _died(run)
+    alive = "died" if died else "running"
+    state = _STATES.get(run.info.status, alive)
+    stages = {
+        key.removeprefix("stage."): value for key, value in tags.items() if key.startswith("stage.")
+    }
+    if state in ("running", "died"):
+        stages |= {part.data.tags["stage"]: alive for part in _open_stages(client, run)}
+    ended = run.info.end_time / 1000 if run.info.end_time else _last_sign(run)
+    started = run.info.start_time / 1000
+    seconds = (time.time() if state == "running" else ended) - started
+    process = json.loads(tags.get(_PROCESS, "{}"))
+    who = "process {pid} of {user} on {host}".format(**process) if process else "unknown"
+    return RunState(
+        run.info.run_id, experiment, state, _utc(started), round(max(seconds, 0), 1), who, stages
+    )
+
+
+def _open_stages(client: MlflowClient, run: Run) -> list[Run]:
+    condition = f"tags.mlflow.parentRunId = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+    return list(client.search_runs([run.info.experiment_id], condition))
+
+
+def _died(run: Run) -> bool:
+    if run.info.status != "RUNNING":
+        return False
+    process = json.loads(run.data.tags.get(_PROCESS, "{}"))
+    if process.get("host") == socket.gethostname() and not _lives(process["pid"]):
+        return True
+    return time.time() - _last_sign(run) > SILENCE
+
+
+def _last_sign(run: Run) -> float:
+    return float(run.data.tags.get(_BEAT, run.info.start_time / 1000))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
