@@ -17,6 +17,7 @@ from bngan.randomness import Stream, generator
 
 CALIBRATION_LATENTS = 10_000
 _BATCH = 500
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 def training_latents(seed: int, step: int, batch_size: int, dim: int) -> Tensor:
@@ -62,9 +63,14 @@ def great_circle(one: Tensor, other: Tensor, steps: int) -> Tensor:
 
 
 def indexed_labels(seed: int, indices: Iterable[int], frequencies: Sequence[float]) -> Tensor:
-    """Labels ``(len(indices),)`` int64 that occur as often as given; each depends on (seed, index)."""
-    uniform = [generator(seed, Stream.LABELS, int(index)).random() for index in indices]
-    return _labels(np.array(uniform), frequencies)
+    """Labels ``(len(indices),)`` int64 that occur as often as given; each depends on (seed, index).
+
+    By the golden ratio's multiples (Weyl's sequence), so that any run of indices has every class in
+    nearly its share: scores do not suffer from chance in the labels as well.
+    """
+    start = generator(seed, Stream.LABELS).random()
+    uniform = (start + np.array(list(indices), np.float64) * _GOLDEN_RATIO) % 1
+    return _labels(uniform, frequencies)
 
 
 def calibration_batches(

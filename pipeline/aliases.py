@@ -16,7 +16,8 @@ from pipeline.lock import hold
 from pipeline.tracking import existing_client
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
-ROLLED_BACK = "bngan.rolled_back"
+ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
+"""Tags of versions: when a person took it back, and when it last became champion by promotion."""
 _INTENT = "bngan.aliases"
 _PATIENCE = 600.0
 
@@ -74,7 +75,8 @@ def enter(
                 _crown(client, name, number, now)
             else:
                 _move(client, name, {CHALLENGER: number})
-            _record(client, name, number, verdict)
+            if seen != number:
+                _record(client, name, number, verdict)
             return CHAMPION if verdict.promote else CHALLENGER, verdict
 
 
@@ -127,6 +129,7 @@ def _crown(client: MlflowClient, name: str, number: str, now: Mapping[str, str])
         moves[PREVIOUS] = now[CHAMPION]
     if now.get(CHALLENGER) == number:
         moves[CHALLENGER] = None
+    client.set_model_version_tag(name, number, CROWNED, _now("microseconds"))
     _move(client, name, moves)
 
 
@@ -167,5 +170,5 @@ def _version(client: MlflowClient, name: str, number: str) -> Any:
         raise UserError(f"there is no version {number} of {name}") from error
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(precision: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=precision)

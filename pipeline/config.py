@@ -107,8 +107,9 @@ class RegisterConfig:
     """Name of the registered model in MLflow."""
     min_improvement: float = 0.01
     """Share of the champion's FID by which a candidate must be better, beyond chance as well."""
-    draws: int = 4
-    """Draws of fresh latents, of as many images as the protocol has, from which both are scored."""
+    draws: int = 16
+    """Draws of fresh latents, of as many images as the protocol has, from which both are scored; a
+    quarter of them where that is clear enough. More tell smaller differences from chance."""
     max_kid_increase: float = 0.1
     """Share of the champion's KID that a candidate may have more, though its FID is lower."""
     max_coverage_loss: float = 0.02

@@ -106,35 +106,33 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
                 f"makes other images than champion version {champion}: {shapes[0]}, {shapes[1]}"
             )
             return Verdict(False, reason)
-        draws = [_draws(context, side, reference.protocol.count) for side in (ours, theirs)]
-    sides = [
-        Contender(own, authenticity(own[0].features, train), _gap(its, same))
-        for own, its in zip(draws, (tags, known), strict=True)
-    ]
-    verdict = judge(context.config.register, reference.real, *sides)
+        sides = [
+            Contender(
+                partial(_draw, context, generator, reference.protocol.count),
+                lambda features: authenticity(features.features, train),
+                _gap(its, same),
+            )
+            for generator, its in ((ours, tags), (theirs, known))
+        ]
+        verdict = judge(context.config.register, reference.real, *sides)
     reason = f"{verdict.reason} of champion version {champion}"
-    return Verdict(verdict.promote, reason, {**verdict.details, "champion": champion})
+    return Verdict(verdict.promote, reason, {**verdict.details, "champion_version": champion})
 
 
 def _gap(tags: dict[str, str], comparable: bool) -> float | None:
     return float(tags[_GAP]) if comparable and _GAP in tags else None
 
 
-def _draws(context: StageContext, generator: Path, count: int) -> list[Features]:
+def _draw(context: StageContext, generator: Path, count: int, number: int) -> Features:
     """From latents that nothing has seen yet: they follow from the candidate's identity."""
-    seeds = [
-        derived_seed(int(context.fingerprint[:12], 16), draw)
-        for draw in range(context.config.register.draws)
-    ]
+    draws = context.config.register.draws
 
-    def drawn(number: int, seed: int) -> Features:
-        def tell(done: int, total: int) -> None:
-            context.events.progress(done, total, f"gate, draw {number + 1} of {len(seeds)}")
+    def tell(done: int, total: int) -> None:
+        context.events.progress(done, total, f"gate, draw {number + 1} of {draws} at most")
 
-        extractor, device = context.inputs["reference"], context.config.train.accelerator
-        return generated_features(generator, extractor, seed, count, device, tell)
-
-    return [drawn(number, seed) for number, seed in enumerate(seeds)]
+    seed = derived_seed(int(context.fingerprint[:12], 16), number)
+    extractor, device = context.inputs["reference"], context.config.train.accelerator
+    return generated_features(generator, extractor, seed, count, device, tell)
 
 
 def _refresh(workspace: Path, summary: Summary) -> Summary:

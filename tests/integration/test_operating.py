@@ -1,0 +1,227 @@
+"""Running parts, forcing, killing, and what is told about it afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from pipeline import runs, workflow
+from pipeline.config import load_config
+from pipeline.errors import UserError
+from pipeline.stage import StageContext, Summary
+from tests.conftest import free_port
+from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
+
+
+def told(workspace: Path, command: str, *options: str) -> dict[str, Any]:
+    done = bngan(command, "--workspace", str(workspace), "--json", *options)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_part_of_it_can_be_run_and_forced(first: dict[str, Any], workspace: Path) -> None:
+    def part(*options: str, code: int = 0) -> Any:
+        command = ("run", "configs/digits.yaml", *options, "--json", f"workspace={workspace}")
+        done = bngan(*command, *TINY, code=code)
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    assert statuses(part("--to", "reference")) == "cached cached"
+    forced = part("--force", "evaluate", "--from", "evaluate")
+    assert statuses(forced) == "cached cached cached ran cached"
+    assert forced["stages"]["evaluate"]["reason"] == "forced"
+    assert forced["scores"] == first["scores"]
+    stale = part("--from", "evaluate", "train.lr=1e-5", code=2)
+    assert "train is not up to date (config changed: train.lr" in stale["stages"]["train"]["reason"]
+    assert "there is no stage score" in part("--to", "score", code=2)
+    assert "there is no stage" in part("--from", "train", "--to", "prepare", code=2)
+
+
+def test_a_killed_run_is_told_closed_and_completed(tmp_path: Path) -> None:
+    """Killed while it evaluates: no chance to say so itself."""
+    evaluating = tmp_path / "stages" / "evaluate"
+    command = [sys.executable, "-m", "pipeline", "run", "configs/digits.yaml"]
+    arguments = [f"workspace={tmp_path}", *TINY]
+    driver = subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while driver.poll() is None and not list(evaluating.glob(".*tmp*")):
+        time.sleep(0.005)
+    driver.kill()
+    driver.wait()
+    assert driver.returncode == -signal.SIGKILL
+    (state,) = told(tmp_path, "status")["runs"]
+    assert (state["state"], state["stages"]["evaluate"]) == ("died", "died")
+    assert state["stages"]["train"] == "ran"
+    assert f"process {driver.pid} of " in state["process"]
+    again = bngan("run", "configs/digits.yaml", "--json", *arguments)
+    assert f"run {state['run_id'][:8]} of process {driver.pid}" in again.stderr
+    assert statuses(json.loads(again.stdout)) == "cached cached cached ran ran"
+    now, before = told(tmp_path, "status")["runs"]
+    assert (now["state"], before["state"]) == ("finished", "interrupted")
+    found = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    assert {run_.info.status for run_ in found} == {"FINISHED", "KILLED"}
+    assert told(tmp_path, "reap")["reaped"] == []
+
+
+def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = workflow.Tracker(tmp_path, "experiment")
+    run_id = tracker.start("run", {"bngan.kind": "pipeline"})
+    monkeypatch.setattr(runs, "BEAT", 0.05)
+    with runs.heartbeat(tracker, run_id):
+        monkeypatch.setattr(runs, "SILENCE", 2.0)
+        time.sleep(2.5)
+        (state,) = runs.states(tmp_path)
+        assert (state.state, state.process.split()[1]) == ("running", str(os.getpid()))
+        assert runs.reap(tmp_path) == []
+    time.sleep(3.1)  # tags have whole seconds
+    (state,) = runs.states(tmp_path)
+    assert state.state == "died"
+    assert [dead.run_id for dead in runs.reap(tmp_path)] == [run_id]
+    assert tracker.client.get_run(run_id).info.status == "KILLED"
+
+
+def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) -> None:
+    result = run(tmp_path, "--to", "reference")
+    for name in ("stages/prepare/0123456789abcdef", "training/digits-0123"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_bytes(b"x" * 1000)
+    found = told(tmp_path, "gc")
+    assert [Path(f["path"]).name for f in found["folders"]] == ["0123456789abcdef", "digits-0123"]
+    assert (found["bytes"], found["deleted"]) == (2000, False)
+    assert told(tmp_path, "gc", "--delete")["deleted"]
+    assert told(tmp_path, "gc")["folders"] == []
+    # A run that is deleted in MLflow gives its outputs up.
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    for nested in client.search_runs(["1"], "tags.stage = 'reference'"):
+        client.delete_run(nested.info.run_id)
+    (folder,) = told(tmp_path, "gc")["folders"]
+    assert folder["path"] == str(next((tmp_path / "stages" / "reference").glob("[!.]*")))
+    assert result["run_id"]
+
+
+class Silent:
+    """Nobody watches."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None
+
+
+def test_what_fails_from_outside_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def flaky(context: StageContext) -> Summary:
+        attempts.append(context.run_id)
+        if len(attempts) < 3:
+            raise ConnectionError("the server is away")
+        return {"note": "at last"}
+
+    stage = workflow.Stage("prepare", flaky, config=("data",), inputs={}, retries=2)
+    monkeypatch.setattr(workflow, "STAGES", (stage,))
+    monkeypatch.setattr(workflow, "_PAUSE", 0.0)
+    config = load_config(ROOT / "configs/digits.yaml", [f"workspace={tmp_path}"])
+    display, options = Silent(), workflow.Options("prepare", "prepare")
+    result = workflow.run(config, display, options)
+    assert result.stages["prepare"].status == "ran"
+    assert [text.split(", trying")[0] for text in display.messages] == [
+        "attempt 1 failed",
+        "attempt 2 failed",
+    ]
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    ended = [client.get_run(run_id).info.status for run_id in attempts]
+    assert ended == ["FAILED", "FAILED", "FINISHED"]
+
+    def mistaken(context: StageContext) -> Summary:
+        attempts.append(context.run_id)
+        raise UserError("a mistake")
+
+    stage = workflow.Stage("prepare", mistaken, config=("data",), inputs={}, retries=2)
+    monkeypatch.setattr(workflow, "STAGES", (stage,))
+    forced = workflow.Options("prepare", "prepare", force=("prepare",))
+    with pytest.raises(workflow.StageFailed, match="a mistake"):
+        workflow.run(config, display, forced)
+    assert len(attempts) == 4
+
+
+def test_pictures_of_every_kind(first: dict[str, Any], workspace: Path, tmp_path: Path) -> None:
+    common = ("sample", "models:/bngan-digits/1", "--workspace", str(workspace))
+    bngan(*common, "--count", "1", "-o", str(tmp_path / "one.png"))
+    assert Image.open(tmp_path / "one.png").size == (8, 8)
+    bngan(*common, "--count", "3", "--separately", "-o", str(tmp_path / "each"))
+    names = sorted(path.name for path in (tmp_path / "each").iterdir())
+    assert names == ["000000.png", "000001.png", "000002.png"]
+    one, first_of_three = tmp_path / "one.png", tmp_path / "each" / "000000.png"
+    assert one.read_bytes() == first_of_three.read_bytes()
+    bngan(*common, "--count", "2", "--as", "interpolation", "-o", str(tmp_path / "path.png"))
+    width, height = Image.open(tmp_path / "path.png").size
+    assert width > 4 * height
+    for wrong, message in (
+        (("--as", "classes"), "knows no classes"),
+        (("--label", "3"), "knows no classes"),
+        (("--truncation", "0"), "truncation must lie in (0, 1]"),
+        (("-o", str(tmp_path)), "must be a file to write"),
+    ):
+        assert message in bngan(*common, *wrong, code=2).stderr
+
+
+def test_served_parameters_that_are_unknown_are_refused(
+    first: dict[str, Any], workspace: Path
+) -> None:
+    port = free_port()
+    command = [
+        "serve",
+        "models:/bngan-digits/1",
+        "--workspace",
+        str(workspace),
+        "--port",
+        str(port),
+    ]
+    server = subprocess.Popen([sys.executable, "-m", "pipeline", *command], cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
+
+    def ask(**body: Any) -> tuple[int, Any]:
+        request = urllib.request.Request(
+            f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/ping", timeout=5)
+                break
+            except OSError:
+                assert server.poll() is None
+                time.sleep(0.5)
+        index = {"index": [0, 1]}
+        status, answer = ask(inputs=index, params={"seed": 7, "format": "png"})
+        assert (status, len(answer["predictions"])) == (200, 2)
+        status, answer = ask(inputs=index, params={"sed": 7})
+        assert (status, answer["message"]) == (
+            400,
+            "unknown parameter sed: there are seed, truncation, label, format",
+        )
+        assert ask(input=index)[0] == ask(inputs=index, params={"truncation": 9})[0] == 400
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=30)

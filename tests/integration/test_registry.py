@@ -1,0 +1,181 @@
+"""The registry: one version per run, aliases that move whole, whoever is killed or races."""
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from bngan.data import ImageSpec
+from bngan.networks import ModelConfig, build_generator
+from bngan.sampling import Sampler
+from pipeline import aliases, registry
+from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
+from pipeline.errors import UserError
+from pipeline.tracking import Tracker
+
+NAME, ATTEMPTS, PROCESSES = "gan", 50, 4
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    model, spec = ModelConfig(), ImageSpec((1, 8, 8))
+    torch.manual_seed(0)
+    sampler = Sampler(model, spec, build_generator(model, spec).state_dict())
+    (tmp_path / "generator").mkdir()
+    sampler.save(tmp_path / "generator", images_seen=1)
+    return tmp_path
+
+
+def register(workspace: Path, identity: str, fid: float) -> str:
+    tracker = Tracker(workspace, "experiment")
+    run_id = tracker.start(identity, {})
+    tags = {"bngan.fingerprint": identity, "fid": f"{fid}"}
+    parts = {"generator": workspace / "generator"}
+    product = registry.Product(parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64))
+    number = registry.register(workspace, run_id, NAME, product)
+    tracker.finish(run_id, "FINISHED")
+    return number
+
+
+def by_fid(workspace: Path, number: str) -> Any:
+    def judge(champion: str) -> Verdict:
+        ours, theirs = (
+            float(registry.tags_of(workspace, NAME, n)["fid"]) for n in (number, champion)
+        )
+        return Verdict(ours < theirs, f"{ours} against {theirs}")
+
+    return judge
+
+
+def enter(workspace: Path, identity: str, fid: float) -> str:
+    number = register(workspace, identity, fid)
+    alias, _ = aliases.enter(workspace, NAME, number, by_fid(workspace, number))
+    return f"{number} {alias}"
+
+
+@pytest.fixture
+def client(workspace: Path) -> MlflowClient:
+    Tracker(workspace, "experiment")
+    return MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+
+
+def held(client: MlflowClient) -> dict[str, str]:
+    return aliases.aliases(client, NAME)
+
+
+def test_the_better_one_reigns_and_its_predecessor_is_known(
+    workspace: Path, client: MlflowClient
+) -> None:
+    assert enter(workspace, "a", 5.0) == "1 champion"
+    assert enter(workspace, "b", 6.0) == "2 challenger"
+    assert enter(workspace, "c", 4.0) == "3 champion"
+    assert held(client) == {CHAMPION: "3", PREVIOUS: "1", CHALLENGER: "2"}
+    assert enter(workspace, "c", 4.0) == "3 champion"  # again: nothing moves
+    assert held(client)[PREVIOUS] == "1"
+    version = client.get_model_version(NAME, "2")
+    assert version.tags["bngan.decision"] == "challenger"
+    assert version.tags["bngan.reason"] == "6.0 against 5.0"
+    assert version.description == "# b"
+    logged = client.get_logged_model(version.tags["bngan.model_id"])
+    (metric,) = logged.metrics
+    assert (metric.key, metric.value, metric.dataset_name) == ("fid", 6.0, "data")
+
+
+def test_a_person_can_go_back_and_the_gate_does_not_undo_it(
+    workspace: Path, client: MlflowClient
+) -> None:
+    enter(workspace, "a", 5.0)
+    with pytest.raises(UserError, match="has no previous champion to go back to"):
+        aliases.rollback(workspace, NAME)
+    enter(workspace, "b", 4.0)
+    assert aliases.rollback(workspace, NAME) == ("1", "2")
+    assert held(client) == {CHAMPION: "1", PREVIOUS: "2"}
+    assert enter(workspace, "b", 4.0) == "2 challenger"
+    aliases.promote(workspace, NAME, "2")
+    assert held(client) == {CHAMPION: "2", PREVIOUS: "1"}
+    assert client.get_model_version(NAME, "2").tags["bngan.reason"] == "promoted by hand"
+    with pytest.raises(UserError, match="there is no version 7 of gan"):
+        aliases.promote(workspace, NAME, "7")
+
+
+def test_what_a_killed_process_had_begun_is_finished(workspace: Path, client: MlflowClient) -> None:
+    enter(workspace, "a", 5.0)
+    enter(workspace, "b", 6.0)
+    moves = {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: None}
+    client.set_registered_model_tag(NAME, aliases._INTENT, json.dumps(moves))
+    client.set_registered_model_alias(NAME, CHAMPION, "2")  # and here it was killed
+    with aliases.alone_with(workspace, NAME):
+        assert held(client) == {CHAMPION: "2", PREVIOUS: "1"}
+    assert aliases._INTENT not in client.get_registered_model(NAME).tags
+
+
+def test_a_champion_that_changes_meanwhile_is_judged_anew(
+    workspace: Path, client: MlflowClient
+) -> None:
+    enter(workspace, "a", 5.0)
+    numbers = {
+        identity: register(workspace, identity, fid) for identity, fid in (("b", 4), ("c", 3))
+    }
+    seen = []
+
+    def judge(champion: str) -> Verdict:
+        seen.append(champion)
+        if champion == "1":
+            aliases.promote(workspace, NAME, numbers["c"])
+        return by_fid(workspace, numbers["b"])(champion)
+
+    alias, _ = aliases.enter(workspace, NAME, numbers["b"], judge)
+    assert (alias, seen) == (CHALLENGER, ["1", numbers["c"]])
+    assert held(client)[CHAMPION] == numbers["c"]
+
+
+def attempt(workspace: Path, number: int) -> tuple[str, str]:
+    """One of many: five runs, each registered ten times."""
+    identity = f"run-{number % 5}"
+    return identity, enter(workspace, identity, 10.0 - number % 5)
+
+
+def test_many_at_once_lose_nothing_and_duplicate_nothing(
+    workspace: Path, client: MlflowClient
+) -> None:
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        entered = pool.starmap(attempt, [(workspace, n) for n in range(ATTEMPTS)], chunksize=1)
+    versions = client.search_model_versions(f"name = '{NAME}'")
+    identities = {v.tags["bngan.fingerprint"]: str(v.version) for v in versions}
+    assert sorted(identities) == [f"run-{n}" for n in range(5)]
+    assert len(versions) == 5
+    assert {answer.split()[0] for identity, answer in entered if identity == "run-3"} == {
+        identities["run-3"]
+    }
+    crowned = sorted(
+        (v.tags[aliases.CROWNED], str(v.version)) for v in versions if aliases.CROWNED in v.tags
+    )
+    reigned = [number for _, number in crowned]
+    assert reigned[-1] == held(client)[CHAMPION] == identities["run-4"]  # the lowest FID
+    assert held(client).get(PREVIOUS) == (reigned[-2] if len(reigned) > 1 else None)
+
+
+@pytest.fixture
+def unset() -> Iterator[None]:
+    yield
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+
+def test_parameters_that_cannot_be_are_named(workspace: Path, unset: None) -> None:
+    number = register(workspace, "a", 5.0)
+    mlflow.set_tracking_uri(f"sqlite:///{workspace}/mlflow.db")
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}/{number}")
+    for params, message in (
+        ({"truncation": 2.0}, r"truncation must lie in \(0, 1\], got 2"),
+        ({"label": 3}, "knows no classes"),
+        ({"format": "gif"}, "format must be array or png, got 'gif'"),
+    ):
+        with pytest.raises(mlflow.exceptions.MlflowException, match=message):
+            model.predict({"index": np.array([0])}, params=params)
