@@ -107,7 +107,7 @@ class RegisterConfig:
     """Name of the registered model in MLflow."""
     min_improvement: float = 0.01
     """Share of the champion's FID by which a candidate must be better, beyond chance as well."""
-    draws: int = 16
+    draws: int = 32
     """Draws of fresh latents, of as many images as the protocol has, from which both are scored; a
     quarter of them where that is clear enough. More tell smaller differences from chance."""
     max_kid_increase: float = 0.1

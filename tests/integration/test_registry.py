@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from pipeline import aliases, registry
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
 from pipeline.errors import UserError
 from pipeline.tracking import Tracker
+from tests.integration.conftest import ROOT
 
 NAME, ATTEMPTS, PROCESSES = "gan", 50, 4
 
@@ -179,3 +183,40 @@ def test_parameters_that_cannot_be_are_named(workspace: Path, unset: None) -> No
     ):
         with pytest.raises(mlflow.exceptions.MlflowException, match=message):
             model.predict({"index": np.array([0])}, params=params)
+
+
+ELSEWHERE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"not installed here: {{name}}")
+
+sys.meta_path.insert(0, Absent())
+import mlflow, numpy as np
+mlflow.set_tracking_uri("sqlite:///{workspace}/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/{name}/1")
+print(model.predict({{"index": np.arange(1000)}}, params={{"seed": 3}}).shape)
+import bngan
+print(bngan.__file__)
+"""
+
+
+def test_the_model_needs_mlflow_torch_numpy_safetensors_and_pillow_only(workspace: Path) -> None:
+    register(workspace, "a", 5.0)
+    absent = ("pipeline", "ray", "datasets", "omegaconf", "torchvision", "torch_fidelity", "typer")
+    script = ELSEWHERE.format(absent=absent, workspace=workspace, name=NAME)
+    environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    shape, code = done.stdout.splitlines()
+    assert shape == "(1000, 8, 8, 1)"
+    assert not code.startswith(str(ROOT))  # it came with the model
