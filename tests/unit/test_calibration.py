@@ -138,7 +138,7 @@ def train_on_the_ring(steps: int) -> Iterator[nn.Module]:
 
 def test_calibration_rescues_modes_that_running_statistics_lose() -> None:
     random = torch.Generator().manual_seed(9)
-    points, population = (torch.randn(n, 2, generator=random) for n in (2500, 10_000))
+    points, population = (torch.randn(10_000, 2, generator=random) for _ in range(2))
     lost, shares = [], []
     for network in train_on_the_ring(4000):
         with torch.no_grad():
