@@ -6,7 +6,7 @@ from pathlib import Path
 from bngan.manifest import remove_folder
 from pipeline.errors import UserError
 from pipeline.lock import hold
-from pipeline.tracking import all_runs, existing_client
+from pipeline.tracking import all_runs, existing_client, tracking_uri
 
 
 @dataclass
@@ -21,13 +21,17 @@ def garbage(workspace: Path) -> list[Item]:
     """Stage outputs and trainings whose runs have been deleted from the store.
 
     Raises:
-        UserError: if there is no store.
+        UserError: if there is no store, or one without a single stage's run.
     """
-    fingerprints, trainings = set(), set()
+    fingerprints, trainings = set[tuple[str | None, str]](), set[str | None]()
     for run in all_runs(existing_client(workspace)):
         tags = run.data.tags
         fingerprints.add((tags.get("stage"), tags.get("fingerprint", "")[:16]))
         trainings.add(tags.get("training"))
+    if not any(fingerprint for _, fingerprint in fingerprints):
+        raise UserError(
+            f"{tracking_uri(workspace)} has no run of any stage: is it the right store?"
+        )
     found = [
         folder
         for folder in sorted(workspace.glob("stages/*/[!.]*"))

@@ -49,10 +49,10 @@ def _problem(body: bytes, model: PyFuncModel) -> str | None:
     known = [param.name for param in schema.params] if schema else []
     if not isinstance(request, dict):
         return "the body must be a JSON object with inputs and params"
-    for given, allowed, what in (
-        (request, _BODY, "key"),
-        (request.get("params") or {}, known, "parameter"),
-    ):
+    params = request.get("params") or {}
+    if not isinstance(params, dict):
+        return "params must be an object of names and values"
+    for given, allowed, what in ((request, _BODY, "key"), (params, known, "parameter")):
         if unknown := sorted(set(given) - set(allowed)):
             return f"unknown {what} {unknown[0]}: there are {', '.join(allowed)}"
     return None
