@@ -88,13 +88,6 @@ def tags_of(workspace: Path, name: str, number: str) -> dict[str, str]:
     return tags
 
 
-def set_tags(workspace: Path, name: str, number: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a version."""
-    client = existing_client(workspace)
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, key, value)
-
-
 def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
     """Every version of a model, or of all, newest first, in JSON values.
 
