@@ -18,6 +18,8 @@ from pipeline.tracking import existing_client
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
 """Tags of versions: when a person took it back, and when it last became champion by promotion."""
+GENERATOR = "bngan.generator"
+"""Tag of versions: digest of the generator, the same however often it is registered."""
 _INTENT = "bngan.aliases"
 _PATIENCE = 600.0
 
@@ -37,21 +39,28 @@ def alone_with(workspace: Path, name: str) -> Iterator[MlflowClient]:
 
     What a killed process had begun to move is moved first.
     """
+    client = existing_client(workspace)
     with hold(workspace / "locks" / f"model-{name}", f"the registration of {name}", _PATIENCE):
-        client = existing_client(workspace)
         _finish(client, name)
         yield client
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, str]:
     """Version numbers by alias; empty if there is no such model."""
-    try:
+    with if_there():
         found = client.get_registered_model(name).aliases
+        return {alias: str(number) for alias, number in found.items()}
+    return {}
+
+
+@contextmanager
+def if_there() -> Iterator[None]:
+    """Leave the block where it asks MLflow for something that does not exist."""
+    try:
+        yield
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return {}
-    return {alias: str(number) for alias, number in found.items()}
 
 
 def enter(
@@ -71,6 +80,8 @@ def enter(
             now = aliases(client, name)
             if now.get(CHAMPION) != seen:
                 continue
+            # Rolled back and promoted again meanwhile, the champion is the same, yet it was said.
+            verdict = _foregone(client, name, number, seen) or verdict
             if verdict.promote:
                 _crown(client, name, number, now)
             else:
@@ -87,9 +98,7 @@ def promote(workspace: Path, name: str, number: str) -> None:
         UserError: if there is no such version.
     """
     with alone_with(workspace, name) as client:
-        version = _version(client, name, number)
-        if ROLLED_BACK in version.tags:
-            client.delete_model_version_tag(name, number, ROLLED_BACK)
+        _forgive(client, name, number)
         _crown(client, name, number, aliases(client, name))
         _record(client, name, number, Verdict(True, "promoted by hand"))
 
@@ -106,19 +115,32 @@ def rollback(workspace: Path, name: str) -> tuple[str, str]:
             raise UserError(f"{name} has no previous champion to go back to")
         after, before = now[PREVIOUS], now[CHAMPION]
         client.set_model_version_tag(name, before, ROLLED_BACK, _now())
+        _forgive(client, name, after)
         _move(client, name, {CHAMPION: after, PREVIOUS: before})
         _record(client, name, after, Verdict(True, f"rolled back from version {before}"))
         return after, before
 
 
 def _foregone(client: MlflowClient, name: str, number: str, champion: str | None) -> Verdict | None:
-    if champion is None:
-        return Verdict(True, "first version")
     if champion == number:
         return Verdict(True, "is the champion already")
-    if ROLLED_BACK in _version(client, name, number).tags:
+    if any(ROLLED_BACK in version.tags for version in _twins(client, name, number)):
         return Verdict(False, f"was rolled back: bngan promote {name} {number} brings it back")
-    return None
+    return Verdict(True, "first version") if champion is None else None
+
+
+def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
+    """The versions with the same generator, this one among them."""
+    version = _version(client, name, number)
+    found = client.search_model_versions(f"name = '{name}'")
+    same = version.tags.get(GENERATOR)
+    return [version, *(other for other in found if same and other.tags.get(GENERATOR) == same)]
+
+
+def _forgive(client: MlflowClient, name: str, number: str) -> None:
+    for version in _twins(client, name, number):
+        if ROLLED_BACK in version.tags:
+            client.delete_model_version_tag(name, str(version.version), ROLLED_BACK)
 
 
 def _crown(client: MlflowClient, name: str, number: str, now: Mapping[str, str]) -> None:
@@ -140,15 +162,15 @@ def _move(client: MlflowClient, name: str, moves: Mapping[str, str | None]) -> N
 
 
 def _finish(client: MlflowClient, name: str) -> None:
-    try:
+    intent = None
+    with if_there():
         intent = client.get_registered_model(name).tags.get(_INTENT)
-    except MlflowException:  # not registered yet
-        return
     for alias, number in json.loads(intent or "{}").items():
         if number is None:
             client.delete_registered_model_alias(name, alias)
         else:
-            client.set_registered_model_alias(name, alias, number)
+            with if_there():  # somebody may have deleted that version
+                client.set_registered_model_alias(name, alias, number)
     if intent:
         client.delete_registered_model_tag(name, _INTENT)
 
@@ -164,10 +186,9 @@ def _record(client: MlflowClient, name: str, number: str, verdict: Verdict) -> N
 
 
 def _version(client: MlflowClient, name: str, number: str) -> Any:
-    try:
+    with if_there():
         return client.get_model_version(name, number)
-    except MlflowException as error:
-        raise UserError(f"there is no version {number} of {name}") from error
+    raise UserError(f"there is no version {number} of {name}")
 
 
 def _now(precision: str = "seconds") -> str:

@@ -14,10 +14,10 @@ from bngan.metrics.evaluation import Comparison
 from bngan.metrics.features import ExtractorInfo
 from bngan.metrics.protocol import Protocol
 from pipeline.check import LIMIT, Difference
+from pipeline.outcome import Decision, RunResult, StageResult
 from pipeline.report import LABELS, readable, score_rows, warnings
 from pipeline.runs import RunState
 from pipeline.tracking import tracking_uri
-from pipeline.workflow import Decision, RunResult, StageResult
 
 _PLAIN_INTERVAL = 10.0
 _MARKS = {

@@ -59,8 +59,18 @@ def _locked(file: IO[str]) -> bool:
 
 
 def myself() -> dict[str, Any]:
-    """This process: ``pid``, ``host`` and ``user``."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "user": _user()}
+    """This process: ``pid``, ``host``, ``machine`` and ``user``."""
+    host = socket.gethostname()
+    return {"pid": os.getpid(), "host": host, "machine": machine(), "user": _user()}
+
+
+def machine() -> str:
+    """Where a process's number means something: names of hosts repeat, among containers for one."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no Linux
+        return socket.gethostname()
 
 
 def owner(folder: Path) -> str | None:

@@ -22,7 +22,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
-from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with
+from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
 from pipeline.tracking import existing_client, tracking_uri
 
@@ -128,7 +128,9 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     Raises:
         UserError: if there is no such model.
     """
-    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+    downloads = workspace / "downloads"  # where other machines find it too
+    downloads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=downloads) as temporary:
         with model_at(workspace, uri):
             folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=temporary))
         yield folder / "artifacts"
@@ -153,13 +155,10 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
     Raises:
         LookupError: if the version is not in the registry any more.
     """
-    try:
+    with if_there():
         held = existing_client(workspace).get_model_version(name, number).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise LookupError(f"{name} version {number} is no longer registered") from error
-    return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if alias in held), None)
+        return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if alias in held), None)
+    raise LookupError(f"{name} version {number} is no longer registered")
 
 
 @contextmanager
@@ -199,6 +198,7 @@ def _log_model(run_id: str, product: Product) -> Any:
         )
     name, digest = product.data
     now, client = int(time.time() * 1000), MlflowClient()
+    client.update_run(run_id, status="RUNNING")  # the stage has only begun
     linked = dict(model_id=model.model_id, dataset_name=name, dataset_digest=digest[:32])
     metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in product.metrics.items()]
     client.log_batch(run_id, metrics=metrics)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from pipeline.lock import myself
-from pipeline.tracking import PIPELINE, Tracker, all_runs, existing_client
+from pipeline.lock import machine, myself
+from pipeline.tracking import PIPELINE, Tracker, all_runs, existing_client, experiment_names
 
 BEAT = 15.0
 """Seconds between two signs of life of a run."""
@@ -105,7 +104,7 @@ def states(workspace: Path, last: int = 10) -> list[RunState]:
         UserError: if there is no store.
     """
     client = existing_client(workspace)
-    names = {e.experiment_id: e.name for e in client.search_experiments()}
+    names = experiment_names(client)
     runs = client.search_runs(
         list(names),
         f"tags.`bngan.kind` = '{PIPELINE}'",
@@ -118,9 +117,13 @@ def states(workspace: Path, last: int = 10) -> list[RunState]:
 def reap(workspace: Path) -> list[RunState]:
     """Close every run that says RUNNING and is dead as KILLED, with its stages; which they were."""
     client, dead = existing_client(workspace), list[RunState]()
-    for run in all_runs(client, "attributes.status = 'RUNNING'"):
-        if run.data.tags.get("bngan.kind") == PIPELINE and _died(run):
-            dead.append(_state(client, run, client.get_experiment(run.info.experiment_id).name))
+    names = experiment_names(client)
+    for seen in list(all_runs(client, "attributes.status = 'RUNNING'")):
+        if seen.data.tags.get("bngan.kind") != PIPELINE or not _died(seen):
+            continue
+        run = client.get_run(seen.info.run_id)  # it may have ended meanwhile, and its process then
+        if _died(run):
+            dead.append(_state(client, run, names[run.info.experiment_id]))
             for part in (*_open_stages(client, run), run):
                 client.set_tag(part.info.run_id, "bngan.reaped", _utc(time.time()))
                 client.set_terminated(part.info.run_id, "KILLED")
@@ -160,7 +163,7 @@ def _died(run: Run) -> bool:
     if run.info.status != "RUNNING":
         return False
     process = json.loads(run.data.tags.get(_PROCESS, "{}"))
-    if process.get("host") == socket.gethostname() and not _lives(process["pid"]):
+    if process.get("machine") == machine() and not _lives(process["pid"]):
         return True
     return time.time() - _last_sign(run) > SILENCE
 

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from pipeline.fingerprint import Fingerprint
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
+USES = "uses."
+"""Prefix of an invocation's tags that say what folder of a stage it made or found."""
 _PARTS = ("code", "config", "inputs")
 
 
@@ -52,12 +54,23 @@ def existing_client(workspace: Path) -> MlflowClient:
     return MlflowClient(uri, registry_uri=uri)
 
 
+def experiment_names(client: MlflowClient) -> dict[str, str]:
+    """Names by id of the experiments that have not been deleted."""
+    found = _pages(lambda token: client.search_experiments(page_token=token))
+    return {experiment.experiment_id: experiment.name for experiment in found}
+
+
 def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
     """Every run of every experiment that has not been deleted."""
-    experiments = [e.experiment_id for e in client.search_experiments()]
+    ids = list(experiment_names(client))
+    return _pages(lambda token: client.search_runs(ids, condition, page_token=token))
+
+
+def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """What a search of MLflow finds, page by page."""
     token = None
     while True:
-        page = client.search_runs(experiments, condition, page_token=token)
+        page = search(token)
         yield from page
         if not (token := page.token):
             return
@@ -148,7 +161,7 @@ class Tracker:
     def _newest(self, condition: str, everywhere: bool) -> Run | None:
         experiments = [self.experiment_id]
         if everywhere:
-            experiments = [e.experiment_id for e in self.client.search_experiments()]
+            experiments = list(experiment_names(self.client))
         runs = self.client.search_runs(
             experiments,
             f"{condition} and attributes.status = 'FINISHED'",

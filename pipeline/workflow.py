@@ -8,82 +8,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
 
 from bngan.manifest import atomic_folder, damage, read_manifest
 from pipeline.config import Config, flatten, to_yaml
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.lock import hold
+from pipeline.outcome import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
-from pipeline.tracking import PIPELINE, Tracker, recorded_fingerprint, stage_tags
-
-Status = Literal["ran", "cached", "failed", "interrupted"]
+from pipeline.tracking import PIPELINE, USES, Tracker, recorded_fingerprint, stage_tags
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
 """In the order they run."""
 _PAUSE = 5.0
 """Seconds before a stage is tried again, more each time."""
-
-
-@dataclass
-class Decision:
-    """What will happen to a stage, and why.
-
-    ``fingerprint`` is None while inputs are not there; ``summary`` is that of a hit.
-    """
-
-    stage: str
-    hit: bool
-    reason: str
-    fingerprint: Fingerprint | None = None
-    summary: Summary | None = None
-
-
-@dataclass
-class StageResult:
-    """What happened to a stage."""
-
-    status: Status
-    seconds: float
-    reason: str
-    note: str = ""
-
-
-@dataclass
-class RunResult:
-    """What ``run`` did; ``summaries`` are the stages' own."""
-
-    run_id: str
-    stages: dict[str, StageResult]
-    summaries: dict[str, Summary]
-    folders: dict[str, Path]
-
-
-class StageFailed(Exception):
-    """A stage raised ``cause``; ``result`` tells how far the run came."""
-
-    def __init__(self, result: RunResult, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.result, self.cause = result, cause
-
-
-class Display(Protocol):
-    """How a person follows a run."""
-
-    def stage_started(self, decision: Decision) -> None:
-        """A stage is about to run, or is a hit."""
-
-    def stage_ended(self, stage: str, result: StageResult) -> None:
-        """A stage is over."""
-
-    def message(self, text: str) -> None:
-        """A line that a person should read."""
-
-    def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """``done`` of ``total`` units of a stage's work are done."""
 
 
 def plan(config: Config) -> list[Decision]:
@@ -126,6 +66,11 @@ class Options:
                 raise UserError(f"there is no stage {name}: {', '.join(known)}")
         if known.index(self.start) > known.index(self.until):
             raise UserError(f"from {self.start} to {self.until} there is no stage")
+        reached = known[known.index(self.start) : known.index(self.until) + 1]
+        if idle := [name for name in self.force if name not in reached]:
+            raise UserError(
+                f"--force {idle[0]}, but the run goes from {self.start} to {self.until}"
+            )
 
 
 _EVERYTHING = Options()
@@ -179,11 +124,14 @@ class _Run:
             self.display.stage_started(decision)
             assert decision.fingerprint is not None
             folder = _folder(self.config, stage, decision.fingerprint)
-            summary = decision.summary or self._persist(stage, decision.fingerprint, folder)
+            if not decision.hit:
+                decision = self._persist(stage, decision, folder)
+            summary = decision.summary or Summary()
             outcome.status = "cached" if decision.hit else "ran"
             outcome.note = str(summary.get("note", ""))
             self.result.folders[stage.name] = folder
             self.result.summaries[stage.name] = summary
+            self._keep(stage, folder, summary)
         except (KeyboardInterrupt, SystemExit):
             outcome.status = "interrupted"
             raise
@@ -207,20 +155,34 @@ class _Run:
             )
         return decision
 
-    def _persist(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
-        """Run a stage, alone at it, as often as its ``retries`` allow."""
+    def _keep(self, stage: Stage, folder: Path, summary: Summary) -> None:
+        """Say what this run stands on, so that nobody clears it away."""
+        uses = {f"{USES}{stage.name}": folder.name}
+        if training := summary.get("training"):
+            uses[f"{USES}training"] = training
+        self.tracker.tags(self.result.run_id, uses)
+
+    def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
+        """Run a stage, alone at it, unless another process has done so by now."""
         lock = Path(self.config.workspace) / "locks" / f"{stage.name}-{folder.name}"
         with hold(lock, f"{stage.name} of this configuration"):
-            for attempt in range(1, stage.retries + 1):
-                try:
-                    return self._execute(stage, current, folder)
-                except UserError:
-                    raise
-                except Exception as error:
-                    told = f"{type(error).__name__}: {error}".splitlines()[0]
-                    self.display.message(f"attempt {attempt} failed, trying again: {told}")
-                    time.sleep(_PAUSE * attempt)
-            return self._execute(stage, current, folder)
+            if (again := self._decide(stage)).hit:
+                return again
+            assert decision.fingerprint is not None
+            return replace(decision, summary=self._attempts(stage, decision.fingerprint, folder))
+
+    def _attempts(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
+        """Run a stage as often as its ``retries`` allow."""
+        for attempt in range(1, stage.retries + 1):
+            try:
+                return self._execute(stage, current, folder)
+            except UserError:
+                raise
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.display.message(f"attempt {attempt} failed, trying again: {told}")
+                time.sleep(_PAUSE * attempt)
+        return self._execute(stage, current, folder)
 
     def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
         """Run a stage; its outputs appear as ``folder`` only when all is written."""
@@ -269,7 +231,7 @@ def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
 
 
 class _TrackedEvents(Events):
-    """Progress to the display, metrics and pictures to MLflow."""
+    """A stage's progress to the display, its metrics and pictures to MLflow."""
 
     def __init__(self, stage: str, run_id: str, tracker: Tracker, display: Display) -> None:
         self.stage, self.run_id, self.tracker, self.display = stage, run_id, tracker, display

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dsygst
 
 from bngan.metrics.confidence import Estimate, group_slices
 
@@ -85,19 +86,21 @@ def frechet_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
-    """F with F F^T = ``covariance``: Cholesky's, or where that is not positive definite, the root."""
+    """Lower triangular F with F F^T = ``covariance``: Cholesky's, or from the root if it has none."""
     try:
         return np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
+    except np.linalg.LinAlgError:  # not positive definite
         values, vectors = np.linalg.eigh(covariance)
-        root: np.ndarray = vectors * np.sqrt(values.clip(min=0))
-        return root
+        root = vectors * np.sqrt(values.clip(min=0))
+        triangle: np.ndarray = np.linalg.qr(root.T, mode="r").T
+        return triangle
 
 
 def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:
     """Between two sets, given a factor of the first one's covariance."""
     own, others = one.covariance, other.covariance
-    cross = np.sqrt(np.linalg.eigvalsh(root.T @ others @ root).clip(min=0)).sum()
+    product, _ = dsygst(others, root, itype=2, lower=1)  # F^T S F by a third of the operations
+    cross = np.sqrt(np.linalg.eigvalsh(product).clip(min=0)).sum()
     means = np.square(one.mean - other.mean).sum()
     return float(means + np.trace(own) + np.trace(others) - 2 * cross)
 

@@ -24,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console, errors = Console(), Console(stderr=True)
-_CONTINUES = "the same command continues from the last checkpoint"
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
 Overrides = Annotated[
@@ -63,18 +62,21 @@ def _before_any_command(
 
 
 @contextmanager
-def errors_as_exit_codes() -> Iterator[None]:
-    """2 and one line for what the user can mend, 130 for Ctrl-C, 1 and a traceback for the rest."""
+def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
+    """2 and one line for what the user can mend, 130 for Ctrl-C, 1 and a traceback for the rest.
+
+    ``interrupted`` is what a person is told whom Ctrl-C or SIGTERM has stopped.
+    """
     try:
         yield
     except UserError as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        errors.print(f"interrupted; {_CONTINUES}")
+        errors.print("; ".join(["interrupted", *filter(None, [interrupted])]))
         raise typer.Exit(130) from None
     except SystemExit:
-        errors.print(f"terminated; {_CONTINUES}")
+        errors.print("; ".join(["terminated", *filter(None, [interrupted])]))
         raise
     except typer.Exit:
         raise

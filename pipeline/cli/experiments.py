@@ -17,9 +17,12 @@ from pipeline.cli.app import (
     stdout,
 )
 
+_CONTINUES = "the same command continues from the last checkpoint"
+
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.workflow import Options, RunResult
+    from pipeline.outcome import RunResult
+    from pipeline.workflow import Options
 
 
 @app.command()
@@ -33,7 +36,10 @@ def run(
     until: Annotated[str, typer.Option("--to", help="Last stage.")] = "register",
     force: Annotated[
         list[str] | None,
-        typer.Option(help="Stage to run although nothing has changed; can be given several times."),
+        typer.Option(
+            help="Stage to run although nothing has changed; several times if wanted. train goes on "
+            "from its last checkpoint all the same."
+        ),
     ] = None,
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
@@ -44,16 +50,17 @@ def run(
     Stages whose data, configuration and code are unchanged are not run again. Progress goes to
     standard error.
     """
-    with errors_as_exit_codes(), stdout(as_json) as emit:
+    with errors_as_exit_codes(_CONTINUES), stdout(as_json) as emit:
         settings = _load(config, overrides)
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline import workflow
         from pipeline.display import print_summary
+        from pipeline.outcome import StageFailed
 
         options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
         try:
             result = _bring_up_to_date(settings, options)
-        except workflow.StageFailed as failure:
+        except StageFailed as failure:
             emit(_as_json(failure.result))
             raise failure.cause from None
         emit(_as_json(result))
@@ -86,10 +93,11 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
         from pipeline import workflow
         from pipeline.check import LIMIT, compare
         from pipeline.display import print_differences
+        from pipeline.outcome import StageFailed
 
         try:
             result = _bring_up_to_date(settings, workflow.Options(until="prepare"))
-        except workflow.StageFailed as failure:
+        except StageFailed as failure:
             raise failure.cause from None
         differences, workers = compare(settings, result.folders["prepare"])
         print_differences(console, differences, workers)

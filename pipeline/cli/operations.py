@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from pipeline.cli.app import AsJson, Workspace, app, console, errors_as_exit_codes, stdout
+from pipeline.cli.app import AsJson, Workspace, app, console, errors, errors_as_exit_codes, stdout
+from pipeline.errors import UserError
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the registered model.")]
 
@@ -53,9 +55,14 @@ def gc(
         from pipeline.garbage import garbage, remove
 
         found = garbage(workspace.absolute())
-        for item in found:
-            if delete:
-                remove(item)
+        for item in list(found):
+            try:
+                if delete:
+                    remove(workspace.absolute(), item)
+            except UserError as reason:
+                found.remove(item)
+                errors.print(f"stays: {escape(str(reason))}", highlight=False, soft_wrap=True)
+                continue
             if not as_json:
                 console.print(f"{item.bytes / 1e6:10,.1f} MB  {item.path}", highlight=False)
         total = sum(item.bytes for item in found)

@@ -17,7 +17,7 @@ from bngan.metrics.pretrained import file_hash
 from bngan.randomness import derived_seed
 from bngan.sampling import Sampler
 from pipeline import registry
-from pipeline.aliases import Verdict, enter
+from pipeline.aliases import GENERATOR, Verdict, enter
 from pipeline.card import card
 from pipeline.gate import Contender, judge
 from pipeline.scoring import generated_features
@@ -65,6 +65,7 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
         "bngan.fingerprint": context.fingerprint,
         _MEASURE: digest(measure),
         "bngan.protocol": record["protocol"]["name"],
+        GENERATOR: context.input_digests["train"],
         "bngan.data": context.input_digests["prepare"],
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
         "floor_fid": f"{record['floor']['fid']:.6g}",
@@ -138,7 +139,8 @@ def _draw(context: StageContext, generator: Path, count: int, number: int) -> Fe
 def _refresh(workspace: Path, summary: Summary) -> Summary:
     """Aliases move on: the one that the version has now."""
     alias = registry.current_alias(workspace, summary["name"], summary["version"])
-    return {**summary, "alias": alias}
+    note = f"version {summary['version']}: {alias or 'no alias'}"
+    return {**summary, "alias": alias, "note": note}
 
 
 STAGE = Stage(

@@ -45,7 +45,8 @@ def run(context: StageContext) -> Summary:
     sampler.save(context.output, images_seen=best["images"])
     (context.output / "history.json").write_text(json.dumps(history))
     seen = state["trainer"]["images_seen"]
-    return {"note": f"{note}; best after {best['images']:,} of {seen:,} images"}
+    note = f"{note}; best after {best['images']:,} of {seen:,} images"
+    return {"training": _trajectory(context), "note": note}
 
 
 def require_sound(config: Config, prepared: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline import runs, workflow
 from pipeline.config import load_config
 from pipeline.errors import UserError
+from pipeline.lock import hold, machine
 from pipeline.stage import StageContext, Summary
 from tests.conftest import free_port
 from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
@@ -39,6 +40,8 @@ def test_part_of_it_can_be_run_and_forced(first: dict[str, Any], workspace: Path
     assert statuses(forced) == "cached cached cached ran cached"
     assert forced["stages"]["evaluate"]["reason"] == "forced"
     assert forced["scores"] == first["scores"]
+    idle = part("--force", "register", "--to", "evaluate", code=2)
+    assert "--force register, but the run goes from prepare to evaluate" in idle
     stale = part("--from", "evaluate", "train.lr=1e-5", code=2)
     assert "train is not up to date (config changed: train.lr" in stale["stages"]["train"]["reason"]
     assert "there is no stage score" in part("--to", "score", code=2)
@@ -99,13 +102,36 @@ def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) ->
     assert (found["bytes"], found["deleted"]) == (2000, False)
     assert told(tmp_path, "gc", "--delete")["deleted"]
     assert told(tmp_path, "gc")["folders"] == []
-    # A run that is deleted in MLflow gives its outputs up.
+    # A run that is deleted in MLflow gives its outputs up, unless another one found them of use.
+    run(tmp_path, "--to", "prepare")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    for nested in client.search_runs(["1"], "tags.stage = 'reference'"):
+    client.delete_run(result["run_id"])
+    for nested in client.search_runs(["1"], "tags.stage != ''"):
         client.delete_run(nested.info.run_id)
     (folder,) = told(tmp_path, "gc")["folders"]
     assert folder["path"] == str(next((tmp_path / "stages" / "reference").glob("[!.]*")))
-    assert result["run_id"]
+    with hold(tmp_path / "locks" / f"reference-{Path(folder['path']).name}", "it"):
+        held = bngan("gc", "--delete", "--workspace", str(tmp_path))
+    assert "stays: reference" in held.stderr
+    assert Path(folder["path"]).is_dir()
+    (other := tmp_path / "other").mkdir()
+    elsewhere = f"sqlite:///{other}/mlflow.db"
+    workflow.Tracker(other, "another")
+    refused = bngan("gc", "--workspace", str(tmp_path), code=2, MLFLOW_TRACKING_URI=elsewhere)
+    assert "is it the right store?" in refused.stderr
+
+
+def test_another_machines_process_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may be free here, and its host's name the same."""
+    tracker = workflow.Tracker(tmp_path, "experiment")
+    run_id = tracker.start("run", {"bngan.kind": "pipeline"})
+    for where, state in (("another", "running"), (machine(), "died")):
+        process = {"pid": 2**22 + 1, "host": "localhost", "machine": where, "user": "somebody"}
+        beat = {"bngan.process": json.dumps(process), "bngan.heartbeat": f"{time.time():.0f}"}
+        tracker.tags(run_id, beat)
+        assert [found.state for found in runs.states(tmp_path)] == [state]
 
 
 class Silent:

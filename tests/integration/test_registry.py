@@ -37,10 +37,11 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def register(workspace: Path, identity: str, fid: float) -> str:
+def register(workspace: Path, identity: str, fid: float, generator: str = "") -> str:
     tracker = Tracker(workspace, "experiment")
     run_id = tracker.start(identity, {})
     tags = {"bngan.fingerprint": identity, "fid": f"{fid}"}
+    tags |= {aliases.GENERATOR: generator} if generator else {}
     parts = {"generator": workspace / "generator"}
     product = registry.Product(parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64))
     number = registry.register(workspace, run_id, NAME, product)
@@ -58,8 +59,8 @@ def by_fid(workspace: Path, number: str) -> Any:
     return judge
 
 
-def enter(workspace: Path, identity: str, fid: float) -> str:
-    number = register(workspace, identity, fid)
+def enter(workspace: Path, identity: str, fid: float, generator: str = "") -> str:
+    number = register(workspace, identity, fid, generator)
     alias, _ = aliases.enter(workspace, NAME, number, by_fid(workspace, number))
     return f"{number} {alias}"
 
@@ -107,6 +108,55 @@ def test_a_person_can_go_back_and_the_gate_does_not_undo_it(
     assert client.get_model_version(NAME, "2").tags["bngan.reason"] == "promoted by hand"
     with pytest.raises(UserError, match="there is no version 7 of gan"):
         aliases.promote(workspace, NAME, "7")
+
+
+def test_what_was_rolled_back_stays_so_under_another_number(
+    workspace: Path, client: MlflowClient
+) -> None:
+    """Registered anew, since code has changed, it is the same generator."""
+    enter(workspace, "a", 5.0)
+    enter(workspace, "b", 4.0, generator="bad")
+    aliases.rollback(workspace, NAME)
+    assert enter(workspace, "b2", 3.0, generator="bad") == "3 challenger"
+    assert "was rolled back" in client.get_model_version(NAME, "3").tags["bngan.reason"]
+    aliases.rollback(workspace, NAME)  # and back: it is forgiven
+    assert held(client)[CHAMPION] == "2"
+    assert aliases.ROLLED_BACK not in client.get_model_version(NAME, "2").tags
+
+
+def test_what_is_rolled_back_while_it_is_judged_is_not_crowned(
+    workspace: Path, client: MlflowClient
+) -> None:
+    enter(workspace, "a", 5.0)
+    number = register(workspace, "b", 4.0)
+
+    def judge(champion: str) -> Verdict:
+        aliases.promote(workspace, NAME, number)
+        aliases.rollback(workspace, NAME)
+        return Verdict(True, "better")
+
+    alias, verdict = aliases.enter(workspace, NAME, number, judge)
+    assert (alias, held(client)[CHAMPION]) == (CHALLENGER, "1")
+    assert "was rolled back" in verdict.reason
+
+
+def test_a_version_deleted_in_the_middle_of_a_move_blocks_nothing(
+    workspace: Path, client: MlflowClient
+) -> None:
+    enter(workspace, "a", 5.0)
+    moves = {CHAMPION: "9", CHALLENGER: "1"}
+    client.set_registered_model_tag(NAME, aliases._INTENT, json.dumps(moves))
+    assert enter(workspace, "b", 4.0) == "2 champion"
+    assert held(client)[PREVIOUS] == "1"
+
+
+def test_the_run_goes_on_after_its_model_is_logged(workspace: Path, client: MlflowClient) -> None:
+    run_id = Tracker(workspace, "experiment").start("register", {})
+    product = registry.Product(
+        {"generator": workspace / "generator"}, {"bngan.fingerprint": "a"}, "", {}, ("d", "0" * 64)
+    )
+    registry.register(workspace, run_id, NAME, product)
+    assert client.get_run(run_id).info.status == "RUNNING"
 
 
 def test_what_a_killed_process_had_begun_is_finished(workspace: Path, client: MlflowClient) -> None:
