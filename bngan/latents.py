@@ -17,7 +17,8 @@ from bngan.randomness import Stream, generator
 
 CALIBRATION_LATENTS = 10_000
 _BATCH = 500
-_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
+"""Its fractional part, in units of 2^-64."""
 
 
 def training_latents(seed: int, step: int, batch_size: int, dim: int) -> Tensor:
@@ -69,7 +70,9 @@ def indexed_labels(seed: int, indices: Iterable[int], frequencies: Sequence[floa
     nearly its share: scores do not suffer from chance in the labels as well.
     """
     start = generator(seed, Stream.LABELS).random()
-    uniform = (start + np.array(list(indices), np.float64) * _GOLDEN_RATIO) % 1
+    # Integers wrap exactly: as floats, indices beyond 2^50 would leave nothing behind the point.
+    multiples = np.array(list(indices), np.uint64) * _GOLDEN_RATIO
+    uniform = (start + multiples / 2.0**64) % 1
     return _labels(uniform, frequencies)
 
 

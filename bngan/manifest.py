@@ -20,20 +20,16 @@ _DRAFT = ".tmp-"
 
 
 @contextmanager
-def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
+def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path]:
     """An empty folder to write into; it becomes ``folder``, with its manifest, when the block ends.
 
     What was at ``folder`` before is replaced. If the block raises, nothing has happened. ``summary``
-    (JSON values) is recorded in the manifest as it is at the end.
+    (JSON values) is recorded in the manifest as it is at the end; None: the block writes the manifest.
     """
-    sweep_drafts(folder.parent)
-    draft = folder.with_name(f".{folder.name}{_DRAFT}{uuid.uuid4().hex[:8]}")
-    draft.mkdir(parents=True)
-    lock = os.open(draft, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
+    with scratch_folder(folder.parent, folder.name) as draft:
         yield draft
-        write_manifest(draft, summary)
+        if summary is not None:
+            write_manifest(draft, summary)
         for path in (*draft.rglob("*"), draft):
             _flush(path)
         if folder.exists():
@@ -45,6 +41,18 @@ def atomic_folder(folder: Path, summary: dict[str, Any]) -> Iterator[Path]:
         else:
             draft.rename(folder)
         _flush(folder.parent)
+
+
+@contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """An empty folder in ``parent`` that goes with the block or, if killed, at the next sweep there."""
+    sweep_drafts(parent)
+    draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
+    draft.mkdir(parents=True)
+    lock = os.open(draft, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         os.close(lock)

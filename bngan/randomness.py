@@ -23,6 +23,7 @@ class Stream(IntEnum):
     PENALTY = 8
     TELEMETRY = 9
     AUGMENTATION = 10
+    FOLDER = 11
 
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:

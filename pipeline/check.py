@@ -14,6 +14,7 @@ from bngan.distributed import rank
 from pipeline import cluster
 from pipeline.config import Config
 from pipeline.stages.train import require_sound
+from pipeline.storage import Storage
 from pipeline.training import build_trainer, trainer_settings
 from pipeline.validation import worker_range
 
@@ -44,21 +45,24 @@ def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
     """
     require_sound(config, prepared)
     settings = trainer_settings(config, prepared)
-    with tempfile.TemporaryDirectory(prefix="check-", dir=config.workspace) as temporary:
+    storage = Storage(config.workspace)
+    with tempfile.TemporaryDirectory(prefix="check-", dir=storage.local) as temporary:
         alone = Path(temporary) / "alone"
         _save(settings, "cpu", alone)
-        together = Path(temporary) / "together"
+        together, ray_files = Path(temporary) / "together", Path(temporary) / "ray"
+        where = {"workspace": storage.workspace, "folder": storage.name(together)}
         workers = cluster.fit(
             _worker,
-            {**settings, "folder": str(together)},
+            {**settings, **where, "prepared": storage.name(prepared)},
             name="workers",
-            storage=Path(temporary),
+            storage=storage.for_ray(ray_files),
             num_workers=worker_range(config.train.num_workers),
             accelerator=config.train.accelerator,
             max_failures=0,
             on_record=lambda record: None,
         )
-        one, several = (load_file(f / TENSORS) for f in (alone, together))
+        one, several = (load_file(f / TENSORS) for f in (alone, storage.path(where["folder"])))
+        storage.remove(storage.name(Path(temporary)))
     return [_difference(part, one, several) for part in PARTS], workers
 
 
@@ -66,7 +70,11 @@ def _worker(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    _save(settings, get_device(), Path(settings["folder"]))
+    storage = Storage(settings["workspace"])
+    here = {"prepared": str(storage.path(settings["prepared"]))}
+    _save({**settings, **here}, get_device(), storage.local / settings["folder"])
+    if rank() == 0:
+        storage.publish(settings["folder"])
 
 
 def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) -> None:

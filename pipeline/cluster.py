@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
@@ -21,7 +20,7 @@ def fit(
     settings: dict[str, Any],
     *,
     name: str,
-    storage: Path,
+    storage: Mapping[str, Any],
     num_workers: tuple[int, int],
     accelerator: str,
     max_failures: int,
@@ -31,7 +30,8 @@ def fit(
 
     Workers that die are replaced, all of them, up to ``max_failures`` times; between ``num_workers``
     = (min, max) their number follows what the cluster has. Where to take up again is their own
-    business, not Ray's. ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
+    business, not Ray's, whose files go to ``storage``, Ray's names for a place that all nodes see.
+    ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
 
     Raises:
         UserError: if the cluster cannot hold that many workers.
@@ -52,7 +52,7 @@ def fit(
             ),
             run_config=RunConfig(
                 name=name,
-                storage_path=str(storage),
+                **storage,
                 failure_config=FailureConfig(
                     max_failures=max_failures,
                     controller_failure_limit=3,  # type: ignore[call-arg]

@@ -15,6 +15,7 @@ from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sources import is_symbolic
 from pipeline.errors import UserError
+from pipeline.storage import Storage
 from pipeline.validation import problems
 
 
@@ -129,7 +130,8 @@ class Config:
     seed: int = 0
     """Seed of the training: initial weights, latents and sample order."""
     workspace: str = "runs"
-    """Folder for prepared data, checkpoints, results and, by default, MLflow's database."""
+    """Folder for prepared data, checkpoints, results and, by default, MLflow's database. Or a URI that
+    all machines reach, such as s3://BUCKET/PATH: each then keeps verified copies in $BNGAN_CACHE."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -160,7 +162,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"there is no configuration file {path}") from error
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise UserError(_one_line(error, path)) from error
-    config.workspace = str(Path(config.workspace).expanduser().absolute())
+    config.workspace = Storage.parse(config.workspace).workspace
     if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
     for problem in problems(config):

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from pipeline.check import LIMIT, Difference
 from pipeline.outcome import Decision, RunResult, StageResult
 from pipeline.report import LABELS, readable, score_rows, warnings
 from pipeline.runs import RunState
+from pipeline.storage import Storage
 from pipeline.tracking import tracking_uri
 
 _PLAIN_INTERVAL = 10.0
@@ -123,17 +123,17 @@ def print_differences(console: Console, differences: list[Difference], workers: 
     console.print(told, highlight=False, soft_wrap=True)
 
 
-def print_summary(console: Console, result: RunResult, workspace: Path) -> None:
+def print_summary(console: Console, result: RunResult, storage: Storage) -> None:
     """Scores beside what real images score, where things are, and what can be done next."""
     record, model = result.summaries["evaluate"], result.summaries["register"]
     folder = result.folders["evaluate"]
     print_scores(console, record)
-    uri = tracking_uri(workspace)
+    uri = tracking_uri(storage.local)
     lines = {
         "samples": folder / "grid.png",
         "report": folder / "report.html",
         "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
-        "sample it": f"bngan sample {model['uri']} --workspace {workspace} -o grid.png",
+        "sample it": f"bngan sample {model['uri']} --workspace {storage.workspace} -o grid.png",
         "look around": uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}",
     }
     for name, text in lines.items():

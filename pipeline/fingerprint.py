@@ -18,12 +18,14 @@ _CARRIERS = frozenset(
     (
         "bngan.manifest",
         "pipeline",
+        "pipeline.checkpoints",
         "pipeline.cluster",
         "pipeline.config",
         "pipeline.errors",
         "pipeline.fingerprint",
         "pipeline.lock",
         "pipeline.stage",
+        "pipeline.storage",
         "pipeline.tracking",
         "pipeline.validation",
     )

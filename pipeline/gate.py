@@ -1,14 +1,18 @@
 """Whether a candidate replaces the champion: both scored on the same images, from fresh latents."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from scipy.stats import t
 
 from bngan.metrics.confidence import Estimate, average
 from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_estimate
 from bngan.metrics.kernel import kernel_estimate
 from bngan.metrics.manifold import manifold_estimates
+from bngan.metrics.protocol import EVALUATION_SEEDS
 from pipeline.aliases import Verdict
 from pipeline.config import RegisterConfig
 
@@ -19,6 +23,13 @@ EARLY_SHARE = 4
 _FUTILE = 0.2
 
 
+class Gap(NamedTuple):
+    """FID by batch statistics less FID by the stored ones, over the evaluation seeds."""
+
+    mean: float
+    standard_error: float
+
+
 @dataclass
 class Contender:
     """What is known of one of two generators.
@@ -26,12 +37,12 @@ class Contender:
     Attributes:
         draw: features of its images from the latents of that number, the same ones for both.
         authenticity: share of images that are no copies of training images, of their features.
-        gap: its FID by batch statistics less that by the stored ones.
+        gap: what the kind of statistics changes.
     """
 
     draw: Callable[[int], Features]
-    authenticity: Callable[[Features], float] | None = None
-    gap: float | None = None
+    authenticity: Callable[[Features], Estimate] | None = None
+    gap: Gap | None = None
 
 
 def judge(
@@ -103,7 +114,7 @@ def _losses(
 ) -> dict[str, dict[str, Any]]:
     """What the candidate loses by each second opinion, what it may lose, and whether that is too much.
 
-    Where chance errors are known, a loss counts if it is beyond chance as well.
+    A loss counts if it is beyond chance as well.
     """
     candidate, champion = sides
     ours, theirs = (first.features for first in firsts)
@@ -112,20 +123,31 @@ def _losses(
     coverage, other = (
         manifold_estimates(side, real.features)["coverage"] for side in (theirs, ours)
     )
-    lost_coverage = coverage - other
     found = {
-        "kid": _loss(kid_more.value, config.max_kid_increase * abs(kid.value), kid_more),
-        "coverage": _loss(lost_coverage.value, config.max_coverage_loss, lost_coverage),
+        "kid": _loss(kid_more, config.max_kid_increase * abs(kid.value)),
+        "coverage": _loss(coverage - other, config.max_coverage_loss),
     }
     if candidate.authenticity and champion.authenticity:
         lost = champion.authenticity(firsts[1]) - candidate.authenticity(firsts[0])
         found["authenticity"] = _loss(lost, config.max_authenticity_loss)
-    if candidate.gap is not None and champion.gap is not None:
-        more = abs(candidate.gap) - abs(champion.gap)
-        found["batch_norm_gap"] = _loss(more, config.max_gap_increase * fid)
+    if candidate.gap and champion.gap:
+        margin = config.max_gap_increase * fid
+        found["batch_norm_gap"] = _gap_loss(candidate.gap, champion.gap, margin)
     return found
 
 
-def _loss(value: float, margin: float, estimate: Estimate | None = None) -> dict[str, Any]:
-    beyond_chance = estimate is None or not estimate.bound(1 - LEVEL) <= 0
-    return {"loss": value, "margin": margin, "worse": not value <= margin and beyond_chance}
+def _loss(lost: Estimate, margin: float) -> dict[str, Any]:
+    return _told(lost.value, margin, lost.bound(1 - LEVEL))
+
+
+def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
+    """By Student's t of two samples, of as many gaps as there are evaluation seeds."""
+    more = abs(candidate.mean) - abs(champion.mean)
+    error = math.hypot(candidate.standard_error, champion.standard_error)
+    reach = float(t.ppf(LEVEL, 2 * (len(EVALUATION_SEEDS) - 1)))
+    return _told(more, margin, more - reach * error)
+
+
+def _told(value: float, margin: float, least: float) -> dict[str, Any]:
+    """A loss, what it may be, and whether it is more, where ``least`` of it is no chance."""
+    return {"loss": value, "margin": margin, "worse": not value <= margin and not least <= 0}

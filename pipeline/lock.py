@@ -73,11 +73,11 @@ def machine() -> str:
         return socket.gethostname()
 
 
-def owner(folder: Path) -> str | None:
-    """The attempt that owns ``folder``, or that owned it last."""
+def attempt_in(text: str) -> str | None:
+    """The attempt that an owner's file tells, if it tells one."""
     try:
-        attempt: str = json.loads((folder / OWNER).read_text())["attempt"]
-    except (OSError, ValueError, KeyError):
+        attempt: str = json.loads(text)["attempt"]
+    except (ValueError, KeyError, TypeError):
         return None
     return attempt
 

@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
+from bngan.manifest import scratch_folder
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
 from pipeline.tracking import existing_client, tracking_uri
@@ -128,11 +128,10 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     Raises:
         UserError: if there is no such model.
     """
-    downloads = workspace / "downloads"  # where other machines find it too
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads) as temporary:
+    # In the workspace, where other machines find it too.
+    with scratch_folder(workspace / "downloads", "model") as temporary:
         with model_at(workspace, uri):
-            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=temporary))
+            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(temporary)))
         yield folder / "artifacts"
 
 

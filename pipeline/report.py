@@ -161,7 +161,8 @@ def _batch_norm(record: Mapping[str, Any]) -> str:
     told = (
         f"Scores are those of the calibrated statistics. Normalised by the statistics of each batch of "
         f"{found['group']}, as in training, the same generator has a FID of "
-        f"{readable(found['fid_batch_statistics'])}: a gap of {readable(found['gap'])}."
+        f"{readable(found['fid_batch_statistics'])}, a gap of {readable(found['gap'])} ± "
+        f"{readable(found['gap_se'])} (means over the evaluation seeds, standard error)."
     )
     sensitivity = found["batch_mate_sensitivity"]
     if sensitivity is None:

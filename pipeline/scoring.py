@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bngan import randomness
 from bngan.metrics.evaluation import Comparison, Reference, compare, evaluation
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
@@ -16,6 +17,7 @@ from bngan.sampling import Sampler
 from bngan.sources import convert, decode, open_source
 from pipeline import cluster, registry
 from pipeline.errors import UserError
+from pipeline.storage import SHARED, Storage
 
 Tell = Callable[[int, int, str], None]
 """Takes progress: how much is done, of how much, and of what."""
@@ -30,54 +32,62 @@ def generated_features(
     accelerator: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
     group: int | None = None,
+    storage: Storage = SHARED,
 ) -> Features:
     """Features of images 0 to ``count`` - 1 of ``seed``, the same however many machines make them.
 
     Args:
         generator: folder of a saved ``Sampler``.
         extractor: folder of a saved ``Extractor``.
-        group: normalise so many images together by their own statistics, as training does.
+        group: normalise so many images together by their own statistics, as training does; the last
+            group is made whole as well, and what it has beyond ``count`` left out.
+        storage: the workspace that the folders are in.
     """
-    step = _CHUNK if group is None else max(_CHUNK // group, 1) * group
+    folders = storage.name(generator), storage.name(extractor)
+    size = group or 1
+    whole, step = -(-count // size) * size, max(_CHUNK // size, 1) * size
     tasks = [
-        (generator, extractor, seed, start, min(start + step, count), group)
-        for start in range(0, count, step)
+        (storage, *folders, seed, start, min(start + step, whole), group)
+        for start in range(0, whole, step)
     ]
     parts = []
     for part in cluster.each(_features, tasks, accelerator):
         parts.append(part)
-        progress(sum(len(p.features) for p in parts), count)
-    return Features.join(parts)
+        progress(min(sum(len(p.features) for p in parts), count), count)
+    return Features.join(parts).take(slice(count))
 
 
 def _features(
-    generator: Path,
-    extractor: Path,
+    storage: Storage,
+    generator: str,
+    extractor: str,
     seed: int,
     start: int,
     stop: int,
     group: int | None,
     device: str,
 ) -> Features:
-    sampler, judge = _loaded(generator, extractor, device)
+    sampler, judge = _loaded(storage, generator, extractor, device)
     if group is not None:
         sampler = sampler.with_batch_statistics(group)
-        stop = max(start + (stop - start) // group * group, start + group)  # whole groups
     return Features.join(judge(images) for images in sampler.batches(seed, range(start, stop)))
 
 
 @lru_cache(maxsize=4)
-def _loaded(generator: Path, extractor: Path, device: str) -> tuple[Sampler, Extractor]:
-    return Sampler.load(generator).to(device), Extractor.load(extractor).to(device)
+def _loaded(
+    storage: Storage, generator: str, extractor: str, device: str
+) -> tuple[Sampler, Extractor]:
+    sampler = Sampler.load(storage.path(generator)).to(device)
+    return sampler, Extractor.load(storage.path(extractor)).to(device)
 
 
 def evaluate_model(
-    workspace: Path, uri: str, protocol: str | None, images: Path | None, tell: Tell
+    storage: Storage, uri: str, protocol: str | None, images: Path | None, tell: Tell
 ) -> dict[str, Any]:
     """The record of scores of a registered version, by what it carries to be scored with.
 
     Args:
-        workspace: where the registry is, unless MLFLOW_TRACKING_URI says.
+        storage: the workspace; the registry is there, unless MLFLOW_TRACKING_URI says.
         uri: such as ``models:/NAME@champion``.
         protocol: another one than the version's own, with fewer images.
         images: a folder of generated images to score in the version's stead.
@@ -86,52 +96,72 @@ def evaluate_model(
     Raises:
         UserError: if there is no such version, or it cannot be scored like that.
     """
-    with _scorable(workspace, uri) as model:
+    with _scorable(storage, uri) as model:
         reference = _reference(model, protocol)
         if images is not None:
             fakes = {0: _features_of_folder(images, reference)}
         else:
-            fakes = {seed: _fakes(model, reference, seed, tell) for seed in EVALUATION_SEEDS}
+            fakes = {
+                seed: _fakes(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS
+            }
         return evaluation(reference, fakes)
 
 
 def compare_models(
-    workspace: Path, first: str, second: str, protocol: str | None, tell: Tell
+    storage: Storage, first: str, second: str, protocol: str | None, tell: Tell
 ) -> tuple[Protocol, dict[str, Comparison]]:
     """Two registered versions, scored on the first one's reference and from the same latents.
 
     Raises:
         UserError: if there is no such version, or they do not make images of one shape.
     """
-    with _scorable(workspace, first) as one, _scorable(workspace, second) as other:
+    with _scorable(storage, first) as one, _scorable(storage, second) as other:
         reference = _reference(one, protocol)
         shapes = [Sampler.load(model / "generator").spec.shape for model in (one, other)]
         if shapes[0] != shapes[1]:
             raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
         seed = EVALUATION_SEEDS[0]
-        fakes = [_fakes(model, reference, seed, tell, judge=one) for model in (one, other)]
+        fakes = [_fakes(storage, model, reference, seed, tell, one) for model in (one, other)]
         return reference.protocol, compare(reference, *fakes)
 
 
 @contextmanager
-def _scorable(workspace: Path, uri: str) -> Iterator[Path]:
+def _scorable(storage: Storage, uri: str) -> Iterator[Path]:
     """A registered version's generator and reference, in folders of these names."""
-    with registry.downloaded(workspace, uri) as model:
+    with registry.downloaded(storage.local, uri) as model:
         if not (model / "reference").is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
-        yield model
+        with storage.lent(model / "generator", model / "reference"):
+            yield model
+
+
+def load_reference(folder: Path) -> Reference:
+    """What ``Reference.save`` wrote.
+
+    Raises:
+        UserError: if the file of its extractor is missing or another one than it was.
+    """
+    try:
+        return Reference.load(folder)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _reference(model: Path, protocol: str | None) -> Reference:
+    reference = load_reference(model / "reference")
     try:
-        reference = Reference.load(model / "reference")
         return reference.smaller(Protocol.parse(protocol)) if protocol else reference
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
 def _fakes(
-    model: Path, reference: Reference, seed: int, tell: Tell, judge: Path | None = None
+    storage: Storage,
+    model: Path,
+    reference: Reference,
+    seed: int,
+    tell: Tell,
+    judge: Path | None = None,
 ) -> Features:
     return generated_features(
         model / "generator",
@@ -140,11 +170,16 @@ def _fakes(
         reference.protocol.count,
         "auto",
         lambda done, total: tell(done, total, f"samples, seed {seed}"),
+        storage=storage,
     )
 
 
 def _features_of_folder(folder: Path, reference: Reference) -> Features:
-    """Of the first images in a folder, as they are."""
+    """Of images in a folder, as they are.
+
+    Drawn from all of it, for files are often sorted by class; and in random order, for some scores
+    and all intervals come from parts that must be alike.
+    """
     channels, height, width = reference.extractor.info.image_shape
     count, found = reference.protocol.count, []
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
@@ -154,7 +189,9 @@ def _features_of_folder(folder: Path, reference: Reference) -> Features:
                 raise ValueError(
                     f"{len(source)} images, and {reference.protocol.name} needs {count}"
                 )
-            for name, content in source.files(np.arange(count)):
+            random = randomness.generator(0, randomness.Stream.FOLDER)
+            order = random.permutation(len(source))
+            for name, content in source.files(order[:count]):
                 image = decode(content)
                 if image.size != (width, height):
                     size = f"{image.size[0]}x{image.size[1]}"

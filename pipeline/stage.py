@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.config import Config
+from pipeline.storage import Storage
 
 Summary = dict[str, Any]
 """A stage's result in JSON values; ``note`` is what a person is told."""
@@ -39,7 +40,7 @@ class StageContext:
         inputs: output folders of the stages it declares, by name.
         input_digests: what is in them, as digests.
         output: an empty folder; what is in it when the stage returns is its result.
-        workspace: for state that outlives one attempt, such as training checkpoints.
+        storage: the workspace, for state that outlives one attempt, such as training checkpoints.
         run_id: the MLflow run of this stage.
         events: progress, messages, metrics and pictures.
         allow_mismatch: go on with what other code or other versions have begun.
@@ -49,11 +50,16 @@ class StageContext:
     inputs: Mapping[str, Path]
     input_digests: Mapping[str, str]
     output: Path
-    workspace: Path
+    storage: Storage
     run_id: str
     fingerprint: str
     events: Events
     allow_mismatch: bool = False
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace's folder on this machine."""
+        return self.storage.local
 
 
 @dataclass(frozen=True)

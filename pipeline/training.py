@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bngan.calibration import calibrate
-from bngan.checkpoint import CheckpointError, CheckpointStore, load_checkpoint, not_finite
+from bngan.checkpoint import CheckpointError, not_finite
 from bngan.data import ImageSplit
 from bngan.distributed import agree, assert_replicas_equal, gather_shards, rank, shard
 from bngan.images import png_bytes
@@ -23,9 +23,9 @@ from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import Means, NotFinite, Trainer
 from bngan.watch import alarms, is_healthy
+from pipeline.checkpoints import Checkpoints
 from pipeline.cluster import Record
 from pipeline.config import Config
-from pipeline.lock import owner
 
 SELECTION_SEED = 1_000
 """Latents of scores during training; the final score's are others."""
@@ -72,9 +72,9 @@ class TrainingLoop:
     """A training from its last checkpoint to its last image; the same decisions on every worker.
 
     Args:
-        settings: ``trainer_settings``, and reference and storage (folders), attempt (who may write to
-            storage).
+        settings: ``trainer_settings``, and reference (a folder), attempt (who may write to ``store``).
         device: where to train.
+        store: its checkpoints.
         tell: called on worker 0 with each record: means since the last one, scores, pictures.
         preempted: whether this machine is about to go; asked by all workers together.
     """
@@ -83,13 +83,14 @@ class TrainingLoop:
         self,
         settings: Mapping[str, Any],
         device: torch.device | str,
+        store: Checkpoints,
         tell: Callable[[Record], None],
         preempted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings, self.config, self.device = settings, settings["train"], device
         self.tell, self.preempted = tell, preempted
         self.trainer, self.data = build_trainer(settings, device)
-        self.store = CheckpointStore(Path(settings["storage"]))
+        self.store = store
         reference = Path(settings["reference"])
         self.extractor = Extractor.load(reference).to(device)
         self.real = Features.load(reference / SELECT)
@@ -228,7 +229,7 @@ class TrainingLoop:
         self.saving_took = self.saved_at - started
 
     def _check_owner(self) -> None:
-        mine = rank() != 0 or owner(self.store.folder) == self.settings["attempt"]
+        mine = rank() != 0 or self.store.owner() == self.settings["attempt"]
         if agree(mine) != [1.0]:
             raise TrainingGivenUp(f"another run has taken over {self.store.folder}")
 
@@ -256,7 +257,7 @@ class TrainingLoop:
             raise TrainingGivenUp(problem or "no usable checkpoint")
         if seen < 0 or rank() == 0:
             return state
-        return load_checkpoint(self.store.path(int(seen)))
+        return self.store.load(int(seen))
 
     def _roll_back(self, error: NotFinite | Collapsed) -> None:
         """Return to the last checkpoint that is good enough, or to the start, or give up."""

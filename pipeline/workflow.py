@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bngan.manifest import atomic_folder, damage, read_manifest
+from bngan.manifest import atomic_folder, read_manifest
 from pipeline.config import Config, flatten, to_yaml
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
@@ -18,6 +18,7 @@ from pipeline.outcome import Decision, Display, RunResult, StageFailed, StageRes
 from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
+from pipeline.storage import Storage
 from pipeline.tracking import PIPELINE, USES, Tracker, recorded_fingerprint, stage_tags
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
@@ -28,7 +29,7 @@ _PAUSE = 5.0
 
 def plan(config: Config) -> list[Decision]:
     """For every stage: hit or run, and why. Writes nothing but an empty MLflow store."""
-    tracker = Tracker(Path(config.workspace), config.name)
+    tracker = _tracker(config)
     decisions: list[Decision] = []
     folders: dict[str, Path] = {}
     for stage in STAGES:
@@ -85,8 +86,8 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     Raises:
         StageFailed: if a stage raised an exception.
     """
-    workspace = Path(config.workspace)
-    tracker = Tracker(workspace, config.name)
+    workspace = Storage(config.workspace).local
+    tracker = _tracker(config)
     for dead in reap(workspace):
         display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
     parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
@@ -164,7 +165,7 @@ class _Run:
 
     def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
         """Run a stage, alone at it, unless another process has done so by now."""
-        lock = Path(self.config.workspace) / "locks" / f"{stage.name}-{folder.name}"
+        lock = Storage(self.config.workspace).local / "locks" / f"{stage.name}-{folder.name}"
         with hold(lock, f"{stage.name} of this configuration"):
             if (again := self._decide(stage)).hit:
                 return again
@@ -187,6 +188,7 @@ class _Run:
     def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
         """Run a stage; its outputs appear as ``folder`` only when all is written."""
         tags, summary = stage_tags(stage.name, current), Summary()
+        storage = Storage(self.config.workspace)
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
         with closing(self.tracker, run_id):
             self.tracker.params(run_id, current.config)
@@ -198,25 +200,32 @@ class _Run:
                     inputs={name: self.result.folders[name] for name in stage.inputs},
                     input_digests=current.inputs,
                     output=draft,
-                    workspace=Path(self.config.workspace),
+                    storage=storage,
                     run_id=run_id,
                     fingerprint=current.value,
                     events=_TrackedEvents(stage.name, run_id, self.tracker, self.display),
                     allow_mismatch=self.options.allow_mismatch,
                 )
                 summary |= stage.run(context)
+            storage.publish(_name(stage, current))
         return summary
+
+
+def _tracker(config: Config) -> Tracker:
+    storage = Storage(config.workspace)
+    storage.require()
+    return Tracker(storage.local, config.name)
 
 
 def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:
     current = fingerprint(stage, config, folders)
     known = tracker.finished(stage.name, current.value)
     if known:
-        folder, workspace = _folder(config, stage, current), Path(config.workspace)
-        if problem := damage(folder):
+        storage, folder = Storage(config.workspace), _folder(config, stage, current)
+        if problem := storage.damage(_name(stage, current)):
             return Decision(stage.name, False, problem, current)
         try:
-            summary = stage.refresh(workspace, read_manifest(folder)["summary"])
+            summary = stage.refresh(storage.local, read_manifest(folder)["summary"])
         except LookupError as gone:
             return Decision(stage.name, False, str(gone), current)
         reason = f"unchanged since run {known.info.run_id[:8]}"
@@ -227,7 +236,11 @@ def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tra
 
 
 def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
-    return Path(config.workspace) / "stages" / stage.name / current.value[:16]
+    return Storage(config.workspace).local / _name(stage, current)
+
+
+def _name(stage: Stage, current: Fingerprint) -> str:
+    return f"stages/{stage.name}/{current.value[:16]}"
 
 
 class _TrackedEvents(Events):

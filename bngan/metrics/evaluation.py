@@ -10,7 +10,7 @@ import numpy as np
 
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import expected_bias, moments
-from bngan.metrics.memorization import authenticity, data_copying
+from bngan.metrics.memorization import authenticity_estimate, data_copying
 from bngan.metrics.protocol import Protocol, estimates, floor, limits, score
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
@@ -90,14 +90,14 @@ def evaluation(
         images of the very same distribution would get.
     """
     fake, real = next(iter(fakes.values())), reference.real
-    found = estimates(fake, real)
-    scores = {**score(fake, real), **{name: e.value for name, e in found.items()}}
-    scores |= limits(fake, real)
-    real_floor = dict(reference.floor)
+    found, real_floor = estimates(fake, real), dict(reference.floor)
+    scores = score(fake, real) | limits(fake, real)
     if train is not None:
-        scores["authenticity"] = authenticity(fake.features, train)
-        real_floor["authenticity"] = authenticity(real.features, train)
-        scores["data_copying"] = data_copying(fake.features, real.features, train)
+        found["authenticity"] = authenticity_estimate(fake.features, train)
+        real_floor["authenticity"] = authenticity_estimate(real.features, train).value
+        if (copying := data_copying(fake.features, real.features, train)) is not None:
+            scores["data_copying"] = copying
+    scores |= {name: estimate.value for name, estimate in found.items()}
     seeds = {seed: score(features, real)["fid"] for seed, features in fakes.items()}
     count = len(real.features)
     return {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from bngan.data import ImageShape
 
 ExtractorKind = Literal["classifier", "random", "inception", "file"]
 InputRange = Literal["byte", "unit", "signed"]
-_WEIGHTS, _INFO = "extractor.safetensors", "extractor.json"
+_INFO = "extractor.json"
 _BATCH = 250
 
 
@@ -63,15 +64,22 @@ class ExtractorInfo:
     sha256: str = ""
     """Hash over its weights, or over the file they came from."""
     weights: str | None = None
-    """The file of an extractor that was not made here."""
+    """Name of the file that an extractor was read from which was not made here."""
     input_size: int | None = None
     """Of a file: pixels it wants images resized to; None: as they are."""
     input_range: InputRange = "byte"
     """Of a file: what it wants 0 to 255 as: byte the same, unit 0 to 1, signed -1 to 1."""
 
+    @property
+    def stored_as(self) -> str:
+        """Name of the file of weights in a saved extractor's folder; its end says how to read it."""
+        if self.weights is None:
+            return "extractor.safetensors"
+        return "extractor.pt2" if self.weights.endswith(".pt2") else "extractor.pt"
+
     def describe(self) -> str:
         """One phrase on where features come from."""
-        name = {"random": "random network", "file": Path(self.weights or "").name}
+        name = {"random": "random network", "file": self.weights or ""}
         phrase = f"{name.get(self.kind, self.kind)} {self.sha256[:8]}"
         if self.kind != "classifier":
             return phrase
@@ -85,10 +93,12 @@ class Extractor:
     Args:
         network: maps uint8 ``(N, C, H, W)`` to features ``(N, d)`` and logits ``(N, classes)``.
         info: its identity.
+        file: what it was read from, if it was not made here.
     """
 
-    def __init__(self, network: nn.Module, info: ExtractorInfo) -> None:
-        self.network, self.info, self.device = network, info, torch.device("cpu")
+    def __init__(self, network: nn.Module, info: ExtractorInfo, file: Path | None = None) -> None:
+        self.network, self.info, self.file = network, info, file
+        self.device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> "Extractor":
         """Compute on ``device`` from now on; features still arrive on the CPU."""
@@ -112,14 +122,20 @@ class Extractor:
         return Features(*(part.float().cpu().numpy() for part in out))
 
     def save(self, folder: Path) -> None:
-        """Write identity and, of what was made here, weights into ``folder``, fixing the hash."""
-        if self.info.weights is None:
+        """Write identity and weights into ``folder``; of what was made here, this fixes the hash.
+
+        A file that others made is copied as it is, so that the folder can be used on any machine.
+        """
+        path = folder / self.info.stored_as
+        if self.file is not None:
+            shutil.copyfile(self.file, path)
+        else:
             state = {name: value.cpu() for name, value in self.network.state_dict().items()}
             digest = hashlib.sha256()
             for key in sorted(state):
                 digest.update(key.encode() + state[key].numpy().tobytes())
             self.info.sha256 = digest.hexdigest()
-            save_file(state, folder / _WEIGHTS)
+            save_file(state, path)
         (folder / _INFO).write_text(json.dumps(asdict(self.info), indent=2))
 
     @classmethod
@@ -127,7 +143,7 @@ class Extractor:
         """Read what ``save`` wrote.
 
         Raises:
-            ValueError: if the file of foreign weights has gone or is another one now.
+            ValueError: if the file that others made is missing or another one than it was.
         """
         from bngan.metrics.classifier import Classifier
         from bngan.metrics.pretrained import foreign_extractor
@@ -135,8 +151,9 @@ class Extractor:
         info = ExtractorInfo(**json.loads((folder / _INFO).read_text()))
         channels, height, width = info.image_shape
         info.image_shape = (channels, height, width)
+        path = folder / info.stored_as
         if info.weights is not None:
-            return foreign_extractor(info)
+            return foreign_extractor(info, path)
         network = Classifier(info.image_shape, info.classes)
-        network.load_state_dict(load_file(folder / _WEIGHTS))
+        network.load_state_dict(load_file(path))
         return cls(network, info)

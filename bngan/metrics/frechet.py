@@ -92,8 +92,7 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:  # not positive definite
         values, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(values.clip(min=0))
-        triangle: np.ndarray = np.linalg.qr(root.T, mode="r").T
-        return triangle
+        return np.linalg.qr(root.T).R.T
 
 
 def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +31,8 @@ def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
     """
     path = weights or _downloaded()
     info = ExtractorInfo("inception", image_shape, INCEPTION_FEATURES, INCEPTION_CLASSES)
-    info.weights, info.sha256 = str(path.absolute()), file_hash(path)
-    return foreign_extractor(info)
+    info.weights, info.sha256 = path.name, file_hash(path)
+    return foreign_extractor(info, path)
 
 
 def from_file(
@@ -47,8 +47,8 @@ def from_file(
         ValueError: if the file cannot be used.
     """
     info = ExtractorInfo("file", image_shape, 0, 0, input_size=size, input_range=range_)
-    info.weights, info.sha256 = str(path.absolute()), file_hash(path)
-    extractor = foreign_extractor(info)
+    info.weights, info.sha256 = path.name, file_hash(path)
+    extractor = foreign_extractor(info, path)
     sample = torch.zeros((3, *image_shape), dtype=torch.uint8)
     try:
         features, logits = extractor.network(sample)
@@ -61,17 +61,16 @@ def from_file(
     return extractor
 
 
-def foreign_extractor(info: ExtractorInfo) -> Extractor:
-    """The extractor of ``info.weights``, if that is still the file it was.
+def foreign_extractor(info: ExtractorInfo, path: Path) -> Extractor:
+    """The extractor in the file at ``path``, if that is the one that ``info`` is the identity of.
 
     Raises:
         ValueError: if it is not, or cannot be used.
     """
-    path = Path(cast(str, info.weights))
     if file_hash(path) != info.sha256:
         raise ValueError(f"{path} is not the extractor it was: its hash has changed")
     network = _Inception(path) if info.kind == "inception" else _FromFile(path, info)
-    return Extractor(network.eval().requires_grad_(False), info)
+    return Extractor(network.eval().requires_grad_(False), info, path)
 
 
 class _Inception(nn.Module):

@@ -41,7 +41,8 @@ ProtocolName = Annotated[
     typer.Option(help="Such as fid1k_test: fewer of the images the model was scored on."),
 ]
 Workspace = Annotated[
-    Path, typer.Option(help="Where the registry is, unless MLFLOW_TRACKING_URI says.")
+    str,
+    typer.Option(help="Folder or URI; the registry is there, unless MLFLOW_TRACKING_URI says."),
 ]
 
 

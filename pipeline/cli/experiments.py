@@ -16,6 +16,7 @@ from pipeline.cli.app import (
     errors_as_exit_codes,
     stdout,
 )
+from pipeline.storage import Storage
 
 _CONTINUES = "the same command continues from the last checkpoint"
 
@@ -65,7 +66,7 @@ def run(
             raise failure.cause from None
         emit(_as_json(result))
         if not as_json and "register" in result.summaries:
-            print_summary(console, result, Path(settings.workspace))
+            print_summary(console, result, Storage(settings.workspace))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from pipeline.cli.app import (
     errors_as_exit_codes,
     stdout,
 )
+from pipeline.storage import Storage
 
 if TYPE_CHECKING:
     from pipeline.scoring import Tell
@@ -53,14 +54,14 @@ def sample(
     separately: Annotated[
         bool, typer.Option("--separately", help="A file for each image, at its own size.")
     ] = False,
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
 ) -> None:
     """Write images of a registered generator: a picture of many, or a single one with --count 1."""
     with errors_as_exit_codes():
         from pipeline.samples import Wanted, write
 
         wanted = Wanted(count, seed, truncation, label, what.value, separately)
-        written = write(workspace.absolute(), model, wanted, output)
+        written = write(Storage.parse(workspace).local, model, wanted, output)
         console.print(f"{written} of {model}, seed {seed}: {output}", highlight=False, markup=False)
 
 
@@ -69,7 +70,7 @@ def serve(
     model: ModelUri,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
 ) -> None:
     """Serve a registered generator over HTTP, as mlflow models serve does, until Ctrl-C.
 
@@ -80,7 +81,7 @@ def serve(
 
         from pipeline.serving import application
 
-        served = application(workspace.absolute(), model)
+        served = application(Storage.parse(workspace).local, model)
         errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
         uvicorn.run(served, host=host, port=port, log_level="warning")
 
@@ -93,7 +94,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Score the images in this folder instead, another tool's for instance."),
     ] = None,
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
     as_json: AsJson = False,
 ) -> None:
     """Score a registered generator again, on the real images whose features it carries."""
@@ -102,7 +103,7 @@ def evaluate(
         from pipeline.scoring import evaluate_model
 
         with _progress("evaluate") as tell:
-            record = evaluate_model(workspace.absolute(), model, protocol, images, tell)
+            record = evaluate_model(Storage.parse(workspace), model, protocol, images, tell)
         emit(record)
         if not as_json:
             print_scores(console, record)
@@ -113,7 +114,7 @@ def compare(
     first: ModelUri,
     second: ModelUri,
     protocol: ProtocolName = None,
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
     as_json: AsJson = False,
 ) -> None:
     """Compare two registered generators, on the first one's real images and from the same latents."""
@@ -122,7 +123,9 @@ def compare(
         from pipeline.scoring import compare_models
 
         with _progress("compare") as tell:
-            measured_by, found = compare_models(workspace.absolute(), first, second, protocol, tell)
+            measured_by, found = compare_models(
+                Storage.parse(workspace), first, second, protocol, tell
+            )
         scores = {name: pair._asdict() for name, pair in found.items()}
         emit({"protocol": measured_by.name, "scores": scores})
         if not as_json:

@@ -1,6 +1,5 @@
 """Commands for whoever operates it: status, reap, gc, models, promote, rollback."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,13 +7,14 @@ from rich.markup import escape
 
 from pipeline.cli.app import AsJson, Workspace, app, console, errors, errors_as_exit_codes, stdout
 from pipeline.errors import UserError
+from pipeline.storage import Storage
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the registered model.")]
 
 
 @app.command()
 def status(
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
     last: Annotated[int, typer.Option(min=1, help="Number of runs, the newest.")] = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -23,20 +23,20 @@ def status(
         from pipeline import runs
         from pipeline.display import print_states
 
-        found = runs.states(workspace.absolute(), last)
+        found = runs.states(Storage.parse(workspace).local, last)
         emit({"runs": runs.as_json(found)})
         if not as_json:
             print_states(console, found)
 
 
 @app.command()
-def reap(workspace: Workspace = Path("runs"), as_json: AsJson = False) -> None:
+def reap(workspace: Workspace = "runs", as_json: AsJson = False) -> None:
     """Close runs that say RUNNING though their process is gone as KILLED."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
         from pipeline import runs
         from pipeline.display import print_states
 
-        found = runs.reap(workspace.absolute())
+        found = runs.reap(Storage.parse(workspace).local)
         emit({"reaped": runs.as_json(found)})
         if not as_json:
             print_states(console, found)
@@ -44,7 +44,7 @@ def reap(workspace: Workspace = Path("runs"), as_json: AsJson = False) -> None:
 
 @app.command()
 def gc(
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
     delete: Annotated[bool, typer.Option("--delete", help="Remove them, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -54,11 +54,12 @@ def gc(
 
         from pipeline.garbage import garbage, remove
 
-        found = garbage(workspace.absolute())
+        storage = Storage.parse(workspace)
+        found = garbage(storage)
         for item in list(found):
             try:
                 if delete:
-                    remove(workspace.absolute(), item)
+                    remove(storage, item)
             except UserError as reason:
                 found.remove(item)
                 errors.print(f"stays: {escape(str(reason))}", highlight=False, soft_wrap=True)
@@ -75,7 +76,7 @@ def gc(
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
     as_json: AsJson = False,
 ) -> None:
     """List registered versions: aliases, scores and why they are what they are."""
@@ -83,7 +84,7 @@ def models(
         from pipeline import registry
         from pipeline.display import print_versions
 
-        found = registry.versions(workspace.absolute(), name)
+        found = registry.versions(Storage.parse(workspace).local, name)
         emit({"versions": found})
         if not as_json:
             print_versions(console, found)
@@ -93,21 +94,21 @@ def models(
 def promote(
     name: Name,
     version: Annotated[int, typer.Argument(min=1)],
-    workspace: Workspace = Path("runs"),
+    workspace: Workspace = "runs",
 ) -> None:
     """Make a version champion whatever the gate said; the present one becomes previous_champion."""
     with errors_as_exit_codes():
         from pipeline import aliases
 
-        aliases.promote(workspace.absolute(), name, str(version))
+        aliases.promote(Storage.parse(workspace).local, name, str(version))
         console.print(f"version {version} of {name} is champion", highlight=False)
 
 
 @app.command()
-def rollback(name: Name, workspace: Workspace = Path("runs")) -> None:
+def rollback(name: Name, workspace: Workspace = "runs") -> None:
     """Make the previous champion champion again; the gate does not bring the present one back."""
     with errors_as_exit_codes():
         from pipeline import aliases
 
-        after, before = aliases.rollback(workspace.absolute(), name)
+        after, before = aliases.rollback(Storage.parse(workspace).local, name)
         console.print(f"version {after} of {name} is champion again, not {before}", highlight=False)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ from bngan.images import png_bytes
 from bngan.latents import telemetry_batch
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
+from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.neighbours import nearest
-from bngan.metrics.protocol import EVALUATION_SEEDS, score
+from bngan.metrics.protocol import EVALUATION_SEEDS
 from bngan.sampling import Sampler
 from bngan.telemetry import scales
 from pipeline.plots import gamma_histogram, training_curves
 from pipeline.report import Pictures, readable, render
-from pipeline.scoring import generated_features
+from pipeline.scoring import generated_features, load_reference
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.stages.reference import TRAIN
 
@@ -30,13 +31,13 @@ _SEED = EVALUATION_SEEDS[0]
 def run(context: StageContext) -> Summary:
     """Write ``scores.json``, ``report.html`` and the pictures in it."""
     started, output = time.monotonic(), context.output
-    reference = Reference.load(context.inputs["reference"])
+    reference = load_reference(context.inputs["reference"])
     train = Features.load(context.inputs["reference"] / TRAIN)
     fakes = {seed: _generated(context, reference, seed) for seed in EVALUATION_SEEDS}
     context.events.progress(0, 1, "scores and their intervals")
     record = evaluation(reference, fakes, train.features)
     history = json.loads((context.inputs["train"] / "history.json").read_text())
-    record["batch_norm"] = _batch_norm(context, reference, record["scores"]["fid"], history)
+    record["batch_norm"] = _batch_norm(context, reference, record["seeds"], history)
     record["data"] = json.loads((context.inputs["prepare"] / "dataset.json").read_text())
     (output / "scores.json").write_text(json.dumps(record, indent=2))
     pictures = _pictures(context, reference, train, history)
@@ -62,23 +63,34 @@ def _generated(
         context.config.train.accelerator,
         lambda done, total: context.events.progress(done, total, f"samples, seed {seed}"),
         group,
+        context.storage,
     )
 
 
 def _batch_norm(
-    context: StageContext, reference: Reference, fid: float, history: Sequence[dict[str, float]]
+    context: StageContext,
+    reference: Reference,
+    fids: Mapping[str, float],
+    history: Sequence[dict[str, float]],
 ) -> dict[str, Any]:
-    """What the kind of statistics changes: the score by those of each batch, and what was told."""
+    """What the kind of statistics changes: the score by those of each batch, and what was told.
+
+    ``fids``: by the stored statistics, of each evaluation seed. Their spread says how sure the gap is:
+    the jackknife would take images that share their statistics for independent ones.
+    """
     train = context.config.train
     if not context.config.model.generator.batch_normalised:
         return {}
     group = train.batch_size if train.norm_batch == "global" else int(train.norm_batch)
-    by_batch = score(_generated(context, reference, _SEED, group), reference.real)["fid"]
+    fakes = (_generated(context, reference, seed, group) for seed in EVALUATION_SEEDS)
+    by_batch = [frechet_distance(fake.features, reference.real.features) for fake in fakes]
+    gaps = np.subtract(by_batch, list(fids.values()))
     told = [point for point in history if "batch_mate_sensitivity" in point]
     return {
         "group": group,
-        "fid_batch_statistics": by_batch,
-        "gap": by_batch - fid,
+        "fid_batch_statistics": float(np.mean(by_batch)),
+        "gap": float(gaps.mean()),
+        "gap_se": float(gaps.std(ddof=1) / np.sqrt(len(gaps))),
         "batch_mate_sensitivity": told[-1]["batch_mate_sensitivity"] if told else None,
     }
 

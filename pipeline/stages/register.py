@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from bngan.manifest import digest
-from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Features
-from bngan.metrics.memorization import authenticity
+from bngan.metrics.memorization import authenticity_estimate
 from bngan.metrics.pretrained import file_hash
 from bngan.randomness import derived_seed
 from bngan.sampling import Sampler
 from pipeline import registry
 from pipeline.aliases import GENERATOR, Verdict, enter
 from pipeline.card import card
-from pipeline.gate import Contender, judge
-from pipeline.scoring import generated_features
+from pipeline.gate import Contender, Gap, judge
+from pipeline.scoring import generated_features, load_reference
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.stages.reference import TRAIN
 
-_MEASURE, _GAP = "bngan.measure", "bngan.batch_norm_gap"
+_MEASURE = "bngan.measure"
+_GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
 
 
 def run(context: StageContext) -> Summary:
@@ -70,8 +70,8 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
         "floor_fid": f"{record['floor']['fid']:.6g}",
     }
-    if (gap := record["batch_norm"].get("gap")) is not None:
-        tags[_GAP] = f"{gap:.6g}"
+    if found := record["batch_norm"]:
+        tags |= {_GAP: f"{found['gap']:.6g}", _GAP_ERROR: f"{found['gap_se']:.6g}"}
     return tags
 
 
@@ -95,12 +95,15 @@ def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
 def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:
     """Score candidate and champion side by side: the same real images, the same fresh latents."""
     name, folder = context.config.register.model, context.inputs["reference"]
-    reference = Reference.load(folder)
+    reference = load_reference(folder)
     train = Features.load(folder / TRAIN).features
     known = registry.tags_of(context.workspace, name, champion)
     same = known.get(_MEASURE) == tags[_MEASURE]
-    with registry.downloaded(context.workspace, f"models:/{name}/{champion}") as model:
-        ours, theirs = context.inputs["train"], model / "generator"
+    with (
+        registry.downloaded(context.workspace, f"models:/{name}/{champion}") as model,
+        context.storage.lent(theirs := model / "generator"),
+    ):
+        ours = context.inputs["train"]
         shapes = [Sampler.load(side).spec.shape for side in (ours, theirs)]
         if shapes[0] != shapes[1]:
             reason = (
@@ -110,7 +113,7 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
         sides = [
             Contender(
                 partial(_draw, context, generator, reference.protocol.count),
-                lambda features: authenticity(features.features, train),
+                lambda features: authenticity_estimate(features.features, train),
                 _gap(its, same),
             )
             for generator, its in ((ours, tags), (theirs, known))
@@ -120,8 +123,10 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
     return Verdict(verdict.promote, reason, {**verdict.details, "champion_version": champion})
 
 
-def _gap(tags: dict[str, str], comparable: bool) -> float | None:
-    return float(tags[_GAP]) if comparable and _GAP in tags else None
+def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:
+    if not comparable or _GAP_ERROR not in tags:
+        return None
+    return Gap(float(tags[_GAP]), float(tags[_GAP_ERROR]))
 
 
 def _draw(context: StageContext, generator: Path, count: int, number: int) -> Features:
@@ -133,7 +138,9 @@ def _draw(context: StageContext, generator: Path, count: int, number: int) -> Fe
 
     seed = derived_seed(int(context.fingerprint[:12], 16), number)
     extractor, device = context.inputs["reference"], context.config.train.accelerator
-    return generated_features(generator, extractor, seed, count, device, tell)
+    return generated_features(
+        generator, extractor, seed, count, device, tell, storage=context.storage
+    )
 
 
 def _refresh(workspace: Path, summary: Summary) -> Summary:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,18 +10,20 @@ from typing import Any
 
 from bngan import soundness
 from bngan.calibration import calibrate
-from bngan.checkpoint import CheckpointError, CheckpointStore
+from bngan.checkpoint import CheckpointError
 from bngan.data import UNLABELLED, ImageSplit
 from bngan.distributed import rank
 from bngan.manifest import digest
 from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
 from pipeline import cluster
+from pipeline.checkpoints import Checkpoints
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
-from pipeline.lock import hold
+from pipeline.lock import OWNER, hold
 from pipeline.stage import Stage, StageContext, Summary
+from pipeline.storage import Storage
 from pipeline.training import TrainingGivenUp, TrainingLoop, trainer_settings
 from pipeline.validation import worker_range
 
@@ -63,13 +64,14 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
     config, listener = context.config, _Listener(context)
     name = _trajectory(context)
     context.events.tag("training", name)
-    folder = context.workspace / "training" / name
-    store = CheckpointStore(folder)
+    store = Checkpoints(context.storage, f"training/{name}")
+    folder = store.folder
     with hold(folder, f"training {name}") as attempt, _checkpoint_errors_told():
+        context.storage.share(f"{store.name}/{OWNER}")
         state = store.latest()
         for line in store.set_aside:
             context.events.message(line)
-        origins = _origins(context, folder, begun=state is not None)
+        origins = _origins(context, store, begun=state is not None)
         seen = state["trainer"]["images_seen"] if state else 0
         _refuse_to_go_back(folder, seen, config.train.images + config.train.batch_size)
         if state and seen >= config.train.images:
@@ -77,8 +79,8 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
         context.events.progress(0, config.train.images, "starting Ray and its workers")
-        _write(folder / _ORIGIN, origins)
-        device = _fit(context, folder, attempt, listener)
+        context.storage.write(f"{store.name}/{_ORIGIN}", json.dumps(origins).encode())
+        device = _fit(context, store, attempt, listener)
         state = store.latest()
     if state is None or state["trainer"]["images_seen"] < config.train.images:
         raise UserError(f"the last checkpoint in {folder} cannot be used; the same command goes on")
@@ -117,29 +119,31 @@ class _Listener:
                 events.artifact(name, png)
 
 
-def _fit(context: StageContext, folder: Path, attempt: str, listener: _Listener) -> str:
+def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Listener) -> str:
     """Train on Ray up to ``train.images``; what on, in words."""
-    config = context.config
+    config, storage = context.config, context.storage
     settings = {
         **trainer_settings(config, context.inputs["prepare"]),
-        "reference": str(context.inputs["reference"]),
-        "storage": str(folder),
+        "reference": storage.name(context.inputs["reference"]),
+        "prepared": storage.name(context.inputs["prepare"]),
+        "workspace": storage.workspace,
+        "training": store.name,
         "attempt": attempt,
     }
-    ray_files = folder / "ray"
+    ray_files = store.folder / "ray"
     try:
         device = cluster.fit(
             worker,
             settings,
             name=attempt,
-            storage=ray_files,
+            storage=storage.for_ray(ray_files),
             num_workers=worker_range(config.train.num_workers),
             accelerator=config.train.accelerator,
             max_failures=config.train.max_failures,
             on_record=listener,
         )
     finally:
-        shutil.rmtree(ray_files, ignore_errors=True)
+        storage.remove(f"{store.name}/{ray_files.name}")
     if listener.gave_up:
         raise UserError(f"training gave up: {listener.gave_up}")
     return device
@@ -153,36 +157,32 @@ def _checkpoint_errors_told() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def _origins(context: StageContext, folder: Path, begun: bool) -> list[dict[str, Any]]:
+def _origins(context: StageContext, store: Checkpoints, begun: bool) -> list[dict[str, Any]]:
     """What made this training so far, and what goes on with it now, if that is another.
 
     Raises:
         UserError: if it is another and nobody said that it may be.
     """
-    path, now = folder / _ORIGIN, Fingerprint(code_of(STAGE), {}, dict(context.input_digests))
+    name, now = (
+        f"{store.name}/{_ORIGIN}",
+        Fingerprint(code_of(STAGE), {}, dict(context.input_digests)),
+    )
     if not begun:
         return [asdict(now)]
     try:
-        origins: list[dict[str, Any]] = json.loads(path.read_text())
+        origins: list[dict[str, Any]] = json.loads(context.storage.read(name))
         difference = now.difference(Fingerprint(**origins[-1]))
     except (OSError, ValueError, TypeError, LookupError):
-        origins, difference = [], f"there is no record of it at {path}"
+        origins, difference = [], f"there is no record of it at {name}"
     if not difference:
         return origins
     if not context.allow_mismatch:
         raise UserError(
-            f"the training in {folder} was made differently: {difference}. --allow-mismatch goes on "
-            "with it all the same; to begin anew give it another seed, or delete that folder"
+            f"the training in {store.folder} was made differently: {difference}. --allow-mismatch goes "
+            "on with it all the same; to begin anew give it another seed, or delete that folder"
         )
     context.events.message(f"goes on although {difference}")
     return [*origins, asdict(now)]
-
-
-def _write(path: Path, value: Any) -> None:
-    """Replace a file at once or not at all."""
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(json.dumps(value))
-    draft.replace(path)
 
 
 def _refuse_to_go_back(folder: Path, seen: int, images: int) -> None:
@@ -232,10 +232,12 @@ def worker(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    tell = settings["queue"].put
+    tell, storage = settings["queue"].put, Storage(settings["workspace"])
+    here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
     loop = TrainingLoop(
-        settings,
+        {**settings, **here},
         get_device(),
+        Checkpoints(storage, settings["training"]),
         tell,
         preempted=lambda: train.get_preemption_info() is not None,
     )
@@ -256,6 +258,6 @@ STAGE = Stage(
     ),
     inputs={
         "prepare": ("train_*.npy", "dataset.json"),
-        "reference": ("extractor.safetensors", "select.npz"),
+        "reference": ("extractor.*", "select.npz"),
     },
 )

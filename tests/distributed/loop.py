@@ -17,7 +17,9 @@ from bngan.distributed import rank
 from bngan.metrics.classifier import untrained_extractor
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
+from pipeline.checkpoints import Checkpoints
 from pipeline.lock import OWNER
+from pipeline.storage import Storage
 from pipeline.training import SELECT, TrainingLoop
 
 BATCH, EPOCH = 12, 50
@@ -52,7 +54,8 @@ def prepare(folder: Path) -> dict[str, Any]:
 def in_storage(settings: dict[str, Any], storage: Path, **train: Any) -> dict[str, Any]:
     """``settings`` with a storage folder of its own, and other values for ``train``."""
     settings = copy.deepcopy(settings)
-    settings["storage"], settings["train"] = str(storage), settings["train"] | train
+    settings["workspace"], settings["training"] = str(storage.parent), storage.name
+    settings["train"] |= train
     storage.mkdir(exist_ok=True)
     (storage / OWNER).write_text(json.dumps({"attempt": settings["attempt"]}))
     return settings
@@ -72,13 +75,17 @@ def run_loop(
             os.kill(os.getpid(), signal.SIGKILL)
         return False
 
-    loop = TrainingLoop(settings, "cpu", told.append, between_breaths)
+    loop = TrainingLoop(settings, "cpu", checkpoints(settings), told.append, between_breaths)
     loop.breath = 2 * BATCH
     if sabotage:
         sabotage(loop)
     with mock.patch("pipeline.training._SAVING_SHARE", float("inf")):
         loop.run()
     return told
+
+
+def checkpoints(settings: dict[str, Any]) -> Checkpoints:
+    return Checkpoints(Storage(settings["workspace"]), settings["training"])
 
 
 def outcome(storage: Path) -> tuple[bytes, Any]:

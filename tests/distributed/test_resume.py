@@ -18,7 +18,7 @@ from pipeline.lock import OWNER
 from pipeline.training import TrainingGivenUp, TrainingLoop
 from tests.conftest import run_workers
 from tests.distributed.equality import CASES, difference, prepare, train
-from tests.distributed.loop import in_storage, outcome, run_loop
+from tests.distributed.loop import checkpoints, in_storage, outcome, run_loop
 from tests.distributed.loop import prepare as prepare_loop
 
 
@@ -109,7 +109,7 @@ def always_spoil(loop: TrainingLoop) -> None:
 
 def roll_back(settings: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     told = run_loop(settings, sabotage=spoil)
-    state = CheckpointStore(Path(settings["storage"])).latest()
+    state = checkpoints(settings).latest()
     assert state is not None
     return told, state
 
@@ -187,7 +187,7 @@ def collapse_at_400(settings: dict[str, Any]) -> tuple[list[str], Any]:
         told = run_loop(settings, sabotage=collapse)
     except TrainingGivenUp as error:
         told = [{"message": str(error)}]
-    state = CheckpointStore(Path(settings["storage"])).latest()
+    state = checkpoints(settings).latest()
     assert state is not None
     return [record["message"] for record in told if "message" in record], state
 

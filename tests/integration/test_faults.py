@@ -15,7 +15,7 @@ from bngan.checkpoint import CheckpointStore
 from pipeline import cluster
 from tests.conftest import run_workers
 from tests.distributed import loop as loop_module
-from tests.distributed.loop import in_storage, outcome, prepare, run_loop
+from tests.distributed.loop import checkpoints, in_storage, outcome, prepare, run_loop
 
 WAITING = 60.0
 KILLS = 20
@@ -30,7 +30,7 @@ def faulty_worker(settings: dict[str, Any]) -> None:
     from pipeline import training
 
     training._SAVING_SHARE = float("inf")  # as often as the clock says, whatever it costs
-    storage = Path(settings["storage"])
+    storage = checkpoints(settings).folder
 
     def once(name: str) -> bool:
         try:
@@ -65,7 +65,9 @@ def faulty_worker(settings: dict[str, Any]) -> None:
         return train.get_preemption_info() is not None
 
     torch.set_num_threads(1)
-    loop = training.TrainingLoop(settings, "cpu", settings["queue"].put, between_breaths)
+    loop = training.TrainingLoop(
+        settings, "cpu", checkpoints(settings), settings["queue"].put, between_breaths
+    )
     loop.breath = 24
     loop.run()
 
@@ -113,7 +115,7 @@ def fit(settings: dict[str, Any], storage: Path, faults: str, pause: float, **tr
         faulty_worker,
         disturbed,
         name="faults",
-        storage=storage / "ray",
+        storage={"storage_path": str(storage / "ray")},
         num_workers=(2, 2),
         accelerator="cpu",
         max_failures=KILLS + 5,

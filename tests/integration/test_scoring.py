@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from mlflow import MlflowClient
+from torch import nn
 
 from bngan.images import to_pil
 from bngan.sampling import Sampler
 from pipeline.scoring import generated_features
-from tests.integration.conftest import bngan
+from tests.integration.conftest import bngan, run
 
 MODEL = "models:/bngan-digits/1"
 
@@ -36,11 +39,23 @@ def trained(first: dict[str, Any], workspace: Path) -> dict[str, Any]:
 
 def test_a_version_scores_what_it_scored(trained: dict[str, Any], workspace: Path) -> None:
     again = scored(workspace)
-    for name in ("protocol", "extractor", "seeds", "intervals"):
+    for name in ("protocol", "extractor", "seeds"):
         assert again[name] == trained[name]
-    # Copies are looked for where the training images are.
-    ours = {k: v for k, v in trained["scores"].items() if k not in ("authenticity", "data_copying")}
-    assert again["scores"] == ours
+    for name in ("scores", "intervals"):
+        # Copies are looked for where the training images are.
+        ours = {k: v for k, v in trained[name].items() if k not in ("authenticity", "data_copying")}
+        assert again[name] == ours
+
+
+def test_the_gap_is_of_as_many_images_and_says_how_sure_it_is(
+    trained: dict[str, Any], client: MlflowClient
+) -> None:
+    found, stored = trained["batch_norm"], list(trained["seeds"].values())
+    assert found["fid_batch_statistics"] - found["gap"] == pytest.approx(np.mean(stored))
+    assert 0 < found["gap_se"] < found["fid_batch_statistics"]
+    tags = client.get_model_version("bngan-digits", "1").tags
+    for tag, name in (("bngan.batch_norm_gap", "gap"), ("bngan.batch_norm_gap_se", "gap_se")):
+        assert float(tags[tag]) == pytest.approx(found[name], rel=1e-5)
 
 
 def test_fewer_images_have_a_protocol_and_a_floor_of_their_own(
@@ -84,6 +99,21 @@ def test_a_version_is_as_good_as_itself(first: dict[str, Any], workspace: Path) 
     assert {pair["verdict"] for pair in found["scores"].values()} == {"neither"}
 
 
+def test_a_foreign_extractor_travels_with_the_version(tmp_path: Path) -> None:
+    """Scored where the file it came from never was, and not at all by another one."""
+    network, workspace = tmp_path / "network.pt", tmp_path / "runs"
+    torch.jit.trace(nn.Flatten(), torch.zeros(2, 1, 8, 8)).save(str(network))
+    made = run(workspace, "extractor.kind=file", f"extractor.weights={network}")
+    network.unlink()
+    assert scored(workspace)["scores"]["fid"] == made["scores"]["fid"]
+    (copy,) = workspace.rglob("artifacts/reference/extractor.pt")
+    copy.write_bytes(copy.read_bytes() + b" ")
+    for command in (("evaluate", MODEL), ("compare", MODEL, MODEL)):
+        (line,) = bngan(*command, "--workspace", str(workspace), code=2).stderr.splitlines()
+        assert line.startswith("error: ")
+        assert line.endswith("extractor.pt is not the extractor it was: its hash has changed")
+
+
 @pytest.fixture
 def machines() -> Iterator[None]:
     """A Ray cluster of two machines with a core each, beside a head without."""
@@ -111,3 +141,4 @@ def test_machines_of_a_cluster_share_the_work_and_give_the_same(
             patch.delenv("RAY_ADDRESS")
             alone = generated_features(generator, extractor, 0, 333, "cpu", group=group)
         np.testing.assert_allclose(shared.features, alone.features, rtol=1e-4, atol=1e-4)
+        assert len(alone.features) == 333

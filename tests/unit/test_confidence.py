@@ -1,5 +1,7 @@
 """Intervals hold what they promise, and the bootstrap would not."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from bngan.metrics.frechet import (
     moments,
 )
 from bngan.metrics.protocol import Protocol, estimates
+from pipeline.report import LABELS, score_rows
 
 DIM, COUNT = 8, 400
 
@@ -132,7 +135,7 @@ def test_a_record_says_all_about_its_scores(reference, tmp_path) -> None:
         "seeds": [0, 1],
     }
     assert record["scores"]["fid"] == record["seeds"]["0"] != record["seeds"]["1"]
-    for name in BETTER:
+    for name in (*BETTER, "authenticity"):
         low, high = record["intervals"][name]
         assert low <= record["scores"][name] <= high
     assert abs(record["scores"]["data_copying"]) < 3
@@ -142,6 +145,16 @@ def test_a_record_says_all_about_its_scores(reference, tmp_path) -> None:
     reference.save(tmp_path)
     again = evaluation(Reference.load(tmp_path), fakes, train=normal(3))
     assert {**again, "extractor": None} == {**record, "extractor": None}
+
+
+def test_what_too_few_images_cannot_tell_is_left_out_of_the_record(reference) -> None:
+    few = reference.smaller(Protocol.parse("fid60_test"))
+    record = evaluation(few, {0: features(normal(1, 60))}, train=normal(3))
+    json.dumps(record, allow_nan=False)
+    assert "data_copying" not in record["scores"]
+    labels = [label for label, *_ in score_rows(record)]
+    assert LABELS["authenticity"] in labels
+    assert LABELS["data_copying"] not in labels
 
 
 def test_a_smaller_protocol_takes_the_first_of_the_real_images(reference) -> None:

@@ -45,7 +45,7 @@ def test_inception_is_torch_fidelitys(weights: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(ours.features, features.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours.logits, logits.numpy(), rtol=1e-5, atol=1e-6)
     extractor.save(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"extractor.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"extractor.json", "extractor.pt"}
     np.testing.assert_array_equal(Extractor.load(tmp_path)(IMAGES).features, ours.features)
     grey = inception((1, 12, 12), weights)(IMAGES[..., :1]).features
     np.testing.assert_allclose(grey, extractor(IMAGES[..., :1].repeat(3, 3)).features, rtol=1e-5)
@@ -84,11 +84,22 @@ def test_any_network_in_a_file(kind: str, logits: bool, tmp_path: Path) -> None:
     found = extractor(IMAGES)
     np.testing.assert_allclose(found.features, out[0] if logits else out, rtol=1e-5, atol=1e-6)
     assert found.logits.shape == (3, 2 * logits)
-    extractor.save(tmp_path)
-    np.testing.assert_array_equal(Extractor.load(tmp_path)(IMAGES).features, found.features)
-    path.write_bytes(path.read_bytes() + b" ")
+    assert extractor.info.describe().startswith(f"{path.name} ")
+    saved, elsewhere = tmp_path / "saved", tmp_path / "elsewhere"
+    saved.mkdir()
+    extractor.save(saved)
+    saved.rename(elsewhere)
+    path.unlink()  # as on another machine
+    again = Extractor.load(elsewhere)
+    assert again.info == extractor.info
+    np.testing.assert_array_equal(again(IMAGES).features, found.features)
+    (copy,) = elsewhere.glob("extractor.pt*")
+    copy.write_bytes(copy.read_bytes() + b" ")
     with pytest.raises(ValueError, match="not the extractor it was"):
-        Extractor.load(tmp_path)
+        Extractor.load(elsewhere)
+    copy.unlink()
+    with pytest.raises(ValueError, match="cannot be read"):
+        Extractor.load(elsewhere)
 
 
 def test_images_are_resized_and_scaled_as_the_file_wants_them(tmp_path: Path) -> None:

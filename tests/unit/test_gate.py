@@ -1,12 +1,14 @@
 """Only what is better beyond chance, by enough, and not at another's cost becomes champion."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from bngan.metrics.confidence import Estimate, average
+from bngan.metrics.confidence import GROUPS, Estimate, average
 from bngan.metrics.features import Features
 from pipeline.config import RegisterConfig
-from pipeline.gate import Contender, judge
+from pipeline.gate import Contender, Gap, judge
 
 DIM, COUNT = 6, 500
 CONFIG = RegisterConfig("model", draws=2)
@@ -21,8 +23,15 @@ def features(seed: int, shift: float = 0.0, count: int = COUNT) -> Features:
 REAL = features(0)
 
 
+def share(value: float, images: int = COUNT) -> Estimate:
+    """An authenticity, with the chance error of a share of so many images."""
+    error = np.sqrt(value * (1 - value) / images)
+    signs = np.resize([1, -1], GROUPS)
+    return Estimate(value, {f"{value} of {images}": value + signs * error / np.sqrt(GROUPS - 1)})
+
+
 def contender(
-    seed: int, shift: float, authenticity: float | None = None, gap: float | None = None
+    seed: int, shift: float, authenticity: Estimate | None = None, gap: Gap | None = None
 ) -> Contender:
     known = None if authenticity is None else lambda features: authenticity
     return Contender(lambda number: features(seed + number, shift), known, gap)
@@ -60,13 +69,12 @@ def test_what_is_not_a_number_does_not_win() -> None:
     with pytest.raises(ValueError, match="finite"):
         judge(CONFIG, REAL, Contender(lambda number: spoilt), contender(30, 1.0))
     unknown, known = (
-        contender(10 * number, 0.0, authenticity=value)
+        contender(10 * number, 0.0, authenticity=share(value))
         for number, value in enumerate((float("nan"), 0.5), 1)
     )
-    assert (
-        "authenticity" in judge(CONFIG, REAL, unknown, contender(30, 1.0, authenticity=0.5)).reason
-    )
-    assert judge(CONFIG, REAL, known, contender(30, 1.0, authenticity=0.5)).promote
+    champion = contender(30, 1.0, authenticity=share(0.5))
+    assert "authenticity" in judge(CONFIG, REAL, unknown, champion).reason
+    assert judge(CONFIG, REAL, known, champion).promote
     nan = Estimate(float("nan"), {"fake": np.full(20, np.nan)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.gate.frechet_estimate", lambda *args: nan)
@@ -76,17 +84,33 @@ def test_what_is_not_a_number_does_not_win() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "named"),
     [
-        ({"authenticity": 0.3}, {"authenticity": 0.5}, "authenticity"),
-        ({"gap": -2.0}, {"gap": 0.1}, "batch_norm_gap"),
+        ({"authenticity": share(0.3)}, {"authenticity": share(0.5)}, "authenticity"),
+        ({"gap": Gap(-2.0, 0.1)}, {"gap": Gap(0.1, 0.1)}, "batch_norm_gap"),
     ],
 )
 def test_a_second_opinion_can_refuse(
-    ours: dict[str, float], theirs: dict[str, float], named: str
+    ours: dict[str, Any], theirs: dict[str, Any], named: str
 ) -> None:
     verdict = judge(CONFIG, REAL, contender(10, 0.0, **ours), contender(10, 1.0, **theirs))
     assert not verdict.promote
     assert f"worse by {named}" in verdict.reason
     assert judge(CONFIG, REAL, contender(10, 0.0, **theirs), contender(10, 1.0, **ours)).promote
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "named"),
+    [
+        ({"authenticity": share(0.3, 20)}, {"authenticity": share(0.5, 20)}, "authenticity"),
+        ({"gap": Gap(-2.0, 1.0)}, {"gap": Gap(0.1, 0.1)}, "batch_norm_gap"),
+    ],
+)
+def test_a_loss_that_may_be_chance_does_not_refuse(
+    ours: dict[str, Any], theirs: dict[str, Any], named: str
+) -> None:
+    verdict = judge(CONFIG, REAL, contender(10, 0.0, **ours), contender(10, 1.0, **theirs))
+    told = verdict.details["second_opinions"][named]
+    assert verdict.promote
+    assert told["loss"] > told["margin"]
 
 
 def test_lower_fid_at_the_cost_of_coverage_is_refused() -> None:

@@ -55,6 +55,9 @@ def test_labels_occur_as_often_as_in_training_and_depend_on_their_index() -> Non
     assert labels.bincount(minlength=3)[1] == 0
     assert (labels == 2).double().mean().item() == pytest.approx(0.25, abs=0.03)
     assert indexed_labels(0, [1234], (0.75, 0.0, 0.25)) == labels[1234]
+    for first in (2**50, 2**63, 2**64 - 1000):
+        far = indexed_labels(0, range(first, first + 1000), (0.75, 0.0, 0.25))
+        assert (far == 2).double().mean().item() == pytest.approx(0.25, abs=0.01), first
 
 
 def test_every_grey_level_survives_the_round_trip() -> None:

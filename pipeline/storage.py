@@ -1,0 +1,277 @@
+"""Where a workspace is: a folder that all machines share, or a URI of which each keeps verified copies.
+
+At a URI only finished folders count, and their manifest is written last. Locks stay on the machine of
+the driver: the drivers of a cluster's jobs all run on its head.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+from bngan.manifest import NAME, atomic_folder, damage, digest, remove_folder, write_manifest
+from pipeline.errors import UserError
+from pipeline.lock import hold
+
+CACHE = "BNGAN_CACHE"
+"""Environment variable: where a machine keeps its copies, by default ``~/.cache/bngan``."""
+_PATIENCE = 3600.0
+_FLAT = ("s3", "gcs", "abfs")
+"""File systems without folders to be made."""
+_STREAMS = 8
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A workspace by its absolute path or URI; what is in it goes by relative names."""
+
+    workspace: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Storage":
+        """A workspace as people write it.
+
+        Raises:
+            UserError: for a URI with a password in it.
+        """
+        if not is_uri(text):
+            return cls(str(Path(text).expanduser().absolute()))
+        if re.match(r"\w+://[^/]*@", text):
+            raise UserError("workspace: no credentials in a URI, please: set them as AWS_... do")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.workspace.split("?")[0]
+
+    @property
+    def remote(self) -> tuple[Any, str] | None:
+        """Pyarrow's file system of a URI, and the path in it."""
+        return _opened(self.workspace) if is_uri(self.workspace) else None
+
+    @property
+    def local(self) -> Path:
+        """The folder, or this machine's copies."""
+        if not is_uri(self.workspace):
+            return Path(self.workspace)
+        cache = os.environ.get(CACHE) or Path.home() / ".cache" / "bngan"
+        return Path(cache) / digest(self.workspace)[:16]
+
+    def require(self) -> None:
+        """See that it can be written to.
+
+        Raises:
+            UserError: if it cannot, or has no MLflow to go with it.
+        """
+        if not self.remote:
+            return
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise UserError(f"workspace: {self} needs an MLflow server: set MLFLOW_TRACKING_URI")
+        try:
+            self.write("workspace.txt", b"A workspace of bngan.\n")
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"workspace: {self} cannot be reached: {reason}") from error
+
+    def name(self, folder: Path) -> str:
+        """What other machines find a folder by."""
+        return str(folder.relative_to(self.local)) if self.remote else str(folder)
+
+    def path(self, name: str) -> Path:
+        """A finished folder on this machine.
+
+        Raises:
+            OSError: if it cannot be had as it was written.
+        """
+        if self.remote and (problem := self.damage(name)):
+            raise OSError(problem)
+        return self.local / name
+
+    def damage(self, name: str) -> str | None:
+        """Why a folder cannot be trusted, or None if each file is as recorded; a copy is made first."""
+        folder = self.local / name
+        if not self.remote:
+            return damage(folder)
+        with hold(self.local / "locks" / f"copy-{digest(name)[:16]}", f"copying {name}", _PATIENCE):
+            try:
+                manifest = self.read(f"{name}/{NAME}")
+            except FileNotFoundError:
+                return f"no outputs at {self}/{name}"
+            if _read(folder / NAME) == manifest and not damage(folder):
+                return None
+            return self._copy(name, manifest)
+
+    def _copy(self, name: str, manifest: bytes) -> str | None:
+        """Replace this machine's copy of a folder unless something is wrong with the original."""
+        problem = None
+        with suppress(_Damaged), atomic_folder(self.local / name, None) as draft:
+            (draft / NAME).write_bytes(manifest)
+            try:
+                files = list(json.loads(manifest)["files"])
+            except (ValueError, KeyError, TypeError):
+                files = []
+            for file in files:
+                (draft / file).parent.mkdir(parents=True, exist_ok=True)
+            with ThreadPoolExecutor(_STREAMS) as pool, suppress(FileNotFoundError):
+                list(pool.map(lambda f: self._download(f"{name}/{f}", draft / f), files))
+            if found := damage(draft):
+                problem = found.replace(str(draft), f"{self}/{name}")
+                raise _Damaged
+        return problem
+
+    def publish(self, name: str) -> None:
+        """Give a finished folder of this machine to all."""
+        if not self.remote:
+            return
+        folder = self.local / name
+        files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
+        with ThreadPoolExecutor(_STREAMS) as pool:
+            others = (file for file in files if file != NAME)
+            list(pool.map(lambda f: self._upload(folder / f, f"{name}/{f}"), others))
+        self._upload(folder / NAME, f"{name}/{NAME}")
+
+    @contextmanager
+    def lent(self, *folders: Path) -> Iterator[None]:
+        """Folders of this machine that all may read inside the block."""
+        try:
+            for folder in folders if self.remote else ():
+                write_manifest(folder, {})
+                self.publish(self.name(folder))
+            yield
+        finally:
+            for folder in folders if self.remote else ():
+                self._delete(self.name(folder))
+
+    def folders(self, parent: str) -> list[str]:
+        """Names of what is in ``parent``, but for what is only being written."""
+        if not self.remote:
+            found = [path.name for path in (self.local / parent).glob("[!.]*") if path.is_dir()]
+        else:
+            found = [Path(i.path).name for i in self._infos(parent) if not i.is_file]
+        return sorted(f"{parent}/{name}" for name in found if not name.startswith("."))
+
+    def size(self, name: str) -> int:
+        """Bytes in a folder."""
+        if self.remote:
+            return sum(info.size for info in self._infos(name, True) if info.is_file)
+        return sum(path.stat().st_size for path in (self.local / name).rglob("*") if path.is_file())
+
+    def remove(self, name: str) -> None:
+        """Remove a folder everywhere but from other machines' copies."""
+        if self.remote:
+            self._delete(name)
+        remove_folder(self.local / name)
+
+    def read(self, name: str) -> bytes:
+        """Content of a file. Raises ``FileNotFoundError`` if it is not there."""
+        if not self.remote:
+            return (self.local / name).read_bytes()
+        with self._filesystem.open_input_stream(self._key(name)) as file:
+            return cast(bytes, file.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file at once or not at all."""
+        path = self.local / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}")
+        draft.write_bytes(content)
+        draft.replace(path)
+        self.share(name)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        if not self.remote:
+            return (self.local / name).is_file()
+        return bool(self._filesystem.get_file_info(self._key(name)).is_file)
+
+    def share(self, name: str) -> None:
+        """Give a file of this machine to all."""
+        if self.remote:
+            self._upload(self.local / name, name)
+
+    def for_ray(self, folder: Path) -> dict[str, Any]:
+        """Ray's names for where its own files may go."""
+        if not self.remote:
+            return {"storage_path": str(folder)}
+        return {
+            "storage_path": self._key(self.name(folder)),
+            "storage_filesystem": self._filesystem,
+        }
+
+    @property
+    def _filesystem(self) -> Any:
+        assert self.remote is not None
+        return self.remote[0]
+
+    def _key(self, name: str) -> str:
+        assert self.remote is not None
+        return f"{self.remote[1].rstrip('/')}/{name}"
+
+    def _infos(self, parent: str, recursive: bool = False) -> list[Any]:
+        from pyarrow.fs import FileSelector
+
+        where = FileSelector(self._key(parent), allow_not_found=True, recursive=recursive)
+        return list(self._filesystem.get_file_info(where))
+
+    def _delete(self, name: str) -> None:
+        for delete, key in (
+            (self._filesystem.delete_file, self._key(f"{name}/{NAME}")),  # what counts goes first
+            (self._filesystem.delete_dir, self._key(name)),
+        ):
+            with suppress(FileNotFoundError):
+                delete(key)
+
+    def _upload(self, source: Path, name: str) -> None:
+        key = self._key(name)
+        if self._filesystem.type_name not in _FLAT:
+            self._filesystem.create_dir(key.rpartition("/")[0], recursive=True)
+        with source.open("rb") as file, self._filesystem.open_output_stream(key) as target:
+            shutil.copyfileobj(file, cast(IO[bytes], target), 1 << 20)
+
+    def _download(self, name: str, target: Path) -> None:
+        with self._filesystem.open_input_stream(self._key(name)) as file, target.open("wb") as out:
+            shutil.copyfileobj(cast(IO[bytes], file), out, 1 << 20)
+
+
+SHARED = Storage("/")
+"""Folders that every machine sees under one path."""
+
+
+class _Damaged(Exception):
+    pass
+
+
+def is_uri(workspace: str) -> bool:
+    """Whether it is no folder's path."""
+    return "://" in workspace
+
+
+@lru_cache
+def _opened(uri: str) -> tuple[Any, str]:
+    """Pyarrow's file system for a URI, or fsspec's in its coat, and the path in it."""
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    try:
+        found: tuple[Any, str] = FileSystem.from_uri(uri)
+    except (ValueError, OSError) as unknown:  # pyarrow.lib.ArrowInvalid is a ValueError
+        import fsspec
+
+        try:
+            filesystem, path = fsspec.core.url_to_fs(uri)
+        except (ValueError, ImportError, OSError):
+            shown = uri.split("?")[0]
+            raise UserError(f"workspace: {shown} cannot be opened: {unknown}") from unknown
+        found = PyFileSystem(FSSpecHandler(filesystem)), path
+    return found
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
