@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bngan.manifest import atomic_folder, damage, read_manifest
 from pipeline.config import Config, flatten, to_yaml
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway, UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.lock import hold
+from pipeline.outbox import PatientTracker
 from pipeline.outcome import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
@@ -86,15 +87,15 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
         StageFailed: if a stage raised an exception.
     """
     workspace = Path(config.workspace)
-    tracker = Tracker(workspace, config.name)
+    tracker = PatientTracker(workspace, config.name, display.message)
     for dead in reap(workspace):
         display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
     parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
     result = RunResult(parent, {}, {}, {})
     current = _Run(config, tracker, result, display, options)
-    with closing(tracker, parent), heartbeat(tracker, parent):
+    with tracker, closing(tracker, parent), heartbeat(tracker, parent):
         tracker.params(parent, flatten(asdict(config)))
-        tracker.client.log_text(parent, to_yaml(config), "config.yaml")
+        tracker.artifact(parent, "config.yaml", to_yaml(config).encode())
         for stage in STAGES:
             current.advance(stage)
             if stage.name == "evaluate":
@@ -176,9 +177,9 @@ class _Run:
         for attempt in range(1, stage.retries + 1):
             try:
                 return self._execute(stage, current, folder)
-            except UserError:
-                raise
             except Exception as error:
+                if isinstance(error, UserError) and not isinstance(error, ServerAway):
+                    raise
                 told = f"{type(error).__name__}: {error}".splitlines()[0]
                 self.display.message(f"attempt {attempt} failed, trying again: {told}")
                 time.sleep(_PAUSE * attempt)
