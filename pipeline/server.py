@@ -7,32 +7,42 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from pipeline.errors import ServerAway
+from pipeline.errors import ServerAway, UserError
 
 _PATIENCE = 5
 """Seconds for a server to answer at all."""
 
 
 def require_server(uri: str) -> None:
-    """Find out at once whether a server is there; a store that is none always is.
+    """Find out at once whether a server is there and MLflow's; a store that is none always is.
 
     Raises:
-        ServerAway: if it does not answer.
+        ServerAway: if it does not answer, or cannot work now.
+        UserError: if it answers otherwise than MLflow.
     """
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        # Whatever it answers, it is there.
-        http_request(  # type: ignore[no-untyped-call]
+        answer = http_request(  # type: ignore[no-untyped-call]
             get_default_host_creds(uri),  # type: ignore[no-untyped-call]
-            "/health",
+            "/api/2.0/mlflow/experiments/search",
             "GET",
+            params={"max_results": 1},
             max_retries=1,
             timeout=_PATIENCE,
             raise_on_status=False,
         )
     except MlflowException as error:
         raise ServerAway(f"MLflow at {uri} does not answer: {reason(error)}") from error
+    if answer.status_code != 200:
+        kind = ServerAway if _passes(answer.status_code) else UserError
+        said = f"HTTP {answer.status_code} {answer.reason}".strip()
+        raise kind(f"MLflow at {uri} cannot be used: {said}")
+
+
+def _passes(status: int) -> bool:
+    """Whether what an HTTP status complains of may be over soon."""
+    return status >= 500 or status == 429
 
 
 def away(error: Exception) -> bool:
@@ -44,7 +54,7 @@ def away(error: Exception) -> bool:
         status = 500 if error.response is None else error.response.status_code
     else:
         return False
-    return status >= 500 or status == 429
+    return _passes(status)
 
 
 def reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -225,3 +226,22 @@ def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch
     with pytest.raises(ServerAway):
         existing_client(tmp_path)
     assert time.monotonic() - started < 6
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, UserError), (401, UserError), (503, ServerAway)]
+)
+def test_a_server_that_is_not_mlflow_is_told(status: int, kind: type[UserError]) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match=f"cannot be used: HTTP {status}") as told:
+            require_server(f"http://127.0.0.1:{other.server_port}")
+        other.shutdown()
+    assert type(told.value) is kind
