@@ -10,12 +10,16 @@ _DEFAULTS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # How often Ray Train looks at its workers; every report waits for the next look (default 2 s).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # MLflow's own 7 retries leave a person in the dark for minutes when a server is not there.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    # MLflow's own 7 retries of 2 minutes leave a person in the dark when a server is not there; what a
+    # run logs is tried again anyway.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     # The same sums in the same order every time: MKL else shares work out as threads happen to be free.
     "MKL_CBWR": "AUTO",
     "MKL_DYNAMIC": "FALSE",
-    # One progress display is enough.
+    # One progress display is enough, and one mention of where runs are.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",

@@ -35,9 +35,10 @@ def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(BEAT):
-            # A server that is away must not end what it only watches.
-            with suppress(MlflowException):
-                tracker.tags(run_id, {_BEAT: f"{time.time():.0f}"})
+            # A server that is away must not end what it only watches. Past what waits for it, too: a
+            # sign of life is of now or of no use.
+            with suppress(MlflowException, OSError):
+                tracker.client.set_tag(run_id, _BEAT, f"{time.time():.0f}")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -28,6 +28,7 @@ from mlflow.utils.mlflow_tags import (
 
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
+from pipeline.server import reason, require_server
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
@@ -48,6 +49,7 @@ def existing_client(workspace: Path) -> MlflowClient:
         UserError: if it is not.
     """
     uri = tracking_uri(workspace)
+    require_server(uri)
     database = uri.removeprefix("sqlite:///")
     if uri != database and not Path(database).exists():
         raise UserError(f"there is no MLflow database {database}: set --workspace")
@@ -90,12 +92,12 @@ class Tracker:
             workspace.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
+        require_server(self.uri)
         try:
             self.client = MlflowClient(self.uri, registry_uri=self.uri)
             self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"MLflow at {self.uri} cannot be used: {reason}") from error
+            raise UserError(f"MLflow at {self.uri} cannot be used: {reason(error)}") from error
 
     def _experiment(self, name: str, workspace: Path) -> str:
         known = self.client.get_experiment_by_name(name)
@@ -127,9 +129,7 @@ class Tracker:
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
         """Record numbers at ``step`` (images seen)."""
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value in values.items()]
-        self.client.log_batch(run_id, metrics=metrics)
+        self.client.log_batch(run_id, metrics=points(values, step))
 
     def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
         """Record what data a run has read: MLflow keeps 36 characters of its digest."""
@@ -170,6 +170,12 @@ class Tracker:
             order_by=["attributes.end_time DESC"],
         )
         return runs[0] if runs else None
+
+
+def points(values: Mapping[str, float], step: int) -> list[Metric]:
+    """Numbers at ``step``, as of now."""
+    now = int(time.time() * 1000)
+    return [Metric(key, value, now, step) for key, value in values.items()]
 
 
 def stage_tags(stage: str, fingerprint: Fingerprint) -> dict[str, str]:

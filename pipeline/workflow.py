@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bngan.manifest import atomic_folder, read_manifest
 from pipeline.config import Config, flatten, to_yaml
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway, UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.lock import hold
+from pipeline.outbox import PatientTracker
 from pipeline.outcome import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
@@ -29,7 +30,7 @@ _PAUSE = 5.0
 
 def plan(config: Config) -> list[Decision]:
     """For every stage: hit or run, and why. Writes nothing but an empty MLflow store."""
-    tracker = _tracker(config)
+    tracker = Tracker(_workspace(config), config.name)
     decisions: list[Decision] = []
     folders: dict[str, Path] = {}
     for stage in STAGES:
@@ -86,16 +87,16 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     Raises:
         StageFailed: if a stage raised an exception.
     """
-    workspace = Storage(config.workspace).local
-    tracker = _tracker(config)
+    workspace = _workspace(config)
+    tracker = PatientTracker(workspace, config.name, display.message)
     for dead in reap(workspace):
         display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
     parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
     result = RunResult(parent, {}, {}, {})
     current = _Run(config, tracker, result, display, options)
-    with closing(tracker, parent), heartbeat(tracker, parent):
+    with tracker, closing(tracker, parent), heartbeat(tracker, parent):
         tracker.params(parent, flatten(asdict(config)))
-        tracker.client.log_text(parent, to_yaml(config), "config.yaml")
+        tracker.artifact(parent, "config.yaml", to_yaml(config).encode())
         for stage in STAGES:
             current.advance(stage)
             if stage.name == "evaluate":
@@ -177,9 +178,9 @@ class _Run:
         for attempt in range(1, stage.retries + 1):
             try:
                 return self._execute(stage, current, folder)
-            except UserError:
-                raise
             except Exception as error:
+                if isinstance(error, UserError) and not isinstance(error, ServerAway):
+                    raise
                 told = f"{type(error).__name__}: {error}".splitlines()[0]
                 self.display.message(f"attempt {attempt} failed, trying again: {told}")
                 time.sleep(_PAUSE * attempt)
@@ -211,10 +212,10 @@ class _Run:
         return summary
 
 
-def _tracker(config: Config) -> Tracker:
+def _workspace(config: Config) -> Path:
     storage = Storage(config.workspace)
     storage.require()
-    return Tracker(storage.local, config.name)
+    return storage.local
 
 
 def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:

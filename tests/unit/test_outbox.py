@@ -1,0 +1,247 @@
+"""What a run tells MLflow while the server comes and goes."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    REQUEST_LIMIT_EXCEEDED,
+    TEMPORARILY_UNAVAILABLE,
+)
+
+from pipeline import outbox as module
+from pipeline.errors import ServerAway, UserError
+from pipeline.outbox import BATCH, Outbox
+from pipeline.server import away, reason, require_server
+from pipeline.tracking import Tracker, existing_client
+from tests.conftest import free_port
+
+NO_ANSWER = (
+    "API request to http://127.0.0.1:1/api failed with exception HTTPConnectionPool(host='127.0.0.1', "
+    'port=1): Max retries exceeded with url: /api (Caused by NewConnectionError("HTTPConnection(host='
+    "'127.0.0.1', port=1): Failed to establish a new connection: [Errno 111] Connection refused\"))"
+)
+
+
+class Server:
+    """A fake: keeps what it is told, unless it is away or refuses it."""
+
+    def __init__(self) -> None:
+        self.there = threading.Event()
+        self.there.set()
+        self.kept: list[Any] = []
+        self.calls, self.attempts = list[int](), 0
+
+    def write(self, what: Any) -> Any:
+        self.attempts += 1
+        if not self.there.is_set():
+            raise MlflowException(NO_ANSWER)
+        if what == "wrong":
+            raise MlflowException("it is wrong", INVALID_PARAMETER_VALUE)
+        self.kept.append(what)
+        return what
+
+    def log(self, run_id: str, metrics: list[Metric]) -> None:
+        self.attempts += 1
+        if not self.there.is_set():
+            raise MlflowException(NO_ANSWER)
+        if any(metric.key == "wrong" for metric in metrics):
+            raise MlflowException("it is wrong", INVALID_PARAMETER_VALUE)
+        self.calls.append(len(metrics))
+        self.kept += [(run_id, metric.step) for metric in metrics]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setattr(module, "_PAUSES", (0.01, 0.02))
+    return Server()
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def outbox(server: Server, told: list[str]) -> Iterator[Outbox]:
+    found = Outbox(server.log, "http://there", told.append)
+    yield found
+    found.close()
+
+
+def send(outbox: Outbox, server: Server, *what: Any) -> None:
+    for each in what:
+        outbox.send(lambda each=each: server.write(each))
+
+
+def point(step: int, key: str = "loss") -> list[Metric]:
+    return [Metric(key, 0.5, 1000, step)]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_what_is_sent_arrives_in_order_and_nobody_is_told(outbox, server, told) -> None:
+    send(outbox, server, *range(100))
+    outbox.flush(10)
+    assert server.kept == list(range(100))
+    assert told == []
+
+
+def test_a_server_that_is_away_holds_nobody_up_and_loses_nothing(outbox, server, told) -> None:
+    send(outbox, server, 1)
+    outbox.flush(10)
+    for time_away in (1, 2):
+        server.there.clear()
+        before = time.monotonic()
+        send(outbox, server, *range(10))
+        assert time.monotonic() - before < 0.5
+        until(lambda already=server.attempts: server.attempts > already + 4)
+        server.there.set()
+        outbox.flush(10)
+        assert server.kept == [1, *list(range(10)) * time_away]
+        until(lambda n=time_away: len(told) == 2 * n)  # once when it goes, once when it is back
+    assert "http://there is away" in told[0]
+    assert "http://there is back after 0 s" in told[1]
+
+
+def test_metrics_that_have_piled_up_go_in_batches(outbox, server) -> None:
+    server.there.clear()
+    send(outbox, server, "first")
+    for step in range(2500):
+        outbox.metrics("run", point(step))
+    outbox.metrics("other", point(0))
+    outbox.metrics("run", [*point(2500), *point(2500, "another")] * 400)
+    send(outbox, server, "last")
+    server.there.set()
+    outbox.flush(10)
+    steps = [("run", step) for step in range(2500)]
+    assert server.kept == ["first", *steps, ("other", 0), *[("run", 2500)] * 800, "last"]
+    assert server.calls == [BATCH, BATCH, 500, 1, 800]
+
+
+def test_what_is_refused_is_told_once_and_the_rest_delivered(outbox, server) -> None:
+    send(outbox, server, 1, "wrong", 2)
+    with pytest.raises(MlflowException, match="it is wrong"):
+        outbox.flush(10)
+    send(outbox, server, "wrong")
+    until(lambda: server.attempts == 4)
+    time.sleep(0.05)
+    with pytest.raises(MlflowException, match="it is wrong"):
+        send(outbox, server, "not sent")
+    send(outbox, server, 3)
+    outbox.flush(10)
+    assert server.kept == [1, 2, 3]
+
+
+def test_a_metric_that_is_refused_does_not_take_its_batch_along(outbox, server) -> None:
+    server.there.clear()
+    send(outbox, server, "first")
+    for step in range(5):
+        outbox.metrics("run", point(step, "wrong" if step == 2 else "loss"))
+    server.there.set()
+    with pytest.raises(MlflowException, match="it is wrong"):
+        outbox.flush(10)
+    assert server.kept == ["first", *[("run", step) for step in (0, 1, 3, 4)]]
+
+
+def test_patience_has_an_end_and_ends_once(outbox, server) -> None:
+    server.there.clear()
+    send(outbox, server, 1, 2, 3)
+    until(lambda: server.attempts > 1)
+    complaint = r"http://there is away \(.*Connection refused\): 3 writes undelivered"
+    with pytest.raises(UserError, match=complaint):
+        outbox.flush(0.1)
+    before = time.monotonic()
+    with pytest.raises(UserError, match=complaint):
+        outbox.flush(60)
+    assert time.monotonic() - before < 1
+
+
+def test_a_question_is_answered_after_what_was_sent_before(outbox, server) -> None:
+    server.there.clear()
+    send(outbox, server, 1)
+    threading.Timer(0.1, server.there.set).start()
+    assert outbox.ask(lambda: list(server.kept), 10) == [1]
+    with pytest.raises(MlflowException, match="it is wrong"):
+        outbox.ask(lambda: server.write("wrong"), 10)
+    assert outbox.ask(lambda: server.write(2), 10) == 2
+    server.there.clear()
+    with pytest.raises(UserError, match="1 write undelivered"):
+        outbox.ask(lambda: server.write("nobody waits for this"), 0.1)
+    server.there.set()
+    until(lambda: not outbox._waiting)
+    assert server.kept == [1, 2]
+
+
+def answer(status: int) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError(response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "gone"),
+    [
+        (MlflowException(NO_ANSWER), True),
+        (MlflowException("the database is locked", TEMPORARILY_UNAVAILABLE), True),
+        (MlflowException("slowly", REQUEST_LIMIT_EXCEEDED), True),
+        (MlflowException("no", INVALID_PARAMETER_VALUE), False),
+        (requests.ConnectionError(), True),
+        (requests.Timeout(), True),
+        (answer(502), True),
+        (answer(413), False),
+        (OSError("no space left"), False),
+        (KeyError("a bug"), False),
+    ],
+)
+def test_what_says_that_a_server_is_away(error: Exception, gone: bool) -> None:
+    assert away(error) is gone
+
+
+def test_the_reason_is_what_a_person_needs() -> None:
+    assert reason(MlflowException(NO_ANSWER)) == "[Errno 111] Connection refused"
+    assert reason(MlflowException("one\ntwo")) == "one"
+    assert reason(ConnectionError()) == "ConnectionError"
+
+
+def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    started = time.monotonic()
+    for use in (lambda: require_server(uri), lambda: Tracker(tmp_path, "x")):
+        with pytest.raises(ServerAway, match=f"MLflow at {uri} does not answer: .*refused"):
+            use()
+    with pytest.raises(ServerAway):
+        existing_client(tmp_path)
+    assert time.monotonic() - started < 6
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, UserError), (401, UserError), (503, ServerAway)]
+)
+def test_a_server_that_is_not_mlflow_is_told(status: int, kind: type[UserError]) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match=f"cannot be used: HTTP {status}") as told:
+            require_server(f"http://127.0.0.1:{other.server_port}")
+        other.shutdown()
+    assert type(told.value) is kind
