@@ -6,7 +6,7 @@ import pytest
 from pipeline.config import Config, flatten, load_config, to_yaml
 from pipeline.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 DIGITS = next(path for path in CONFIGS if path.name == "digits.yaml")
 
 CONTRACT = [
