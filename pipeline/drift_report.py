@@ -67,7 +67,9 @@ def render(record: Mapping[str, Any]) -> str:
             f"{record['model']} version {record['model_version']}: "
             f"{record['drift']}. {record['reason']}."
         ),
-        model=html.escape(f"{_model(score)}; 95 % interval {_span(score['interval'])}. {changed}"),
+        model=html.escape(
+            _sentence(f"{_model(score)}; 95 % interval {_span(score['interval'])}. {changed}")
+        ),
         data="<p>No new images to compare with.</p>" if data is None else _compared(data),
         protocol=html.escape(
             f"Protocol {protocol['name']}: {protocol['count']:,} generated against as many real "
@@ -93,6 +95,10 @@ def _data(data: Mapping[str, Any] | None) -> str:
     )
 
 
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _span(interval: Sequence[float]) -> str:
     return f"{readable(interval[0])} to {readable(interval[1])}"
 
@@ -104,7 +110,7 @@ def _compared(data: Mapping[str, Any]) -> str:
         f"{1 + data['tolerance']:g} times what chance makes. New images: {data['path']}{skipped}."
     )
     return _DATA.substitute(
-        told=html.escape(told[0].upper() + told[1:]),
+        told=html.escape(_sentence(told)),
         chance=_histogram(data),
         count=f"{data['count']:,}",
         **{key: readable(data[key]) for key in ("distance", "fid_old", "fid_new")},
