@@ -1,11 +1,8 @@
 """The verdict on new images, and word of it."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from bngan.metrics.drift import Drift, drift
 from pipeline import alarm
 from pipeline.errors import UserError
 from pipeline.schedule import AlarmConfig
+from tests.receiver import Receiver
 
 
 def classes(random: np.random.Generator, count: int, kinds: int = 10) -> np.ndarray:
@@ -55,28 +53,6 @@ def test_what_is_significant_may_be_too_little_to_wake_anybody() -> None:
 def test_as_many_of_either() -> None:
     with pytest.raises(ValueError, match="as many old images as new ones"):
         drift(np.zeros((30, 2)), np.zeros((31, 2)))
-
-
-class Receiver:
-    """Answers with ``codes`` in turn, and keeps what it got."""
-
-    def __init__(self) -> None:
-        self.codes, self.got = list[int](), list[tuple[dict[str, str], Any]]()
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.got.append(({**self.headers, "path": self.path}, body))
-                self.send_response(receiver.codes.pop(0) if receiver.codes else 200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture
