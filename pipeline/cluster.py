@@ -128,11 +128,16 @@ def _choose_gpu(num_workers: int, accelerator: str) -> bool:
     import ray
 
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    enough = total.get("GPU", 0) >= num_workers
-    use_gpu = accelerator == "gpu" or (accelerator == "auto" and enough)
+    use_gpu = takes_gpus(total, num_workers, accelerator)
     if problem := missing_workers(total, num_workers, use_gpu):
         raise UserError(problem)
     return use_gpu
+
+
+def takes_gpus(resources: Mapping[str, float], num_workers: int, accelerator: str) -> bool:
+    """Whether workers get a GPU each: as told, or by ``auto`` where there are enough."""
+    enough = resources.get("GPU", 0) >= num_workers
+    return accelerator == "gpu" or (accelerator == "auto" and enough)
 
 
 def local_device(accelerator: str) -> str:

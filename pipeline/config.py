@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,9 +14,12 @@ from bngan import embedded
 from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sources import is_symbolic
+from pipeline.environment import inside_a_job
 from pipeline.errors import UserError
 from pipeline.storage import Storage
-from pipeline.validation import problems
+from pipeline.validation import not_everywhere, problems
+
+_Schema = TypeVar("_Schema")
 
 
 @dataclass
@@ -146,7 +149,22 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: naming the first key that is unknown, missing or has a wrong value.
     """
-    schema = OmegaConf.structured(Config)
+    config = read(Config, path, overrides)
+    config.workspace = absolute_workspace(config.workspace)
+    if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
+        config.data.path = str(Path(config.data.path).expanduser().absolute())
+    for problem in problems(config):
+        raise UserError(problem)
+    return config
+
+
+def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> _Schema:
+    """A YAML file and ``key=value`` overrides as the dataclass ``kind``, paths as they are given.
+
+    Raises:
+        UserError: naming the first key that is unknown, missing or of a wrong type.
+    """
+    schema = OmegaConf.structured(kind)
     try:
         given = OmegaConf.load(path)
         if not isinstance(given, DictConfig):
@@ -157,17 +175,22 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise UserError(f"{missing[0]} is not set: give it in {path} or as {missing[0]}=VALUE")
-        config = cast(Config, OmegaConf.to_object(merged))
+        return cast(_Schema, OmegaConf.to_object(merged))
     except FileNotFoundError as error:
         raise UserError(f"there is no configuration file {path}") from error
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
         raise UserError(_one_line(error, path)) from error
-    config.workspace = Storage.parse(config.workspace).workspace
-    if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
-        config.data.path = str(Path(config.data.path).expanduser().absolute())
-    for problem in problems(config):
+
+
+def absolute_workspace(workspace: str) -> str:
+    """The workspace from wherever it is looked for.
+
+    Raises:
+        UserError: for a relative one in a Ray job, whose folder goes with the cluster's session.
+    """
+    if inside_a_job() and (problem := not_everywhere("workspace", workspace)):
         raise UserError(problem)
-    return config
+    return Storage.parse(workspace).workspace
 
 
 def to_yaml(config: Config) -> str:

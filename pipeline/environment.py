@@ -33,3 +33,8 @@ def set_defaults() -> None:
     if "RAY_ADDRESS" not in os.environ:
         # A cluster of our own takes Ray's default, said aloud so that Ray need not warn about it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def inside_a_job() -> bool:
+    """Whether this is the driver of a job on a Ray cluster: it runs in a folder of the session."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # its name is its value: Ray sets it so

@@ -195,13 +195,24 @@ def _log_model(run_id: str, product: Product) -> Any:
             ),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
         )
-    name, digest = product.data
-    now, client = int(time.time() * 1000), MlflowClient()
+    client = MlflowClient()
     client.update_run(run_id, status="RUNNING")  # the stage has only begun
-    linked = dict(model_id=model.model_id, dataset_name=name, dataset_digest=digest[:32])
-    metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in product.metrics.items()]
-    client.log_batch(run_id, metrics=metrics)
+    link_metrics(client, run_id, str(model.model_id), product.metrics, product.data)
     return model
+
+
+def link_metrics(
+    client: MlflowClient,
+    run_id: str,
+    model_id: str | None,
+    values: Mapping[str, float],
+    data: tuple[str, str],
+) -> None:
+    """Record numbers of a run as a model's, measured on data of this name and digest."""
+    now, (name, digest) = int(time.time() * 1000), data
+    linked: dict[str, Any] = dict(model_id=model_id, dataset_name=name, dataset_digest=digest[:32])
+    metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in values.items()]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:

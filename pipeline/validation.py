@@ -81,11 +81,26 @@ def warnings(config: "Config") -> list[str]:
     return found
 
 
-def problems(config: "Config") -> Iterator[str]:
-    """Values that make no sense, one line each, naming the key."""
+def not_everywhere(key: str, path: str) -> str | None:
+    """What is wrong with a path or URI that nodes of a cluster are to find, if anything."""
+    if is_symbolic(path) or path.startswith(PREFIX) or "://" in path or Path(path).is_absolute():
+        return None
+    return (
+        f"{key}={path} is relative, and a job runs in a folder of its own: write the absolute path "
+        "of a folder that all nodes share, or a URI such as s3://BUCKET/FOLDER"
+    )
+
+
+def problems(config: "Config", here: bool = True) -> Iterator[str]:
+    """Values that make no sense, one line each, naming the key.
+
+    ``here`` is whether it is to run on this machine, where its files must be.
+    """
     yield from _numbers(config)
     yield from _data(config)
     yield from _extractor(config)
+    if here:
+        yield from _files(config)
     yield from _training(config)
     try:
         Protocol.parse(config.evaluate.protocol)
@@ -122,8 +137,6 @@ def _data(config: "Config") -> Iterator[str]:
         yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
     if data.channels not in (None, 1, 3):
         yield f"data.channels must be 1, 3 or null, got {data.channels}"
-    if not is_symbolic(data.path) and not Path(data.path).is_dir():
-        yield f"data.path: there is no folder {data.path}"
     if not 0 <= data.max_skipped <= 1:
         yield f"data.max_skipped must lie between 0 and 1, got {data.max_skipped}"
     for key, share in {"data.select": data.select, "data.test": data.test}.items():
@@ -138,10 +151,16 @@ def _extractor(config: "Config") -> Iterator[str]:
         yield "extractor.weights must name the file of extractor.kind=file"
     if extractor.weights and not foreign:
         yield f"extractor.weights needs extractor.kind=inception or file, not {extractor.kind}"
-    if extractor.weights and not Path(extractor.weights).is_file():
-        yield f"extractor.weights: there is no file {extractor.weights}"
     if extractor.size is not None and extractor.size < 1:
         yield f"extractor.size must be positive, got {extractor.size}"
+
+
+def _files(config: "Config") -> Iterator[str]:
+    path, weights = config.data.path, config.extractor.weights
+    if not (is_symbolic(path) or path.startswith(PREFIX) or Path(path).is_dir()):
+        yield f"data.path: there is no folder {path}"
+    if weights and not Path(weights).is_file():
+        yield f"extractor.weights: there is no file {weights}"
 
 
 def _training(config: "Config") -> Iterator[str]:

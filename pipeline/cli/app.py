@@ -74,16 +74,21 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        errors.print("; ".join(["interrupted", *filter(None, [interrupted])]))
+        _print_line("interrupted", interrupted)
         raise typer.Exit(130) from None
     except SystemExit:
-        errors.print("; ".join(["terminated", *filter(None, [interrupted])]))
+        _print_line("terminated", interrupted)
         raise
     except typer.Exit:
         raise
     except Exception as error:
         traceback.print_exception(error)
         raise typer.Exit(1) from None
+
+
+def _print_line(*parts: str) -> None:
+    line = "; ".join(filter(None, parts))
+    errors.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,0 +1,139 @@
+"""Commands that have something done elsewhere or later: submit, schedule."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes
+
+if TYPE_CHECKING:
+    from pipeline.schedule import Schedule
+
+Address = Annotated[
+    str,
+    typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the Ray dashboard; http or https."),
+]
+
+
+@app.command()
+def submit(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    address: Address = "http://127.0.0.1:8265",
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Print its log to the end; its exit code is this one's."),
+    ] = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
+    ] = False,
+) -> None:
+    """Have a Ray cluster run an experiment, with this code; prints the job's id.
+
+    The same again while it runs finds the job that runs; afterwards it begins another, which takes
+    up what is done.
+    """
+    with errors_as_exit_codes():
+        from pipeline import jobs
+
+        submission = jobs.submit_run(config, overrides or [], address, allow_mismatch)
+        _tell(submission.began, address)
+        console.print(submission.id, highlight=False, markup=False, soft_wrap=True)
+    if follow:
+        raise typer.Exit(_follow(address, submission.id))
+
+
+@app.command()
+def schedule(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the schedule.")],
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            help="2026-11-24, 2026-11-01..2026-11-07 or 2026-11-24T03:00: do what was due."
+        ),
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="With --partition: not on the cluster it names.")
+    ] = False,
+) -> None:
+    """Evaluate a model's champion whenever it is due, until Ctrl-C; or with --partition what was.
+
+    What has been done is not done again.
+    """
+    with errors_as_exit_codes():
+        from datetime import UTC, datetime
+
+        from pipeline.clock import keep
+        from pipeline.runs import terminate_as_exit
+        from pipeline.schedule import due, load_schedule
+
+        kept = load_schedule(file, here)
+        with terminate_as_exit():
+            if partition is None:
+                keep(file, kept, _say)
+                return
+            partitions = due(kept, partition, datetime.now(UTC))
+    codes = [_evaluate(file, kept, each) for each in partitions]
+    if any(codes):
+        raise typer.Exit(max(codes))
+
+
+def _evaluate(file: Path, kept: "Schedule", partition: str) -> int:
+    """Exit code of one partition; the others need not wait until it is mended."""
+    try:
+        if kept.address:
+            return _submit_partition(file, kept, partition, kept.address)
+        with errors_as_exit_codes(f"{partition} is not done"):
+            _evaluate_here(kept, partition)
+    except typer.Exit as ended:
+        if ended.exit_code == 130:
+            raise
+        return ended.exit_code
+    return 0
+
+
+def _evaluate_here(kept: "Schedule", partition: str) -> None:
+    from pipeline import drift
+    from pipeline.display import ConsoleDisplay
+    from pipeline.runs import terminate_as_exit
+
+    display = ConsoleDisplay(errors)
+    try:
+        with terminate_as_exit():
+            found = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))
+    finally:
+        display.close()
+    done = "" if found.new else " (done before)"
+    console.print(
+        f"{partition} {found.drift}{done}: {escape(found.reason)}", highlight=False, soft_wrap=True
+    )
+
+
+def _submit_partition(file: Path, kept: "Schedule", partition: str, address: str) -> int:
+    with errors_as_exit_codes():
+        from pipeline import jobs
+
+        name = jobs.job_name(kept.name, partition.replace(":", ""))
+        command = ("schedule", jobs.FILE, "--partition", partition, "--here")
+        submission = jobs.submit(jobs.Work(name, file, command, once=True), address)
+        _tell(submission.began, address)
+        _say(submission.id)
+    return _follow(address, submission.id)
+
+
+def _tell(began: bool, address: str) -> None:
+    _say(f"{'submitted to' if began else 'there already, at'} {address}")
+
+
+def _say(text: str) -> None:
+    errors.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _follow(address: str, job: str) -> int:
+    from pipeline import jobs
+
+    with errors_as_exit_codes(jobs.how_to_go_on(address, job)):
+        return jobs.follow(address, job)

@@ -1,0 +1,70 @@
+"""Keeping a schedule: when a partition is due, a process of its own evaluates it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apscheduler.schedulers.blocking import BlockingScheduler
+
+from pipeline.schedule import Schedule, latest
+
+_LEAVE = 30.0
+"""Seconds that an evaluation may take to close its books."""
+
+
+def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
+    """Evaluate whenever it is due, until interrupted; then the evaluation under way is, too.
+
+    One at a time: what is due meanwhile is left out. What was due while the machine slept is done
+    once, for the last time it was due.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+
+    def fire() -> None:
+        partition = latest(schedule, datetime.now(UTC))
+        say(f"{partition} is due")
+        running[:] = [_start(path, partition)]
+        if code := running[0].wait():
+            say(f"{partition} failed with exit code {code}: --partition {partition} does it again")
+
+    scheduler = BlockingScheduler(timezone=schedule.zone)
+    scheduler.add_job(
+        fire,
+        schedule.trigger,
+        name=schedule.name,
+        max_instances=1,
+        coalesce=True,
+        misfire_grace_time=None,
+    )
+    upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
+    say(f"{schedule.name}: next at {upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}; Ctrl-C ends it")
+    try:
+        scheduler.start()
+    finally:
+        for process in running:
+            _interrupt(process)
+
+
+def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":
+    """The command that a person would give, run by the code that runs here."""
+    command = [sys.executable, "-P", "-m", "pipeline", "schedule", str(path.absolute())]
+    here = str(Path(__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+    # In a session of its own, Ctrl-C is ours to pass on, once.
+    return subprocess.Popen(
+        [*command, "--partition", partition],
+        env={**os.environ, "PYTHONPATH": paths},
+        start_new_session=True,
+    )
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_LEAVE)
+    process.kill()

@@ -1,0 +1,294 @@
+"""Jobs on a running Ray cluster: what runs there is the code and the configuration from here."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import bngan
+from bngan.manifest import digest
+from pipeline.cluster import missing_workers, takes_gpus
+from pipeline.config import Config, flatten, read
+from pipeline.errors import UserError
+from pipeline.validation import not_everywhere, problems, worker_range
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_TRACKING = "MLFLOW_TRACKING_URI"
+_ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+_TALKATIVE = (
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+    "_private.runtime_env.packaging",
+)
+_PATIENCE = 60.0
+"""Seconds that a cluster may take to start its agents, or to come back while a job is followed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job is to do.
+
+    Attributes:
+        name: how its id begins. The same work has the same name.
+        file: the configuration it reads.
+        command: arguments of ``python -m pipeline``, in which ``FILE`` stands for the file.
+        once: whether it is not to be done again once a job has succeeded at it.
+    """
+
+    name: str
+    file: Path
+    command: tuple[str, ...]
+    once: bool = False
+
+
+FILE = "config.yaml"
+"""What the configuration is called where a job runs; its name here is nobody's business there."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job by its id, and whether it began now, or was there."""
+
+    id: str
+    began: bool
+
+
+def submit_run(
+    path: Path, overrides: Sequence[str], address: str, allow_mismatch: bool = False
+) -> Submission:
+    """Have a cluster bring an experiment up to date; if it is at it, the job that does.
+
+    Raises:
+        UserError: if nodes would not find what the configuration names, the cluster is too small, or
+            does not answer.
+    """
+    config = read(Config, path, overrides)
+    for problem in (*problems(config, here=False), *_not_for_all(config)):
+        raise UserError(problem)
+    options = ("--allow-mismatch",) if allow_mismatch else ()
+    identity = digest({"config": asdict(config), "code": _code_digest(), "options": options})
+    name = job_name(config.name, identity[:12])
+    work = Work(name, path, ("run", FILE, *overrides, *options))
+    least, _ = worker_range(config.train.num_workers)
+    with _client(address) as client:
+        _require_room(address, least, config.train.accelerator)
+        return _submit(client, work)
+
+
+def submit(work: Work, address: str) -> Submission:
+    """Have a cluster do some work; if it is at it, the job that does.
+
+    Raises:
+        UserError: if the cluster does not answer.
+    """
+    with _client(address) as client:
+        return _submit(client, work)
+
+
+def follow(address: str, job: str) -> int:
+    """Print a job's log as it comes, to the end; its exit code, 1 where Ray tells none.
+
+    Raises:
+        UserError: if the cluster does not answer.
+    """
+    with _client(address) as client:
+        asyncio.run(_print_log(client, job))
+        info = client.get_job_info(job)
+    if info.status == "SUCCEEDED":
+        return 0
+    code = info.driver_exit_code or 1
+    return int(code) if 0 < code < 256 else 1
+
+
+def how_to_go_on(address: str, job: str) -> str:
+    """What a person is told who no longer follows a job."""
+    return (
+        f"the job goes on: ray job logs {job} --follow --address {address} follows it, "
+        f"ray job stop {job} --address {address} ends it"
+    )
+
+
+def job_name(*parts: str) -> str:
+    """Parts as one name that may stand in a URL."""
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part) for part in parts)
+
+
+def secrets(values: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with URIs that carry a user's name or password, one line each."""
+    for key, value in values.items():
+        if isinstance(value, str) and re.search(r"://[^/?#]*@", value):
+            yield f"{key} has a user or password in it, which jobs and MLflow would show: leave it out"
+
+
+def _not_for_all(config: Config) -> Iterator[str]:
+    """What nodes of a cluster would not find, or everybody would see."""
+    paths = {"workspace": config.workspace, "data.path": config.data.path}
+    if config.extractor.weights:
+        paths["extractor.weights"] = config.extractor.weights
+    for key, path in paths.items():
+        if problem := not_everywhere(key, path):
+            yield problem
+    yield from secrets(flatten(asdict(config)))
+
+
+def _environment() -> dict[str, str]:
+    """What a job inherits: which MLflow, if that is a server, and nothing else."""
+    uri = os.environ.get(_TRACKING)
+    if not uri:
+        return {}
+    for _ in secrets({_TRACKING: uri}):
+        raise UserError(
+            f"{_TRACKING} has a user or password in it, which the job would show: give the address "
+            "alone, and MLFLOW_TRACKING_USERNAME and _PASSWORD to the cluster's nodes where they start"
+        )
+    if not uri.startswith(("http://", "https://")):
+        raise UserError(
+            f"{_TRACKING} is no server that nodes could reach: start one with mlflow server, or unset "
+            "it for a database in the workspace"
+        )
+    return {_TRACKING: uri}
+
+
+def _sources() -> Iterator[tuple[str, Path]]:
+    """The code that runs here: names below the packages' common parent, and files."""
+    for package in (Path(str(bngan.__file__)).parent, Path(__file__).parent):
+        for path in sorted(package.rglob("*.py")):
+            yield str(path.relative_to(package.parent)), path
+
+
+def _code_digest() -> str:
+    files = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources()}
+    return digest(files)
+
+
+@contextmanager
+def _working_folder(file: Path) -> Iterator[Path]:
+    """What is uploaded: code and configuration."""
+    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+        folder = Path(temporary)
+        for name, path in _sources():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / name)
+        shutil.copy(file, folder / FILE)
+        yield folder
+
+
+def _submit(client: Any, work: Work) -> Submission:
+    """Under the first free id of NAME, NAME-2, NAME-3 ..., unless the last of them is under way."""
+    environment, until = _environment(), time.monotonic() + _PATIENCE
+    with _working_folder(work.file) as folder:
+        while True:
+            number, last = _last(client, work.name)
+            if last and (not last.status.is_terminal() or (work.once and _succeeded(last))):
+                return Submission(last.submission_id, False)
+            job = work.name if number == 0 else f"{work.name}-{number + 1}"
+            try:
+                client.submit_job(
+                    entrypoint=f"python -m pipeline {shlex.join(work.command)}",
+                    submission_id=job,
+                    runtime_env={"working_dir": str(folder), "env_vars": environment},
+                )
+            except RuntimeError as error:
+                another = "already exists" in str(error)  # was faster: on to its job
+                starting = "agent" in str(error)  # the head answers before it can take jobs
+                if not (another or starting) or time.monotonic() > until:
+                    raise
+                time.sleep(0.0 if another else 1.0)
+            else:
+                return Submission(job, True)
+
+
+def _last(client: Any, name: str) -> tuple[int, Any]:
+    """Number and details of the newest job of a name; (0, None) if there is none."""
+    found = [(0, None)]
+    for job in client.list_jobs():
+        if match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", job.submission_id or ""):
+            found.append((int(match[1] or 1), job))
+    return max(found, key=lambda entry: entry[0])
+
+
+def _succeeded(job: Any) -> bool:
+    return bool(job.status == "SUCCEEDED")
+
+
+def _require_room(address: str, num_workers: int, accelerator: str) -> None:
+    """Ray itself would wait for ever for nodes that are not there."""
+    from ray.util.state import list_nodes
+
+    total: Counter[str] = Counter()
+    nodes = list_nodes(address, filters=[("state", "=", "ALIVE")], limit=10_000)
+    for node in nodes:
+        total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
+    use_gpu = takes_gpus(total, num_workers, accelerator)
+    if problem := missing_workers(total, num_workers, use_gpu):
+        raise UserError(f"{problem} on {len(nodes)} node{'s'[: len(nodes) != 1]}")
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """Ray's client for the cluster at ``address``, whatever RAY_ADDRESS says, and its errors told."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise UserError(f"--address must be that of the dashboard, such as {DEFAULT_ADDRESS}")
+    gone = UserError(f"no Ray cluster answers at {address}")
+    given = {name: os.environ.pop(name) for name in _ADDRESSES if name in os.environ}
+    try:
+        # Ray would wait for minutes.
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        socket.create_connection((parts.hostname, port), timeout=10).close()
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobSubmissionClient
+        from requests.exceptions import RequestException
+
+        for name in _TALKATIVE:
+            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
+        try:
+            yield JobSubmissionClient(address)
+        except AuthenticationError as error:
+            reason = re.split(r"\. |\n", str(error))[0]
+            raise UserError(
+                f"the cluster at {address} wants its token ({reason}): RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"
+            ) from error
+        except (RequestException, ConnectionError) as error:
+            raise gone from error
+    except OSError as error:
+        raise gone from error
+    finally:
+        os.environ.update(given)
+
+
+async def _print_log(client: Any, job: str) -> None:
+    """Also past a connection that breaks: from where it was, if the cluster is back in time."""
+    from aiohttp import ClientError
+    from requests.exceptions import RequestException
+
+    printed, until = 0, time.monotonic() + _PATIENCE
+    while True:
+        position = 0
+        try:
+            async for text in client.tail_job_logs(job):
+                sys.stdout.write(text[max(printed - position, 0) :])
+                sys.stdout.flush()
+                position += len(text)
+                printed, until = max(printed, position), time.monotonic() + _PATIENCE
+            if client.get_job_status(job).is_terminal():
+                return
+        except (RuntimeError, ClientError, RequestException, OSError):
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(1)

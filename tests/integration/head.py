@@ -1,0 +1,100 @@
+"""A Ray head node of one's own, with token authentication, beside whatever else this machine runs."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.conftest import free_port
+from tests.integration.conftest import ROOT
+
+BIN = Path(sys.executable).parent
+
+
+class Head:
+    """Started in ``folder``.
+
+    Attributes:
+        address: of its dashboard.
+        environment: for commands that may use it.
+        token: what they prove that with.
+    """
+
+    def __init__(self, folder: Path, cpus: int = 2) -> None:
+        self.token = secrets.token_hex(32)
+        (file := folder / "token").write_text(self.token)
+        file.chmod(0o600)
+        # Paths of sockets must be short.
+        self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+        auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file)}
+        self.environment = {**kept, **auth, "PATH": f"{BIN}:{kept['PATH']}"}
+        port, names = free_port(), ("port", "ray-client-server-port", "dashboard-agent-listen-port")
+        ports = [part for name in names for part in (f"--{name}", str(free_port()))]
+        self.address = f"http://127.0.0.1:{port}"
+        command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", str(cpus), *ports]
+        dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
+        self.log = folder / "head.log"
+        # Not from the sources: what runs there must be what was submitted.
+        outside = {k: v for k, v in self.environment.items() if k != "PYTHONPATH"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, *dashboard, "--node-ip-address", "127.0.0.1"],
+                cwd=folder,
+                env={**outside, "RAY_TMPDIR": self.temporary, "RAY_USAGE_STATS_ENABLED": "0"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{self.address}/api/version", timeout=5)
+            except urllib.error.HTTPError as error:
+                if error.code != 401:  # what it says without the token
+                    raise
+                return
+            except OSError:
+                assert self.process.poll() is None, self.log.read_text()
+                time.sleep(0.5)
+        raise AssertionError(self.log.read_text())
+
+    def command(
+        self, *arguments: str, code: int | None = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """``bngan``, or with ``ray`` first that, to its end."""
+        name, *rest = arguments
+        program = [str(BIN / "ray"), *rest] if name == "ray" else self.bngan(*arguments)
+        done = subprocess.run(
+            program,
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert code in (None, done.returncode), f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    @staticmethod
+    def bngan(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pipeline", *arguments]
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        shutil.rmtree(self.temporary, ignore_errors=True)

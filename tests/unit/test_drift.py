@@ -1,0 +1,96 @@
+"""The verdict on new images, and word of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bngan.metrics.drift import Drift, drift
+from pipeline import alarm
+from pipeline.errors import UserError
+from pipeline.schedule import AlarmConfig
+from tests.receiver import Receiver
+
+
+def classes(random: np.random.Generator, count: int, kinds: int = 10) -> np.ndarray:
+    """Features of images of so many of 10 classes."""
+    centres = np.random.default_rng(0).normal(0, 2, (10, 8))
+    chosen = centres[random.integers(kinds, size=count)]
+    return (chosen + random.normal(0, 1, (count, 8))).astype(np.float32)
+
+
+def test_nothing_new_is_no_alarm() -> None:
+    """At a level of 5 %: of 100 times 10 at most, which more would exceed in 1 of 100 suites."""
+    random = np.random.default_rng(1)
+    found = [drift(classes(random, 60), classes(random, 60), splits=39) for _ in range(100)]
+    assert sum(each.p_value <= 0.05 for each in found) <= 10
+
+
+def test_the_interval_and_the_expectation_of_nothing_new() -> None:
+    random = np.random.default_rng(2)
+    found = drift(classes(random, 300), classes(random, 300), splits=99)
+    assert found.low < found.distance < found.high
+    assert found.expected == pytest.approx(found.distance, rel=0.5)
+
+
+def test_half_of_the_classes_gone_is_an_alarm() -> None:
+    random = np.random.default_rng(3)
+    found = drift(classes(random, 200), classes(random, 200, kinds=5), splits=199)
+    assert found.p_value == 1 / 200
+    assert found.beyond(0.01, tolerance=1.0)
+    assert found.low > 2 * found.expected
+
+
+def test_what_is_significant_may_be_too_little_to_wake_anybody() -> None:
+    found = Drift(1.5, 1.0, 2.0, np.full(199, 1.0))
+    assert found.beyond(0.01, tolerance=0.4)
+    assert not found.beyond(0.01, tolerance=0.6)
+    assert not Drift(1.5, 1.0, 2.0, np.full(19, 1.0)).beyond(0.01, tolerance=0.0)
+
+
+def test_as_many_of_either() -> None:
+    with pytest.raises(ValueError, match="as many old images as new ones"):
+        drift(np.zeros((30, 2)), np.zeros((31, 2)))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.server.shutdown()
+
+
+def test_a_webhook_is_told_and_its_secrets_are_not(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    config = AlarmConfig(webhook=f"http://me:pass%20word@{receiver.host}/hook?token=secret")
+    receiver.codes = [500, 500]
+    told = alarm.tell(config, {"drift": "alarm"})
+    assert told == [f"webhook at {receiver.host}"]
+    headers, body = receiver.got[-1]
+    assert (body, headers["path"], len(receiver.got)) == (
+        {"drift": "alarm"},
+        "/hook?token=secret",
+        3,
+    )
+    assert headers["Authorization"] == "Basic bWU6cGFzcyB3b3Jk"
+    receiver.codes = [500, 500, 500]
+    with pytest.raises(UserError, match="3 times: it answers 500") as failed:
+        alarm.tell(config, {})
+    assert "secret" not in str(failed.value)
+    receiver.server.shutdown()
+    receiver.server.server_close()
+    with pytest.raises(UserError, match="refused") as failed:
+        alarm.tell(config, {})
+    assert "word" not in str(failed.value)
+
+
+def test_a_command_gets_it_on_standard_input(tmp_path: Path) -> None:
+    alarm.tell(AlarmConfig(command=f"cat > {tmp_path}/told"), {"drift": "alarm"})
+    assert json.loads((tmp_path / "told").read_text()) == {"drift": "alarm"}
+    with pytest.raises(UserError, match="exit code 3"):
+        alarm.tell(AlarmConfig(command="exit 3"), {})
+    assert alarm.tell(AlarmConfig(), {}) == []
