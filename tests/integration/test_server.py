@@ -1,0 +1,310 @@
+"""Everything with nothing but MLFLOW_TRACKING_URI of a server set, and that server coming and going."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from typer.testing import CliRunner
+
+from pipeline import outbox, runs, workflow
+from pipeline.cli import app
+from pipeline.config import load_config
+from pipeline.errors import UserError
+from pipeline.stage import StageContext, Summary
+from tests.conftest import free_port
+from tests.integration.conftest import ROOT, statuses
+
+BATCH = 64
+
+
+class Server:
+    """``mlflow server`` on SQLite, with artifacts by proxy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        store = f"sqlite:///{self.folder}/server.db"
+        options = [
+            *("--backend-store-uri", store, "--artifacts-destination", str(self.folder / "kept")),
+            *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
+        ]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *options],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return True
+        except OSError:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            return False
+
+    def kill(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)  # its workers, too
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("server"))
+    found.start()
+    yield found
+    found.kill()
+
+
+@pytest.fixture(autouse=True)
+def _there(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    if server.process is None:
+        server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def cli(*arguments: object, code: int = 0) -> str:
+    """What a command prints, in this process: its imports are paid for."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def newest(client: MlflowClient, stage: str) -> Run:
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(ids, f"tags.stage = '{stage}'", max_results=1)[0]
+
+
+def training(workspace: Path, images: int) -> list[str]:
+    """Arguments of a run that tells 30 times what it does, and scores 3 times."""
+    pace = [
+        f"train.images={images}",
+        f"train.score_every={images // 3}",
+        f"train.batch_size={BATCH}",
+    ]
+    return ["run", "configs/digits.yaml", f"workspace={workspace}", *pace]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("seconds", "images"), [(10, 120_000), pytest.param(60, 450_000, marks=pytest.mark.slow)]
+)
+def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
+    server: Server, workspace: Path, seconds: int, images: int
+) -> None:
+    command = [sys.executable, "-m", "pipeline", *training(workspace, images), "--json"]
+    driver = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    client = MlflowClient(server.uri)
+
+    def trains() -> bool:
+        assert driver.poll() is None, driver.communicate()
+        return bool(client.search_experiments(filter_string="name = 'digits'")) and bool(
+            client.search_runs(["1"], "attributes.status = 'RUNNING' and metrics.loss_d > 0")
+        )
+
+    until(trains)
+    server.kill()
+    killed = time.time()
+    time.sleep(seconds)
+    back = time.time()
+    server.start()
+    out, told = driver.communicate(timeout=600)
+    assert driver.returncode == 0, told
+    assert statuses(json.loads(out)).endswith("ran ran ran")
+    assert f"MLflow at {server.uri} is away" in told
+    assert f"MLflow at {server.uri} is back after" in told
+    train = newest(client, "train")
+    assert train.info.status == "FINISHED"
+    curve = client.get_metric_history(train.info.run_id, "loss_d")
+    every = images // 30
+    assert sorted(p.step for p in curve) == [-(-every * i // BATCH) * BATCH for i in range(1, 31)]
+    # Training went on meanwhile, and what it said then bears that time.
+    assert [point for point in curve if killed < point.timestamp / 1000 < back]
+    fingerprint = train.data.tags["fingerprint"]
+    history = workspace / "stages" / "train" / fingerprint[:16] / "history.json"
+    for record in json.loads(history.read_text()):
+        for key in record.keys() - {"images"}:
+            points = client.get_metric_history(train.info.run_id, key)
+            assert [p.value for p in points if p.step == record["images"]] == [record[key]]
+    assert len(client.list_artifacts(train.info.run_id, "samples")) == 3
+
+
+def test_every_command_works_with_the_server_alone(server: Server, workspace: Path) -> None:
+    experiment = training(workspace, 120_000)
+    cli(*experiment)
+    assert cli(*experiment).count("cached in") == 5
+    assert all(" cached " in line for line in cli("plan", *experiment[1:]).splitlines())
+    # A second version, of the same generator: no better.
+    cli(*experiment, "register.min_improvement=0.5")
+    common = ("--workspace", workspace)
+    champion = "models:/bngan-digits@champion"
+    for (command, *arguments), expected in (
+        (("status",), "digits finished"),
+        (("models",), "bngan-digits 1 champion"),
+        (("sample", champion, "-o", workspace / "grid.png"), "64 images"),
+        (("evaluate", champion), "measured by"),
+        (("compare", champion, "models:/bngan-digits/2"), "No difference beyond chance"),
+        (("promote", "bngan-digits", 2), "version 2 of bngan-digits is champion"),
+        (("rollback", "bngan-digits"), "version 1 of bngan-digits is champion again, not 2"),
+        (("gc",), "0 folders"),
+        (("reap",), "no runs"),
+    ):
+        assert expected in cli(command, *arguments, *common), command
+    assert not list(workspace.rglob("mlflow.db"))
+    client = MlflowClient(server.uri)
+    (data,) = client.get_run(newest(client, "train").info.run_id).inputs.dataset_inputs
+    assert data.dataset.name == "embedded:digits"
+    version = client.get_model_version("bngan-digits", "1")
+    assert client.get_logged_model(version.tags["bngan.model_id"]).model_uri
+
+
+@pytest.fixture
+def cable(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """What this process reaches servers by, as long as it is set."""
+    plugged, send = threading.Event(), requests.Session.send
+    plugged.set()
+
+    def through(*args: Any, **options: Any) -> requests.Response:
+        if plugged.is_set():
+            return send(*args, **options)
+        raise requests.ConnectionError("the cable is cut")
+
+    monkeypatch.setattr(requests.Session, "send", through)
+    return plugged
+
+
+class Told:
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None
+
+
+@pytest.fixture
+def play(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[StageContext], None]], list[str]]:
+    """Runs a pipeline whose only stage is a function; what a person was told."""
+
+    def run(script: Callable[[StageContext], None]) -> list[str]:
+        def stage(context: StageContext) -> Summary:
+            script(context)
+            return {"note": "done"}
+
+        only = workflow.Stage("prepare", stage, config=("data",), inputs={})
+        monkeypatch.setattr(workflow, "STAGES", (only,))
+        config = load_config(ROOT / "configs/digits.yaml", [f"workspace={tmp_path}", "name=play"])
+        told = Told()
+        try:
+            workflow.run(config, told, workflow.Options("prepare", "prepare"))
+        finally:
+            messages[:] = told.messages
+        return messages
+
+    messages: list[str] = []
+    run.messages = messages  # type: ignore[attr-defined]
+    return run
+
+
+def test_ctrl_c_while_the_server_is_away_does_not_hang(cable: threading.Event, play: Any) -> None:
+    def script(context: StageContext) -> None:
+        cable.clear()
+        context.events.metrics({"loss": 1.0}, 1)
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        play(script)
+    assert time.monotonic() - started < 3 * outbox.LAST_WORDS
+    (away, lost) = play.messages
+    assert "is away" in away
+    assert re.search(r"\): \d writes undelivered$", lost)
+
+
+def test_a_server_that_stays_away_ends_the_run_with_a_line(
+    cable: threading.Event, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "PATIENCE", 4.0)
+
+    def script(context: StageContext) -> None:
+        cable.clear()
+        context.events.metrics({"loss": 1.0}, 1)
+
+    with pytest.raises(workflow.StageFailed, match="writes undelivered") as failed:
+        play(script)
+    assert isinstance(failed.value.cause, UserError)
+
+
+def test_a_run_closed_as_dead_by_mistake_loses_nothing_and_its_end_wins(
+    server: Server,
+    cable: threading.Event,
+    play: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server was away for so long that the first to come back took the run for dead."""
+    seen, client = list[str](), MlflowClient(server.uri)
+
+    def script(context: StageContext) -> None:
+        context.events.metrics({"loss": 1.0}, 1)
+        cable.clear()
+        context.events.metrics({"loss": 2.0}, 2)
+        cable.set()
+        monkeypatch.setattr(runs, "SILENCE", -1.0)
+        assert runs.reap(tmp_path)[0].experiment == "play"
+        assert client.get_run(context.run_id).info.status == "KILLED"
+        monkeypatch.setattr(runs, "SILENCE", 60.0)
+        context.events.metrics({"loss": 3.0}, 3)
+        seen.append(context.run_id)
+
+    play(script)
+    run = client.get_run(seen[0])
+    assert run.info.status == "FINISHED"
+    assert client.get_run(run.data.tags["mlflow.parentRunId"]).info.status == "FINISHED"
+    points = client.get_metric_history(seen[0], "loss")
+    assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    state = next(state for state in runs.states(tmp_path) if state.experiment == "play")
+    assert state.state == "finished"
