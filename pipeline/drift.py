@@ -16,6 +16,7 @@ from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.protocol import EVALUATION_SEEDS
+from bngan.metrics.threads import as_many_as_help
 from bngan.randomness import Stream, generator
 from bngan.sources import convert, decode, open_source
 from pipeline import alarm, registry
@@ -108,7 +109,8 @@ def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dic
         images = None if path is None else _new_images(schedule, path, reference)
         fakes = {seed: _generated(model, reference, seed, tell) for seed in EVALUATION_SEEDS}
     tell(0, 1, "scores and their intervals")
-    found = evaluation(reference, fakes)
+    with as_many_as_help(reference.extractor.info.features):
+        found = evaluation(reference, fakes)
     tags = registry.tags_of(workspace, schedule.model, number)
     score, recorded = found["scores"]["fid"], float(tags.get("fid", "nan"))
     record = {

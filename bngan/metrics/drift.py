@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bngan.metrics.frechet import frechet_distance, frechet_estimate
+from bngan.metrics.threads import as_many_as_help
 from bngan.randomness import Stream, generator
 
 SPLITS = 199
@@ -51,10 +52,11 @@ def drift(old: np.ndarray, new: np.ndarray, splits: int = SPLITS) -> Drift:
         raise ValueError(
             f"as many old images as new ones are compared, got {old.shape}, {new.shape}"
         )
-    found = frechet_estimate(new, old)
     pool, count = np.concatenate([old, new]), len(old)
     chance = np.empty(splits)
-    for number in range(splits):
-        order = generator(_SEED, Stream.FLOOR, number).permutation(len(pool))
-        chance[number] = frechet_distance(pool[order[:count]], pool[order[count:]])
+    with as_many_as_help(old.shape[1]):
+        found = frechet_estimate(new, old)
+        for number in range(splits):
+            order = generator(_SEED, Stream.FLOOR, number).permutation(len(pool))
+            chance[number] = frechet_distance(pool[order[:count]], pool[order[count:]])
     return Drift(found.value, *found.interval(), chance)
