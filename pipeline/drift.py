@@ -16,7 +16,6 @@ from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.protocol import EVALUATION_SEEDS
-from bngan.metrics.threads import as_many_as_help
 from bngan.randomness import Stream, generator
 from bngan.sources import convert, decode, open_source
 from pipeline import alarm, registry
@@ -27,7 +26,8 @@ from pipeline.errors import UserError
 from pipeline.lock import hold
 from pipeline.runs import closing
 from pipeline.schedule import Schedule
-from pipeline.scoring import Tell, generated_features
+from pipeline.scoring import Tell, fakes_of, load_reference, scorable
+from pipeline.storage import Storage
 from pipeline.tracking import Tracker, existing_client
 
 KIND = "evaluation"
@@ -58,7 +58,7 @@ def evaluate(schedule: Schedule, partition: str, tell: Tell) -> Outcome:
         UserError: if there is no champion, images cannot be compared, or nobody could be told of an
             alarm. The next time the partition is done again.
     """
-    workspace = Path(schedule.workspace)
+    workspace = Storage(schedule.workspace).local
     number = aliases(existing_client(workspace), schedule.model).get(CHAMPION)
     if number is None:
         raise UserError(f"model: {schedule.model} has no champion")
@@ -102,16 +102,15 @@ def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | N
 
 def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dict[str, Any]:
     """The champion scored by what it carries, and old real images against new ones; the verdict."""
-    workspace, path = Path(schedule.workspace), schedule.images_of(partition)
-    with registry.downloaded(workspace, f"models:/{schedule.model}/{number}") as model:
-        reference = _reference(model / "reference")
+    storage, path = Storage(schedule.workspace), schedule.images_of(partition)
+    with scorable(storage, f"models:/{schedule.model}/{number}") as model:
+        reference = load_reference(model / "reference")
         # First what can be missing: generating takes longer.
         images = None if path is None else _new_images(schedule, path, reference)
-        fakes = {seed: _generated(model, reference, seed, tell) for seed in EVALUATION_SEEDS}
+        fakes = {seed: fakes_of(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS}
     tell(0, 1, "scores and their intervals")
-    with as_many_as_help(reference.extractor.info.features):
-        found = evaluation(reference, fakes)
-    tags = registry.tags_of(workspace, schedule.model, number)
+    found = evaluation(reference, fakes)
+    tags = registry.tags_of(storage.local, schedule.model, number)
     score, recorded = found["scores"]["fid"], float(tags.get("fid", "nan"))
     record = {
         "score": {
@@ -133,24 +132,6 @@ def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dic
     drifted = record["data"] is not None and record["data"]["drifted"]
     verdict = "alarm" if drifted or record["score"]["changed"] else "ok"
     return record | {"drift": verdict, "reason": explain(record)}
-
-
-def _reference(folder: Path) -> Reference:
-    try:
-        return Reference.load(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model: its version carries nothing to be scored with: {error}") from error
-
-
-def _generated(model: Path, reference: Reference, seed: int, tell: Tell) -> Features:
-    return generated_features(
-        model / "generator",
-        model / "reference",
-        seed,
-        reference.protocol.count,
-        "auto",
-        lambda done, total: tell(done, total, f"samples, seed {seed}"),
-    )
 
 
 @dataclass(frozen=True)
@@ -230,7 +211,7 @@ def _shares(features: Features) -> list[float]:
 def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> None:
     """Metrics, tags and report in MLflow, the verdict at the version, and word to whom it is due."""
     run_id, number, data = record["run_id"], record["model_version"], record["data"]
-    workspace, said = Path(schedule.workspace), f"{record['drift']} {record['partition']}"
+    workspace, said = Storage(schedule.workspace).local, f"{record['drift']} {record['partition']}"
     version = registry.tags_of(workspace, schedule.model, number)
     model, digest = version.get("bngan.model_id"), version.get("bngan.data", "unknown")
     tracker.dataset(run_id, f"models:/{schedule.model}/{number}/reference", digest, "reference")

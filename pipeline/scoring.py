@@ -96,13 +96,13 @@ def evaluate_model(
     Raises:
         UserError: if there is no such version, or it cannot be scored like that.
     """
-    with _scorable(storage, uri) as model:
+    with scorable(storage, uri) as model:
         reference = _reference(model, protocol)
         if images is not None:
             fakes = {0: _features_of_folder(images, reference)}
         else:
             fakes = {
-                seed: _fakes(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS
+                seed: fakes_of(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS
             }
         return evaluation(reference, fakes)
 
@@ -115,19 +115,23 @@ def compare_models(
     Raises:
         UserError: if there is no such version, or they do not make images of one shape.
     """
-    with _scorable(storage, first) as one, _scorable(storage, second) as other:
+    with scorable(storage, first) as one, scorable(storage, second) as other:
         reference = _reference(one, protocol)
         shapes = [Sampler.load(model / "generator").spec.shape for model in (one, other)]
         if shapes[0] != shapes[1]:
             raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
         seed = EVALUATION_SEEDS[0]
-        fakes = [_fakes(storage, model, reference, seed, tell, one) for model in (one, other)]
+        fakes = [fakes_of(storage, model, reference, seed, tell, one) for model in (one, other)]
         return reference.protocol, compare(reference, *fakes)
 
 
 @contextmanager
-def _scorable(storage: Storage, uri: str) -> Iterator[Path]:
-    """A registered version's generator and reference, in folders of these names."""
+def scorable(storage: Storage, uri: str) -> Iterator[Path]:
+    """A registered version's generator and reference, in folders of these names.
+
+    Raises:
+        UserError: if there is no such version, or it has no reference.
+    """
     with registry.downloaded(storage.local, uri) as model:
         if not (model / "reference").is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
@@ -155,7 +159,7 @@ def _reference(model: Path, protocol: str | None) -> Reference:
         raise UserError(str(error)) from error
 
 
-def _fakes(
+def fakes_of(
     storage: Storage,
     model: Path,
     reference: Reference,
@@ -163,6 +167,7 @@ def _fakes(
     tell: Tell,
     judge: Path | None = None,
 ) -> Features:
+    """Features of as many images of a ``scorable`` model as its protocol has."""
     return generated_features(
         model / "generator",
         (judge or model) / "reference",

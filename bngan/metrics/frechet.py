@@ -6,6 +6,7 @@ import numpy as np
 from scipy.linalg.lapack import dsygst
 
 from bngan.metrics.confidence import Estimate, group_slices
+from bngan.metrics.threads import as_many_as_help
 
 _SIZES = 15
 
@@ -67,22 +68,24 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def frechet_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
     """``frechet_distance`` with the jackknife's 40 values, each from the whole less a group."""
-    whole_fake, whole_real = moments(fake), moments(real)
-    root_fake, root_real = factor(whole_fake.covariance), factor(whole_real.covariance)
+    with as_many_as_help(real.shape[1]):
+        whole_fake, whole_real = moments(fake), moments(real)
+        root_fake, root_real = factor(whole_fake.covariance), factor(whole_real.covariance)
+        return Estimate(
+            _distance(whole_fake, whole_real, root_fake),
+            {
+                "fake": _without_groups(fake, whole_fake, whole_real, root_real),
+                "real": _without_groups(real, whole_real, whole_fake, root_fake),
+            },
+        )
 
-    def without(
-        whole: Moments, features: np.ndarray, other: Moments, root: np.ndarray
-    ) -> np.ndarray:
-        groups = (moments(features[group]) for group in group_slices(len(features)))
-        return np.array([_distance(other, whole.without(group), root) for group in groups])
 
-    return Estimate(
-        _distance(whole_fake, whole_real, root_fake),
-        {
-            "fake": without(whole_fake, fake, whole_real, root_real),
-            "real": without(whole_real, real, whole_fake, root_fake),
-        },
-    )
+def _without_groups(
+    features: np.ndarray, whole: Moments, other: Moments, root: np.ndarray
+) -> np.ndarray:
+    """Distances from ``other``, whose factor is ``root``, to the whole less each group."""
+    groups = (moments(features[group]) for group in group_slices(len(features)))
+    return np.array([_distance(other, whole.without(group), root) for group in groups])
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
@@ -112,7 +115,8 @@ def frechet_limit(fake: np.ndarray, real: np.ndarray) -> float:
     """
     count = min(len(fake), len(real))
     sizes = np.linspace(max(count / 3, 2), count, _SIZES).astype(int)
-    distances = [frechet_distance(fake[:size], real[:size]) for size in sizes]
+    with as_many_as_help(real.shape[1]):
+        distances = [frechet_distance(fake[:size], real[:size]) for size in sizes]
     _, intercept = np.polyfit(1 / sizes, distances, 1)
     return float(intercept)
 
