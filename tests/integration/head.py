@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
 
 
 class Head:
-    """Started in ``folder``.
+    """Started in ``folder``, with ``more`` in the environment of its jobs.
 
     Attributes:
         address: of its dashboard.
@@ -28,7 +28,7 @@ class Head:
         token: what they prove that with.
     """
 
-    def __init__(self, folder: Path, cpus: int = 2) -> None:
+    def __init__(self, folder: Path, **more: str) -> None:
         self.token = secrets.token_hex(32)
         (file := folder / "token").write_text(self.token)
         file.chmod(0o600)
@@ -36,11 +36,12 @@ class Head:
         self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file)}
+        auth["RAY_USAGE_STATS_ENABLED"] = "0"
         self.environment = {**kept, **auth, "PATH": f"{BIN}:{kept['PATH']}"}
         port, names = free_port(), ("port", "ray-client-server-port", "dashboard-agent-listen-port")
         ports = [part for name in names for part in (f"--{name}", str(free_port()))]
         self.address = f"http://127.0.0.1:{port}"
-        command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", str(cpus), *ports]
+        command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "2", *ports]
         dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
         self.log = folder / "head.log"
         # Not from the sources: what runs there must be what was submitted.
@@ -49,7 +50,7 @@ class Head:
             self.process = subprocess.Popen(
                 [*command, *dashboard, "--node-ip-address", "127.0.0.1"],
                 cwd=folder,
-                env={**outside, "RAY_TMPDIR": self.temporary, "RAY_USAGE_STATS_ENABLED": "0"},
+                env={**outside, **more, "RAY_TMPDIR": self.temporary},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

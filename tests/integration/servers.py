@@ -1,0 +1,79 @@
+"""MLflow's server with a database of its own, PostgreSQL."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import free_port
+
+POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """Its address, password included. It refuses to be run by root: then it is its own user's."""
+    assert POSTGRES
+    owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if is_root() else {}
+    folder, password, port = Path(tempfile.mkdtemp(dir="/tmp")), secrets.token_hex(16), free_port()
+    (folder / "password").write_text(password)
+    if is_root():
+        for path in (folder, folder / "password"):
+            shutil.chown(path, "postgres", "postgres")
+    make = [str(POSTGRES), "-D", str(folder / "data"), "-U", "bngan", "--auth=scram-sha-256"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": folder, **owner}
+    subprocess.run([*make, "--pwfile", str(folder / "password")], check=True, **quiet)
+    serve = [str(POSTGRES.with_name("postgres")), "-D", str(folder / "data"), "-p", str(port)]
+    only_here = ["-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
+    server = subprocess.Popen([*serve, *only_here], **quiet)
+    try:
+        yield f"postgresql://bngan:{password}@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+@contextlib.contextmanager
+def mlflow_server(database: str, folder: Path) -> Iterator[str]:
+    """Its address; artifacts go through it."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (folder / "mlflow.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/health", server, folder / "mlflow.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(360):
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.5)
+    raise AssertionError(log.read_text())
