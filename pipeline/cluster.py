@@ -93,6 +93,44 @@ def each(
             yield ray.get(pending.popleft())
 
 
+def trials(
+    function: Callable[[Any], dict[str, Any]],
+    tasks: Sequence[Any],
+    *,
+    name: str,
+    storage: Mapping[str, Any],
+    at_once: int,
+    on_result: Callable[[int, dict[str, Any]], None],
+) -> None:
+    """``function(task)`` of every task as Ray Tune's trials, a CPU each, results as they come.
+
+    Raises:
+        RuntimeError: if any of them failed, when the others are through.
+    """
+    with _ray():
+        from ray import tune
+
+        def trainable(chosen: dict[str, int]) -> None:
+            tune.report({"record": function(tasks[chosen["index"]])})
+
+        class Told(tune.Callback):
+            def on_trial_result(
+                self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
+            ) -> None:
+                on_result(result["config"]["index"], result["record"])
+
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        grid = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space={"index": tune.grid_search(list(range(len(tasks))))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
+            run_config=tune.RunConfig(name=name, callbacks=[Told()], verbose=0, **storage),
+        ).fit()
+        if grid.errors:
+            lines = str(grid.errors[0]).strip().splitlines()
+            raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")
+
+
 @contextmanager
 def _ray() -> Iterator[None]:
     """Join the cluster at RAY_ADDRESS (set inside a Ray job), or start one for this run alone."""

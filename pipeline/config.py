@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_origin
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -221,12 +221,17 @@ def _parse(overrides: Sequence[str]) -> DictConfig:
 
 def _refuse_unknown(user: DictConfig, schema: DictConfig) -> None:
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
+    kind = OmegaConf.get_type(schema)
+    assert kind is not None
+    free = {
+        f.name for f in fields(kind) if get_origin(f.type) is dict
+    }  # keys of these are the user's
     sections = {key.rsplit(".", depth)[0] for key in known for depth in (1, 2) if "." in key}
     given = OmegaConf.to_container(user, resolve=False)
     for key in flatten(cast(dict[str, Any], given)):
         if key in sections:
             raise UserError(f"{key} is a section: set a key in it, as {key}.KEY=VALUE")
-        if key in known:
+        if key in known or key.split(".")[0] in free:
             continue
         close = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
         close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.6)

@@ -81,9 +81,16 @@ def code_of(stage: Stage) -> dict[str, str]:
 
     Comments, docstrings and layout do not count, nor do the modules that only carry the workflow.
     """
-    found: dict[str, str] = {}
     own = inspect.getmodule(stage.run)
-    pending = [str(own and own.__name__), *stage.modules]
+    return code_below(str(own and own.__name__), *stage.modules) | {
+        library: version(library) for library in stage.libraries
+    }
+
+
+def code_below(*modules: str) -> dict[str, str]:
+    """Digests of modules of this project and of what they import of it, directly or not."""
+    found: dict[str, str] = {}
+    pending = list(modules)
     while pending:
         name = pending.pop()
         path = _source(name)
@@ -91,7 +98,7 @@ def code_of(stage: Stage) -> dict[str, str]:
             continue
         found[name] = _digest_source(path)
         pending += sorted(_imported(path))
-    return found | {library: version(library) for library in stage.libraries}
+    return found
 
 
 def _source(name: str) -> Path | None:

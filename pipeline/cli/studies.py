@@ -1,0 +1,50 @@
+"""Commands that train many times to answer a question: study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pipeline.cli.app import (
+    AsJson,
+    Overrides,
+    app,
+    console,
+    errors,
+    errors_as_exit_codes,
+    stdout,
+)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the study.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a study's arms from the same seeds, and say what differs by more than chance.
+
+    What is done is not done again: after an interruption, or for more seeds.
+    """
+    continues = "the same command goes on with the trials that are left"
+    with errors_as_exit_codes(continues), stdout(as_json) as emit:
+        from pipeline.display import ConsoleDisplay
+        from pipeline.runs import terminate_as_exit
+        from pipeline.study.design import load_study
+        from pipeline.study.run import run_study
+
+        asked = load_study(file, overrides or [])
+        display = ConsoleDisplay(errors)
+        try:
+            with terminate_as_exit():
+                found = run_study(asked, display)
+        finally:
+            display.close()
+        report = found.folder / "report.html"
+        emit({"run_id": found.run_id, "arms": found.rows, "report": str(report)})
+        if not as_json:
+            for text in found.sentences:
+                console.print(escape(text), highlight=False, soft_wrap=True)
+            told = f"{found.trained} trials trained, {found.found} found; report: {report}"
+            console.print(told, highlight=False, soft_wrap=True)

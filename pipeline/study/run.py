@@ -1,0 +1,231 @@
+"""Running a study: what is there is not trained again, and whatever ends is written at once."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bngan.manifest import digest
+from pipeline import cluster, workflow
+from pipeline.config import load_config
+from pipeline.fingerprint import code_below
+from pipeline.outbox import PatientTracker
+from pipeline.outcome import Display
+from pipeline.runs import closing, heartbeat
+from pipeline.storage import Storage
+from pipeline.study.design import Study, Trial, main_trials, points, tuning_trials
+from pipeline.study.outcome import Result, chosen_points, effects, endpoint, final_score
+from pipeline.study.report import render, sentences, table
+from pipeline.study.trial import Record, run_trial, settings
+
+STUDY = "study"
+"""The kind of run that a study opens, as its tag ``bngan.kind``."""
+
+
+@dataclass
+class Findings:
+    """What a study has come to.
+
+    Attributes:
+        folder: with ``report.html``, ``trials.parquet`` and ``effects.json``.
+        sentences: one for each arm and task.
+        rows: of the table of arms.
+    """
+
+    run_id: str
+    folder: Path
+    sentences: list[str]
+    rows: list[dict[str, Any]]
+    trained: int
+    found: int
+
+
+def run_study(study: Study, display: Display) -> Findings:
+    """Run what is missing of a study, and say what all of it shows.
+
+    Raises:
+        UserError: if the configuration of a trial is wrong.
+    """
+    storage = Storage(study.workspace)
+    storage.require()
+    everything = [*tuning_trials(study), *main_trials(study, _every_point(study))]
+    for trial in {t.identity: t for t in everything}.values():
+        settings(trial)  # what is wrong with one is told before any is trained
+    folders = {task: _prepared(task, study, display) for task in study.tasks if _is_file(task)}
+    tracker = PatientTracker(storage.local, study.name, display.message)
+    run_id = tracker.start(study.name, {"bngan.kind": STUDY})
+    with tracker, closing(tracker, run_id), heartbeat(tracker, run_id):
+        run = _Run(study, storage, tracker, display, run_id, folders)
+        run.bring(tuning_trials(study))
+        chosen = _every_point(study)
+        if study.tune:
+            chosen = {key: [point] for key, point in chosen_points(study, run.results).items()}
+        run.bring(main_trials(study, chosen))
+        return run.findings()
+
+
+def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]]:
+    return {(task, arm): points(study) for task in study.tasks for arm in study.arms}
+
+
+def _is_file(task: str) -> bool:
+    return task.endswith((".yaml", ".yml"))
+
+
+def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
+    """Names of the folders of an experiment's data and reference, made now if need be."""
+    config = load_config(Path(task), [f"workspace={study.workspace}"])
+    done = workflow.run(config, display, workflow.Options(until="reference"))
+    storage = Storage(study.workspace)
+    return {name: storage.name(done.folders[name]) for name in ("prepare", "reference")}
+
+
+class _Run:
+    """A study under way."""
+
+    def __init__(
+        self,
+        study: Study,
+        storage: Storage,
+        tracker: PatientTracker,
+        display: Display,
+        run_id: str,
+        folders: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self.study, self.storage, self.tracker = study, storage, tracker
+        self.display, self.run_id, self.folders = display, run_id, folders
+        self.results: list[Result] = []
+        self.trained = self.found = 0
+        self.code = digest(code_below("pipeline.study.trial"))
+
+    @property
+    def folder(self) -> Path:
+        return self.storage.local / "studies" / self.study.name
+
+    def bring(self, trials: Sequence[Trial]) -> None:
+        """Find or make the results of trials."""
+        missing = []
+        for trial in trials:
+            try:
+                record = json.loads(self.storage.read(self._file(trial)))
+            except FileNotFoundError:
+                missing.append(trial)
+                continue
+            self.results.append(Result(trial, record))
+            self.found += 1
+        if missing:
+            self._train(missing)
+        self._write()
+
+    def _train(self, missing: Sequence[Trial]) -> None:
+        ray_files = self.folder / "ray"
+        done = 0
+
+        def told(index: int, record: Record) -> None:
+            nonlocal done
+            done += 1
+            self._enter(missing[index], record)
+            self.display.progress("study", done, len(missing), _brief(missing[index], record))
+
+        self.display.progress("study", 0, len(missing), "starting Ray")
+        try:
+            cluster.trials(
+                partial(_trained, self.folders, self.storage),
+                list(missing),
+                name=uuid.uuid4().hex[:12],
+                storage=self.storage.for_ray(ray_files),
+                at_once=self.study.at_once,
+                on_result=told,
+            )
+        finally:
+            self.storage.remove(self.storage.name(ray_files))
+
+    def _enter(self, trial: Trial, record: Record) -> None:
+        """Keep a result, as a file and as a run."""
+        self.storage.write(self._file(trial), json.dumps(record).encode())
+        self.results.append(Result(trial, record))
+        self.trained += 1
+        tags = {"task": _short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
+        run_id = self.tracker.start(f"{trial.arm} {trial.seed}", tags, self.run_id)
+        with closing(self.tracker, run_id):
+            known = {"seed": trial.seed, "tuning": trial.tuning, "treatment": trial.treatment}
+            self.tracker.params(run_id, known | dict(trial.point))
+            for point in record["history"]:
+                values = {name: value for name, value in point.items() if name != "images"}
+                self.tracker.metrics(run_id, values, int(point["images"]))
+            self.tracker.metrics(run_id, {f"final_{k}": v for k, v in record["final"].items()})
+        if self.trained % 10 == 0:
+            self._write()
+
+    def _file(self, trial: Trial) -> str:
+        where = {"code": self.code, "data": self.folders.get(trial.task)}
+        return f"studies/trials/{trial.identity}-{digest(where)[:12]}.json"
+
+    def _write(self) -> None:
+        """Tables of what there is by now."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [_row(self.study, result) for result in self.results]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keys = dict.fromkeys(key for row in rows for key in row)
+        columns = {key: [row.get(key) for row in rows] for key in keys}
+        pq.write_table(pa.table(columns), self.folder / "trials.parquet")
+        self.storage.share(self.storage_name("trials.parquet"))
+
+    def storage_name(self, file: str) -> str:
+        """Of a file in the study's folder."""
+        return f"studies/{self.study.name}/{file}"
+
+    def findings(self) -> Findings:
+        """Effects, table and report."""
+        found = effects(self.study, self.results)
+        told, rows = sentences(self.study, found), table(self.study, self.results)
+        page = render(self.study, self.results, found)
+        contents = {
+            "effects.json": json.dumps([e._asdict() for e in found], indent=2),
+            "report.html": page,
+        }
+        for name, text in contents.items():
+            self.storage.write(self.storage_name(name), text.encode())
+            self.tracker.artifact(self.run_id, name, text.encode())
+        parquet = (self.folder / "trials.parquet").read_bytes()
+        self.tracker.artifact(self.run_id, "trials.parquet", parquet)
+        return Findings(self.run_id, self.folder, told, rows, self.trained, self.found)
+
+
+def _trained(folders: Mapping[str, Mapping[str, str]], storage: Storage, trial: Trial) -> Record:
+    """On a worker."""
+    return run_trial(trial, settings(trial), storage, folders.get(trial.task, {}))
+
+
+def _row(study: Study, result: Result) -> dict[str, Any]:
+    """A trial in the table of all."""
+    trial, record = result
+    return {
+        "task": _short(trial.task),
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "tuning": trial.tuning,
+        "treatment": trial.treatment,
+        **{key: str(value) for key, value in trial.point},
+        "overrides": " ".join(trial.overrides),
+        "failed": record["failed"],
+        "endpoint": endpoint(record, study.endpoint),
+        "score": final_score(record),
+        "best_images": record["best_images"],
+        "cpu_seconds": record["cpu_seconds"],
+        **{f"final_{name}": float(value) for name, value in record["final"].items()},
+        "history": json.dumps(record["history"]),
+    }
+
+
+def _brief(trial: Trial, record: Record) -> str:
+    return f"{_short(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"
+
+
+def _short(task: str) -> str:
+    return Path(task).stem
