@@ -114,6 +114,9 @@ def trials(
             tune.report({"record": function(tasks[chosen["index"]])})
 
         class Told(tune.Callback):
+            def __reduce__(self) -> Any:
+                return object, ()  # Tune keeps a copy for taking a study up: that is ours to do
+
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
             ) -> None:
