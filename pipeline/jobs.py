@@ -234,8 +234,7 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
     """Ray's client for the cluster at ``address``, whatever RAY_ADDRESS says, and its errors told."""
-    parts = urlsplit(address)
-    if not re.fullmatch(r"https?://(\[[^]@]+\]|[^/@:]+)(:\d{1,5})?/?", address):
+    if not re.fullmatch(r"https?://(\[[^]@]+\]|[^/@:]+)(:\d{1,5})?", address):
         raise UserError(f"--address must be that of the dashboard, such as {DEFAULT_ADDRESS}")
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
@@ -245,7 +244,7 @@ def _client(address: str) -> Iterator[Any]:
         logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
     given = {name: os.environ.pop(name) for name in _ADDRESSES if name in os.environ}
     try:
-        _require_answer(str(parts.hostname), parts.port or {"http": 80}.get(parts.scheme, 443))
+        _require_answer(address)
         yield JobSubmissionClient(address)
     except AuthenticationError as error:
         reason = re.split(r"\. |\n", str(error))[0]
@@ -259,11 +258,17 @@ def _client(address: str) -> Iterator[Any]:
         os.environ.update(given)
 
 
-def _require_answer(host: str, port: int) -> None:
-    """Ray itself would wait for minutes."""
+def _require_answer(address: str) -> None:
+    """Ray itself would wait for minutes for a machine that is not there, and trust any server."""
+    import requests
+
+    parts = urlsplit(address)
     try:
-        socket.create_connection((host, port), timeout=10).close()
-    except OSError as error:
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+        socket.create_connection((str(parts.hostname), port), timeout=10).close()
+        if requests.get(f"{address}/api/version", timeout=30).status_code == 404:
+            raise ConnectionError("another server")
+    except (OSError, ValueError) as error:
         raise ConnectionError(str(error)) from error
 
 
