@@ -29,7 +29,7 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
         partition = latest(schedule, datetime.now(UTC))
         say(f"{partition} is due")
         running[:] = [_start(path, partition)]
-        if code := running[0].wait():
+        if (code := running[0].wait()) not in (0, 130):
             say(f"{partition} failed with exit code {code}: --partition {partition} does it again")
 
     scheduler = BlockingScheduler(timezone=schedule.zone)

@@ -24,7 +24,7 @@ from bngan.manifest import digest
 from pipeline.cluster import missing_workers, takes_gpus
 from pipeline.config import Config, flatten, read
 from pipeline.errors import UserError
-from pipeline.validation import not_everywhere, problems, worker_range
+from pipeline.validation import not_everywhere, problems, secrets, worker_range
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
@@ -125,13 +125,6 @@ def how_to_go_on(address: str, job: str) -> str:
 def job_name(*parts: str) -> str:
     """Parts as one name that may stand in a URL."""
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part) for part in parts)
-
-
-def secrets(values: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with URIs that carry a user's name or password, one line each."""
-    for key, value in values.items():
-        if isinstance(value, str) and re.search(r"://[^/?#]*@", value):
-            yield f"{key} has a user or password in it, which jobs and MLflow would show: leave it out"
 
 
 def _not_for_all(config: Config) -> Iterator[str]:
@@ -241,35 +234,42 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
     """Ray's client for the cluster at ``address``, whatever RAY_ADDRESS says, and its errors told."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+    if not re.fullmatch(r"https?://(\[[^]@]+\]|[^/@:]+)(:\d{1,5})?", address):
         raise UserError(f"--address must be that of the dashboard, such as {DEFAULT_ADDRESS}")
-    gone = UserError(f"no Ray cluster answers at {address}")
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+    from requests.exceptions import RequestException
+
+    for name in _TALKATIVE:
+        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
     given = {name: os.environ.pop(name) for name in _ADDRESSES if name in os.environ}
     try:
-        # Ray would wait for minutes.
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        socket.create_connection((parts.hostname, port), timeout=10).close()
-        from ray.exceptions import AuthenticationError
-        from ray.job_submission import JobSubmissionClient
-        from requests.exceptions import RequestException
-
-        for name in _TALKATIVE:
-            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
-        try:
-            yield JobSubmissionClient(address)
-        except AuthenticationError as error:
-            reason = re.split(r"\. |\n", str(error))[0]
-            raise UserError(
-                f"the cluster at {address} wants its token ({reason}): RAY_AUTH_MODE=token and "
-                "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"
-            ) from error
-        except (RequestException, ConnectionError) as error:
-            raise gone from error
-    except OSError as error:
-        raise gone from error
+        _require_answer(address)
+        yield JobSubmissionClient(address)
+    except AuthenticationError as error:
+        reason = re.split(r"\. |\n", str(error))[0]
+        raise UserError(
+            f"the cluster at {address} wants its token ({reason}): RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"
+        ) from error
+    except (RequestException, ConnectionError) as error:
+        raise UserError(f"no Ray cluster answers at {address}") from error
     finally:
         os.environ.update(given)
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself would wait for minutes for a machine that is not there, and trust any server."""
+    import requests
+
+    parts = urlsplit(address)
+    try:
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+        socket.create_connection((str(parts.hostname), port), timeout=10).close()
+        if requests.get(f"{address}/api/version", timeout=30).status_code == 404:
+            raise ConnectionError("another server")
+    except (OSError, ValueError) as error:
+        raise ConnectionError(str(error)) from error
 
 
 async def _print_log(client: Any, job: str) -> None:
@@ -288,7 +288,7 @@ async def _print_log(client: Any, job: str) -> None:
                 printed, until = max(printed, position), time.monotonic() + _PATIENCE
             if client.get_job_status(job).is_terminal():
                 return
-        except (RuntimeError, ClientError, RequestException, OSError):
+        except (RuntimeError, ClientError, RequestException, OSError) as error:
             if time.monotonic() > until:
-                raise
+                raise ConnectionError(str(error)) from error
         await asyncio.sleep(1)

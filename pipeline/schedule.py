@@ -19,8 +19,7 @@ from bngan import embedded
 from bngan.sources import is_symbolic
 from pipeline.config import absolute_workspace, flatten, read
 from pipeline.errors import UserError
-from pipeline.jobs import secrets
-from pipeline.validation import not_everywhere
+from pipeline.validation import not_everywhere, secrets
 
 _DATE = "{date}"
 _LONGEST_GAP = timedelta(days=8 * 366)

@@ -1,7 +1,8 @@
 """Values of the right type that make no sense, and values that do not mean what they seem to."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,13 @@ def not_everywhere(key: str, path: str) -> str | None:
         f"{key}={path} is relative, and a job runs in a folder of its own: write the absolute path "
         "of a folder that all nodes share, or a URI such as s3://BUCKET/FOLDER"
     )
+
+
+def secrets(values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with URIs that carry a user's name or password, one line each."""
+    for key, value in values.items():
+        if isinstance(value, str) and re.search(r"://[^/?#]*@", value):
+            yield f"{key} has a user or password in it, which jobs and MLflow would show: leave it out"
 
 
 def problems(config: "Config", here: bool = True) -> Iterator[str]:

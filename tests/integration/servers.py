@@ -35,7 +35,11 @@ def postgres() -> Iterator[str]:
     only_here = ["-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
     server = subprocess.Popen([*serve, *only_here], **quiet)
     try:
-        yield f"postgresql://bngan:{password}@127.0.0.1:{port}/postgres"
+        ready = [str(POSTGRES.with_name("pg_isready")), "-h", "127.0.0.1", "-p", str(port)]
+        while subprocess.run(ready, check=False, **quiet).returncode:
+            assert server.poll() is None
+            time.sleep(0.2)
+        yield f"postgresql+psycopg2://bngan:{password}@127.0.0.1:{port}/postgres"
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=60)
@@ -61,8 +65,8 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
         _wait(f"http://127.0.0.1:{port}/health", server, folder / "mlflow.log")
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(server.pid, signal.SIGTERM)
             server.wait(timeout=20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)

@@ -26,6 +26,7 @@ from pipeline.errors import UserError
 from pipeline.stage import StageContext, Summary
 from tests.conftest import free_port
 from tests.integration.conftest import ROOT, statuses
+from tests.integration.test_operating import Silent
 
 BATCH = 64
 
@@ -210,19 +211,6 @@ def cable(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return plugged
 
 
-class Told:
-    """A display that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args: None
-
-
 @pytest.fixture
 def play(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -237,7 +225,7 @@ def play(
         only = workflow.Stage("prepare", stage, config=("data",), inputs={})
         monkeypatch.setattr(workflow, "STAGES", (only,))
         config = load_config(ROOT / "configs/digits.yaml", [f"workspace={tmp_path}", "name=play"])
-        told = Told()
+        told = Silent()
         try:
             workflow.run(config, told, workflow.Options("prepare", "prepare"))
         finally:

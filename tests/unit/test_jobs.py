@@ -160,7 +160,10 @@ def test_only_a_servers_address_travels(
     assert "secret" not in str(told.value)
 
 
-@pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://me:secret@head:8265"])
+@pytest.mark.parametrize(
+    "address",
+    ["head:8265", "ray://head:10001", "http://me:secret@head:8265", "http://head:x", "http://"],
+)
 def test_addresses_of_another_kind_are_refused(address: str) -> None:
     with pytest.raises(UserError, match="must be that of the dashboard"):
         jobs.submit_run(DIGITS, ["workspace=/shared"], address)
