@@ -1,0 +1,271 @@
+"""Studies: what is compared with what, and that the intervals hold."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bngan.latents import indexed_latents
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
+from pipeline.errors import UserError
+from pipeline.storage import SHARED
+from pipeline.study.design import Endpoint, Study, load_study, main_trials, points, tuning_trials
+from pipeline.study.outcome import (
+    Result,
+    chosen_points,
+    collapsed,
+    effect,
+    effects,
+    endpoint,
+    robustness,
+)
+from pipeline.study.report import render, sentences, table
+from pipeline.study.tasks import grid25, mixture_scores, ring8, stack, triple_scores
+from pipeline.study.trial import run_trial, settings, treat
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
+
+
+def study(**changes: Any) -> Study:
+    known: dict[str, Any] = {
+        "name": "s",
+        "tasks": ["ring8"],
+        "arms": {"none": ["model.generator.norm=none"], "batch": ["model.generator.norm=batch"]},
+        "control": "none",
+    }
+    return Study(**(known | changes))
+
+
+def record(scores: Sequence[float], failed: str | None = None, **final: float) -> dict[str, Any]:
+    history = [
+        {"images": 10.0 * (i + 1), "cpu_seconds": 1.0 * (i + 1), "fid": score}
+        for i, score in enumerate(scores)
+    ]
+    found = {"fid": min(scores), **final} if scores else {}
+    return {
+        "measure": "fid",
+        "failed": failed,
+        "history": history,
+        "final": found,
+        "cpu_seconds": 1.0,
+        "best_images": 10.0,
+    }
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_that_comes_along_is_sound(path: Path) -> None:
+    found = load_study(path)
+    every = [*tuning_trials(found), *main_trials(found, dict.fromkeys(_keys(found), points(found)))]
+    for trial in {trial.overrides: trial for trial in every}.values():
+        settings(trial)
+    tuned = 1 if found.tune else len(points(found))
+    count = len(tuning_trials(found)) + found.seeds * len(_keys(found)) * tuned
+    assert count <= 120
+
+
+def _keys(found: Study) -> list[tuple[str, str]]:
+    return [(task, arm) for task in found.tasks for arm in found.arms]
+
+
+def test_all_arms_meet_the_same_seeds_and_points() -> None:
+    found = study(axes={"train.lr": [1e-3, 1e-4], "seed": [1, 2, 3]}, seeds=2)
+    assert len(points(found)) == 6
+    trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
+    by_arm = {arm: [(t.seed, t.point) for t in trials if t.arm == arm] for arm in ("none", "batch")}
+    assert by_arm["none"] == by_arm["batch"]
+    assert len(trials) == len({t.identity for t in trials}) == 24
+    some = study(axes=found.axes, points=4)
+    assert points(some) == points(some)  # drawn once
+    assert all(point in points(found) for point in points(some))
+    tuning = tuning_trials(study(axes=found.axes, tune=True))
+    assert not {t.seed for t in tuning} & {t.seed for t in trials}
+    # The same training asked for by another arm or study is the same trial.
+    renamed = study(arms={"none": found.arms["none"], "same": found.arms["none"]})
+    one, other = main_trials(renamed, {key: [{}] for key in _keys(renamed)})[:2]
+    assert one.identity == other.identity
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("control: best", "there is no arm best"),
+        ("tune: true", "there are no axes"),
+        ("endpoint: {measure: images_to}", "images_to needs one"),
+        ("seeds: 0", "seeds must be at least 1"),
+        ("arms: {none: [treatment=magic]}", "treatment must be one of"),
+        ("endpiont: {}", "endpiont"),
+    ],
+)
+def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, text: str, message: str) -> None:
+    known = {"name": "s", "tasks": "[ring8]", "arms": "{none: []}", "control": "none"}
+    key, _, value = text.partition(": ")
+    lines = [f"{k}: {v}" for k, v in (known | {key: value}).items()]
+    (tmp_path / "study.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=message):
+        load_study(tmp_path / "study.yaml")
+
+
+def test_endpoints_are_infinite_where_nothing_came_of_it() -> None:
+    good, bad = record([8.0, 4.0, 5.0]), record([9.0], failed="weight is not finite")
+    assert endpoint(good, Endpoint("final")) == 4.0
+    assert endpoint(bad, Endpoint("final")) == math.inf
+    assert endpoint(good, Endpoint("images_to", 5.0)) == 20.0
+    assert endpoint(good, Endpoint("seconds_to", 5.0)) == 2.0
+    assert endpoint(good, Endpoint("images_to", 1.0)) == math.inf
+    assert endpoint(good, Endpoint("area")) == pytest.approx(160 ** (1 / 3))
+    assert collapsed(bad, 5.0)
+    assert not collapsed(good, 5.0)
+    assert collapsed(good, 0.1)
+    assert collapsed(record([4.0], modes_share=0.4), 5.0)
+
+
+@pytest.mark.parametrize("failing", [0.0, 0.2])
+def test_intervals_hold_for_any_distribution(failing: float) -> None:
+    """Skewed ratios with the median 0.5, some of them infinite: covered as often as said or more."""
+    random, covered, runs = np.random.default_rng(0), 0, 2_000
+    for _ in range(runs):
+        ratios = 0.5 * np.exp(random.exponential(size=12) - math.log(2))
+        lost = random.random(12) < failing
+        # What fails must not move the median: as many are moved below it.
+        ratios[lost] = np.where(random.random(lost.sum()) < 0.5, math.inf, 0.01)
+        found = effect("t", "a", ratios, 0.95)
+        covered += found.low <= 0.5 <= found.high
+    assert covered / runs >= 0.95 - 0.01
+    assert found.level >= 0.95
+
+
+def test_few_pairs_say_nothing_and_many_comparisons_want_more() -> None:
+    assert effect("t", "a", np.array([0.1, 0.1, 0.1]), 0.95).verdict == "no difference shown"
+    assert effect("t", "a", np.full(12, 0.1), 0.95).verdict == "better"
+    spread = np.array([0.9, 1.1, *np.full(10, 0.5)])
+    assert effect("t", "a", spread, 0.95).verdict == "better"
+    assert effect("t", "a", spread, 0.9999).verdict == "no difference shown"
+
+
+def results(found: Study, scores: dict[str, Sequence[float]]) -> list[Result]:
+    trials = main_trials(found, {key: [{}] for key in _keys(found)})
+    return [Result(t, record([scores[t.arm][t.seed]])) for t in trials]
+
+
+def test_an_arm_is_told_from_its_control_seed_by_seed() -> None:
+    found = study(seeds=8)
+    base = [2.0**n for n in range(8)]  # seeds differ far more than arms
+    measured = results(found, {"none": base, "batch": [0.8 * x for x in base]})
+    (one,) = effects(found, measured)
+    assert (one.pairs, one.verdict) == (8, "better")
+    assert one.ratio == pytest.approx(0.8)
+    (text,) = sentences(found, [one])
+    assert text == "ring8, batch: the score is 0.8 × that of none [0.8, 0.8], 8 pairs: better"
+    rows = table(found, measured)
+    assert [row["trials"] for row in rows] == [8, 8]
+    page = render(found, measured, [one])
+    assert "Declared before" in page
+    assert "http" not in page.replace("http-equiv", "")
+    (row,) = robustness(found, measured, [4.0])
+    assert (row.both, row.only_arm, row.only_control, row.neither) == (3, 0, 0, 5)
+
+
+def test_points_are_chosen_on_their_own_seeds() -> None:
+    found = study(axes={"train.lr": [1e-3, 1e-4]}, tune=True, tuning_seeds=2)
+    scores = {("none", 1e-3): 5.0, ("none", 1e-4): 3.0, ("batch", 1e-3): 1.0, ("batch", 1e-4): 2.0}
+    measured = [
+        Result(t, record([scores[t.arm, dict(t.point)["train.lr"]]])) for t in tuning_trials(found)
+    ]
+    chosen = chosen_points(found, measured)
+    assert chosen["ring8", "none"] == {"train.lr": 1e-4}
+    assert chosen["ring8", "batch"] == {"train.lr": 1e-3}
+
+
+def test_mixtures_are_scored_as_published() -> None:
+    ring = ring8()
+    real = (ring.data.images[:2_500].reshape(-1, 2) / 127.5 - 1).astype(np.float64)
+    found = mixture_scores(real, ring.centres, ring.spread)
+    assert found["modes"] == 8
+    assert found["good_share"] == pytest.approx(1 - math.exp(-4.5), abs=0.006)  # Rayleigh: 98.9 %
+    assert found["divergence"] < 0.01
+    one = mixture_scores(np.repeat(ring.centres[:1], 10, 0), ring.centres, ring.spread)
+    assert (one["modes"], one["good_share"]) == (1, 1.0)
+    assert one["divergence"] == pytest.approx(math.log(8))
+    assert one["bad_share"] == pytest.approx(7 / 8)
+    assert len(grid25().centres) == 25
+
+
+def test_triples_are_counted_by_channel() -> None:
+    images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+
+    class Reads:
+        def __call__(self, digits: np.ndarray) -> Any:
+            class Out:
+                logits = np.eye(10)[digits[:, 0, 0, 0]]
+
+            return Out
+
+    found = triple_scores(stack(images, 26_000, 0), Reads())  # type: ignore[arg-type]
+    assert found["modes"] == 1000
+    assert found["divergence"] == pytest.approx(999 / 52_000, rel=0.15)  # of chance alone
+
+
+def trainer(norm: str) -> Trainer:
+    model = ModelConfig(
+        "mlp",
+        8,
+        False,
+        GeneratorConfig(32, 2, norm=norm),
+        DiscriminatorConfig(32, 2),  # type: ignore[arg-type]
+    )
+    return Trainer(model, OptimizationConfig(batch_size=16, lr=1e-3), ring8().data.spec, 0)
+
+
+def test_data_dependent_initialisation_standardises_hidden_layers() -> None:
+    trained = trainer("none")
+    treat(trained, "data_dependent")
+    outputs: list[torch.Tensor] = []
+    hidden = [m for m in trained.generator.modules() if isinstance(m, torch.nn.Linear)][:-1]
+    for layer in hidden:
+        layer.register_forward_hook(lambda module, _, out: outputs.append(out))
+    trained.generator(indexed_latents(5, range(5_000), 8))
+    for out in outputs:
+        assert out.mean(0).abs().max() < 0.1
+        assert (out.std(0) - 1).abs().max() < 0.1
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            trained.generator.parameters(), trained.ema.module.parameters(), strict=True
+        )
+    )
+
+
+def test_frozen_statistics_stay_and_couple_no_images() -> None:
+    trained = trainer("batch")
+    treat(trained, "frozen_statistics")
+    before = {k: v.clone() for k, v in trained.generator.state_dict().items()}
+    trained.fit(ring8().data, 320)
+    after = trained.generator.state_dict()
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert not [k for k in moved if "running" in k]
+    assert [k for k in moved if "weight" in k]
+    latents = indexed_latents(0, range(8), 8)
+    alone, together = trained.generator(latents[:1]), trained.generator(latents)[:1]
+    assert torch.allclose(alone, together, atol=1e-6)
+
+
+def test_a_trial_is_a_function_of_its_seed_and_failures_are_results() -> None:
+    found = study(
+        common=["train.images=2560", "train.batch_size=64", "train.lr=1e-3"], score_every=1280
+    )
+    (one, *_) = main_trials(found, {key: [{}] for key in _keys(found)})
+    first, again = (run_trial(one, settings(one), SHARED, {}) for _ in range(2))
+    assert first["final"] == again["final"]
+    assert [point["images"] for point in first["history"]] == [1280, 2560]
+    wild = study(common=["train.images=2560", "train.batch_size=64", "train.lr=1e30"])
+    (one, *_) = main_trials(wild, {key: [{}] for key in _keys(wild)})
+    failed = run_trial(one, settings(one), SHARED, {})
+    assert failed["failed"]
+    assert endpoint(failed, Endpoint()) == math.inf
