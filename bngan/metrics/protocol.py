@@ -24,6 +24,7 @@ from bngan.metrics.inception_score import (
 )
 from bngan.metrics.kernel import kernel_estimate
 from bngan.metrics.manifold import manifold_estimates
+from bngan.metrics.threads import as_many_as_help
 from bngan.randomness import Stream, generator
 
 EVALUATION_SEEDS = (0, 1, 2)
@@ -71,7 +72,8 @@ class Protocol:
 
 def score(fake: Features, real: Features) -> dict[str, float]:
     """The scores that are cheap: FID, and where features come with a classifier what it says."""
-    scores = {"fid": frechet_distance(fake.features, real.features)}
+    with as_many_as_help(real.features.shape[1]):  # and its last digits are those of one thread
+        scores = {"fid": frechet_distance(fake.features, real.features)}
     if fake.logits.shape[1]:
         scores["inception_score"], scores["inception_score_sd"] = inception_score(fake.logits)
         scores["classes_hit"] = classes_hit(fake.logits)
