@@ -122,11 +122,10 @@ def trials(
             ) -> None:
                 on_result(result["config"]["index"], result["record"])
 
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         grid = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space={"index": tune.grid_search(list(range(len(tasks))))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
+            tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
             run_config=tune.RunConfig(name=name, callbacks=[Told()], verbose=0, **storage),
         ).fit()
         if grid.errors:
