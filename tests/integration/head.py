@@ -1,6 +1,7 @@
 """A Ray head node of one's own, with token authentication, beside whatever else this machine runs."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -17,6 +18,16 @@ from tests.conftest import free_port
 from tests.integration.conftest import ROOT
 
 BIN = Path(sys.executable).parent
+ASK = """
+import json, sys
+from ray.job_submission import JobSubmissionClient
+client = JobSubmissionClient(sys.argv[1])
+print(json.dumps({
+    job.submission_id: job.model_dump_json() + client.get_job_logs(job.submission_id)
+    for job in client.list_jobs()
+    if job.submission_id
+}))
+"""
 
 
 class Head:
@@ -86,6 +97,18 @@ class Head:
         )
         assert code in (None, done.returncode), f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
+
+    def jobs(self) -> dict[str, str]:
+        """All that the cluster tells of each job, as JSON, and its log.
+
+        Asked in a process of its own, since Ray keeps the token that a process used first.
+        """
+        program = [sys.executable, "-c", ASK, self.address]
+        done = subprocess.run(
+            program, env=self.environment, capture_output=True, text=True, timeout=100, check=True
+        )
+        found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+        return found
 
     @staticmethod
     def bngan(*arguments: str) -> list[str]:

@@ -9,7 +9,6 @@ from tempfile import gettempdir
 from typing import Any
 
 import pytest
-from ray.job_submission import JobSubmissionClient
 
 from tests.integration.conftest import ROOT, TINY
 from tests.integration.head import Head
@@ -29,19 +28,7 @@ def submit(head: Head, workspace: Path, *more: str, code: int = 0, **environment
     return head.command(*given, "--address", head.address, code=code, **environment)
 
 
-def job_of(head: Head, job: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """All that the cluster tells of a job, as JSON, and its log."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
-    client = JobSubmissionClient(head.address)
-    listed = [each.model_dump(mode="json") for each in client.list_jobs()]
-    info = client.get_job_info(job).model_dump(mode="json")
-    return f"{json.dumps([info, *listed])}\n{client.get_job_logs(job)}"
-
-
-def test_a_job_once_and_what_it_shows(
-    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_once_and_what_it_shows(head: Head, tmp_path: Path) -> None:
     small = submit(head, tmp_path, "train.num_workers=5", code=2)
     assert "needs as many CPUs, but the Ray cluster has 2 on 1 node" in small.stderr
     wrong = submit(head, tmp_path, code=2, RAY_AUTH_TOKEN_PATH=str(Path(__file__)))
@@ -67,7 +54,7 @@ def test_a_job_once_and_what_it_shows(
     ]
     assert submit(head, tmp_path, *LONG).stdout.strip() == job
     head.command("ray", "job", "stop", job, "--address", head.address)
-    shown = job_of(head, job, monkeypatch).replace(str(tmp_path), "WORKSPACE")
+    shown = head.jobs()[job].replace(str(tmp_path), "WORKSPACE")
     for hidden in (str(ROOT), f"{gettempdir()}/bngan-", head.token, "hunter2", "TOKEN_PATH"):
         assert hidden not in shown
     assert "STOPPED" in shown

@@ -16,7 +16,6 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from ray.job_submission import JobSubmissionClient
 
 from tests.integration.conftest import ROOT, TINY
 from tests.integration.digits import write_digits
@@ -65,17 +64,6 @@ class World:
         config = ("configs/digits.yaml", *TINY, *more, f"workspace={self.workspace}")
         return ("submit", *config, "--address", self.head.address)
 
-    def jobs(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-        """Details and logs of jobs by their ids."""
-        monkeypatch.setenv("RAY_AUTH_MODE", "token")
-        monkeypatch.setenv("RAY_AUTH_TOKEN", self.head.token)
-        client = JobSubmissionClient(self.head.address)
-        return {
-            job.submission_id: job.model_dump_json() + client.get_job_logs(job.submission_id)
-            for job in client.list_jobs()
-            if job.submission_id
-        }
-
     def evaluations(self, name: str) -> list[Run]:
         """Those that are done, oldest first."""
         experiment = self.client.get_experiment_by_name(name)
@@ -116,10 +104,10 @@ def until(condition: Callable[[], Any], seconds: float) -> Any:
     return found
 
 
-def test_from_a_first_submission_to_an_alarm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_first_submission_to_an_alarm(world: World) -> None:
     # Submitted, stopped in mid-training, submitted again, finished.
     first = world.start(*world.training(), "--follow")
-    (job,) = until(lambda: world.jobs(monkeypatch), 100)
+    (job,) = until(lambda: world.head.jobs(), 100)
     there = world.run(*world.training())
     assert (there.split()[0], "there already" in there) == (job, True)
     until(lambda: list(world.workspace.glob("training/*/images-*")), 300)
@@ -128,7 +116,7 @@ def test_from_a_first_submission_to_an_alarm(world: World, monkeypatch: pytest.M
     done = world.run(*world.training(), "--follow")
     assert f"{job}-2" in done
     assert "continues from " in done
-    assert set(world.jobs(monkeypatch)) == {job, f"{job}-2"}
+    assert set(world.head.jobs()) == {job, f"{job}-2"}
     version = world.client.get_model_version_by_alias(NAME, "champion")
     assert (str(version.version), "fid" in version.tags) == ("1", True)
 
@@ -170,7 +158,7 @@ def test_from_a_first_submission_to_an_alarm(world: World, monkeypatch: pytest.M
     assert len(partitions) == len(set(partitions))
     told = [body["partition"] for _, body in world.receiver.got]
     assert len(told) == len(set(told))
-    shown = world.jobs(monkeypatch)
+    shown = world.head.jobs()
     names = [name for name in shown if name.startswith("minutely-")]
     assert all(re.fullmatch(r"minutely-\d{4}-\d\d-\d\dT\d{4}", name) for name in names)
     experiments = [each.experiment_id for each in world.client.search_experiments()]
