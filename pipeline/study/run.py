@@ -1,6 +1,7 @@
 """Running a study: what is there is not trained again, and whatever ends is written at once."""
 
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ class _Run:
         told, rows = sentences(self.study, found), table(self.study, self.results)
         page = render(self.study, self.results, found)
         contents = {
-            "effects.json": json.dumps([e._asdict() for e in found], indent=2),
+            "effects.json": json.dumps([finite(e._asdict()) for e in found], indent=2),
             "report.html": page,
         }
         for name, text in contents.items():
@@ -194,12 +195,24 @@ class _Run:
             self.tracker.artifact(self.run_id, name, text.encode())
         parquet = (self.folder / "trials.parquet").read_bytes()
         self.tracker.artifact(self.run_id, "trials.parquet", parquet)
+        rows = [finite(row) for row in rows]
         return Findings(self.run_id, self.folder, told, rows, self.trained, self.found)
 
 
 def _trained(folders: Mapping[str, Mapping[str, str]], storage: Storage, trial: Trial) -> Record:
     """On a worker."""
     return run_trial(trial, settings(trial), storage, folders.get(trial.task, {}))
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON, which knows no infinity: None in its place."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, list):
+            return [told(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: told(value) for key, value in values.items()}
 
 
 def _row(study: Study, result: Result) -> dict[str, Any]:
