@@ -21,6 +21,7 @@ from bngan import embedded
 from bngan.sources import is_symbolic
 from pipeline.config import absolute_workspace, flatten, read
 from pipeline.errors import UserError
+from pipeline.uris import is_uri
 from pipeline.validation import not_everywhere, secrets
 
 _DATE = "{date}"
@@ -188,6 +189,8 @@ def _problems(schedule: Schedule) -> Iterator[str]:
         yield f"drift.tolerance must be finite and not negative, got {drift.tolerance}"
     if schedule.data.path:
         paths["data.path"] = schedule.data.path
+        if is_uri(schedule.data.path):
+            yield f"data.path={schedule.data.path}: images are read from folders or the Hub"
     if schedule.address:
         yield from filter(None, (not_everywhere(key, path) for key, path in paths.items()))
     known = flatten(asdict(schedule))

@@ -83,7 +83,8 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         device = _fit(context, store, attempt, listener)
         state = store.latest()
     if state is None or state["trainer"]["images_seen"] < config.train.images:
-        raise UserError(f"the last checkpoint in {store.where} cannot be used; the same command goes on")
+        where = store.where
+        raise UserError(f"the last checkpoint in {where} cannot be used; the same command goes on")
     note = f"{device}, resumed from {seen:,}" if seen else device
     return state, note, listener.records
 
