@@ -153,7 +153,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     config = read(Config, path, overrides)
     config.workspace = absolute_workspace(config.workspace)
     if is_uri(config.data.path):
-        raise UserError(f"data.path={config.data.path}: images are read from folders or the Hub")
+        raise UserError("data.path is a URI: images are read from folders or the Hub")
     if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
     for problem in problems(config):

@@ -189,12 +189,12 @@ def _problems(schedule: Schedule) -> Iterator[str]:
         yield f"drift.tolerance must be finite and not negative, got {drift.tolerance}"
     if schedule.data.path:
         paths["data.path"] = schedule.data.path
-        if is_uri(schedule.data.path):
-            yield f"data.path={schedule.data.path}: images are read from folders or the Hub"
     if schedule.address:
         yield from filter(None, (not_everywhere(key, path) for key, path in paths.items()))
     known = flatten(asdict(schedule))
     yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
+    if is_uri(schedule.data.path or ""):
+        yield "data.path is a URI: images are read from folders or the Hub"
     if schedule.alarm.webhook:
         yield from _address("alarm.webhook", schedule.alarm.webhook)
 

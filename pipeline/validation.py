@@ -88,7 +88,7 @@ def not_everywhere(key: str, path: str) -> str | None:
         return None
     workspace = key == "workspace"
     if is_uri(path):
-        return None if workspace else f"{key}={path}: of URIs only the workspace may be one"
+        return None if workspace else f"{key} is a URI, and only the workspace may be one"
     mend = ", or a URI such as s3://BUCKET/FOLDER" if workspace else ""
     return (
         f"{key}={path} is relative, and a job runs in a folder of its own: write the absolute path "
