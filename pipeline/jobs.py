@@ -199,7 +199,11 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
     from ray.util.state import list_nodes
 
     total: Counter[str] = Counter()
-    nodes = list_nodes(address, filters=[("state", "=", "ALIVE")], limit=10_000)
+    until = time.monotonic() + _PATIENCE
+    while not (nodes := list_nodes(address, filters=[("state", "=", "ALIVE")], limit=10_000)):
+        if time.monotonic() > until:
+            break
+        time.sleep(1.0)  # the head answers before it counts itself
     for node in nodes:
         total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
     use_gpu = takes_gpus(total, num_workers, accelerator)
