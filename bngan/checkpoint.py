@@ -63,10 +63,11 @@ class CheckpointStore:
 
     Attributes:
         set_aside: one line for each checkpoint found damaged and renamed by this object.
+        where: what people know the folder by.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.where = folder, str(folder)
         self.set_aside: list[str] = []
 
     def path(self, images_seen: int) -> Path:
@@ -119,7 +120,7 @@ class CheckpointStore:
         damaged = sorted(path.name for path in self.folder.glob(f"{_DAMAGED}*"))
         if damaged and not healthy:
             raise CheckpointError(
-                f"no checkpoint in {self.folder} can be used ({', '.join(damaged)}): restore one, or "
+                f"no checkpoint in {self.where} can be used ({', '.join(damaged)}): restore one, or "
                 "delete the folder to start over"
             )
         return None

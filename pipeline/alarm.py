@@ -1,6 +1,7 @@
 """Telling of an alarm: a webhook, a command."""
 
 import base64
+import http.client
 import json
 import subprocess
 import time
@@ -31,24 +32,32 @@ def tell(config: AlarmConfig, alarm: Mapping[str, Any]) -> list[str]:
     return told
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: followed, it is a GET, and hands what authorizes us to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def _post(address: str, text: bytes) -> str:
     parts = urlsplit(address)
-    host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    user, _, host = parts.netloc.rpartition("@")
     headers = {"Content-Type": "application/json"}
-    if parts.username:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    if user:
+        pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     bare = urlunsplit(parts._replace(netloc=host))
+    opener = urllib.request.build_opener(_NoRedirects)
     for attempt in range(1, _TRIES + 1):
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(bare, text, headers), timeout=_TIMEOUT
-            ):
+            with opener.open(urllib.request.Request(bare, text, headers), timeout=_TIMEOUT):
                 return f"webhook at {host}"
         except urllib.error.HTTPError as error:
             reason = f"it answers {error.code}"
         except OSError as error:
-            reason = type(error).__name__ if not str(error) else str(error)
+            reason = str(error) or type(error).__name__
+        except (ValueError, http.client.HTTPException) as error:
+            reason = type(error).__name__  # what they say may have the path and the query in it
         if attempt < _TRIES:
             time.sleep(_PAUSE)
     raise UserError(f"alarm.webhook at {host} could not be told, {_TRIES} times: {reason}")

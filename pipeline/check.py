@@ -1,7 +1,6 @@
 """One real training step on the configured workers, against the same step in one process."""
 
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,10 @@ def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
     require_sound(config, prepared)
     settings = trainer_settings(config, prepared)
     storage = Storage(config.workspace)
-    with tempfile.TemporaryDirectory(prefix="check-", dir=storage.local) as temporary:
-        alone = Path(temporary) / "alone"
+    with storage.scratch("check") as temporary:
+        alone = temporary / "alone"
         _save(settings, "cpu", alone)
-        together, ray_files = Path(temporary) / "together", Path(temporary) / "ray"
+        together, ray_files = temporary / "together", temporary / "ray"
         where = {"workspace": storage.workspace, "folder": storage.name(together)}
         workers = cluster.fit(
             _worker,
@@ -62,7 +61,6 @@ def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
             on_record=lambda record: None,
         )
         one, several = (load_file(f / TENSORS) for f in (alone, storage.path(where["folder"])))
-        storage.remove(storage.name(Path(temporary)))
     return [_difference(part, one, several) for part in PARTS], workers
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,11 +25,15 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
     once, for the last time it was due.
     """
     running: list[subprocess.Popen[bytes]] = []
+    starting, closed = threading.Lock(), threading.Event()
 
     def fire() -> None:
         partition = latest(schedule, datetime.now(UTC))
-        say(f"{partition} is due")
-        running[:] = [_start(path, partition)]
+        with starting:
+            if closed.is_set():
+                return
+            say(f"{partition} is due")
+            running[:] = [_start(path, partition)]
         if (code := running[0].wait()) not in (0, 130):
             say(f"{partition} failed with exit code {code}: --partition {partition} does it again")
 
@@ -46,6 +51,9 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
     try:
         scheduler.start()
     finally:
+        closed.set()
+        with starting:  # who has not seen that it is over has started one by now
+            pass
         for process in running:
             _interrupt(process)
 
@@ -65,6 +73,8 @@ def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":
 
 def _interrupt(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_LEAVE)
-    process.kill()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LEAVE)
+    finally:  # who does not want to wait leaves nothing behind either
+        process.kill()

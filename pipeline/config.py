@@ -17,6 +17,7 @@ from bngan.sources import is_symbolic
 from pipeline.environment import inside_a_job
 from pipeline.errors import UserError
 from pipeline.storage import Storage
+from pipeline.uris import is_uri
 from pipeline.validation import not_everywhere, problems
 
 _Schema = TypeVar("_Schema")
@@ -151,6 +152,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     config = read(Config, path, overrides)
     config.workspace = absolute_workspace(config.workspace)
+    if is_uri(config.data.path):
+        raise UserError("data.path is a URI: images are read from folders or the Hub")
     if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
     for problem in problems(config):

@@ -16,6 +16,7 @@ from pipeline.check import LIMIT, Difference
 from pipeline.outcome import Decision, RunResult, StageResult
 from pipeline.report import LABELS, readable, score_rows, warnings
 from pipeline.runs import RunState
+from pipeline.server import shown
 from pipeline.storage import Storage
 from pipeline.tracking import tracking_uri
 
@@ -128,7 +129,7 @@ def print_summary(console: Console, result: RunResult, storage: Storage) -> None
     record, model = result.summaries["evaluate"], result.summaries["register"]
     folder = result.folders["evaluate"]
     print_scores(console, record)
-    uri = tracking_uri(storage.local)
+    uri = shown(tracking_uri(storage.local))
     lines = {
         "samples": folder / "grid.png",
         "report": folder / "report.html",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlflow.entities import Run
 
 from bngan.metrics.confidence import GROUPS
 from bngan.metrics.drift import drift
@@ -24,7 +26,7 @@ from pipeline.cluster import local_device
 from pipeline.drift_report import explain, render
 from pipeline.errors import UserError
 from pipeline.lock import hold
-from pipeline.runs import closing
+from pipeline.runs import closing, died, heartbeat, process_of
 from pipeline.schedule import Schedule
 from pipeline.scoring import Tell, fakes_of, load_reference, scorable
 from pipeline.storage import Storage
@@ -33,7 +35,7 @@ from pipeline.tracking import Tracker, existing_client
 KIND = "evaluation"
 """Of runs that evaluate on schedule, as their tag ``bngan.kind``."""
 _TAG = "bngan.drift"
-"""Of versions: the newest partition's verdict, and which that is."""
+"""Of versions, ``_TAG.SCHEDULE``: the newest partition's verdict, and which that is."""
 _SAME = 0.01
 """Share of a score by which the rounding of other hardware or another library may change it."""
 _MAX_SKIPPED = 0.01
@@ -59,11 +61,12 @@ def evaluate(schedule: Schedule, partition: str, tell: Tell) -> Outcome:
             alarm. The next time the partition is done again.
     """
     workspace = Storage(schedule.workspace).local
-    number = aliases(existing_client(workspace), schedule.model).get(CHAMPION)
-    if number is None:
-        raise UserError(f"model: {schedule.model} has no champion")
-    tracker, name = Tracker(workspace, schedule.name), f"schedule-{schedule.name}"
+    client, name = existing_client(workspace), f"schedule-{schedule.name}"
     with hold(workspace / "locks" / name, f"schedule {schedule.name}", _PATIENCE):
+        number = aliases(client, schedule.model).get(CHAMPION)
+        if number is None:
+            raise UserError(f"model: {schedule.model} has no champion")
+        tracker = Tracker(workspace, schedule.name)
         if done := _settle(tracker, schedule, partition):
             return done
         about = {
@@ -73,8 +76,9 @@ def evaluate(schedule: Schedule, partition: str, tell: Tell) -> Outcome:
             "model_version": number,
         }
         run_id = tracker.start(f"{schedule.name} {partition}", {"bngan.kind": KIND, **about})
-        with closing(tracker, run_id):
+        with closing(tracker, run_id), heartbeat(tracker, run_id):
             try:
+                _come_first(tracker, schedule, partition, run_id)
                 record = about | {"run_id": run_id} | _measure(schedule, partition, number, tell)
                 _keep(tracker, schedule, record)
             except UserError as error:
@@ -84,20 +88,48 @@ def evaluate(schedule: Schedule, partition: str, tell: Tell) -> Outcome:
 
 
 def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | None:
-    """The evaluation that has been done, if any; one that was killed is closed, as we are alone."""
+    """The evaluation that has been done, if any; those that were killed are closed.
+
+    Raises:
+        UserError: naming who is at it. The lock may be another machine's own.
+    """
+    found = _evaluations(tracker, schedule, partition)
+    for run in found:
+        if run.info.status == "FINISHED":
+            tags = run.data.tags
+            return Outcome(run.info.run_id, tags["drift"], tags["reason"], False)
+    for run in found:
+        if died(run):
+            tracker.finish(run.info.run_id, "KILLED")
+        elif run.info.status == "RUNNING":
+            raise _at_it(partition, run)
+    return None
+
+
+def _come_first(tracker: Tracker, schedule: Schedule, partition: str, run_id: str) -> None:
+    """Give way to whoever has begun at the same time: of two, one at least sees the other."""
+    running = [
+        run
+        for run in _evaluations(tracker, schedule, partition)
+        if run.info.status == "RUNNING" and not died(run)
+    ]
+    first = min(running, key=lambda run: (run.info.start_time, run.info.run_id))
+    if first.info.run_id != run_id:
+        raise _at_it(partition, first)
+
+
+def _evaluations(tracker: Tracker, schedule: Schedule, partition: str) -> list[Run]:
     found = tracker.client.search_runs(
         [tracker.experiment_id],
         f"tags.`bngan.kind` = '{KIND}' and tags.schedule = '{schedule.name}' "
         f"and tags.partition = '{partition}'",
     )
-    for run in found:
-        if run.info.status == "RUNNING":
-            tracker.finish(run.info.run_id, "KILLED")
-    for run in found:
-        if run.info.status == "FINISHED":
-            tags = run.data.tags
-            return Outcome(run.info.run_id, tags["drift"], tags["reason"], False)
-    return None
+    # Not in the search: a model's name may have quotes in it.
+    return [run for run in found if run.data.tags.get("model") == schedule.model]
+
+
+def _at_it(partition: str, run: Run) -> UserError:
+    return UserError(f"{partition} is being evaluated by {process_of(run)}, run {run.info.run_id}")
 
 
 def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dict[str, Any]:
@@ -111,13 +143,13 @@ def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dic
     tell(0, 1, "scores and their intervals")
     found = evaluation(reference, fakes)
     tags = registry.tags_of(storage.local, schedule.model, number)
-    score, recorded = found["scores"]["fid"], float(tags.get("fid", "nan"))
+    score, recorded = found["scores"]["fid"], _number(tags.get("fid"))
     record = {
         "score": {
             "fid": score,
             "interval": found["intervals"]["fid"],
             "recorded": recorded,
-            "changed": not abs(score - recorded) <= _SAME * recorded,
+            "changed": recorded is None or abs(score - recorded) > _SAME * recorded,
         },
         "data": images
         and {
@@ -132,6 +164,15 @@ def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dic
     drifted = record["data"] is not None and record["data"]["drifted"]
     verdict = "alarm" if drifted or record["score"]["changed"] else "ok"
     return record | {"drift": verdict, "reason": explain(record)}
+
+
+def _number(text: str | None) -> float | None:
+    """What a tag says, if that is a number; JSON has no others."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -189,6 +230,7 @@ def _compared(
         "distance": found.distance,
         "interval": [found.low, found.high],
         "expected": found.expected,
+        "variance": found.variance,
         "p_value": found.p_value,
         "drifted": found.beyond(schedule.drift.level, schedule.drift.tolerance),
         "fid_old": frechet_distance(fake.features, old.features),
@@ -224,8 +266,9 @@ def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> No
     tracker.artifact(run_id, "drift.json", json.dumps(record, indent=2).encode())
     tracker.artifact(run_id, "report.html", render(record).encode())
     tracker.tags(run_id, {"drift": record["drift"], "reason": record["reason"]})
-    if version.get(_TAG, "").rpartition(" ")[2] <= record["partition"]:  # not a backfill
-        tracker.client.set_model_version_tag(schedule.model, number, _TAG, said)
+    tag = f"{_TAG}.{schedule.name}"
+    if version.get(tag, "").rpartition(" ")[2] <= record["partition"]:  # not a backfill
+        tracker.client.set_model_version_tag(schedule.model, number, tag, said)
     if record["drift"] == "alarm":
         brief = data and {k: v for k, v in data.items() if k != "chance"}
         told = alarm.tell(schedule.alarm, {**record, "data": brief})

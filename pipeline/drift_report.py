@@ -82,7 +82,8 @@ def _model(score: Mapping[str, Any]) -> str:
     value, recorded = readable(score["fid"]), score["recorded"]
     if not score["changed"]:
         return f"model unchanged, FID {value} as registered"
-    return f"model changed, FID {value} where {readable(recorded)} was registered"
+    before = "none" if recorded is None else readable(recorded)
+    return f"model changed, FID {value} where {before} was registered"
 
 
 def _data(data: Mapping[str, Any] | None) -> str:
@@ -105,9 +106,11 @@ def _span(interval: Sequence[float]) -> str:
 
 def _compared(data: Mapping[str, Any]) -> str:
     skipped = f", {data['skipped']} unreadable ones left out" if data["skipped"] else ""
+    least = readable(data["tolerance"] * data["variance"])
     told = (
-        f"{_data(data)}. An alarm is a p-value of {data['level']} at most and a distance "
-        f"{1 + data['tolerance']:g} times what chance makes. New images: {data['path']}{skipped}."
+        f"{_data(data)}. An alarm is a p-value of {data['level']} at most and a distance that exceeds "
+        f"what chance makes by {least}, {data['tolerance']:g} of the old features' total variance. "
+        f"New images: {data['path']}{skipped}."
     )
     return _DATA.substitute(
         told=html.escape(_sentence(told)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 from pipeline.lock import hold
+from pipeline.server import shown
 from pipeline.storage import Storage
 from pipeline.tracking import USES, all_runs, existing_client, tracking_uri
 
@@ -27,7 +28,7 @@ def garbage(storage: Storage) -> list[Item]:
     used = _used(storage)
     found = [folder for folder in folders if _key(folder) not in used]
     if folders and len(found) == len(folders):
-        uri = tracking_uri(storage.local)
+        uri = shown(tracking_uri(storage.local))
         raise UserError(f"{uri} has no run that refers to {storage}: is it the right store?")
     return [Item(folder, storage.size(folder)) for folder in found]
 

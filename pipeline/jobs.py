@@ -1,15 +1,13 @@
 """Jobs on a running Ray cluster: what runs there is the code and the configuration from here."""
 
 import asyncio
-import hashlib
 import logging
 import os
 import re
 import shlex
-import shutil
+import signal
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import bngan
 from bngan.manifest import digest
 from pipeline.cluster import missing_workers, takes_gpus
 from pipeline.config import Config, flatten, read
 from pipeline.errors import UserError
+from pipeline.upload import FILE, code_digest, working_folder
 from pipeline.validation import not_everywhere, problems, secrets, worker_range
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -55,10 +53,6 @@ class Work:
     once: bool = False
 
 
-FILE = "config.yaml"
-"""What the configuration is called where a job runs; its name here is nobody's business there."""
-
-
 @dataclass(frozen=True)
 class Submission:
     """A job by its id, and whether it began now, or was there."""
@@ -80,7 +74,7 @@ def submit_run(
     for problem in (*problems(config, here=False), *_not_for_all(config)):
         raise UserError(problem)
     options = ("--allow-mismatch",) if allow_mismatch else ()
-    identity = digest({"config": asdict(config), "code": _code_digest(), "options": options})
+    identity = digest({"config": asdict(config), "code": code_digest(), "options": options})
     name = job_name(config.name, identity[:12])
     work = Work(name, path, ("run", FILE, *overrides, *options))
     least, _ = worker_range(config.train.num_workers)
@@ -106,7 +100,13 @@ def follow(address: str, job: str) -> int:
         UserError: if the cluster does not answer.
     """
     with _client(address) as client:
-        asyncio.run(_print_log(client, job))
+        try:
+            asyncio.run(_print_log(client, job))
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # nor what Python flushes
+            return 128 + signal.SIGPIPE
         info = client.get_job_info(job)
     if info.status == "SUCCEEDED":
         return 0
@@ -156,34 +156,10 @@ def _environment() -> dict[str, str]:
     return {_TRACKING: uri}
 
 
-def _sources() -> Iterator[tuple[str, Path]]:
-    """The code that runs here: names below the packages' common parent, and files."""
-    for package in (Path(str(bngan.__file__)).parent, Path(__file__).parent):
-        for path in sorted(package.rglob("*.py")):
-            yield str(path.relative_to(package.parent)), path
-
-
-def _code_digest() -> str:
-    files = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources()}
-    return digest(files)
-
-
-@contextmanager
-def _working_folder(file: Path) -> Iterator[Path]:
-    """What is uploaded: code and configuration."""
-    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
-        folder = Path(temporary)
-        for name, path in _sources():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / name)
-        shutil.copy(file, folder / FILE)
-        yield folder
-
-
 def _submit(client: Any, work: Work) -> Submission:
     """Under the first free id of NAME, NAME-2, NAME-3 ..., unless the last of them is under way."""
     environment, until = _environment(), time.monotonic() + _PATIENCE
-    with _working_folder(work.file) as folder:
+    with working_folder(work.file) as folder:
         while True:
             number, last = _last(client, work.name)
             if last and (not last.status.is_terminal() or (work.once and _succeeded(last))):
@@ -223,7 +199,11 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
     from ray.util.state import list_nodes
 
     total: Counter[str] = Counter()
-    nodes = list_nodes(address, filters=[("state", "=", "ALIVE")], limit=10_000)
+    until = time.monotonic() + _PATIENCE
+    while not (nodes := list_nodes(address, filters=[("state", "=", "ALIVE")], limit=10_000)):
+        if time.monotonic() > until:
+            break
+        time.sleep(1.0)  # the head answers before it counts itself
     for node in nodes:
         total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
     use_gpu = takes_gpus(total, num_workers, accelerator)
@@ -234,6 +214,7 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
     """Ray's client for the cluster at ``address``, whatever RAY_ADDRESS says, and its errors told."""
+    address = address.rstrip("/")
     if not re.fullmatch(r"https?://(\[[^]@]+\]|[^/@:]+)(:\d{1,5})?", address):
         raise UserError(f"--address must be that of the dashboard, such as {DEFAULT_ADDRESS}")
     from ray.exceptions import AuthenticationError
@@ -282,13 +263,16 @@ async def _print_log(client: Any, job: str) -> None:
         position = 0
         try:
             async for text in client.tail_job_logs(job):
-                sys.stdout.write(text[max(printed - position, 0) :])
-                sys.stdout.flush()
                 position += len(text)
-                printed, until = max(printed, position), time.monotonic() + _PATIENCE
+                if position > printed:
+                    sys.stdout.write(text[max(printed - position, -len(text)) :])
+                    sys.stdout.flush()
+                    printed, until = position, time.monotonic() + _PATIENCE
             if client.get_job_status(job).is_terminal():
                 return
-        except (RuntimeError, ClientError, RequestException, OSError) as error:
+        except BrokenPipeError:  # nobody reads it any more
+            raise
+        except (RuntimeError, ClientError, RequestException, OSError):
             if time.monotonic() > until:
-                raise ConnectionError(str(error)) from error
+                raise
         await asyncio.sleep(1)

@@ -3,26 +3,24 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, takewhile
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from math import inf
+from typing import TypeVar
 
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric
 
 from pipeline.errors import UserError
-from pipeline.server import away, reason
-from pipeline.tracking import Tracker, points
+from pipeline.server import away, reason, shown
 
-PATIENCE = 600.0
-"""Seconds that a run waits for a server that is away, where it cannot go on without it."""
-LAST_WORDS = 5.0
-"""The same for one that is told to end."""
 BATCH = 1000
 """Metrics that MLflow takes at once."""
+HELD = 256 * 2**20
+"""Bytes of files that wait in memory; beyond, the oldest are dropped."""
 _PAUSES = (0.5, 1.0, 2.0, 3.0)
 """Seconds before a write is tried again; the last ones over and over."""
 
@@ -35,6 +33,15 @@ class _Metrics:
     points: Sequence[Metric]
 
 
+@dataclass(frozen=True, eq=False)
+class _File:
+    write: Callable[[], object]
+    size: int
+
+    def __call__(self) -> None:
+        self.write()
+
+
 _Write = Callable[[], object] | _Metrics
 
 
@@ -43,13 +50,13 @@ class Outbox:
 
     What fails because the server is away stays first and is tried again. A write that was thought lost
     may arrive twice: MLflow keeps equal points once, and the rest replaces itself. What waits is held
-    in memory: numbers, and a small picture for each score of a training.
+    in memory: all numbers, and the newest ``HELD`` bytes of files.
 
     Attributes:
         log_metrics: writes a batch of metrics of a run.
         server: what a person knows it by.
         tell: how that person hears that it went away, and that it is back.
-        given_up: whether somebody has waited for it in vain.
+        given_up: whether somebody has waited for it in vain since it last answered.
     """
 
     def __init__(
@@ -58,10 +65,11 @@ class Outbox:
         server: str,
         tell: Callable[[str], None],
     ) -> None:
-        self.log_metrics, self.server, self.tell = log_metrics, server, tell
+        self.log_metrics, self.server, self.tell = log_metrics, shown(server), tell
         self._waiting, self._changed = deque[_Write](), threading.Condition()
         self._refusal: Exception | None = None
         self._away: str | None = None
+        self._answered, self._dropped = time.monotonic(), 0
         self.given_up = False
         self._closed = threading.Event()
         threading.Thread(target=self._deliver, name="outbox", daemon=True).start()
@@ -73,6 +81,14 @@ class Outbox:
             Exception: what the server had against an earlier write; that one is not tried again.
         """
         self._enqueue(write)
+
+    def append(self, write: Callable[[], object]) -> None:
+        """The same where nothing may be raised: what the server had against others stays to be told."""
+        self._enqueue(write, heed=False)
+
+    def file(self, write: Callable[[], object], size: int) -> None:
+        """The same for a file of ``size`` bytes, which is dropped if too many of them pile up."""
+        self._enqueue(_File(write, size))
 
     def metrics(self, run_id: str, values: Sequence[Metric]) -> None:
         """The same for metrics, in batches where several wait."""
@@ -86,34 +102,46 @@ class Outbox:
             if answer.cancelled():
                 return
             try:
-                answer.set_result(question())
+                found = question()
             except Exception as error:
                 if away(error):
                     raise
-                answer.set_exception(error)
+                with suppress(InvalidStateError):  # nobody waits for it any more
+                    answer.set_exception(error)
+            else:
+                with suppress(InvalidStateError):
+                    answer.set_result(found)
 
         self.send(put)
         try:
             self.flush(patience)
             return answer.result(0)
         finally:
-            answer.cancel()  # nobody waits for it any more
+            answer.cancel()
 
-    def flush(self, patience: float) -> None:
-        """Wait until all is delivered; once that was in vain, nobody waits again.
+    def flush(self, patience: float, limit: float = inf) -> None:
+        """Wait until all is delivered; once that was in vain, nobody waits until the server answers.
+
+        Args:
+            patience: seconds in which nothing is delivered.
+            limit: seconds in all.
 
         Raises:
-            UserError: if the server is still away after ``patience`` seconds.
+            UserError: if one of them is over.
             Exception: what the server had against a write.
         """
+        begun = time.monotonic()
         with self._changed:
-            patience = 0 if self.given_up else patience
-            if not self._changed.wait_for(lambda: not self._waiting, patience):
-                self.given_up, count = True, len(self._waiting)
-                raise UserError(
-                    f"MLflow at {self.server} is away ({self._away or 'too slow'}): "
-                    f"{count} write{'s'[: count > 1]} undelivered"
-                )
+            while self._waiting:
+                over = min(max(begun, self._answered) + patience, begun + limit)
+                left = 0.0 if self.given_up else over - time.monotonic()
+                if left <= 0:
+                    self.given_up, count = True, len(self._waiting)
+                    raise UserError(
+                        f"MLflow at {self.server} is away ({self._away or 'too slow'}): "
+                        f"{count} write{'s'[: count > 1]} undelivered"
+                    )
+                self._changed.wait(left)
             self._raise_refusal()
 
     def close(self) -> None:
@@ -121,12 +149,35 @@ class Outbox:
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
+        self._tell_dropped()
 
-    def _enqueue(self, write: _Write) -> None:
+    def _enqueue(self, write: _Write, heed: bool = True) -> None:
         with self._changed:
-            self._raise_refusal()
+            if heed:
+                self._raise_refusal()
             self._waiting.append(write)
+            if isinstance(write, _File):
+                self._drop()
             self._changed.notify_all()
+
+    def _drop(self) -> None:
+        """Keep within ``HELD``; the first of what waits may be on its way."""
+        files = [each for each in islice(self._waiting, 1, None) if isinstance(each, _File)]
+        excess = sum(file.size for file in files) - HELD
+        for file in files:
+            if excess <= 0:
+                return
+            self._waiting.remove(file)
+            self._dropped, excess = self._dropped + 1, excess - file.size
+
+    def _tell_dropped(self) -> None:
+        with self._changed:
+            count, self._dropped = self._dropped, 0
+        if count:
+            self.tell(
+                f"{count} picture{'s'[: count > 1]} will be missing in MLflow at {self.server}: "
+                f"more than {HELD / 2**20:.0f} MB waited for it"
+            )
 
     def _raise_refusal(self) -> None:
         refusal, self._refusal = self._refusal, None
@@ -181,6 +232,7 @@ class Outbox:
             for _ in range(count):
                 self._waiting.popleft()
             self._refusal = self._refusal or refusal
+            self._answered, self.given_up = time.monotonic(), False
             self._changed.notify_all()
 
     def _goes_away(self, error: Exception) -> None:
@@ -195,72 +247,4 @@ class Outbox:
         if self._away is not None:
             self._away, took = None, time.monotonic() - self._since
             self.tell(f"MLflow at {self.server} is back after {took:.0f} s")
-
-
-class PatientTracker(Tracker):
-    """A tracker whose writes do not wait, and which waits for a server that goes away meanwhile.
-
-    Inside ``with`` or until ``close``.
-    """
-
-    def __init__(self, workspace: Path, experiment: str, tell: Callable[[str], None]) -> None:
-        super().__init__(workspace, experiment)
-        self.tell = tell
-        self.outbox = Outbox(self._log_metrics, self.uri, tell)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.outbox.close()
-
-    def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        """Open a run, nested under ``parent`` if given, and return its id."""
-        return self.outbox.ask(partial(super().start, name, tags, parent), PATIENCE)
-
-    def finish(self, run_id: str, status: str) -> None:
-        """Close a run when all that it was told is delivered.
-
-        Raises:
-            UserError: if it has FINISHED and the server stays away. What else ended it matters more.
-        """
-        now, known = int(time.time() * 1000), self.outbox.given_up
-        self.outbox.send(partial(self.client.set_terminated, run_id, status, now))
-        try:
-            self.outbox.flush(LAST_WORDS if status == "KILLED" else PATIENCE)
-        except UserError as lost:
-            if status == "FINISHED":
-                raise
-            if not known:
-                self.tell(str(lost))
-
-    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
-        """Record configuration values."""
-        self.outbox.send(partial(super().params, run_id, values))
-
-    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
-        """Record numbers at ``step`` (images seen), as of now."""
-        self.outbox.metrics(run_id, points(values, step))
-
-    def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
-        """Record what data a run has read."""
-        self.outbox.send(partial(super().dataset, run_id, source, digest, context))
-
-    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
-        """Set tags."""
-        self.outbox.send(partial(super().tags, run_id, values))
-
-    def artifact(self, run_id: str, name: str, content: bytes) -> None:
-        """Keep a file with the run, under ``folder/file``."""
-        self.outbox.send(partial(super().artifact, run_id, name, content))
-
-    def finished(self, stage: str, fingerprint: str) -> Run | None:
-        """The newest FINISHED run of a stage with this fingerprint, in any experiment."""
-        return self.outbox.ask(partial(super().finished, stage, fingerprint), PATIENCE)
-
-    def latest(self, stage: str) -> Run | None:
-        """The newest FINISHED run of a stage in this experiment."""
-        return self.outbox.ask(partial(super().latest, stage), PATIENCE)
-
-    def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
-        self.client.log_batch(run_id, metrics=metrics)
+            self._tell_dropped()

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.lock import machine, myself
-from pipeline.tracking import PIPELINE, Tracker, all_runs, existing_client, experiment_names
+from pipeline.tracking import Tracker, all_runs, existing_client, experiment_names
 
 BEAT = 15.0
 """Seconds between two signs of life of a run."""
@@ -60,7 +60,11 @@ def closing(tracker: Tracker, run_id: str) -> Iterator[None]:
     except BaseException:
         tracker.finish(run_id, "FAILED")
         raise
-    tracker.finish(run_id, "FINISHED")
+    try:
+        tracker.finish(run_id, "FINISHED")
+    except (KeyboardInterrupt, SystemExit):  # it may wait long for the server
+        tracker.finish(run_id, "KILLED")
+        raise
 
 
 @contextmanager
@@ -99,7 +103,7 @@ class RunState:
 
 
 def states(workspace: Path, last: int = 10) -> list[RunState]:
-    """The newest invocations in the workspace's store, newest first.
+    """The newest invocations in the workspace's store, scheduled evaluations too, newest first.
 
     Raises:
         UserError: if there is no store.
@@ -108,7 +112,7 @@ def states(workspace: Path, last: int = 10) -> list[RunState]:
     names = experiment_names(client)
     runs = client.search_runs(
         list(names),
-        f"tags.`bngan.kind` = '{PIPELINE}'",
+        "tags.`bngan.kind` LIKE '%'",  # stages have none
         max_results=last,
         order_by=["attributes.start_time DESC"],
     )
@@ -120,10 +124,10 @@ def reap(workspace: Path) -> list[RunState]:
     client, dead = existing_client(workspace), list[RunState]()
     names = experiment_names(client)
     for seen in list(all_runs(client, "attributes.status = 'RUNNING'")):
-        if seen.data.tags.get("bngan.kind") != PIPELINE or not _died(seen):
+        if "bngan.kind" not in seen.data.tags or not died(seen):
             continue
         run = client.get_run(seen.info.run_id)  # it may have ended meanwhile, and its process then
-        if _died(run):
+        if died(run):
             dead.append(_state(client, run, names[run.info.experiment_id]))
             for part in (*_open_stages(client, run), run):
                 client.set_tag(part.info.run_id, "bngan.reaped", _utc(time.time()))
@@ -137,8 +141,7 @@ def as_json(found: list[RunState]) -> list[dict[str, Any]]:
 
 
 def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
-    tags, died = run.data.tags, _died(run)
-    alive = "died" if died else "running"
+    tags, alive = run.data.tags, "died" if died(run) else "running"
     state = _STATES.get(run.info.status, alive)
     stages = {
         key.removeprefix("stage."): value for key, value in tags.items() if key.startswith("stage.")
@@ -148,11 +151,21 @@ def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
     ended = run.info.end_time / 1000 if run.info.end_time else _last_sign(run)
     started = run.info.start_time / 1000
     seconds = (time.time() if state == "running" else ended) - started
-    process = json.loads(tags.get(_PROCESS, "{}"))
-    who = "process {pid} of {user} on {host}".format(**process) if process else "unknown"
     return RunState(
-        run.info.run_id, experiment, state, _utc(started), round(max(seconds, 0), 1), who, stages
+        run.info.run_id,
+        experiment,
+        state,
+        _utc(started),
+        round(max(seconds, 0), 1),
+        process_of(run),
+        stages,
     )
+
+
+def process_of(run: Run) -> str:
+    """Who runs or ran an invocation, in words."""
+    process = json.loads(run.data.tags.get(_PROCESS, "{}"))
+    return "process {pid} of {user} on {host}".format(**process) if process else "unknown"
 
 
 def _open_stages(client: MlflowClient, run: Run) -> list[Run]:
@@ -160,7 +173,8 @@ def _open_stages(client: MlflowClient, run: Run) -> list[Run]:
     return list(client.search_runs([run.info.experiment_id], condition))
 
 
-def _died(run: Run) -> bool:
+def died(run: Run) -> bool:
+    """Whether it says RUNNING, and nobody runs it."""
     if run.info.status != "RUNNING":
         return False
     process = json.loads(run.data.tags.get(_PROCESS, "{}"))

@@ -33,16 +33,25 @@ def require_server(uri: str) -> None:
             raise_on_status=False,
         )
     except MlflowException as error:
-        raise ServerAway(f"MLflow at {uri} does not answer: {reason(error)}") from error
+        raise ServerAway(f"MLflow at {shown(uri)} does not answer: {reason(error)}") from error
     if answer.status_code != 200:
         kind = ServerAway if _passes(answer.status_code) else UserError
         said = f"HTTP {answer.status_code} {answer.reason}".strip()
-        raise kind(f"MLflow at {uri} cannot be used: {said}")
+        raise kind(f"MLflow at {shown(uri)} cannot be used: {said}")
 
 
 def _passes(status: int) -> bool:
     """Whether what an HTTP status complains of may be over soon."""
     return status >= 500 or status == 429
+
+
+def shown(uri: str) -> str:
+    """A URI as a person may see it: without user, password and query."""
+    return _without_user(uri).split("?")[0]
+
+
+def _without_user(text: str) -> str:
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def away(error: Exception) -> bool:
@@ -58,7 +67,7 @@ def away(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """What lies behind an error, in a line."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    """What lies behind an error, in a line; no password that its URIs may have."""
+    line = _without_user((str(error).splitlines() or [type(error).__name__])[0])
     behind = re.search(r"Caused by \w+\([\"'](?:.*: )?(.*?)[\"']\)", line)
     return behind[1] if behind else line

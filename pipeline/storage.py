@@ -6,22 +6,33 @@ the driver: the drivers of a cluster's jobs all run on its head.
 
 import json
 import os
-import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
-from bngan.manifest import NAME, atomic_folder, damage, digest, remove_folder, write_manifest
+from bngan.manifest import (
+    NAME,
+    atomic_folder,
+    damage,
+    digest,
+    remove_folder,
+    scratch_folder,
+    write_manifest,
+)
 from pipeline.errors import UserError
 from pipeline.lock import hold
+from pipeline.uris import carries_secret, filesystem_of, is_uri
 
 CACHE = "BNGAN_CACHE"
 """Environment variable: where a machine keeps its copies, by default ``~/.cache/bngan``."""
+DAMAGED = "damaged.json"
+"""What becomes of the manifest of a folder that was found damaged."""
+_MARK = "workspace.txt"
 _PATIENCE = 3600.0
 _FLAT = ("s3", "gcs", "abfs")
 """File systems without folders to be made."""
@@ -39,13 +50,18 @@ class Storage:
         """A workspace as people write it.
 
         Raises:
-            UserError: for a URI with a password in it.
+            UserError: for a URI with a secret in it, or without an MLflow server beside it.
         """
         if not is_uri(text):
             return cls(str(Path(text).expanduser().absolute()))
-        if re.match(r"\w+://[^/]*@", text):
-            raise UserError("workspace: no credentials in a URI, please: set them as AWS_... do")
-        return cls(text)
+        if carries_secret(text):
+            raise UserError(
+                "workspace: no secrets in a URI, which everybody sees: set them as AWS_... are"
+            )
+        found = cls(text)
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise UserError(f"workspace: {found} needs an MLflow server: set MLFLOW_TRACKING_URI")
+        return found
 
     def __str__(self) -> str:
         return self.workspace.split("?")[0]
@@ -53,30 +69,29 @@ class Storage:
     @property
     def remote(self) -> tuple[Any, str] | None:
         """Pyarrow's file system of a URI, and the path in it."""
-        return _opened(self.workspace) if is_uri(self.workspace) else None
+        return filesystem_of(self.workspace) if is_uri(self.workspace) else None
 
     @property
     def local(self) -> Path:
         """The folder, or this machine's copies."""
         if not is_uri(self.workspace):
             return Path(self.workspace)
-        cache = os.environ.get(CACHE) or Path.home() / ".cache" / "bngan"
-        return Path(cache) / digest(self.workspace)[:16]
+        cache = Path(os.environ.get(CACHE) or "~/.cache/bngan").expanduser().absolute()
+        return cache / digest(self.workspace)[:16]
 
     def require(self) -> None:
-        """See that it can be written to.
+        """See that it is there, and at first that it can be written to.
 
         Raises:
-            UserError: if it cannot, or has no MLflow to go with it.
+            UserError: if it cannot.
         """
         if not self.remote:
             return
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            raise UserError(f"workspace: {self} needs an MLflow server: set MLFLOW_TRACKING_URI")
         try:
-            self.write("workspace.txt", b"A workspace of bngan.\n")
-        except OSError as error:
-            reason = str(error).splitlines()[0]
+            if not self.has(_MARK):
+                self.write(_MARK, b"A workspace of bngan.\n")
+        except Exception as error:  # every file system has its own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"workspace: {self} cannot be reached: {reason}") from error
 
     def name(self, folder: Path) -> str:
@@ -105,7 +120,9 @@ class Storage:
                 return f"no outputs at {self}/{name}"
             if _read(folder / NAME) == manifest and not damage(folder):
                 return None
-            return self._copy(name, manifest)
+            return self._copy(name, manifest) and self._copy(
+                name, manifest
+            )  # the way may be at fault
 
     def _copy(self, name: str, manifest: bytes) -> str | None:
         """Replace this machine's copy of a folder unless something is wrong with the original."""
@@ -137,6 +154,16 @@ class Storage:
             others = (file for file in files if file != NAME)
             list(pool.map(lambda f: self._upload(folder / f, f"{name}/{f}"), others))
         self._upload(folder / NAME, f"{name}/{NAME}")
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._key(f"{name}/{DAMAGED}"))
+
+    def condemn(self, name: str) -> None:
+        """Have nobody use what is damaged at the URI; nothing of it is removed."""
+        with suppress(FileNotFoundError):
+            content = self.read(f"{name}/{NAME}")
+            with self._filesystem.open_output_stream(self._key(f"{name}/{DAMAGED}")) as file:
+                file.write(content)
+            self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
 
     @contextmanager
     def lent(self, *folders: Path) -> Iterator[None]:
@@ -149,6 +176,16 @@ class Storage:
         finally:
             for folder in folders if self.remote else ():
                 self._delete(self.name(folder))
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder that goes with the block, here and for all."""
+        with scratch_folder(self.local, name) as folder:
+            try:
+                yield folder
+            finally:
+                if self.remote:
+                    self._delete(self.name(folder))
 
     def folders(self, parent: str) -> list[str]:
         """Names of what is in ``parent``, but for what is only being written."""
@@ -178,10 +215,10 @@ class Storage:
             return cast(bytes, file.read())
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file at once or not at all."""
+        """Replace a file, in a folder and in an object store at once or not at all."""
         path = self.local / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}")
+        draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         draft.write_bytes(content)
         draft.replace(path)
         self.share(name)
@@ -247,30 +284,6 @@ SHARED = Storage("/")
 
 class _Damaged(Exception):
     pass
-
-
-def is_uri(workspace: str) -> bool:
-    """Whether it is no folder's path."""
-    return "://" in workspace
-
-
-@lru_cache
-def _opened(uri: str) -> tuple[Any, str]:
-    """Pyarrow's file system for a URI, or fsspec's in its coat, and the path in it."""
-    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
-
-    try:
-        found: tuple[Any, str] = FileSystem.from_uri(uri)
-    except (ValueError, OSError) as unknown:  # pyarrow.lib.ArrowInvalid is a ValueError
-        import fsspec
-
-        try:
-            filesystem, path = fsspec.core.url_to_fs(uri)
-        except (ValueError, ImportError, OSError):
-            shown = uri.split("?")[0]
-            raise UserError(f"workspace: {shown} cannot be opened: {unknown}") from unknown
-        found = PyFileSystem(FSSpecHandler(filesystem)), path
-    return found
 
 
 def _read(path: Path) -> bytes | None:

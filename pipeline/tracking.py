@@ -28,7 +28,7 @@ from mlflow.utils.mlflow_tags import (
 
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
-from pipeline.server import reason, require_server
+from pipeline.server import reason, require_server, shown
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
@@ -50,8 +50,8 @@ def existing_client(workspace: Path) -> MlflowClient:
     """
     uri = tracking_uri(workspace)
     require_server(uri)
-    database = uri.removeprefix("sqlite:///")
-    if uri != database and not Path(database).exists():
+    database = shown(uri).removeprefix("sqlite:///")
+    if uri.startswith("sqlite:///") and not Path(database).exists():
         raise UserError(f"there is no MLflow database {database}: set --workspace")
     return MlflowClient(uri, registry_uri=uri)
 
@@ -97,7 +97,9 @@ class Tracker:
             self.client = MlflowClient(self.uri, registry_uri=self.uri)
             self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:
-            raise UserError(f"MLflow at {self.uri} cannot be used: {reason(error)}") from error
+            raise UserError(
+                f"MLflow at {shown(self.uri)} cannot be used: {reason(error)}"
+            ) from error
 
     def _experiment(self, name: str, workspace: Path) -> str:
         known = self.client.get_experiment_by_name(name)

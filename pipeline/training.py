@@ -231,7 +231,7 @@ class TrainingLoop:
     def _check_owner(self) -> None:
         mine = rank() != 0 or self.store.owner() == self.settings["attempt"]
         if agree(mine) != [1.0]:
-            raise TrainingGivenUp(f"another run has taken over {self.store.folder}")
+            raise TrainingGivenUp(f"another run has taken over {self.store.where}")
 
     def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
         into(state["trainer"])

@@ -1,7 +1,6 @@
 """Values of the right type that make no sense, and values that do not mean what they seem to."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from bngan.data import ImageSpec
 from bngan.embedded import EMBEDDED, PREFIX
 from bngan.metrics.protocol import Protocol
 from bngan.sources import is_symbolic
+from pipeline.uris import carries_secret, is_uri
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -84,19 +84,23 @@ def warnings(config: "Config") -> list[str]:
 
 def not_everywhere(key: str, path: str) -> str | None:
     """What is wrong with a path or URI that nodes of a cluster are to find, if anything."""
-    if is_symbolic(path) or path.startswith(PREFIX) or "://" in path or Path(path).is_absolute():
+    if is_symbolic(path) or path.startswith(PREFIX) or Path(path).is_absolute():
         return None
+    workspace = key == "workspace"
+    if is_uri(path):
+        return None if workspace else f"{key} is a URI, and only the workspace may be one"
+    mend = ", or a URI such as s3://BUCKET/FOLDER" if workspace else ""
     return (
         f"{key}={path} is relative, and a job runs in a folder of its own: write the absolute path "
-        "of a folder that all nodes share, or a URI such as s3://BUCKET/FOLDER"
+        f"of a folder that all nodes share{mend}"
     )
 
 
 def secrets(values: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with URIs that carry a user's name or password, one line each."""
+    """What is wrong with URIs that carry a login or a key, one line each."""
     for key, value in values.items():
-        if isinstance(value, str) and re.search(r"://[^/?#]*@", value):
-            yield f"{key} has a user or password in it, which jobs and MLflow would show: leave it out"
+        if isinstance(value, str) and is_uri(value) and carries_secret(value):
+            yield f"{key} has a login or key in it, which jobs and MLflow would show: leave it out"
 
 
 def problems(config: "Config", here: bool = True) -> Iterator[str]:

@@ -14,8 +14,8 @@ from pipeline.config import Config, flatten, to_yaml
 from pipeline.errors import ServerAway, UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.lock import hold
-from pipeline.outbox import PatientTracker
 from pipeline.outcome import Decision, Display, RunResult, StageFailed, StageResult
+from pipeline.patient import PatientTracker
 from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
@@ -88,22 +88,14 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
         StageFailed: if a stage raised an exception.
     """
     workspace = _workspace(config)
-    tracker = PatientTracker(workspace, config.name, display.message)
-    for dead in reap(workspace):
-        display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
-    parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
-    result = RunResult(parent, {}, {}, {})
-    current = _Run(config, tracker, result, display, options)
-    with tracker, closing(tracker, parent), heartbeat(tracker, parent):
-        tracker.params(parent, flatten(asdict(config)))
-        tracker.artifact(parent, "config.yaml", to_yaml(config).encode())
-        for stage in STAGES:
-            current.advance(stage)
-            if stage.name == "evaluate":
-                tracker.metrics(parent, result.summaries["evaluate"]["scores"])
-            if stage.name == options.until:
-                break
-    return result
+    with PatientTracker(workspace, config.name, display.message) as tracker:
+        for dead in reap(workspace):
+            display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
+        parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
+        current = _Run(config, tracker, RunResult(parent, {}, {}, {}), display, options)
+        with closing(tracker, parent), heartbeat(tracker, parent):
+            current.all_stages()
+    return current.result
 
 
 @dataclass(frozen=True)
@@ -115,6 +107,18 @@ class _Run:
     result: RunResult
     display: Display
     options: Options
+
+    def all_stages(self) -> None:
+        """Say what is to be done, and do it."""
+        parent = self.result.run_id
+        self.tracker.params(parent, flatten(asdict(self.config)))
+        self.tracker.artifact(parent, "config.yaml", to_yaml(self.config).encode())
+        for stage in STAGES:
+            self.advance(stage)
+            if stage.name == "evaluate":
+                self.tracker.metrics(parent, self.result.summaries["evaluate"]["scores"])
+            if stage.name == self.options.until:
+                break
 
     def advance(self, stage: Stage) -> None:
         """Find or make the outputs of one stage, and enter what happened into ``result``."""

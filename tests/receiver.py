@@ -7,10 +7,11 @@ from typing import Any
 
 
 class Receiver:
-    """Answers with ``codes`` in turn, and keeps what it got."""
+    """Answers with ``codes`` in turn, and with ``location`` if set; keeps what it got."""
 
     def __init__(self) -> None:
         self.codes, self.got = list[int](), list[tuple[dict[str, str], Any]]()
+        self.location = ""
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -18,6 +19,8 @@ class Receiver:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 receiver.got.append(({**self.headers, "path": self.path}, body))
                 self.send_response(receiver.codes.pop(0) if receiver.codes else 200)
+                if receiver.location:
+                    self.send_header("Location", receiver.location)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:

@@ -26,6 +26,8 @@ class Drift(NamedTuple):
     high: float
     chance: np.ndarray
     """``(SPLITS,)``: distances between random halves of all images."""
+    variance: float
+    """Total variance of the old features: the trace of their covariance, whatever their number."""
 
     @property
     def expected(self) -> float:
@@ -37,9 +39,14 @@ class Drift(NamedTuple):
         """Of the permutation test (Phipson & Smyth 2010): exact, whatever the features are like."""
         return float((1 + (self.chance >= self.distance).sum()) / (1 + len(self.chance)))
 
+    @property
+    def excess(self) -> float:
+        """Of the distance over what chance makes: about that of the sources, however many images."""
+        return self.distance - self.expected
+
     def beyond(self, level: float, tolerance: float) -> bool:
-        """Whether it is more than chance at ``level``, and by more than ``tolerance`` times that."""
-        return self.p_value <= level and self.distance >= (1 + tolerance) * self.expected
+        """Whether it is more than chance at ``level``, and by ``tolerance`` of the total variance."""
+        return self.p_value <= level and self.excess >= tolerance * self.variance
 
 
 def drift(old: np.ndarray, new: np.ndarray, splits: int = SPLITS) -> Drift:
@@ -59,4 +66,5 @@ def drift(old: np.ndarray, new: np.ndarray, splits: int = SPLITS) -> Drift:
         for number in range(splits):
             order = generator(_SEED, Stream.FLOOR, number).permutation(len(pool))
             chance[number] = frechet_distance(pool[order[:count]], pool[order[count:]])
-    return Drift(found.value, *found.interval(), chance)
+    variance = float(old.astype(np.float64).var(axis=0, ddof=1).sum())
+    return Drift(found.value, *found.interval(), chance, variance)

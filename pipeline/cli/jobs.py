@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.schedule import Schedule
@@ -66,6 +67,8 @@ def schedule(
     with errors_as_exit_codes():
         from datetime import UTC, datetime
 
+        if here and partition is None:
+            raise UserError("--here is for --partition: a schedule is kept where the command runs")
         from pipeline.clock import keep
         from pipeline.runs import terminate_as_exit
         from pipeline.schedule import due, load_schedule
@@ -115,9 +118,10 @@ def _evaluate_here(kept: "Schedule", partition: str) -> None:
 def _submit_partition(file: Path, kept: "Schedule", partition: str, address: str) -> int:
     with errors_as_exit_codes():
         from pipeline import jobs
+        from pipeline.upload import FILE
 
-        name = jobs.job_name(kept.name, partition.replace(":", ""))
-        command = ("schedule", jobs.FILE, "--partition", partition, "--here")
+        name = jobs.job_name(kept.name, kept.model, partition.replace(":", ""))
+        command = ("schedule", FILE, "--partition", partition, "--here")
         submission = jobs.submit(jobs.Work(name, file, command, once=True), address)
         _tell(submission.began, address)
         _say(submission.id)

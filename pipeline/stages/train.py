@@ -73,7 +73,7 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
             context.events.message(line)
         origins = _origins(context, store, begun=state is not None)
         seen = state["trainer"]["images_seen"] if state else 0
-        _refuse_to_go_back(folder, seen, config.train.images + config.train.batch_size)
+        _refuse_to_go_back(store.where, seen, config.train.images + config.train.batch_size)
         if state and seen >= config.train.images:
             return state, f"finished already, {seen:,} images seen", []
         if state:
@@ -83,7 +83,8 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         device = _fit(context, store, attempt, listener)
         state = store.latest()
     if state is None or state["trainer"]["images_seen"] < config.train.images:
-        raise UserError(f"the last checkpoint in {folder} cannot be used; the same command goes on")
+        where = store.where
+        raise UserError(f"the last checkpoint in {where} cannot be used; the same command goes on")
     note = f"{device}, resumed from {seen:,}" if seen else device
     return state, note, listener.records
 
@@ -178,19 +179,19 @@ def _origins(context: StageContext, store: Checkpoints, begun: bool) -> list[dic
         return origins
     if not context.allow_mismatch:
         raise UserError(
-            f"the training in {store.folder} was made differently: {difference}. --allow-mismatch goes "
+            f"the training in {store.where} was made differently: {difference}. --allow-mismatch goes "
             "on with it all the same; to begin anew give it another seed, or delete that folder"
         )
     context.events.message(f"goes on although {difference}")
     return [*origins, asdict(now)]
 
 
-def _refuse_to_go_back(folder: Path, seen: int, images: int) -> None:
+def _refuse_to_go_back(where: str, seen: int, images: int) -> None:
     """A training that has gone further than asked for cannot be taken back."""
     if seen > images:
         raise UserError(
             f"train.images: this training has seen {seen:,} images already; to have it end "
-            f"earlier give it another seed, or delete {folder}"
+            f"earlier give it another seed, or delete {where}"
         )
 
 

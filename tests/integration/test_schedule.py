@@ -1,10 +1,13 @@
 """Scheduled evaluation of a registered model, on this machine."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import alarm, drift
+from pipeline import alarm, drift, runs
 from pipeline.errors import UserError
 from pipeline.schedule import Schedule, load_schedule
 from tests.integration.conftest import ROOT, bngan
@@ -60,6 +63,13 @@ def evaluations(client: MlflowClient, name: str) -> dict[tuple[str, str], Run]:
     return {(run.data.tags["partition"], run.info.status): run for run in found}
 
 
+def begun(tracker: drift.Tracker, about: dict[str, str], beat: float) -> str:
+    """An evaluation on another machine, by its last sign of life."""
+    process = {"pid": 1, "host": "elsewhere", "machine": "another", "user": "me"}
+    signs = {"bngan.process": json.dumps(process), "bngan.heartbeat": f"{beat:.0f}"}
+    return tracker.start("evaluation", {"bngan.kind": drift.KIND, **about, **signs})
+
+
 def silent(*_: Any) -> None:
     pass
 
@@ -86,7 +96,7 @@ def test_dates_that_were_missed(workspace: Path, camera: Path, client: MlflowCli
     version = client.get_model_version("bngan-digits", tags["model_version"])
     assert run.data.metrics["fid"] == pytest.approx(float(version.tags["fid"]), rel=1e-3)
     assert run.data.metrics["drift_p_value"] > 0.01
-    assert version.tags["bngan.drift"] == "ok 2026-11-21T03:00"
+    assert version.tags["bngan.drift.missed"] == "ok 2026-11-21T03:00"
     model = client.get_logged_model(version.tags["bngan.model_id"])
     of_run = {m.key: m.dataset_name for m in model.metrics if m.run_id == run.info.run_id}
     assert (of_run["fid"], of_run["drift_distance"]) == ("reference", "2026-11-21")
@@ -122,6 +132,8 @@ def test_half_of_the_classes_gone(
         False,
     )
     assert told["data"]["interval"][0] > 2 * told["data"]["expected"]
+    excess = told["data"]["distance"] - told["data"]["expected"]
+    assert excess > 2 * kept.drift.tolerance * told["data"]["variance"]
     assert told["data"]["fid_new"] != told["data"]["fid_old"]
     assert not drift.evaluate(kept, "2026-11-22T03:00", silent).new
     assert len(receiver.got) == 4
@@ -168,10 +180,78 @@ def test_an_evaluation_that_was_killed_is_closed_and_done(
 ) -> None:
     kept = load_schedule(write(workspace, camera, "killed"))
     tracker = drift.Tracker(workspace, "killed")
-    about = {"schedule": "killed", "partition": "2026-11-20T03:00"}
-    dead = tracker.start("killed", {"bngan.kind": drift.KIND, **about})
-    assert drift.evaluate(kept, "2026-11-20T03:00", silent).new
+    about = {"schedule": "killed", "partition": "2026-11-20T03:00", "model": kept.model}
+    dead = begun(tracker, about, beat=time.time() - 2 * runs.SILENCE)
+    other = begun(tracker, {**about, "model": "another"}, beat=time.time())
+    tracker.finish(other, "FINISHED")
+    # What has been done for another model has not been done for this one.
+    found = drift.evaluate(kept, "2026-11-20T03:00", silent)
+    assert found.new
     assert client.get_run(dead).info.status == "KILLED"
+    (state,) = (s for s in runs.states(workspace) if s.run_id == found.run_id)
+    assert (state.experiment, state.state, state.stages) == ("killed", "finished", {})
+    assert state.process.startswith(f"process {os.getpid()} of ")
+    killed = begun(tracker, about, beat=time.time() - 2 * runs.SILENCE)
+    (state,) = (s for s in runs.states(workspace) if s.run_id == killed)
+    assert state.state == "died"
+    assert killed in [dead.run_id for dead in runs.reap(workspace)]
+    assert client.get_run(killed).info.status == "KILLED"
+
+
+def test_another_machine_that_is_at_it_is_left_to_it(
+    workspace: Path, camera: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, partition = load_schedule(write(workspace, camera, "elsewhere")), "2026-11-20T03:00"
+    tracker = drift.Tracker(workspace, "elsewhere")
+    about = {"schedule": "elsewhere", "partition": partition, "model": kept.model}
+    alive = begun(tracker, about, beat=time.time())
+    at_it = f"{partition} is being evaluated by process 1 of me on elsewhere, run {alive}"
+    with pytest.raises(UserError, match=at_it):
+        drift.evaluate(kept, partition, silent)
+    assert set(evaluations(client, "elsewhere")) == {(partition, "RUNNING")}
+    # It has begun between our look and our own beginning.
+    monkeypatch.setattr(drift, "_settle", lambda *_: None)
+    with pytest.raises(UserError, match=at_it):
+        drift.evaluate(kept, partition, silent)
+    assert set(evaluations(client, "elsewhere")) == {(partition, "RUNNING"), (partition, "FAILED")}
+    tracker.finish(alive, "KILLED")
+
+
+def test_who_is_champion_is_asked_once_it_is_our_turn_and_it_may_have_no_score(
+    workspace: Path, camera: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, held = load_schedule(write(workspace, camera, "waited")), list[str]()
+    kept.data.path, real, hold = None, drift.registry.tags_of, drift.hold
+
+    @contextmanager
+    def slow(*given: Any) -> Iterator[str]:
+        with hold(*given) as attempt:
+            held.append(attempt)
+            yield attempt
+
+    def champion(*given: Any) -> dict[str, str]:
+        assert held
+        return aliases(*given)
+
+    aliases = drift.aliases
+    monkeypatch.setattr(drift, "hold", slow)
+    monkeypatch.setattr(drift, "aliases", champion)
+    monkeypatch.setattr(
+        drift.registry, "tags_of", lambda *v: {k: t for k, t in real(*v).items() if k != "fid"}
+    )
+    found = drift.evaluate(kept, "2026-11-20T03:00", silent)
+    assert found.drift == "alarm"
+    assert found.reason.endswith("where none was registered")
+    record = Path(client.download_artifacts(found.run_id, "drift.json")).read_text()
+    assert json.loads(record)["score"]["recorded"] is None
+    assert "NaN" not in record
+
+
+def test_here_is_for_partitions(workspace: Path, camera: Path) -> None:
+    told = bngan("schedule", str(write(workspace, camera, "here")), "--here", code=2)
+    assert told.stderr.startswith("error: --here is for --partition")
+    wrong = ("schedule", str(write(workspace, camera, "here")), "--partition", "9999-12-31")
+    assert "has not been due then" in bngan(*wrong, code=2).stderr
 
 
 def test_waiting_ends_with_ctrl_c(workspace: Path, camera: Path) -> None:
@@ -183,7 +263,8 @@ def test_waiting_ends_with_ctrl_c(workspace: Path, camera: Path) -> None:
     assert line.endswith("T03:00, Europe/Berlin; Ctrl-C ends it\n")
     waiting.send_signal(signal.SIGINT)
     _, rest = waiting.communicate(timeout=30)
-    assert (waiting.returncode, rest) == (130, "interrupted\n")
+    # Interrupted while it prints, rich prints what it has printed again.
+    assert (waiting.returncode, rest.removeprefix(line)) == (130, "interrupted\n")
     other = Path(workspace).parent / "empty"
     nothing = write(other, camera, "nothing")
     told = bngan("schedule", str(nothing), "--partition", "2026-11-20", code=2)

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
-from pipeline import outbox, runs, workflow
+from pipeline import patient, runs, workflow
 from pipeline.cli import app
 from pipeline.config import load_config
 from pipeline.errors import UserError
@@ -246,7 +246,7 @@ def test_ctrl_c_while_the_server_is_away_does_not_hang(cable: threading.Event, p
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         play(script)
-    assert time.monotonic() - started < 3 * outbox.LAST_WORDS
+    assert time.monotonic() - started < 3 * patient.LAST_WORDS
     (away, lost) = play.messages
     assert "is away" in away
     assert re.search(r"\): \d writes undelivered$", lost)
@@ -255,7 +255,7 @@ def test_ctrl_c_while_the_server_is_away_does_not_hang(cable: threading.Event, p
 def test_a_server_that_stays_away_ends_the_run_with_a_line(
     cable: threading.Event, play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "PATIENCE", 4.0)
+    monkeypatch.setattr(patient, "PATIENCE", 4.0)
 
     def script(context: StageContext) -> None:
         cable.clear()

@@ -10,7 +10,7 @@ import pytest
 from bngan.metrics.drift import Drift, drift
 from pipeline import alarm
 from pipeline.errors import UserError
-from pipeline.schedule import AlarmConfig
+from pipeline.schedule import AlarmConfig, DriftConfig
 from tests.receiver import Receiver
 
 
@@ -39,15 +39,38 @@ def test_half_of_the_classes_gone_is_an_alarm() -> None:
     random = np.random.default_rng(3)
     found = drift(classes(random, 200), classes(random, 200, kinds=5), splits=199)
     assert found.p_value == 1 / 200
-    assert found.beyond(0.01, tolerance=1.0)
+    assert found.beyond(0.01, DriftConfig().tolerance)
     assert found.low > 2 * found.expected
 
 
 def test_what_is_significant_may_be_too_little_to_wake_anybody() -> None:
-    found = Drift(1.5, 1.0, 2.0, np.full(199, 1.0))
-    assert found.beyond(0.01, tolerance=0.4)
-    assert not found.beyond(0.01, tolerance=0.6)
-    assert not Drift(1.5, 1.0, 2.0, np.full(19, 1.0)).beyond(0.01, tolerance=0.0)
+    found = Drift(1.5, 1.0, 2.0, np.full(199, 1.0), variance=10.0)
+    assert found.beyond(0.01, tolerance=0.04)
+    assert not found.beyond(0.01, tolerance=0.06)
+    assert not Drift(1.5, 1.0, 2.0, np.full(19, 1.0), 10.0).beyond(0.01, tolerance=0.0)
+
+
+def test_the_digits_that_the_default_is_made_for() -> None:
+    """Of 350 images each, as tests/integration/test_schedule.py finds them."""
+    gone = Drift(686.0, 517.0, 856.0, np.full(199, 57.0), variance=3829.0)
+    same = Drift(33.0, -8.0, 75.0, np.full(199, 61.0), variance=3829.0)
+    default = DriftConfig()
+    assert gone.beyond(default.level, default.tolerance)
+    assert not same.beyond(default.level, default.tolerance)
+
+
+@pytest.mark.parametrize("count", [500, 20000])
+@pytest.mark.parametrize(("share", "alarm"), [(0.02, False), (0.2, True)])
+def test_a_shift_has_one_verdict_however_many_images_tell_it(
+    count: int, share: float, alarm: bool
+) -> None:
+    """The distance of these Gaussians is ``share`` of their total variance."""
+    random = np.random.default_rng(4)
+    old, new = random.normal(0, 1, (2, count, 8))
+    found = drift(old, new + np.sqrt(share))
+    assert found.p_value <= 0.01
+    assert found.beyond(0.01, DriftConfig().tolerance) == alarm
+    assert found.excess / found.variance == pytest.approx(share, rel=0.3, abs=0.02)
 
 
 def test_as_many_of_either() -> None:
@@ -86,6 +109,30 @@ def test_a_webhook_is_told_and_its_secrets_are_not(
     with pytest.raises(UserError, match="refused") as failed:
         alarm.tell(config, {})
     assert "word" not in str(failed.value)
+
+
+def test_a_redirect_is_not_followed(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    elsewhere = Receiver()
+    receiver.codes, receiver.location = [301, 302, 307], f"http://{elsewhere.host}/login"
+    with pytest.raises(UserError, match="3 times: it answers 307"):
+        alarm.tell(AlarmConfig(webhook=f"http://me:word@{receiver.host}/hook"), {})
+    assert (len(receiver.got), elsewhere.got) == (3, [])
+    elsewhere.server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "address", ["http://host/se cret", "http://host:1x/secret", "http://[::1]:1/"]
+)
+def test_an_address_that_cannot_be_is_one_line(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    with pytest.raises(
+        UserError, match=r"^alarm.webhook at (host|host:1x|\[::1\]:1) could not"
+    ) as told:
+        alarm.tell(AlarmConfig(webhook=address), {})
+    assert "cret" not in str(told.value)
 
 
 def test_a_command_gets_it_on_standard_input(tmp_path: Path) -> None:

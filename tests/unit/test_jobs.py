@@ -1,5 +1,8 @@
 """What is submitted, under which name, and what is refused before anybody is asked."""
 
+import asyncio
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,7 +121,7 @@ def test_words_of_a_shell_stay_words(cluster: Cluster) -> None:
         (["workspace=runs"], "workspace=runs is relative"),
         (["data.path=images"], "data.path=images is relative"),
         (["extractor.kind=file", "extractor.weights=x.pt2"], "extractor.weights=x.pt2 is relative"),
-        (["workspace=s3://me:secret@host/runs"], "workspace has a user or password"),
+        (["workspace=s3://me:secret@host/runs"], "workspace has a login or key"),
         (["train.lr=-1"], "train.lr must be positive"),
         (["trian.lr=1"], "did you mean train.lr"),
     ],
@@ -175,3 +178,30 @@ def test_a_relative_workspace_is_refused_inside_a_job(monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match="workspace=runs is relative"):
         load_config(DIGITS)
     assert load_config(DIGITS, ["workspace=/shared"]).workspace == "/shared"
+
+
+class Log:
+    """A cluster that tells a job's log whenever it is asked, and then no more."""
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        for text in ("one\n", "two\n"):
+            yield text
+
+    def get_job_status(self, job: str) -> Any:
+        raise RuntimeError("gone")
+
+
+def test_a_log_is_told_once_and_not_followed_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "_PATIENCE", 1.5)
+    with pytest.raises(RuntimeError, match="gone"):
+        asyncio.run(jobs._print_log(Log(), "job"))
+    assert capsys.readouterr().out == "one\ntwo\n"
+
+    def closed(text: str) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys.stdout, "write", closed)
+    with pytest.raises(BrokenPipeError):
+        asyncio.run(jobs._print_log(Log(), "job"))

@@ -1,5 +1,6 @@
 """What a run tells MLflow while the server comes and goes."""
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,15 @@ from mlflow.protos.databricks_pb2 import (
     REQUEST_LIMIT_EXCEEDED,
     TEMPORARILY_UNAVAILABLE,
 )
+from rich.console import Console
 
+from pipeline import display, garbage
 from pipeline import outbox as module
 from pipeline.errors import ServerAway, UserError
 from pipeline.outbox import BATCH, Outbox
-from pipeline.server import away, reason, require_server
+from pipeline.outcome import RunResult
+from pipeline.server import away, reason, require_server, shown
+from pipeline.storage import Storage
 from pipeline.tracking import Tracker, existing_client
 from tests.conftest import free_port
 
@@ -185,6 +190,84 @@ def test_a_question_is_answered_after_what_was_sent_before(outbox, server) -> No
     assert server.kept == [1, 2]
 
 
+def test_patience_counts_from_the_last_delivery(outbox, server, monkeypatch) -> None:
+    for _ in range(8):
+        outbox.send(lambda: time.sleep(0.1))
+    outbox.flush(0.5)
+    assert not outbox.given_up
+    for _ in range(8):
+        outbox.send(lambda: time.sleep(0.1))
+    with pytest.raises(UserError, match="too slow"):
+        outbox.flush(0.5, limit=0.3)
+
+
+def test_patience_begins_anew_when_the_server_is_back(outbox, server) -> None:
+    server.there.clear()
+    send(outbox, server, 1)
+    with pytest.raises(UserError, match="1 write undelivered"):
+        outbox.flush(0.05)
+    assert outbox.given_up
+    server.there.set()
+    until(lambda: not outbox.given_up)
+    server.there.clear()
+    send(outbox, server, 2)
+    threading.Timer(0.2, server.there.set).start()
+    outbox.flush(10)
+    assert server.kept == [1, 2]
+
+
+def test_what_is_appended_raises_nothing_and_keeps_the_refusal(outbox, server) -> None:
+    send(outbox, server, "wrong")
+    until(lambda: not outbox._waiting)
+    outbox.append(lambda: server.write("last"))
+    with pytest.raises(MlflowException, match="it is wrong"):
+        outbox.flush(10)
+    assert server.kept == ["last"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_answer_that_comes_too_late_is_no_refusal(outbox, server, fails: bool) -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def slowly() -> int:
+        asked.set()
+        go.wait(10)
+        if fails:
+            raise MlflowException("it is wrong", INVALID_PARAMETER_VALUE)
+        return 1
+
+    with pytest.raises(UserError, match="too slow"):
+        outbox.ask(slowly, 0.05)
+    assert asked.is_set()
+    go.set()
+    until(lambda: not outbox.given_up)
+    send(outbox, server, 2)
+    outbox.flush(10)
+    assert server.kept == [2]
+
+
+def test_of_the_files_that_pile_up_the_oldest_are_dropped(
+    outbox, server, told, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "HELD", 100)
+    server.there.clear()
+    send(outbox, server, "first")
+    until(lambda: len(told) == 1)
+    for number in range(10):
+        outbox.metrics("run", point(number))
+        outbox.file(lambda number=number: server.write(number), 30)
+    server.there.set()
+    outbox.flush(10)
+    pictures = [what for what in server.kept if isinstance(what, int)]
+    assert pictures == [7, 8, 9]
+    assert [what[1] for what in server.kept if isinstance(what, tuple)] == list(range(10))
+    until(lambda: len(told) == 3)
+    outbox.close()
+    assert [line for line in told if "missing" in line] == [
+        "7 pictures will be missing in MLflow at http://there: more than 0 MB waited for it"
+    ]
+
+
 def answer(status: int) -> requests.HTTPError:
     response = requests.Response()
     response.status_code = status
@@ -214,6 +297,54 @@ def test_the_reason_is_what_a_person_needs() -> None:
     assert reason(MlflowException(NO_ANSWER)) == "[Errno 111] Connection refused"
     assert reason(MlflowException("one\ntwo")) == "one"
     assert reason(ConnectionError()) == "ConnectionError"
+
+
+@pytest.mark.parametrize(
+    ("uri", "seen"),
+    [
+        ("http://user:SECRET@host:1/path", "http://host:1/path"),
+        ("postgresql://user:SEC@RET?@host/db?password=SECRET", "postgresql://host/db"),
+        ("http://host", "http://host"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+    ],
+)
+def test_a_person_sees_no_password(uri: str, seen: str) -> None:
+    assert shown(uri) == seen
+
+
+def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
+    uri = f"http://user:SECRET@127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{uri}/?token=SECRET")
+    for use in (
+        require_server,
+        lambda _: Tracker(tmp_path, "x"),
+        lambda _: existing_client(tmp_path),
+    ):
+        with pytest.raises(ServerAway, match="http://127") as error:
+            use(uri)
+        told.append(str(error.value))
+    told.append(reason(MlflowException(f"API request to {uri}/api failed")))
+    outbox = Outbox(Server().log, uri, told.append)
+    outbox._goes_away(MlflowException(f"no answer of {uri}"))
+    outbox._waiting.append(lambda: time.sleep(1))
+    with pytest.raises(UserError) as error:
+        outbox.flush(0)
+    outbox._is_back()
+    outbox.close()
+    told.append(str(error.value))
+    (tmp_path / "stages" / "train" / "abc").mkdir(parents=True)
+    monkeypatch.setattr(garbage, "_used", lambda _: set())
+    with pytest.raises(UserError, match="http://127") as error:
+        garbage.garbage(Storage(str(tmp_path)))
+    told.append(str(error.value))
+    with io.StringIO() as file:
+        monkeypatch.setattr(display, "print_scores", lambda *_: None)
+        register = {"name": "x", "version": "1", "alias": None, "uri": "models:/x/1"}
+        result = RunResult("", {}, {"evaluate": {}, "register": register}, {"evaluate": tmp_path})
+        display.print_summary(Console(file=file), result, Storage(str(tmp_path)))
+        told.append(file.getvalue())
+    assert len(told) == 9
+    assert "SECRET" not in "".join(told)
 
 
 def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch) -> None:

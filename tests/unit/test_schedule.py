@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import jobs
+from pipeline.cli import jobs as commands
 from pipeline.errors import UserError
 from pipeline.schedule import Schedule, due, latest, load_schedule
 
@@ -42,6 +44,12 @@ def test_what_is_due(cron: str, given: str, expected: list[str]) -> None:
         ("2026-11-25", "has not been due then"),  # it is the 24th
         ("2026-11-24T04:00", "has not been due then"),
         ("2026-11-07..2026-11-01", "has not been due then"),
+        ("9999-12-31", "has not been due then"),
+        ("2026-11-25..9999-12-31", "has not been due then"),
+        ("0001-01-01", "write 2026-11-24|has not been due then"),
+        ("2026-11-24..2026-11-25xyz", "write 2026-11-24"),
+        ("2026-11-24x", "write 2026-11-24"),
+        ("2026-11-31", "write 2026-11-24"),
         ("yesterday", "write 2026-11-24, 2026-11-01..2026-11-07 or 2026-11-24T03:00"),
     ],
 )
@@ -79,10 +87,18 @@ def write(tmp_path: Path, **values: str) -> Path:
         ({"model": "models:/m@champion"}, "model must be a name without"),
         ({"drift": "{level: 0.001}"}, "drift.level must lie in"),
         ({"drift": "{level: .nan}"}, "drift.level must lie in"),
-        ({"drift": "{tolerance: -1}"}, "drift.tolerance must not be negative"),
+        ({"drift": "{tolerance: -1}"}, "drift.tolerance must be finite and not negative"),
+        ({"drift": "{tolerance: .inf}"}, "drift.tolerance must be finite"),
         ({"drift": "{levels: 1}"}, "did you mean drift.level"),
         ({"alarm": "{webhook: example.org}"}, "alarm.webhook must be an address"),
-        ({"data": "{path: 's3://user:secret@host/x'}"}, "data.path has a user or password"),
+        ({"alarm": "{webhook: 'http:///secret'}"}, "alarm.webhook must have a host"),
+        ({"alarm": "{webhook: 'http://host:99999/secret'}"}, "and a port up to 65535"),
+        ({"alarm": "{webhook: 'http://host:x/secret'}"}, "and a port up to 65535"),
+        ({"alarm": "{webhook: 'http://host:0/secret'}"}, "and no port 0"),
+        ({"alarm": "{webhook: 'http://[::1/secret'}"}, "alarm.webhook must have a host"),
+        ({"alarm": "{webhook: 'http://host/the secret'}"}, "alarm.webhook must have no spaces"),
+        ({"alarm": '{webhook: "http://host/secret\\n"}'}, "alarm.webhook must have no spaces"),
+        ({"data": "{path: 's3://user:secret@host/x'}"}, "data.path has a "),
         ({"address": "http://head:8265"}, "workspace=runs is relative"),
         (
             {"address": "http://head:8265", "workspace": "/shared", "data": "{path: images}"},
@@ -110,3 +126,17 @@ def test_the_shipped_one_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(UserError, match="workspace=runs is relative"):
         load_schedule(NIGHTLY)
+
+
+def test_a_job_is_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = list[str]()
+
+    def submit(work: jobs.Work, _: str) -> jobs.Submission:
+        names.append(work.name)
+        return jobs.Submission(work.name, True)
+
+    monkeypatch.setattr(jobs, "submit", submit)
+    monkeypatch.setattr(jobs, "follow", lambda *_: 0)
+    kept = schedule()
+    assert commands._submit_partition(tmp_path, kept, "2026-11-24T03:00", "http://head:8265") == 0
+    assert names == ["nightly-model-2026-11-24T0300"]

@@ -12,7 +12,8 @@ from bngan.manifest import atomic_folder
 from pipeline.checkpoints import Checkpoints
 from pipeline.errors import UserError
 from pipeline.lock import OWNER
-from pipeline.storage import CACHE, Storage, is_uri
+from pipeline.storage import CACHE, Storage
+from pipeline.uris import carries_secret, is_uri
 
 NAME = "stages/prepare/0123"
 Machine = Callable[[str], Storage]
@@ -21,6 +22,7 @@ Machine = Callable[[str], Storage]
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Be on the machine of that name: its storage."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     (tmp_path / "bucket").mkdir()
 
     def on(name: str) -> Storage:
@@ -148,9 +150,38 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(
     (told,) = found.set_aside
     assert "images-000000000020 is damaged" in told
     assert f"{machine('b')}/training/x" in told
+    assert (
+        bucket / "images-000000000020" / "state.safetensors"
+    ).exists()  # for whoever can mend it
     (bucket / "images-000000000010" / "state.json").unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint in"):
-        checkpoints(machine("c")).latest()
+    for name in ("c", "d"):  # nor does another machine begin anew
+        with pytest.raises(CheckpointError, match=r"no checkpoint in file://.* can be used"):
+            checkpoints(machine(name)).latest()
+
+
+def test_the_way_is_not_taken_for_the_original(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Downloads that come short once are made again; always, nothing good is lost elsewhere."""
+    for images in (10, 20):
+        save(machine("a"), images)
+    download, short = Storage._download, 1
+
+    def cut(self: Storage, name: str, target: Path) -> None:
+        nonlocal short
+        download(self, name, target)
+        if short > 0:
+            short -= 1
+            target.write_bytes(target.read_bytes()[:-1])
+
+    monkeypatch.setattr(Storage, "_download", cut)
+    assert latest(machine("b")) == 20
+    short = 1_000
+    with pytest.raises(CheckpointError):
+        latest(machine("c"))
+    short = 0
+    assert latest(machine("a")) == 20  # mended from the copy of who wrote it
+    assert latest(machine("d")) == 20
 
 
 def test_the_owner_is_known_everywhere(machine: Machine) -> None:
@@ -159,16 +190,63 @@ def test_the_owner_is_known_everywhere(machine: Machine) -> None:
     assert checkpoints(machine("b")).owner() == "me"
 
 
+def test_an_owner_that_cannot_be_read_is_no_other(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that takes it for one gives up for good; a worker that fails is replaced."""
+
+    def unavailable(self: Storage, name: str) -> bytes:
+        raise OSError("503")
+
+    monkeypatch.setattr(Storage, "read", unavailable)
+    with pytest.raises(OSError, match="503"):
+        checkpoints(machine("a")).owner()
+
+
+def test_a_place_for_a_while(machine: Machine, tmp_path: Path) -> None:
+    storage = machine("a")
+    with storage.scratch("check") as folder:
+        write(storage, "content", storage.name(folder / "x"))
+        assert (tmp_path / "bucket" / "workspace" / storage.name(folder)).exists()
+        name = storage.name(folder)
+    assert not folder.exists()
+    assert not (tmp_path / "bucket" / "workspace" / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "secret"),
+    [
+        ("s3://bucket/x", False),
+        ("abfs://container@account/x", False),
+        ("s3://bucket/x?region=y&scheme=http", False),
+        ("s3://key:word@bucket/x", True),
+        ("s3+x://me:pw@h", True),
+        ("http://me@host", True),
+        ("abfs://c/x?client_secret=S", True),
+        ("s3://b/x?a=b&SharedAccessSig=S", True),
+    ],
+)
+def test_secrets_in_uris_are_recognised(uri: str, secret: bool) -> None:
+    assert carries_secret(uri) == secret
+
+
 def test_how_a_workspace_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert Storage.parse("runs").local == tmp_path / "runs"
     assert not is_uri(Storage.parse("runs").workspace)
+    with pytest.raises(UserError, match="needs an MLflow server"):
+        Storage.parse("s3://bucket/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
+    monkeypatch.setenv(CACHE, "cache")
+    assert Storage.parse("s3://bucket/x").local.is_relative_to(tmp_path / "cache")
     assert Storage.parse("s3://bucket/x?region=y").workspace == "s3://bucket/x?region=y"
     assert str(Storage.parse("s3://bucket/x?region=y")) == "s3://bucket/x"
-    with pytest.raises(UserError, match="no credentials"):
+    with pytest.raises(UserError, match="no secrets"):
         Storage.parse("s3://key:secret@bucket/x")
-    with pytest.raises(UserError, match="nowhere://x cannot be opened"):
-        _ = Storage.parse("nowhere://x?secret=1").remote
+    with pytest.raises(UserError, match="nowhere://x cannot be opened") as refused:
+        _ = Storage.parse("nowhere://x?hidden=1").remote
+    assert "hidden" not in str(refused.value)
     memory = Storage.parse("memory://bucket")  # by fsspec
     memory.write("file", b"content")
     assert memory.read("file") == b"content"
