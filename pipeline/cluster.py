@@ -1,5 +1,6 @@
 """Starting or joining Ray, and running data-parallel training on it."""
 
+import json
 import os
 import signal
 import threading
@@ -111,7 +112,8 @@ def trials(
         from ray import tune
 
         def trainable(chosen: dict[str, int]) -> None:
-            tune.report({"record": function(tasks[chosen["index"]])})
+            # As text: Tune's own logs would pick lists to pieces.
+            tune.report({"record": json.dumps(function(tasks[chosen["index"]]))})
 
         class Told(tune.Callback):
             def __reduce__(self) -> Any:
@@ -120,7 +122,7 @@ def trials(
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
             ) -> None:
-                on_result(result["config"]["index"], result["record"])
+                on_result(result["config"]["index"], json.loads(result["record"]))
 
         grid = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),

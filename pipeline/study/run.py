@@ -13,8 +13,8 @@ from bngan.manifest import digest
 from pipeline import cluster, workflow
 from pipeline.config import load_config
 from pipeline.fingerprint import code_below
-from pipeline.outbox import PatientTracker
 from pipeline.outcome import Display
+from pipeline.patient import PatientTracker
 from pipeline.runs import closing, heartbeat
 from pipeline.storage import Storage
 from pipeline.study.design import Study, Trial, main_trials, points, tuning_trials
@@ -56,16 +56,16 @@ def run_study(study: Study, display: Display) -> Findings:
     for trial in {t.identity: t for t in everything}.values():
         settings(trial)  # what is wrong with one is told before any is trained
     folders = {task: _prepared(task, study, display) for task in study.tasks if _is_file(task)}
-    tracker = PatientTracker(storage.local, study.name, display.message)
-    run_id = tracker.start(study.name, {"bngan.kind": STUDY})
-    with tracker, closing(tracker, run_id), heartbeat(tracker, run_id):
-        run = _Run(study, storage, tracker, display, run_id, folders)
-        run.bring(tuning_trials(study))
-        chosen = _every_point(study)
-        if study.tune:
-            chosen = {key: [point] for key, point in chosen_points(study, run.results).items()}
-        run.bring(main_trials(study, chosen))
-        return run.findings()
+    with PatientTracker(storage.local, study.name, display.message) as tracker:
+        run_id = tracker.start(study.name, {"bngan.kind": STUDY})
+        with closing(tracker, run_id), heartbeat(tracker, run_id):
+            run = _Run(study, storage, tracker, display, run_id, folders)
+            run.bring(tuning_trials(study))
+            chosen = _every_point(study)
+            if study.tune:
+                chosen = {key: [point] for key, point in chosen_points(study, run.results).items()}
+            run.bring(main_trials(study, chosen))
+            return run.findings()
 
 
 def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]]:
