@@ -7,7 +7,7 @@ from pipeline.config import Config, flatten, load_config, to_yaml
 from pipeline.errors import UserError
 
 CONFIGS = sorted(
-    p for p in (Path(__file__).parents[2] / "configs").rglob("*.yaml") if "schedules" not in p.parts
+    (Path(__file__).parents[2] / "configs").glob("*.yaml")  # schedules and studies lie deeper
 )
 DIGITS = next(path for path in CONFIGS if path.name == "digits.yaml")
 
