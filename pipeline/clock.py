@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from pipeline.schedule import Schedule, latest
 
@@ -37,7 +37,7 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
         if (code := running[0].wait()) not in (0, 130):
             say(f"{partition} failed with exit code {code}: --partition {partition} does it again")
 
-    scheduler = BlockingScheduler(timezone=schedule.zone)
+    scheduler = BackgroundScheduler(timezone=schedule.zone)
     scheduler.add_job(
         fire,
         schedule.trigger,
@@ -47,15 +47,33 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
         misfire_grace_time=None,
     )
     upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
-    say(f"{schedule.name}: next at {upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}; Ctrl-C ends it")
     try:
-        scheduler.start()
+        with _interruption() as interrupted:
+            next_time = f"{upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}"
+            say(f"{schedule.name}: next at {next_time}; Ctrl-C ends it")
+            scheduler.start()
+            while not interrupted.wait(1.0):
+                pass
+        raise KeyboardInterrupt
     finally:
         closed.set()
+        if scheduler.running:
+            scheduler.shutdown(wait=False)
         with starting:  # who has not seen that it is over has started one by now
             pass
         for process in running:
             _interrupt(process)
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, which as an exception can be lost in whatever callback it meets."""
+    interrupted = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":

@@ -133,7 +133,7 @@ def _tell(began: bool, address: str) -> None:
 
 
 def _say(text: str) -> None:
-    errors.print(escape(text), highlight=False, soft_wrap=True)
+    typer.echo(text, err=True)  # rich, interrupted while it prints, prints it again
 
 
 def _follow(address: str, job: str) -> int:

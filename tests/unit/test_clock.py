@@ -18,6 +18,7 @@ class Scheduler:
     """Ctrl-C comes once ``due`` has returned."""
 
     due: Callable[[Callable[[], None]], None]
+    running = False
 
     def __init__(self, **_: Any) -> None:
         pass
@@ -40,7 +41,7 @@ def sleeper() -> "subprocess.Popen[bytes]":
 
 def keep(monkeypatch: pytest.MonkeyPatch, due: Callable[[Callable[[], None]], None]) -> None:
     monkeypatch.setattr(Scheduler, "due", staticmethod(due), raising=False)
-    monkeypatch.setattr(clock, "BlockingScheduler", Scheduler)
+    monkeypatch.setattr(clock, "BackgroundScheduler", Scheduler)
     monkeypatch.setattr(clock, "_LEAVE", 0.1)
     with pytest.raises(KeyboardInterrupt):
         clock.keep(Path("s.yaml"), SCHEDULE, lambda _: None)
