@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -124,12 +125,16 @@ def trials(
             ) -> None:
                 on_result(result["config"]["index"], json.loads(result["record"]))
 
-        grid = tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space={"index": tune.grid_search(list(range(len(tasks))))},
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
             run_config=tune.RunConfig(name=name, callbacks=[Told()], verbose=0, **storage),
-        ).fit()
+        )
+        outcome = _beside_the_main_thread(tuner.fit)
+        while not outcome.done():
+            time.sleep(0.2)
+        grid = outcome.result()
         if grid.errors:
             lines = str(grid.errors[0]).strip().splitlines()
             raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")
@@ -199,22 +204,10 @@ def missing_workers(resources: Mapping[str, float], num_workers: int, use_gpu: b
 
 
 def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:
-    """What ``fit()`` returns, with records passed on meanwhile, the last ones included.
-
-    Ray runs beside the main thread: on the main thread it would take over Ctrl-C for good, and end
-    the process with code 0. Here Ctrl-C raises as usual, and shutting Ray down ends the workers.
-    """
+    """What ``fit()`` returns, with records passed on meanwhile, the last ones included."""
     from ray.util.queue import Empty
 
-    outcome: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(fit())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="ray-train", daemon=True).start()
+    outcome = _beside_the_main_thread(fit)
     while True:
         over = outcome.done()
         try:
@@ -223,3 +216,21 @@ def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Reco
         except Empty:
             if over:
                 return outcome.result()
+
+
+def _beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
+    """What ``fit()`` will have returned.
+
+    On the main thread Ray would take over Ctrl-C for good, and end the process with a code of its own.
+    Here Ctrl-C raises as usual, and shutting Ray down ends the workers.
+    """
+    outcome: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(fit())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="ray-fit", daemon=True).start()
+    return outcome
