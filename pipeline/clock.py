@@ -46,15 +46,8 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
         coalesce=True,
         misfire_grace_time=None,
     )
-    upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
     try:
-        with _interruption() as interrupted:
-            next_time = f"{upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}"
-            say(f"{schedule.name}: next at {next_time}; Ctrl-C ends it")
-            scheduler.start()
-            while not interrupted.wait(1.0):
-                pass
-        raise KeyboardInterrupt
+        _run(scheduler, schedule, say)
     finally:
         closed.set()
         if scheduler.running:
@@ -63,6 +56,18 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
             pass
         for process in running:
             _interrupt(process)
+
+
+def _run(scheduler: BackgroundScheduler, schedule: Schedule, say: Callable[[str], None]) -> None:
+    """Until Ctrl-C, which it raises."""
+    upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
+    next_time = f"{upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}"
+    with _interruption() as interrupted:
+        say(f"{schedule.name}: next at {next_time}; Ctrl-C ends it")
+        scheduler.start()
+        while not interrupted.wait(1.0):
+            pass
+    raise KeyboardInterrupt
 
 
 @contextmanager
