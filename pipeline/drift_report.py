@@ -8,19 +8,12 @@ from typing import Any
 import numpy as np
 
 from bngan.metrics.features import ExtractorInfo
+from pipeline.page import HEAD
 from pipeline.report import readable
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; padding: 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-svg { width: 100%; max-width: 40rem; height: auto; }
+_PAGE = Template(
+    HEAD
+    + """svg { width: 100%; max-width: 40rem; height: auto; }
 .ok { border-left: .3rem solid #16a34a; padding-left: .8rem; }
 .alarm { border-left: .3rem solid #d97706; padding-left: .8rem; }
 small { color: #808080; }
@@ -33,7 +26,8 @@ small { color: #808080; }
 $data
 <p><small>$protocol</small></p>
 </body></html>
-""")
+"""
+)
 _DATA = Template("""<p>$told</p>
 $chance
 <p><small>Grey: distances between random halves of old and new images together, which chance alone

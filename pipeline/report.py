@@ -10,21 +10,14 @@ from typing import Any
 from bngan import __version__
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config import Config, to_yaml
+from pipeline.page import HEAD
 
 Pictures = dict[str, bytes]
 """PNGs by file name."""
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$name</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; padding: 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+_PAGE = Template(
+    HEAD
+    + """.wide { overflow-x: auto; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; display: block; }
 img.samples { image-rendering: pixelated; width: 36rem; }
@@ -34,7 +27,7 @@ pre { overflow-x: auto; padding: .8rem; background: #8881; border-radius: .4rem;
 .note { border-left: .3rem solid #d97706; padding-left: .8rem; }
 figcaption, small { color: #808080; }
 </style></head><body>
-<h1>$name</h1>
+<h1>$title</h1>
 <h2>Scores</h2>
 $notes
 <div class="wide"><table>
@@ -59,7 +52,8 @@ $samples
 <pre>$config</pre>
 <p><small>$versions</small></p>
 </body></html>
-""")
+"""
+)
 
 LABELS = {
     "fid": "FID ↓",
@@ -97,7 +91,7 @@ def render(
     """
     rows = score_rows(record)
     return _PAGE.substitute(
-        name=html.escape(config.name),
+        title=html.escape(config.name),
         rows="".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
             for row in rows

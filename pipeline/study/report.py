@@ -11,25 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.page import HEAD
 from pipeline.report import readable
 from pipeline.study.design import Study
 from pipeline.study.outcome import Effect, Result, collapsed, endpoint, final_score
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$name</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; padding: 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+_PAGE = Template(
+    HEAD
+    + """.wide { overflow-x: auto; }
 img { width: 100%; height: auto; }
 small { color: #808080; }
 </style></head><body>
-<h1>$name</h1>
+<h1>$title</h1>
 <p>$design</p>
 <h2>Effects</h2>
 <ul>$sentences</ul>
@@ -39,7 +32,8 @@ confidence.
 </small></p>
 $tasks
 </body></html>
-""")
+"""
+)
 _TASK = Template("""<h2>$task</h2>
 <div class="wide"><table><tr>$head</tr>$rows</table></div>
 <img src="data:image/png;base64,$plot" alt="Scores of $task over images">
@@ -172,7 +166,7 @@ def render(study: Study, results: Sequence[Result], found: Sequence[Effect]) -> 
         f"{_WORDS[asked.measure].format(threshold=asked.threshold or 0)}; lower is better."
     )
     return _PAGE.substitute(
-        name=html.escape(study.name),
+        title=html.escape(study.name),
         design=html.escape(design),
         control=html.escape(study.control),
         sentences="".join(f"<li>{html.escape(text)}</li>" for text in sentences(study, found)),

@@ -25,8 +25,9 @@ from bngan.optimization import OptimizationConfig
 from bngan.sampling import Sampler
 from bngan.sources import decode, open_source
 from bngan.trainer import Trainer
+from pipeline.study.tasks import TRIPLES as SAMPLES
+from pipeline.study.tasks import stack, triple_scores
 
-SAMPLES = 26_000
 TRAINING_TRIPLES = 128_000
 
 
@@ -81,18 +82,10 @@ def digits(path: str) -> tuple[np.ndarray, np.ndarray]:
         return np.stack(pixels)[..., None], np.array(source.labels())[order]
 
 
-def stack(images: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """``(count, H, W, 3)`` of random digits of ``(N, H, W, 1)``."""
-    chosen = np.random.default_rng(seed).integers(len(images), size=(count, 3))
-    return np.ascontiguousarray(images[chosen][..., 0].transpose(0, 2, 3, 1))
-
-
 def modes(stacked: np.ndarray, classifier: Extractor) -> Modes:
     """Of uint8 ``(N, H, W, 3)``."""
-    digit = [classifier(stacked[..., channel, None]).logits.argmax(1) for channel in range(3)]
-    counts = np.bincount(digit[0] * 100 + digit[1] * 10 + digit[2], minlength=1000)
-    shares = counts[counts > 0] / counts.sum()
-    return Modes(len(shares), float((shares * np.log(shares * 1000)).sum()))
+    found = triple_scores(stacked, classifier)
+    return Modes(int(found["modes"]), found["divergence"])
 
 
 def run(path: str, recipe: Recipe, seed: int = 0) -> tuple[Modes, Modes, np.ndarray]:
