@@ -1,16 +1,16 @@
 """A study's schema, and the trials it consists of."""
 
-import itertools
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
-from bngan.manifest import digest
-from pipeline.config import absolute_workspace, read
+from pipeline.config import absolute_workspace, flatten, read
 from pipeline.errors import UserError
 
 Point = dict[str, Any]
@@ -18,15 +18,9 @@ Point = dict[str, Any]
 TREATMENTS = ("none", "data_dependent", "frozen_statistics")
 
 
-@dataclass
-class Endpoint:
-    """What the study is about: declared before it runs, and the one that effects are told of."""
-
-    measure: Literal["final", "images_to", "seconds_to", "area"] = "final"
-    """The best generator's score on the test images; images or CPU-seconds until the score reaches
-    ``threshold``; or the mean of the score's logarithm over the training."""
-    threshold: float | None = None
-    """A score that counts as reached."""
+Measure = Literal["final", "area", "images_to", "seconds_to"]
+"""The best generator's score on the test images; the mean of the score's logarithm over the training;
+or images or CPU-seconds until the score reaches the task's threshold. Of all, the lower the better."""
 
 
 @dataclass
@@ -45,7 +39,8 @@ class Study:
     common: list[str] = field(default_factory=list)
     """key=value for all arms."""
     axes: dict[str, list[Any]] = field(default_factory=dict)
-    """Values of other keys, which every arm meets."""
+    """Values of other keys, which every arm meets, unless it sets them itself: then it differs from the
+    control by them, wherever the control does not happen to have the same."""
     points: int | None = None
     """Random points of the axes; null: all of them."""
     tune: bool = False
@@ -58,7 +53,12 @@ class Study:
     """Images between two scores."""
     at_once: int = 2
     """Trials that run together, one CPU each."""
-    endpoint: Endpoint = field(default_factory=Endpoint)
+    endpoint: Measure = "final"
+    """What the study is about, declared before it runs: its intervals share the 5 % of error. The other
+    measures are told as well, each for itself."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Scores that count as reached, by task; of other tasks what three quarters of the control's
+    trainings reach."""
     workspace: str = "runs"
     """As an experiment's."""
 
@@ -82,11 +82,9 @@ class Trial:
     score_every: int
     tuning: bool
 
-    @property
-    def identity(self) -> str:
-        """The same for the same training, whatever study asks for it."""
-        known = asdict(self) | {"arm": None, "tuning": None, "point": None}
-        return digest(known)[:16]
+    def trains_as(self, other: "Trial") -> bool:
+        """Whether it is the same training as ``other`` from the same seed, under another name."""
+        return (self.overrides, self.treatment) == (other.overrides, other.treatment)
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
@@ -107,17 +105,28 @@ def _task(study: Path, task: str) -> str:
     return str((study.parent / task).absolute()) if task.endswith((".yaml", ".yml")) else task
 
 
+def short(task: str) -> str:
+    """A task's name without folder and suffix."""
+    return Path(task).stem
+
+
 def points(study: Study) -> list[Point]:
     """Points of the axes that every arm meets."""
-    every = [dict(zip(study.axes, values, strict=True)) for values in _product(study.axes)]
-    if study.points is None or study.points >= len(every):
-        return every
-    chosen = np.random.default_rng(0).choice(len(every), study.points, replace=False)
-    return [every[index] for index in sorted(chosen)]
-
-
-def _product(axes: Mapping[str, list[Any]]) -> Iterator[tuple[Any, ...]]:
-    return itertools.product(*axes.values())
+    sizes = [len(values) for values in study.axes.values()]
+    total = math.prod(sizes)
+    if study.points is None or study.points >= total:
+        chosen = np.arange(total)
+    else:
+        random = np.random.default_rng(0)
+        chosen = np.sort(random.choice(total, study.points, replace=False))
+    places = np.unravel_index(chosen, sizes) if sizes else ()
+    return [
+        {
+            key: values[place[n]]
+            for (key, values), place in zip(study.axes.items(), places, strict=True)
+        }
+        for n in range(len(chosen))
+    ]
 
 
 def tuning_trials(study: Study) -> list[Trial]:
@@ -147,19 +156,18 @@ def main_trials(study: Study, chosen: Mapping[tuple[str, str], Sequence[Point]])
 
 
 def trial(study: Study, task: str, arm: str, point: Point, seed: int, tuning: bool) -> Trial:
-    """One of a study's trials."""
-    settings = [*study.common, *study.arms[arm], *(f"{k}={v}" for k, v in point.items())]
-    treatments = [s.partition("=")[2] for s in settings if s.startswith("treatment=")]
-    return Trial(
-        task,
-        arm,
-        tuple(point.items()),
-        seed,
-        tuple(s for s in settings if not s.startswith("treatment=")),
-        treatments[-1] if treatments else "none",
-        study.score_every,
-        tuning,
-    )
+    """One of a study's trials. An arm's settings beat the point's, and these the common ones."""
+    drawn = [f"{key}={_written(value)}" for key, value in point.items()]
+    parsed = OmegaConf.from_dotlist([*study.common, *drawn, *study.arms[arm]])
+    settings = flatten(cast(dict[str, Any], OmegaConf.to_container(parsed)))
+    treatment = str(settings.pop("treatment", "none"))
+    overrides = tuple(f"{key}={_written(value)}" for key, value in sorted(settings.items()))
+    found = tuple(point.items())
+    return Trial(task, arm, found, seed, overrides, treatment, study.score_every, tuning)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _problems(study: Study) -> Iterator[str]:
@@ -170,8 +178,9 @@ def _problems(study: Study) -> Iterator[str]:
     for name in ("seeds", "tuning_seeds", "score_every", "at_once"):
         if getattr(study, name) < 1:
             yield f"{name} must be at least 1, got {getattr(study, name)}"
-    if study.endpoint.measure.endswith("_to") and study.endpoint.threshold is None:
-        yield f"endpoint.threshold: {study.endpoint.measure} needs one"
+    for task in study.thresholds:
+        if task not in (known := [short(task) for task in study.tasks]):
+            yield f"thresholds.{task}: there is no such task: {', '.join(known)}"
     for arm in study.arms:
         treatment = trial(study, "", arm, {}, 0, tuning=False).treatment
         if treatment not in TREATMENTS:

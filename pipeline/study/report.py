@@ -2,19 +2,28 @@
 
 import base64
 import html
-import io
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from string import Template
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from pipeline.page import HEAD
 from pipeline.report import readable
-from pipeline.study.design import Study
-from pipeline.study.outcome import Effect, Result, collapsed, endpoint, final_score
+from pipeline.study import plots
+from pipeline.study.design import Measure, Study, short
+from pipeline.study.effects import Effect, declared_effects, effects, robustness
+from pipeline.study.outcome import (
+    Result,
+    collapsed,
+    control_medians,
+    endpoint,
+    final_score,
+    of,
+    quantile,
+    thresholds,
+)
 
 _PAGE = Template(
     HEAD
@@ -26,40 +35,55 @@ small { color: #808080; }
 <p>$design</p>
 <h2>Effects</h2>
 <ul>$sentences</ul>
-<p><small>Medians of ratios to $control, seed by seed; in brackets their intervals by the sign test,
-which assumes nothing about distributions. All intervals of this page hold together with 95 %
-confidence.
-</small></p>
+<p><small>Medians of ratios to $control, pair by pair of trials from the same seed; in brackets their
+intervals by the sign test, which assumes nothing about distributions. These intervals hold together
+with 95 % confidence.</small></p>
 $tasks
 </body></html>
 """
 )
-_TASK = Template("""<h2>$task</h2>
-<div class="wide"><table><tr>$head</tr>$rows</table></div>
-<img src="data:image/png;base64,$plot" alt="Scores of $task over images">
-""")
-_WORDS = {
-    "final": "the score",
-    "images_to": "the images to a score of {threshold:g}",
-    "seconds_to": "the CPU-seconds to a score of {threshold:g}",
-    "area": "the score, averaged over the training,",
+_NAMES = {"fid": "FID", "bad_share": "share of bad points", "divergence": "KL to uniform"}
+_SIGNALS = {
+    "classes_hit": "final",
+    "modes": "final",
+    "good_share": "final",
+    "generalisation_gap": "final",
+    "reconstruction_test": "final",
+    "reconstruction_train": "final",
+    "score_by_running_statistics": "final",
+    "score_by_batch_statistics": "final",
+    "logit_gap": "history",
+    "gradient_norm_g": "history",
+    "spectral_norm_g": "history",
+    "batch_mate_sensitivity": "history",
 }
-_GREY = "#808080"
 
 
-def sentences(study: Study, found: Sequence[Effect]) -> list[str]:
+def sentences(results: Sequence[Result], found: Sequence[Effect], control: str) -> list[str]:
     """One for each effect."""
-    return [_sentence(study, effect) for effect in found]
+    names = {r.trial.task: _NAMES[r.record["measure"]] for r in results}
+    return [_sentence(effect, names[effect.task], control) for effect in found]
 
 
-def _sentence(study: Study, effect: Effect) -> str:
-    asked = study.endpoint
-    what = _WORDS[asked.measure].format(threshold=asked.threshold or 0)
-    span = f"[{_ratio(effect.low)}, {_ratio(effect.high)}]"
-    return (
-        f"{Path(effect.task).stem}, {effect.arm}: {what} is {_ratio(effect.ratio)} × that of "
-        f"{study.control} {span}, {effect.pairs} pairs: {effect.verdict}"
-    )
+def _sentence(effect: Effect, score: str, control: str) -> str:
+    quantity = {
+        "final": score,
+        "area": f"{score} averaged over the training",
+        "images_to": f"images to a {score} of {effect.threshold:.3g}",
+        "seconds_to": f"CPU-seconds to a {score} of {effect.threshold:.3g}",
+    }[effect.measure]
+    numbers, pairs = [effect.ratio, effect.low, effect.high], f"{effect.pairs} pairs"
+    start = f"{short(effect.task)}, {effect.arm}:"
+    if effect.verdict == "better":
+        numbers = [math.inf if n == 0 else 1 / n for n in (effect.ratio, effect.high, effect.low)]
+    ratio, low, high = (_ratio(number) for number in numbers)
+    if effect.verdict == "no difference shown":
+        shown = f"no difference from {control} shown in {quantity}"
+        return f"{start} {shown}, {ratio} × [{low}, {high}], {pairs}"
+    needs = effect.measure.endswith("_to")
+    fewer, more = ("fewer", "more") if needs else ("lower", "higher")
+    direction = fewer if effect.verdict == "better" else more
+    return f"{start} {ratio} × {direction} {quantity} than {control} [{low}, {high}], {pairs}"
 
 
 def _ratio(value: float) -> str:
@@ -68,45 +92,38 @@ def _ratio(value: float) -> str:
 
 def table(study: Study, results: Sequence[Result]) -> list[dict[str, Any]]:
     """A row for each task and arm, in JSON values."""
-    rows = []
-    for task in study.tasks:
-        control = _median(study, results, task, study.control)
-        for arm in study.arms:
-            chosen = _of(results, task, arm)
-            if not chosen:
-                continue
-            scores = np.array([final_score(r.record) for r in chosen])
-            quartiles = [_quantile(scores, q) for q in (0.25, 0.5, 0.75)]
-            ends = np.array([endpoint(r.record, study.endpoint) for r in chosen])
-            seconds = [r.record["cpu_seconds"] for r in chosen]
-            rows.append(
-                {
-                    "task": Path(task).stem,
-                    "arm": arm,
-                    "point": _points(chosen),
-                    "trials": len(chosen),
-                    "collapsed": sum(collapsed(r.record, control) for r in chosen),
-                    "median": quartiles[1],
-                    "quartiles": [quartiles[0], quartiles[2]],
-                    "worst": float(scores.max()),
-                    "endpoint": _quantile(ends, 0.5),
-                    "reached": int(np.isfinite(ends).sum()),
-                    "cpu_seconds": float(np.median(seconds)),
-                    **_signals(chosen),
-                }
-            )
-    return rows
+    medians, limits = control_medians(study, results), thresholds(study, results)
+    return [
+        _row(study, task, arm, chosen, medians[task], limits[task])
+        for task in study.tasks
+        for arm in study.arms
+        if (chosen := of(results, task, arm))
+    ]
 
 
-_SIGNALS = {
-    "generalisation_gap": "final",
-    "batch_norm_gap": "final",
-    "modes": "final",
-    "good_share": "final",
-    "logit_gap": "history",
-    "gradient_norm_g": "history",
-    "batch_mate_sensitivity": "history",
-}
+def _row(
+    study: Study, task: str, arm: str, chosen: Sequence[Result], control: float, limit: float
+) -> dict[str, Any]:
+    scores = [final_score(r.record) for r in chosen]
+    quartiles = [quantile(scores, q) for q in (0.25, 0.5, 0.75)]
+    images = [endpoint(r.record, "images_to", limit) for r in chosen]
+    seconds = [endpoint(r.record, "seconds_to", limit) for r in chosen]
+    return {
+        "task": short(task),
+        "arm": arm,
+        "point": _points(chosen),
+        "trials": len(chosen),
+        "collapsed": sum(collapsed(r.record, control) for r in chosen),
+        "median": quartiles[1],
+        "quartiles": [quartiles[0], quartiles[2]],
+        "worst": float(max(scores)),
+        "threshold": limit,
+        "reached": int(np.isfinite(images).sum()),
+        "images_to": quantile(images, 0.5),
+        "seconds_to": quantile(seconds, 0.5),
+        "cpu_seconds": float(np.median([r.record["cpu_seconds"] for r in chosen])),
+        **_signals(chosen),
+    }
 
 
 def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
@@ -122,20 +139,6 @@ def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
     return found
 
 
-def _of(results: Sequence[Result], task: str, arm: str) -> list[Result]:
-    return [r for r in results if (r.trial.task, r.trial.arm) == (task, arm) and not r.trial.tuning]
-
-
-def _median(study: Study, results: Sequence[Result], task: str, arm: str) -> float:
-    scores = [final_score(r.record) for r in _of(results, task, arm)]
-    return _quantile(np.array(scores), 0.5) if scores else math.inf
-
-
-def _quantile(values: np.ndarray, q: float) -> float:
-    """Without interpolation: values may be infinite."""
-    return float(np.quantile(values, q, method="inverted_cdf"))
-
-
 def _points(chosen: Sequence[Result]) -> str:
     several = {r.trial.point for r in chosen}
     if len(several) != 1:
@@ -143,35 +146,76 @@ def _points(chosen: Sequence[Result]) -> str:
     return ", ".join(f"{key}={value}" for key, value in next(iter(several)))
 
 
-def render(study: Study, results: Sequence[Result], found: Sequence[Effect]) -> str:
+def render(study: Study, results: Sequence[Result]) -> str:
     """The report's HTML."""
-    rows = table(study, results)
-    parts = []
-    for task in study.tasks:
-        own = [row for row in rows if row["task"] == Path(task).stem]
-        shown = [key for key in (own[0] if own else {}) if any(row[key] is not None for row in own)]
-        shown.remove("task")
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_cell(row[key]))}</td>" for key in shown) + "</tr>"
-            for row in own
-        )
-        head = "".join(f"<th>{key.replace('_', ' ')}</th>" for key in shown)
-        plot = base64.b64encode(_plot(study, results, task)).decode()
-        parts.append(_TASK.substitute(task=Path(task).stem, head=head, rows=cells, plot=plot))
+    found = declared_effects(study, results)
+    told = sentences(results, found, study.control)
     tuned = f", each at its best point of {', '.join(study.axes)}" if study.tune else ""
-    asked = study.endpoint
     design = (
         f"{len(study.arms)} arms on {len(study.tasks)} tasks, {study.seeds} seeds that all share"
-        f"{tuned}. Declared before: effects are told of "
-        f"{_WORDS[asked.measure].format(threshold=asked.threshold or 0)}; lower is better."
+        f"{tuned}. Declared before: effects are told of {_words(study.endpoint)}; lower is better."
     )
     return _PAGE.substitute(
         title=html.escape(study.name),
         design=html.escape(design),
         control=html.escape(study.control),
-        sentences="".join(f"<li>{html.escape(text)}</li>" for text in sentences(study, found)),
-        tasks="".join(parts),
+        sentences="".join(f"<li>{html.escape(text)}</li>" for text in told),
+        tasks="".join(_task(study, results, task) for task in study.tasks),
     )
+
+
+def _words(measure: Measure) -> str:
+    return {
+        "final": "the final score",
+        "area": "the score averaged over the training",
+        "images_to": "images to the threshold",
+        "seconds_to": "CPU-seconds to the threshold",
+    }[measure]
+
+
+def _task(study: Study, results: Sequence[Result], task: str) -> str:
+    """A task's tables and pictures."""
+    rows = [row for row in table(study, results) if row.pop("task") == short(task)]
+    parts = [f"<h2>{html.escape(short(task))}</h2>", _table(rows)]
+    parts.append(_picture(plots.curves(study, results, task), "Scores over images"))
+    if axis := plots.swept_axis(study):
+        parts.append(_picture(plots.sweep(study, results, task, axis), f"Scores over {axis}"))
+    parts += ["<h3>All measures</h3>", _table(_all_measures(study, results, task))]
+    parts.append("<p><small>Ratios to the control; intervals of 95 % each.</small></p>")
+    counts = [each._asdict() for each in robustness(study, results) if each.task == task]
+    if counts and not study.tune and len(study.axes):
+        parts += ["<h3>Which configurations work</h3>"]
+        parts += [_table([{k: v for k, v in row.items() if k != "task"} for row in counts])]
+        parts.append(
+            "<p><small>Final score at most the threshold; after Gulrajani et al. 2017, 5.1."
+        )
+        parts.append("</small></p>")
+    return "\n".join(parts)
+
+
+def _all_measures(study: Study, results: Sequence[Result], task: str) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for measure in get_args(Measure):
+        for effect in (e for e in effects(study, results, measure) if e.task == task):
+            cell = f"{_ratio(effect.ratio)} [{_ratio(effect.low)}, {_ratio(effect.high)}]"
+            rows.setdefault(effect.arm, {"arm": effect.arm})[_words(measure)] = cell
+    return list(rows.values())
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """HTML; columns without any value are left out."""
+    shown = [key for key in (rows[0] if rows else {}) if any(row[key] is not None for row in rows)]
+    head = "".join(f"<th>{key.replace('_', ' ')}</th>" for key in shown)
+    cells = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(row[key]))}</td>" for key in shown) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table><tr>{head}</tr>{cells}</table></div>'
+
+
+def _picture(png: bytes, alt: str) -> str:
+    encoded = base64.b64encode(png).decode()
+    return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(alt)}">'
 
 
 def _cell(value: Any) -> str:
@@ -182,36 +226,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "∞" if math.isinf(value) else readable(value)
     return str(value)
-
-
-def _plot(study: Study, results: Sequence[Result], task: str) -> bytes:
-    """PNG: the score over images, median and quartiles of each arm."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for arm in study.arms:
-        chosen = [r for r in _of(results, task, arm) if r.record["history"]]
-        lines = [[p[r.record["measure"]] for p in r.record["history"]] for r in chosen]
-        if not lines:
-            continue
-        images = max((r.record["history"] for r in chosen), key=len)
-        width = len(images)
-        padded = np.array([line + [math.inf] * (width - len(line)) for line in lines])
-        low, middle, high = (
-            np.quantile(padded, q, axis=0, method="inverted_cdf") for q in (0.25, 0.5, 0.75)
-        )
-        x = [point["images"] for point in images]
-        (line,) = axes.plot(x, middle, label=arm)
-        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set_yscale("log")
-    axes.set_title("Score on the way: median and quartiles over seeds", color=_GREY)
-    axes.set_xlabel("images seen", color=_GREY)
-    axes.tick_params(colors=_GREY, which="both")
-    for spine in axes.spines.values():
-        spine.set_color(_GREY)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, labelcolor=_GREY)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, transparent=True)
-    return buffer.getvalue()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bngan.manifest import digest
 from pipeline import cluster, workflow
@@ -17,10 +17,19 @@ from pipeline.outcome import Display
 from pipeline.patient import PatientTracker
 from pipeline.runs import closing, heartbeat
 from pipeline.storage import Storage
-from pipeline.study.design import Study, Trial, main_trials, points, tuning_trials
-from pipeline.study.outcome import Result, chosen_points, effects, endpoint, final_score
+from pipeline.study.design import (
+    Measure,
+    Study,
+    Trial,
+    main_trials,
+    points,
+    short,
+    tuning_trials,
+)
+from pipeline.study.effects import declared_effects, effects, robustness
+from pipeline.study.outcome import Result, chosen_points, final_score
 from pipeline.study.report import render, sentences, table
-from pipeline.study.trial import Record, run_trial, settings
+from pipeline.study.trial import Record, identity, is_file, run_trial, settings
 
 STUDY = "study"
 """The kind of run that a study opens, as its tag ``bngan.kind``."""
@@ -53,9 +62,9 @@ def run_study(study: Study, display: Display) -> Findings:
     storage = Storage(study.workspace)
     storage.require()
     everything = [*tuning_trials(study), *main_trials(study, _every_point(study))]
-    for trial in {t.identity: t for t in everything}.values():
+    for trial in everything:
         settings(trial)  # what is wrong with one is told before any is trained
-    folders = {task: _prepared(task, study, display) for task in study.tasks if _is_file(task)}
+    folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
     with PatientTracker(storage.local, study.name, display.message) as tracker:
         run_id = tracker.start(study.name, {"bngan.kind": STUDY})
         with closing(tracker, run_id), heartbeat(tracker, run_id):
@@ -70,10 +79,6 @@ def run_study(study: Study, display: Display) -> Findings:
 
 def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]]:
     return {(task, arm): points(study) for task in study.tasks for arm in study.arms}
-
-
-def _is_file(task: str) -> bool:
-    return task.endswith((".yaml", ".yml"))
 
 
 def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
@@ -149,7 +154,7 @@ class _Run:
         self.storage.write(self._file(trial), json.dumps(record).encode())
         self.results.append(Result(trial, record))
         self.trained += 1
-        tags = {"task": _short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
+        tags = {"task": short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
         run_id = self.tracker.start(f"{trial.arm} {trial.seed}", tags, self.run_id)
         with closing(self.tracker, run_id):
             known = {"seed": trial.seed, "tuning": trial.tuning, "treatment": trial.treatment}
@@ -163,14 +168,15 @@ class _Run:
 
     def _file(self, trial: Trial) -> str:
         where = {"code": self.code, "data": self.folders.get(trial.task)}
-        return f"studies/trials/{trial.identity}-{digest(where)[:12]}.json"
+        known = identity(trial, settings(trial))
+        return f"studies/trials/{known}-{digest(where)[:12]}.json"
 
     def _write(self) -> None:
         """Tables of what there is by now."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = [_row(self.study, result) for result in self.results]
+        rows = [_row(result) for result in self.results]
         self.folder.mkdir(parents=True, exist_ok=True)
         keys = dict.fromkeys(key for row in rows for key in row)
         columns = {key: [row.get(key) for row in rows] for key in keys}
@@ -183,11 +189,20 @@ class _Run:
 
     def findings(self) -> Findings:
         """Effects, table and report."""
-        found = effects(self.study, self.results)
-        told, rows = sentences(self.study, found), table(self.study, self.results)
-        page = render(self.study, self.results, found)
+        study = self.study
+        found = declared_effects(study, self.results)
+        every = [e for m in get_args(Measure) for e in effects(study, self.results, m)]
+        told, rows = sentences(self.results, found, study.control), table(study, self.results)
+        page = render(study, self.results)
         contents = {
-            "effects.json": json.dumps([finite(e._asdict()) for e in found], indent=2),
+            "effects.json": json.dumps(
+                {
+                    "declared": [finite(e._asdict()) for e in found],
+                    "each_for_itself": [finite(e._asdict()) for e in every],
+                    "robustness": [finite(r._asdict()) for r in robustness(study, self.results)],
+                },
+                indent=2,
+            ),
             "report.html": page,
         }
         for name, text in contents.items():
@@ -215,11 +230,11 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: told(value) for key, value in values.items()}
 
 
-def _row(study: Study, result: Result) -> dict[str, Any]:
+def _row(result: Result) -> dict[str, Any]:
     """A trial in the table of all."""
     trial, record = result
     return {
-        "task": _short(trial.task),
+        "task": short(trial.task),
         "arm": trial.arm,
         "seed": trial.seed,
         "tuning": trial.tuning,
@@ -227,7 +242,6 @@ def _row(study: Study, result: Result) -> dict[str, Any]:
         **{key: str(value) for key, value in trial.point},
         "overrides": " ".join(trial.overrides),
         "failed": record["failed"],
-        "endpoint": endpoint(record, study.endpoint),
         "score": final_score(record),
         "best_images": record["best_images"],
         "cpu_seconds": record["cpu_seconds"],
@@ -237,8 +251,4 @@ def _row(study: Study, result: Result) -> dict[str, Any]:
 
 
 def _brief(trial: Trial, record: Record) -> str:
-    return f"{_short(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"
-
-
-def _short(task: str) -> str:
-    return Path(task).stem
+    return f"{short(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"

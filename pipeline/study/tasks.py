@@ -16,11 +16,13 @@ import torch
 
 from bngan.calibration import calibrate
 from bngan.data import ImageSplit
+from bngan.images import from_uint8
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.protocol import score
+from bngan.metrics.reconstruction import reconstruction_errors
 from bngan.sampling import Sampler
 
 Scores = dict[str, float]
@@ -28,6 +30,8 @@ POINTS = 2_500
 """Generated points that are scored."""
 TRIPLES = 26_000
 """Generated stacked digits that are scored in the end; fewer on the way."""
+RECONSTRUCTED = 100
+"""Images of each split."""
 _TRIPLES_ON_THE_WAY = 5_000
 _SEED, _FINAL_SEED = 1_000, 0
 
@@ -49,12 +53,16 @@ class Task(Protocol):
     def final(self, sampler: Sampler) -> Scores:
         """Scores on what nothing was chosen by."""
 
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """What is lost from training images to others; nothing where there are as many as one likes."""
+
 
 @dataclass
 class Images:
     """An experiment's prepared images and its reference."""
 
     data: ImageSplit
+    held_out: ImageSplit
     extractor: Extractor
     select: Features
     test: Features
@@ -66,12 +74,24 @@ class Images:
         return score(self._features(sampler, _SEED, len(self.select.features)), self.select)
 
     def final(self, sampler: Sampler) -> Scores:
-        """Against the test split, and what is lost from training to test images."""
+        """Against the test split."""
+        return score(self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test)
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """FID against training images and what more it is against test images; how well some of either
+        are reconstructed."""
         count = len(self.test.features)
-        fake = self._features(sampler, _FINAL_SEED, count)
-        known = frechet_distance(fake.features, self.train.features[:count])
-        found = score(fake, self.test)
-        return {**found, "fid_train": known, "generalisation_gap": found["fid"] - known}
+        fake = self._features(sampler, _FINAL_SEED, count).features
+        known, new = (
+            frechet_distance(fake, real.features[:count]) for real in (self.train, self.test)
+        )
+        found = {"fid_train": known, "generalisation_gap": new - known}
+        for name, split in (("train", self.data), ("test", self.held_out)):
+            images, labels = split.take(np.arange(min(RECONSTRUCTED, len(split.images))))
+            classes = torch.from_numpy(labels) if sampler.model.conditional else None
+            errors = reconstruction_errors(sampler, from_uint8(images), classes)
+            found[f"reconstruction_{name}"] = float(errors.mean())
+        return found
 
     def _features(self, sampler: Sampler, seed: int, count: int) -> Features:
         return self.extractor(sampler.images(seed, range(count)))
@@ -93,6 +113,10 @@ class Points:
     def final(self, sampler: Sampler) -> Scores:
         """Modes, share of good points, and KL(frequencies of modes || uniform) of these."""
         return self._scores(sampler, _FINAL_SEED)
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """Nothing."""
+        return {}
 
     def _scores(self, sampler: Sampler, seed: int) -> Scores:
         from bngan.latents import indexed_latents
@@ -139,6 +163,10 @@ class StackedDigits:
         """Modes and KL(frequencies || uniform) of 26,000, beside what real triples score."""
         found = triple_scores(sampler.images(_FINAL_SEED, range(TRIPLES)), self.classifier)
         return {**found, **{f"real_{name}": value for name, value in self.real.items()}}
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """Nothing."""
+        return {}
 
 
 def triple_scores(stacked: np.ndarray, classifier: Extractor) -> Scores:
@@ -200,7 +228,7 @@ BUILT_IN: dict[str, Callable[[], Task]] = {
 
 
 @lru_cache(maxsize=2)
-def load(task: str, prepared: Path | None, reference: Path | None) -> Task:
+def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -> Task:
     """A built-in task, or that of an experiment by the folders of its stages."""
     from pipeline.stages.reference import TRAIN
     from pipeline.training import SELECT
@@ -209,7 +237,8 @@ def load(task: str, prepared: Path | None, reference: Path | None) -> Task:
         return BUILT_IN[task]()
     found = Reference.load(reference)
     return Images(
-        ImageSplit.load(prepared, "train"),
+        ImageSplit.load(prepared, "train", flip),
+        ImageSplit.load(prepared, "test"),
         found.extractor,
         Features.load(reference / SELECT),
         found.real,

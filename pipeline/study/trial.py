@@ -3,6 +3,8 @@
 import copy
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,18 +12,25 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from bngan.latents import calibration_batches
+from bngan.manifest import digest
 from bngan.networks.initialization import weighted_layers
+from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import NotFinite, Trainer
-from pipeline.config import Config
+from pipeline.config import Config, load_config
 from pipeline.storage import Storage
-from pipeline.study.design import Trial
+from pipeline.study.design import Trial, short
 from pipeline.study.tasks import Task, calibrated, load
 
 Record = dict[str, Any]
 """What came of a trial, in JSON values: scores on the way and final ones, and why it failed."""
 _DATA = "data.path=embedded:digits"  # a configuration needs one; built-in tasks have their own
+
+
+def is_file(task: str) -> bool:
+    """Whether a task is an experiment's configuration, not one of the built-in ones."""
+    return task.endswith((".yaml", ".yml"))
 
 
 def settings(trial: Trial) -> Config:
@@ -30,11 +39,7 @@ def settings(trial: Trial) -> Config:
     Raises:
         UserError: naming what is wrong with it.
     """
-    from pipeline.config import load_config
-
-    if trial.task.endswith((".yaml", ".yml")):
-        from pathlib import Path
-
+    if is_file(trial.task):
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
     own = [f"name={trial.task}", "register.model=none", _DATA, f"seed={trial.seed}"]
     merged = OmegaConf.merge(
@@ -45,11 +50,27 @@ def settings(trial: Trial) -> Config:
     return found
 
 
+def identity(trial: Trial, config: Config) -> str:
+    """The same for the same training, whatever study asks for it and however it puts it."""
+    shaping = {name: getattr(config.train, name) for name in (*SHAPING, "images")}
+    known = {
+        "task": short(trial.task),
+        "model": asdict(config.model),
+        "train": shaping,
+        "flip": config.data.flip,
+        "seed": config.seed,
+        "treatment": trial.treatment,
+        "score_every": trial.score_every,
+    }
+    return digest(known)[:16]
+
+
 def run_trial(trial: Trial, config: Config, storage: Storage, folders: Mapping[str, str]) -> Record:
     """Train and score. What fails is a result as well."""
     torch.set_num_threads(1)
     paths = {name: storage.path(folder) for name, folder in folders.items()}
-    task = load(trial.task, paths.get("prepare"), paths.get("reference"))
+    folders_of_task = paths.get("prepare"), paths.get("reference")
+    task = load(trial.task, *folders_of_task, config.data.flip)
     training = _Training(trial, config, task)
     try:
         training.run()
@@ -102,15 +123,15 @@ class _Training:
         """Everything that analysis reads."""
         final: dict[str, float] = {}
         if self.best is not None:
-            model, spec = self.config.model, self.task.data.spec
-            sampler = Sampler(model, spec, self.best["state"])
-            if self.trial.treatment != "frozen_statistics":
-                sampler = calibrated(sampler)
-            final = self.task.final(sampler)
-            if model.generator.batch_normalised and self.task.measure == "fid":
-                group = self.config.train.batch_size
-                by_batch = self.task.final(sampler.with_batch_statistics(group))
-                final["batch_norm_gap"] = by_batch["fid"] - final["fid"]
+            frozen = self.trial.treatment == "frozen_statistics"
+            as_trained = Sampler(self.config.model, self.task.data.spec, self.best["state"])
+            sampler = copy.deepcopy(as_trained) if frozen else calibrated(copy.deepcopy(as_trained))
+            final = {**self.task.final(sampler), **self.task.generalisation(sampler)}
+            if self.config.model.generator.batch_normalised and not frozen:
+                in_batches = sampler.with_batch_statistics(self.config.train.batch_size)
+                for name, other in (("running", as_trained), ("batch", in_batches)):
+                    score = self.task.final(other)[self.task.measure]
+                    final[f"score_by_{name}_statistics"] = score
         return {
             "measure": self.task.measure,
             "failed": self.failed,

@@ -15,19 +15,12 @@ from bngan.optimization import OptimizationConfig
 from bngan.trainer import Trainer
 from pipeline.errors import UserError
 from pipeline.storage import SHARED
-from pipeline.study.design import Endpoint, Study, load_study, main_trials, points, tuning_trials
-from pipeline.study.outcome import (
-    Result,
-    chosen_points,
-    collapsed,
-    effect,
-    effects,
-    endpoint,
-    robustness,
-)
+from pipeline.study.design import Study, load_study, main_trials, points, tuning_trials
+from pipeline.study.effects import declared_effects, effects, interval, robustness
+from pipeline.study.outcome import Result, chosen_points, collapsed, endpoint, thresholds
 from pipeline.study.report import render, sentences, table
 from pipeline.study.tasks import grid25, mixture_scores, ring8, stack, triple_scores
-from pipeline.study.trial import run_trial, settings, treat
+from pipeline.study.trial import identity, run_trial, settings, treat
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
@@ -80,16 +73,31 @@ def test_all_arms_meet_the_same_seeds_and_points() -> None:
     trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
     by_arm = {arm: [(t.seed, t.point) for t in trials if t.arm == arm] for arm in ("none", "batch")}
     assert by_arm["none"] == by_arm["batch"]
-    assert len(trials) == len({t.identity for t in trials}) == 24
+    assert len(trials) == len({(t.arm, t.point, t.seed) for t in trials}) == 24
     some = study(axes=found.axes, points=4)
     assert points(some) == points(some)  # drawn once
     assert all(point in points(found) for point in points(some))
     tuning = tuning_trials(study(axes=found.axes, tune=True))
     assert not {t.seed for t in tuning} & {t.seed for t in trials}
-    # The same training asked for by another arm or study is the same trial.
-    renamed = study(arms={"none": found.arms["none"], "same": found.arms["none"]})
-    one, other = main_trials(renamed, {key: [{}] for key in _keys(renamed)})[:2]
-    assert one.identity == other.identity
+
+
+def test_the_same_training_is_known_however_it_is_put() -> None:
+    arms = {
+        "none": ["model.generator.norm=none"],
+        "same": ["model.generator.norm=none", "train.lr=2e-4"],
+        "drawn": [],
+    }
+    found = study(arms=arms, axes={"model.generator.norm": ["none", "batch"]}, seeds=1)
+    trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
+    known = [identity(trial, settings(trial)) for trial in trials]
+    assert len(set(known)) == 2  # 2e-4 is the default, and an arm's setting beats what is drawn
+    assert known.count(known[0]) == 5
+    # Pairs that are the same training say nothing, and are left out.
+    scores = {trial: record([1.0]) for trial in trials}
+    (told,) = effects(found, [Result(t, scores[t]) for t in trials if t.arm != "same"], "final")
+    assert (told.arm, told.pairs) == ("drawn", 1)
+    other = [t for t in trials if t.arm == "drawn"][1]
+    assert identity(other, settings(other)) not in known[:4]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,8 @@ def test_all_arms_meet_the_same_seeds_and_points() -> None:
     [
         ("control: best", "there is no arm best"),
         ("tune: true", "there are no axes"),
-        ("endpoint: {measure: images_to}", "images_to needs one"),
+        ("endpoint: best", "endpoint"),
+        ("thresholds: {ring9: 1}", "thresholds.ring9: there is no such task: ring8"),
         ("seeds: 0", "seeds must be at least 1"),
         ("arms: {none: [treatment=magic]}", "treatment must be one of"),
         ("endpiont: {}", "endpiont"),
@@ -114,12 +123,12 @@ def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, text: str, message: 
 
 def test_endpoints_are_infinite_where_nothing_came_of_it() -> None:
     good, bad = record([8.0, 4.0, 5.0]), record([9.0], failed="weight is not finite")
-    assert endpoint(good, Endpoint("final")) == 4.0
-    assert endpoint(bad, Endpoint("final")) == math.inf
-    assert endpoint(good, Endpoint("images_to", 5.0)) == 20.0
-    assert endpoint(good, Endpoint("seconds_to", 5.0)) == 2.0
-    assert endpoint(good, Endpoint("images_to", 1.0)) == math.inf
-    assert endpoint(good, Endpoint("area")) == pytest.approx(160 ** (1 / 3))
+    assert endpoint(good, "final") == 4.0
+    assert endpoint(bad, "final") == math.inf
+    assert endpoint(good, "images_to", 5.0) == 20.0
+    assert endpoint(good, "seconds_to", 5.0) == 2.0
+    assert endpoint(good, "images_to", 1.0) == math.inf
+    assert endpoint(good, "area") == pytest.approx(160 ** (1 / 3))
     assert collapsed(bad, 5.0)
     assert not collapsed(good, 5.0)
     assert collapsed(good, 0.1)
@@ -135,18 +144,18 @@ def test_intervals_hold_for_any_distribution(failing: float) -> None:
         lost = random.random(12) < failing
         # What fails must not move the median: as many are moved below it.
         ratios[lost] = np.where(random.random(lost.sum()) < 0.5, math.inf, 0.01)
-        found = effect("t", "a", ratios, 0.95)
-        covered += found.low <= 0.5 <= found.high
+        _, low, high, level = interval(ratios)
+        covered += low <= 0.5 <= high
     assert covered / runs >= 0.95 - 0.01
-    assert found.level >= 0.95
+    assert level >= 0.95
 
 
 def test_few_pairs_say_nothing_and_many_comparisons_want_more() -> None:
-    assert effect("t", "a", np.array([0.1, 0.1, 0.1]), 0.95).verdict == "no difference shown"
-    assert effect("t", "a", np.full(12, 0.1), 0.95).verdict == "better"
+    assert interval(np.array([0.1, 0.1, 0.1]))[1:3] == (0.0, math.inf)
+    assert interval(np.full(12, 0.1))[:3] == (0.1, 0.1, 0.1)
     spread = np.array([0.9, 1.1, *np.full(10, 0.5)])
-    assert effect("t", "a", spread, 0.95).verdict == "better"
-    assert effect("t", "a", spread, 0.9999).verdict == "no difference shown"
+    assert interval(spread)[2] < 1
+    assert interval(spread, comparisons=500)[2] > 1
 
 
 def results(found: Study, scores: dict[str, Sequence[float]]) -> list[Result]:
@@ -158,18 +167,42 @@ def test_an_arm_is_told_from_its_control_seed_by_seed() -> None:
     found = study(seeds=8)
     base = [2.0**n for n in range(8)]  # seeds differ far more than arms
     measured = results(found, {"none": base, "batch": [0.8 * x for x in base]})
-    (one,) = effects(found, measured)
+    (one,) = declared_effects(found, measured)
     assert (one.pairs, one.verdict) == (8, "better")
     assert one.ratio == pytest.approx(0.8)
-    (text,) = sentences(found, [one])
-    assert text == "ring8, batch: the score is 0.8 × that of none [0.8, 0.8], 8 pairs: better"
+    (text,) = sentences(measured, [one], "none")
+    assert text == "ring8, batch: 1.25 × lower FID than none [1.25, 1.25], 8 pairs"
     rows = table(found, measured)
     assert [row["trials"] for row in rows] == [8, 8]
-    page = render(found, measured, [one])
+    page = render(found, measured)
     assert "Declared before" in page
     assert "http" not in page.replace("http-equiv", "")
-    (row,) = robustness(found, measured, [4.0])
-    assert (row.both, row.only_arm, row.only_control, row.neither) == (3, 0, 0, 5)
+
+
+def test_of_random_configurations_some_work_with_one_arm_only() -> None:
+    found = study(seeds=1, axes={"train.lr": [1e-4, 1e-3, 1e-2, 1e-1]})
+    trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
+    scores = {"none": [1.0, 9.8, 9.0, math.inf], "batch": [1.0, 2.0, 9.5, math.inf]}
+    lr = [dict(t.point)["train.lr"] for t in trials[:4]]
+    measured = [
+        Result(t, record([scores[t.arm][lr.index(dict(t.point)["train.lr"])]])) for t in trials
+    ]
+    low, middle, high = robustness(found, measured)
+    assert (low.threshold, middle.threshold, high.threshold) == (1.0, 9.0, 9.8)
+    assert (middle.both, middle.only_arm, middle.only_control, middle.neither) == (1, 1, 1, 1)
+    assert "Which configurations work" in render(found, measured)
+
+
+def test_what_counts_as_reached_is_what_most_of_the_controls_trainings_reach() -> None:
+    found = study(seeds=4)
+    measured = results(found, {"none": [4.0, 3.0, 2.0, 1.0], "batch": [1.0] * 4})
+    assert thresholds(found, measured) == {"ring8": 3.0}
+    named = study(seeds=4, thresholds={"ring8": 2.5})
+    assert thresholds(named, measured) == {"ring8": 2.5}
+    (one,) = effects(found, measured, "images_to")
+    assert (one.ratio, one.threshold) == (1.0, 3.0)
+    (text,) = sentences(measured, [one._replace(ratio=0.5, low=0.4, high=0.8)], "none")
+    assert text == "ring8, batch: 2 × fewer images to a FID of 3 than none [1.25, 2.5], 4 pairs"
 
 
 def test_points_are_chosen_on_their_own_seeds() -> None:
@@ -268,4 +301,4 @@ def test_a_trial_is_a_function_of_its_seed_and_failures_are_results() -> None:
     (one, *_) = main_trials(wild, {key: [{}] for key in _keys(wild)})
     failed = run_trial(one, settings(one), SHARED, {})
     assert failed["failed"]
-    assert endpoint(failed, Endpoint()) == math.inf
+    assert endpoint(failed, "final") == math.inf
