@@ -29,7 +29,8 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     """Of all parameters but norms' gamma and beta."""
     affine_lr_factor: float = 1.0
-    """Factor on the learning rate of norms' gamma and beta, or of what they are functions of."""
+    """Factor on the learning rate of norms' gamma and beta, or of what they are functions of;
+    0: they stay as they begin."""
     affine_weight_decay: float = 0.0
     """Weight decay of the same."""
     trainable: Literal["all", "affine"] = "all"
