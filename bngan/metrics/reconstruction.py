@@ -1,5 +1,6 @@
 """How well a generator can reproduce given images: its latents are optimised, its weights are not."""
 
+import math
 from typing import Any
 
 import torch
@@ -47,4 +48,5 @@ def reconstruction_errors(
 
 
 def _on_the_sphere(latents: Tensor) -> Tensor:
-    return latents * (latents.shape[1] ** 0.5 / latents.norm(dim=1, keepdim=True).clamp(min=1e-12))
+    lengths = latents.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return latents * (math.sqrt(latents.shape[1]) / lengths)
