@@ -49,4 +49,5 @@ def reconstruction_errors(
 
 def _on_the_sphere(latents: Tensor) -> Tensor:
     lengths = latents.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return latents * (math.sqrt(latents.shape[1]) / lengths)
+    scaled: Tensor = latents * (math.sqrt(latents.shape[1]) / lengths)
+    return scaled

@@ -3,18 +3,21 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.config import absolute_workspace, flatten, read
+from pipeline.config import Config, absolute_workspace, flatten, read
 from pipeline.errors import UserError
 
 Point = dict[str, Any]
 """Values of a study's axes, by configuration key."""
+_SECTIONS = {field.name for field in fields(Config) if is_dataclass(field.default_factory)}
+_DATA = ("data", "extractor", "evaluate")
+"""Sections that stages before training read."""
 TREATMENTS = ("none", "data_dependent", "frozen_statistics")
 
 
@@ -37,7 +40,7 @@ class Study:
     control: str = MISSING
     """The arm that the others are compared with."""
     common: list[str] = field(default_factory=list)
-    """key=value for all arms."""
+    """key=value for all arms, and for the data."""
     axes: dict[str, list[Any]] = field(default_factory=dict)
     """Values of other keys, which every arm meets, unless it sets them itself: then it differs from the
     control by them, wherever the control does not happen to have the same."""
@@ -90,10 +93,14 @@ class Trial:
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study's YAML file, with every path made absolute.
 
+    Overrides of experiments' keys, such as data.path=FOLDER, are for all arms.
+
     Raises:
         UserError: naming what is wrong with it.
     """
-    study = read(Study, path, overrides)
+    of_trials = [text for text in overrides if text.partition(".")[0] in _SECTIONS]
+    study = read(Study, path, [text for text in overrides if text not in of_trials])
+    study.common += of_trials
     study.workspace = absolute_workspace(study.workspace)
     study.tasks = [_task(path, task) for task in study.tasks]
     for problem in _problems(study):
@@ -181,6 +188,14 @@ def _problems(study: Study) -> Iterator[str]:
     for task in study.thresholds:
         if task not in (known := [short(task) for task in study.tasks]):
             yield f"thresholds.{task}: there is no such task: {', '.join(known)}"
+    yield from _misplaced(study)
+
+
+def _misplaced(study: Study) -> Iterator[str]:
+    asked = [*study.axes, *(text for arm in study.arms.values() for text in arm)]
+    for key in (key.partition("=")[0] for key in asked):
+        if key.partition(".")[0] in _DATA:
+            yield f"{key}: data sets and how they are scored are tasks, not arms or axes"
     for arm in study.arms:
         treatment = trial(study, "", arm, {}, 0, tuning=False).treatment
         if treatment not in TREATMENTS:

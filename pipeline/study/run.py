@@ -83,7 +83,8 @@ def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]
 
 def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
     """Names of the folders of an experiment's data and reference, made now if need be."""
-    config = load_config(Path(task), [f"workspace={study.workspace}"])
+    common = [text for text in study.common if not text.startswith("treatment=")]
+    config = load_config(Path(task), [*common, f"workspace={study.workspace}"])
     done = workflow.run(config, display, workflow.Options(until="reference"))
     storage = Storage(study.workspace)
     return {name: storage.name(done.folders[name]) for name in ("prepare", "reference")}

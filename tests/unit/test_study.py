@@ -105,6 +105,10 @@ def test_the_same_training_is_known_however_it_is_put() -> None:
     [
         ("control: best", "there is no arm best"),
         ("tune: true", "there are no axes"),
+        (
+            "axes: {data.flip: [true, false]}",
+            "data.flip: data sets and how they are scored are tasks",
+        ),
         ("endpoint: best", "endpoint"),
         ("thresholds: {ring9: 1}", "thresholds.ring9: there is no such task: ring8"),
         ("seeds: 0", "seeds must be at least 1"),
@@ -119,6 +123,15 @@ def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, text: str, message: 
     (tmp_path / "study.yaml").write_text("\n".join(lines))
     with pytest.raises(UserError, match=message):
         load_study(tmp_path / "study.yaml")
+
+
+def test_experiments_keys_on_the_command_line_are_for_all_arms(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "name: s\ntasks: [ring8]\narms: {none: []}\ncontrol: none\ncommon: [train.lr=1]"
+    )
+    found = load_study(file, ["data.path=/elsewhere", "seeds=3"])
+    assert (found.common, found.seeds) == (["train.lr=1", "data.path=/elsewhere"], 3)
 
 
 def test_endpoints_are_infinite_where_nothing_came_of_it() -> None:
