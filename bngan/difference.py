@@ -9,8 +9,8 @@ from bngan.sampling import Sampler
 def difference(adapted: Sampler, base: Sampler) -> str:
     """Which tensors differ: ``nothing``, ``gamma, beta``, ``statistics``, both, or ``all``.
 
-    Found by comparing them. Gamma and beta stand for what they are functions of, too; ``all`` is said as soon as any other
-    parameter or buffer differs, or networks are not the same.
+    Found by comparing them. Gamma and beta stand for what they are functions of, too; ``all`` is said
+    as soon as any other parameter or buffer differs, or networks are not the same.
     """
     ours, theirs = adapted.generator.state_dict(), base.generator.state_dict()
     if ours.keys() != theirs.keys():

@@ -1,24 +1,33 @@
 """Adapting a generator to a few images without a discriminator: batch statistics adaptation (BSA).
 
-After Noguchi & Harada 2019 (arXiv 1904.01774), and their code (nogu-atsu on GitHub).
-From there: only gamma, beta and one latent per image are trained; the sum of L1, feature, gamma-beta and
-earth-mover terms, and the default weights of the last two; a little noise on latents; Adam, with a
-learning rate of their own for latents, which begin at 0. Different here: features are those that scores
-are measured in, where BSA compares ten layers of VGG; batch norm keeps the base's statistics, so that no
-image depends on its batch; the generator that is kept is averaged.
+After Noguchi & Harada 2019 (arXiv 1904.01774), as their code has it (nogu-atsu on GitHub).
+
+From there: gamma, beta and one latent per image are all that is trained; the loss is the sum of L1, a
+feature term, the mean squared distance of gamma and beta from the base's, and a term that keeps latents
+like N(0, 1); latents have a little noise, and a learning rate of their own.
+
+Different here:
+
+* Features are those that scores are measured in, where BSA compares ten layers of VGG.
+* Latents begin at the draws from N(0, 1) of which the base makes what is least unlike the images, where
+  BSA begins at 0, and learn more slowly, with more noise.
+* Latents are kept as long as N(0, 1) makes them. BSA takes the squared distance to the nearest of some
+  draws and back, which in many dimensions is least for latents near 0: it then samples near 0 as well.
+* Batch norm keeps the base's statistics, so that no image depends on its batch; the generator that is
+  kept is averaged.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bngan.averaging import ExponentialMovingAverage
-from bngan.data import ImageSpec, ImageSplit, sample_order
-from bngan.distributed import shard, world_size
+from bngan.data import ImageSplit, sample_order
+from bngan.distributed import broadcast_module, shard, world_size
 from bngan.images import from_uint8
 from bngan.latents import training_latents
 from bngan.networks import ModelConfig, build_generator
@@ -35,29 +44,37 @@ from bngan.steps import Means, descend, mean_over_steps, place
 
 FeatureFunction = Callable[[Tensor], Tensor]
 """Images ``(N, C, H, W)`` in [-1, 1] to features ``(N, d)``, differentiable."""
-_PRIOR_DRAWS = 10
-"""Latents drawn to compare with, for each one that is trained, as BSA does."""
+_DRAWS = 2_000
+"""Latents drawn from N(0, 1) among which each image finds the one that it begins with."""
+_CHUNK = 100
 
 
 @dataclass
 class SupervisedConfig:
     """Weights of what the supervised method adds to the mean absolute difference of pixels."""
 
-    feature_weight: float = 0.1
-    """Of the squared difference of features, relative to the length of the real image's; 0 for none,
-    as it must be with Inception, which has no gradient here."""
+    feature_weight: float = 10.0
+    """Of the squared difference of features, relative to the squared length of the real image's; 0 for
+    none, as it must be with Inception, which has no gradient here."""
     affine_weight: float = 0.02
     """Of the mean squared distance of gamma and beta from the base's (BSA: 0.02)."""
     latent_weight: float = 0.1
-    """Of the distance of the images' latents from N(0, 1) (BSA: 0.1)."""
-    latent_noise: float = 0.01
+    """Of (|z|^2 / d - 1)^2, by which latents of d numbers are to be as long as N(0, 1) makes them."""
+    latent_noise: float = 0.3
     """Standard deviation of the noise on latents (BSA: 0.01)."""
-    latent_lr: float = 0.05
+    latent_lr: float = 1e-3
     """Learning rate of latents, on the schedule of the others (BSA: 0.05)."""
 
 
 SUPERVISION = tuple(field.name for field in fields(SupervisedConfig))
 """Names of everything there."""
+
+
+class _Seen(NamedTuple):
+    """Images ``(n, C, H, W)`` and their features ``(n, d)``; d is 0 where features do not count."""
+
+    images: Tensor
+    features: Tensor
 
 
 class SupervisedTrainer:
@@ -67,13 +84,13 @@ class SupervisedTrainer:
     workers. Batch norm keeps the statistics it comes with.
 
     Args:
-        count: of training images, mirrored ones included.
+        data: the training images.
         initial: the base's parameters and buffers.
         features: what the feature term compares images by.
 
     Attributes: see ``bngan.steps.Training``.
 
-    Raises ``ValueError`` for micro-batches: latents are compared with N(0, 1) by the whole batch.
+    Raises ``ValueError`` for micro-batches, which there is no need of without batch statistics.
     """
 
     keeps_statistics = True
@@ -83,8 +100,7 @@ class SupervisedTrainer:
         model: ModelConfig,
         optimization: OptimizationConfig,
         supervision: SupervisedConfig,
-        images: ImageSpec,
-        count: int,
+        data: ImageSplit,
         seed: int,
         initial: Mapping[str, Tensor],
         features: FeatureFunction,
@@ -93,18 +109,18 @@ class SupervisedTrainer:
     ) -> None:
         if optimization.micro_batch not in (None, optimization.batch_size):
             raise ValueError("micro_batch does not go with the supervised method")
-        self.model, self.config, self.images, self.seed = model, optimization, images, seed
+        self.model, self.config, self.images, self.seed = model, optimization, data.spec, seed
         self.supervision, self.features = supervision, features
         self.device, self.dtype = torch.device(device), dtype
-        network = build_generator(model, images)
+        network = build_generator(model, data.spec)
         network.load_state_dict(initial)
         self.generator = place(network, self.device, dtype).eval()
         self.ema = ExponentialMovingAverage(self.generator, optimization.ema_half_life)
         train_affine_only(self.generator)
         self.affine = list(affine_parameters(self.generator))
         self.start = [p.detach().clone() for p in self.affine]
-        latents = torch.zeros(count, model.latent_dim, dtype=dtype, device=self.device)
-        self.latents = nn.Embedding(count, model.latent_dim, _weight=latents)
+        self.latents = nn.Embedding(len(data), model.latent_dim, _weight=self._nearest_draws(data))
+        broadcast_module(self.latents)
         self.optimizer = build_optimizer(self.generator, optimization, optimization.lr)
         self.optimizer_z = build_optimizer(self.latents, optimization, supervision.latent_lr)
         self.images_seen = self.rollbacks = 0
@@ -129,11 +145,15 @@ class SupervisedTrainer:
         factor = scheduled_factor(self.config, self.images_seen)
         for optimizer in (self.optimizer, self.optimizer_z):
             set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
-        noise, prior = self._draws()
-        chosen = torch.from_numpy(order).to(self.device)
-        latents: Tensor = self.latents(chosen) + self.supervision.latent_noise * noise
-        terms = self._image_terms(latents[self._part], real, labels)
-        terms["loss_latents"] = self._latent_term(latents, prior)
+        latents: Tensor = self.latents(torch.from_numpy(order[self._part]).to(self.device))
+        noise = self._noise()[self._part].to(self.device, self.dtype)
+        share = 1 / self.config.batch_size
+        fake = self._generate(latents + self.supervision.latent_noise * noise, labels)
+        with torch.no_grad():
+            original = self._seen(real)
+        pixels, features = _differences(self._seen(fake), original)
+        terms = {"loss_pixels": pixels.sum() * share, "loss_features": features.sum() * share}
+        terms["loss_latents"] = _strangeness(latents).sum() * share
         terms["loss_affine"] = self._affine_term() / world_size()
         weights = self.supervision
         value = (
@@ -150,43 +170,47 @@ class SupervisedTrainer:
         means = {"loss_g": value, **terms, "gradient_norm_g": norm / world_size()}
         return {name: mean.detach() for name, mean in means.items()}
 
-    def _draws(self) -> tuple[Tensor, Tensor]:
-        """Noise of the batch's latents ``(B, d)``, and draws of N(0, 1) that they are compared with."""
-        batch, dim = self.config.batch_size, self.model.latent_dim
-        step = self.images_seen // batch
+    def _noise(self) -> Tensor:
+        """N(0, 1) for the whole batch at the present step, ``(B, d)``."""
+        step = self.images_seen // self.config.batch_size
         seed = derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
-        random = generator(seed, Stream.PRIOR, step)
-        prior = random.standard_normal((_PRIOR_DRAWS * batch, dim), dtype=np.float32)
-        noise = training_latents(seed, step, batch, dim)
-        return tuple(  # type: ignore[return-value]
-            values.to(self.device, self.dtype) for values in (noise, torch.from_numpy(prior))
-        )
+        return training_latents(seed, step, self.config.batch_size, self.model.latent_dim)
 
-    def _image_terms(
-        self, latents: Tensor, real: Tensor, labels: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         bfloat16 = self.config.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             fake: Tensor = self.generator(latents, labels)
-        fake, share = fake.to(self.dtype), 1 / self.config.batch_size
-        terms = {"loss_pixels": (fake - real).abs().flatten(1).mean(1).sum() * share}
-        terms["loss_features"] = terms["loss_pixels"].new_zeros(())
-        if self.supervision.feature_weight:
-            theirs = self.features(real).detach()
-            difference = (self.features(fake) - theirs).square().sum(1)
-            relative = difference / theirs.square().sum(1).clamp_min(1e-6)
-            terms["loss_features"] = relative.sum().to(self.dtype) * share
-        return terms
+        return fake.to(self.dtype)
 
-    def _latent_term(self, latents: Tensor, prior: Tensor) -> Tensor:
-        """Squared distance of each latent to the nearest draw of N(0, 1), and of each draw to the nearest.
+    def _seen(self, images: Tensor) -> _Seen:
+        if not self.supervision.feature_weight:
+            return _Seen(images, images.new_zeros(len(images), 0))
+        return _Seen(images, self.features(images).to(self.dtype))
 
-        BSA's stand-in for the earth mover's distance: both means, summed.
-        """
-        mine = _squared_distances(latents[self._part], prior).amin(1)
-        own = prior[shard(len(prior))]
-        theirs = _squared_distances(own, latents).amin(1)
-        return mine.sum() / len(latents) + theirs.sum() / len(prior)
+    @torch.no_grad()
+    def _nearest_draws(self, data: ImageSplit) -> Tensor:
+        """For each image the one of so many latents of which the base makes what is least unlike it."""
+        random = generator(self.seed, Stream.PRIOR)
+        drawn = random.standard_normal((_DRAWS, self.model.latent_dim), dtype=np.float32)
+        draws = torch.from_numpy(drawn).to(self.device, self.dtype)
+        images, classes = data.take(np.arange(len(data)))
+        classes = classes if self.model.conditional else np.zeros_like(classes)
+        found = draws.new_empty(len(data), self.model.latent_dim)
+        for label in np.unique(classes):
+            fakes = self._drawn(draws, int(label) if self.model.conditional else None)
+            for index in np.flatnonzero(classes == label):
+                real = from_uint8(images[index : index + 1], self.device).to(self.dtype)
+                pixels, features = _differences(fakes, self._seen(real))
+                unlike = pixels + self.supervision.feature_weight * features
+                found[index] = draws[unlike.argmin()]
+        return found
+
+    def _drawn(self, draws: Tensor, label: int | None) -> _Seen:
+        parts = []
+        for part in torch.split(draws, _CHUNK):
+            labels = None if label is None else torch.full((len(part),), label, device=self.device)
+            parts.append(self._seen(self._generate(part, labels)))
+        return _Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def _affine_term(self) -> Tensor:
         squares = [
@@ -240,7 +264,13 @@ class SupervisedTrainer:
             network.zero_grad(set_to_none=True)
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Of each row of ``a`` ``(N, d)`` to each of ``b`` ``(M, d)``: ``(N, M)``."""
-    lengths = a.square().sum(1, keepdim=True) + b.square().sum(1)
-    return torch.addmm(lengths, a, b.T, alpha=-2)
+def _strangeness(latents: Tensor) -> Tensor:
+    """How far latents ``(n, d)`` are from as long as N(0, 1) makes them, ``(n,)``."""
+    return (latents.square().mean(1) - 1).square()
+
+
+def _differences(fakes: _Seen, real: _Seen) -> tuple[Tensor, Tensor]:
+    """Of images from their originals, or from one: in pixels, and in features relative to its own."""
+    pixels = (fakes.images - real.images).abs().flatten(1).mean(1)
+    squares = (fakes.features - real.features).square().sum(1)
+    return pixels, squares / real.features.square().sum(1).clamp_min(1e-6)

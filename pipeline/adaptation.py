@@ -10,9 +10,10 @@ from pathlib import Path
 from bngan.networks import ModelConfig
 from bngan.sampling import DESCRIPTION, WEIGHTS
 from pipeline import config as configuration
-from pipeline.config import REGISTERED, Config, flatten, given_keys, located, read
+from pipeline.config import Config, flatten, given_keys, located, read
 from pipeline.errors import UserError
 from pipeline.storage import Storage
+from pipeline.uris import REGISTERED
 from pipeline.validation import problems
 
 _DISCRIMINATOR = "model.discriminator."

@@ -18,11 +18,9 @@ from bngan.supervised import SupervisedConfig
 from pipeline.environment import inside_a_job
 from pipeline.errors import UserError
 from pipeline.storage import Storage
-from pipeline.uris import is_uri
+from pipeline.uris import REGISTERED, is_uri
 from pipeline.validation import not_everywhere, problems
 
-REGISTERED = "models:/"
-"""What a base's address begins with, if it is no folder's."""
 _Schema = TypeVar("_Schema")
 
 
@@ -180,8 +178,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and ``key=value`` overrides, with every path made absolute.
 
     Raises:
-        UserError: naming the first key that is unknown, missing or has a wrong value; for a base,
-            which ``pipeline.adaptation.load_config`` looks for.
+        UserError: naming the first key that is unknown, missing or wrong, as a base is here.
     """
     config = located(read(Config, path, overrides))
     if config.adapt.base:
@@ -192,18 +189,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def located(config: Config) -> Config:
-    """The same with every path made absolute.
-
-    Raises:
-        UserError: for what cannot be read from where it is said to be.
-    """
+    """The same with every path made absolute."""
     config.workspace = absolute_workspace(config.workspace)
     if is_uri(config.data.path):
         raise UserError("data.path is a URI: images are read from folders or the Hub")
     if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
-    if config.adapt.base and not config.adapt.base.startswith(REGISTERED):
-        config.adapt.base = str(Path(config.adapt.base).expanduser().absolute())
+    base = config.adapt.base
+    if base and not base.startswith(REGISTERED) and not is_uri(base):
+        config.adapt.base = str(Path(base).expanduser().absolute())
     return config
 
 

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 from bngan.manifest import digest
 from pipeline.cluster import missing_workers, takes_gpus
-from pipeline.config import REGISTERED, Config, flatten, read
+from pipeline.config import Config, flatten, read
 from pipeline.errors import UserError
 from pipeline.upload import FILE, code_digest, working_folder
+from pipeline.uris import REGISTERED
 from pipeline.validation import not_everywhere, problems, secrets, worker_range
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"

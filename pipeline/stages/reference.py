@@ -17,11 +17,12 @@ from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol, floor
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
 from pipeline.adaptation import base_folders
-from pipeline.config import REGISTERED, Config, ExtractorConfig
+from pipeline.config import Config, ExtractorConfig
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.trainers import BASE
 from pipeline.training import SELECT
+from pipeline.uris import REGISTERED
 
 SELECT_COUNT = 5000
 """Real images, at most, that scores during training are measured against."""
