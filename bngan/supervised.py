@@ -53,7 +53,7 @@ _CHUNK = 100
 class SupervisedConfig:
     """Weights of what the supervised method adds to the mean absolute difference of pixels."""
 
-    feature_weight: float = 10.0
+    feature_weight: float = 0.1
     """Of the squared difference of features, relative to the squared length of the real image's; 0 for
     none, as it must be with Inception, which has no gradient here."""
     affine_weight: float = 0.02

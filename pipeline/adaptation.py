@@ -74,6 +74,14 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
         yield model / "generator", reference if reference.is_dir() else None
 
 
+def base_files(config: Config) -> list[Path]:
+    """Files of a base in a folder, which may change; a version does not."""
+    if not config.adapt.base or config.adapt.base.startswith(REGISTERED):
+        return []
+    with base_folders(config) as (folder, _):
+        return [file for file in sorted(folder.glob("*")) if file.is_file()]
+
+
 def _pinned(config: Config, tell: Callable[[str], None]) -> str:
     """The base's address, which always means the same generator."""
     base = str(config.adapt.base)

@@ -16,13 +16,12 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol, floor
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
-from pipeline.adaptation import base_folders
+from pipeline.adaptation import base_files, base_folders
 from pipeline.config import Config, ExtractorConfig
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.trainers import BASE
 from pipeline.training import SELECT
-from pipeline.uris import REGISTERED
 
 SELECT_COUNT = 5000
 """Real images, at most, that scores during training are measured against."""
@@ -162,14 +161,12 @@ def _path(config: ExtractorConfig) -> Path | None:
 
 def _files(config: Config) -> str:
     """Identity of the extractor's file and of the base's, where there are any; a version is its own."""
-    path, base, found = _path(config.extractor), config.adapt.base, list[str]()
+    path = _path(config.extractor)
     try:
-        found += [file_hash(path)] if path else []
+        found = [file_hash(path)] if path else []
     except ValueError as error:
         raise UserError(f"extractor.weights: {error}") from error
-    if base and not base.startswith(REGISTERED):
-        with base_folders(config) as (folder, _):
-            found += [file_hash(file) for file in sorted(folder.glob("*")) if file.is_file()]
+    found += [file_hash(file) for file in base_files(config)]
     return digest(found) if found else ""
 
 
