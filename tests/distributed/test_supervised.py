@@ -36,23 +36,24 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def exact(settings: dict[str, Any]) -> State:
     trainer, data = build_trainer(settings, "cpu", torch.float64)
-    trainer.fit(data, 50 * trainer.config.batch_size)
+    trainer.fit(data, 20 * trainer.config.batch_size)
     for name, network in trainer.networks.items():
         assert_replicas_equal(network, name)
     return {key: value.clone() for key, value in _tensors(trainer.state_dict())}
 
 
-@pytest.mark.parametrize("batch", [12, 3])
-@pytest.mark.parametrize("method", ["supervised", "adversarial"])
-def test_two_and_four_workers_go_where_one_goes(
-    method: str, batch: int, settings: dict[str, Any]
+@pytest.mark.parametrize(
+    ("method", "batch", "workers"),
+    [("supervised", 12, 2), ("supervised", 2, 3), ("adversarial", 12, 2)],
+)
+def test_several_workers_go_where_one_goes(
+    method: str, batch: int, workers: int, settings: dict[str, Any]
 ) -> None:
     settings = copy.deepcopy(settings)
     settings["adapt"]["method"], settings["train"]["batch_size"] = method, batch
     alone = exact(settings)
-    for workers in (2, 4):
-        for state in run_workers(workers, exact, settings):
-            assert difference(alone, state) <= 1e-9
+    for state in run_workers(workers, exact, settings):  # of three, one has no image
+        assert difference(alone, state) <= 1e-9
 
 
 def test_killed_it_ends_bit_for_bit_the_same(settings: dict[str, Any], tmp_path: Path) -> None:
