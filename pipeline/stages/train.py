@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from bngan import soundness
 from bngan.calibration import calibrate
 from bngan.checkpoint import CheckpointError
 from bngan.data import UNLABELLED, ImageSplit
-from bngan.distributed import rank
+from bngan.distributed import rank, world_size
 from bngan.manifest import digest
 from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
@@ -21,6 +22,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
+from pipeline.gauges import Gauges, WatchedCheckpoints
 from pipeline.lock import OWNER, hold
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.storage import Storage
@@ -128,6 +130,7 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
         "reference": storage.name(context.inputs["reference"]),
         "prepared": storage.name(context.inputs["prepare"]),
         "workspace": storage.workspace,
+        "experiment": config.name,
         "training": store.name,
         "attempt": attempt,
     }
@@ -235,10 +238,17 @@ def worker(settings: dict[str, Any]) -> None:
     torch.set_num_threads(settings["train"]["threads_per_worker"])
     tell, storage = settings["queue"].put, Storage(settings["workspace"])
     here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
+    store = Checkpoints(storage, settings["training"])
+    if rank() == 0:
+        gauges = Gauges(settings["experiment"], store.name)
+        gauges.set({"images_wanted": settings["train"]["images"], "workers": world_size()})
+        gauges.set({"worker_start_timestamp_seconds": time.time()})
+        tell = gauges.telling(tell)
+        store = WatchedCheckpoints(storage, store.name, gauges)
     loop = TrainingLoop(
         {**settings, **here},
         get_device(),
-        Checkpoints(storage, settings["training"]),
+        store,
         tell,
         preempted=lambda: train.get_preemption_info() is not None,
     )
