@@ -1,9 +1,10 @@
 """A training's numbers for Prometheus, by way of Ray: every node exports those of its processes.
 
-Worker 0 sets them when it tells the driver, so that they cost nothing where nobody scrapes. Prometheus
-sees ``ray_`` before every name; what is here is what infra/monitoring may ask for.
+Worker 0 sets them when it tells the driver, so that they cost next to nothing where nobody scrapes.
+Prometheus sees ``ray_`` before every name; what is here is what infra/monitoring may ask for.
 """
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ GAUGES = {
     "checkpoint_seconds": "how long saving it took",
 }
 """Every one of them and what it says; a record's values by their names there."""
+_AGAIN = 4.0
+"""Ray forgets a value that is not set again in each of its intervals, which are 10 seconds."""
 
 
 class Gauges:
@@ -53,6 +56,8 @@ class Gauges:
             name: Gauge(PREFIX + name, text, TAGS).set_default_tags(tags)
             for name, text in GAUGES.items()
         }
+        self.values: dict[str, float] = {}
+        threading.Thread(target=self._keep, name="gauges", daemon=True).start()
 
     def set(self, values: Mapping[str, float]) -> None:
         """Of numbers by layer the largest; what nobody asks for is left out."""
@@ -60,7 +65,15 @@ class Gauges:
         for name, value in values.items():
             found[name.split("/")[0]].append(value)
         for name in found.keys() & self.gauges.keys():
-            self.gauges[name].set(max(found[name]))
+            self.values[name] = max(found[name])
+            self.gauges[name].set(self.values[name])
+
+    def _keep(self) -> None:
+        """For as long as this process lives: what has died is to be seen no more."""
+        while True:
+            time.sleep(_AGAIN)
+            for name, value in list(self.values.items()):
+                self.gauges[name].set(value)
 
     def telling(self, tell: Callable[[Record], Any]) -> Callable[[Record], None]:
         """``tell``, and set what is told."""

@@ -16,7 +16,8 @@ umask 077
 token="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 if [[ ! -s "$token" && -z "${RAY_AUTH_TOKEN:-}" ]]; then
-    ray get-auth-token --generate >/dev/null
+    mkdir -p "$(dirname "$token")"
+    python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token"
 fi
 exec ray start --head --block --port 6379 --metrics-export-port 8080 \
     --dashboard-host 127.0.0.1 --dashboard-port 8265 "$@"
