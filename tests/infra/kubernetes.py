@@ -131,33 +131,33 @@ def _insecure_container(container: Document) -> Iterator[str]:
 
 def _dangling(documents: list[Document]) -> Iterator[str]:
     """What is referred to, and is not there."""
-    names: dict[str, set[str]] = {}
-    for document in documents:
-        names.setdefault(document["kind"], set()).add(document["metadata"]["name"])
+    there = {(d["kind"], d["metadata"]["name"]) for d in documents}
+    there |= {("Secret", name) for name in _BY_HAND}
     for kind, template in pods(documents):
-        spec, wanted = template["spec"], set[tuple[str, str]]()
-        wanted.add(("ServiceAccount", spec.get("serviceAccountName", "default")))
-        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
-        for volume in volumes.values():
-            if claim := volume.get("persistentVolumeClaim"):
-                wanted.add(("PersistentVolumeClaim", claim["claimName"]))
-            if config := volume.get("configMap"):
-                wanted.add(("ConfigMap", config["name"]))
-        for container in spec["containers"]:
-            for mount in container.get("volumeMounts", []):
-                if mount["name"] not in volumes:
-                    yield f"{kind}: there is no volume {mount['name']}"
-            for variable in container.get("env", []):
-                if key := variable.get("valueFrom", {}).get("secretKeyRef"):
-                    wanted.add(("Secret", key["name"]))
-        for what, name in sorted(wanted):
-            if name not in names.get(what, set()) | (_BY_HAND if what == "Secret" else set()):
-                yield f"{kind}: there is no {what} {name}"
+        for what, name in sorted(set(_wanted(template["spec"])) - there):
+            yield f"{kind}: there is no {what} {name}"
     for document in documents:
         spec = document.get("spec", {})
         options = spec.get("rayClusterSpec", spec).get("authOptions")
         if options and options["secretName"] not in _BY_HAND:
             yield f"{document['kind']}: there is no Secret {options['secretName']}"
+
+
+def _wanted(spec: Document) -> Iterator[tuple[str, str]]:
+    """Kinds and names of what a pod refers to; volumes that it mounts and has not."""
+    yield "ServiceAccount", spec.get("serviceAccountName", "default")
+    for volume in spec.get("volumes", []):
+        if claim := volume.get("persistentVolumeClaim"):
+            yield "PersistentVolumeClaim", claim["claimName"]
+        if config := volume.get("configMap"):
+            yield "ConfigMap", config["name"]
+    volumes = {volume["name"] for volume in spec.get("volumes", [])}
+    for container in spec["containers"]:
+        mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+        yield from (("volume", name) for name in mounts - volumes)
+        for variable in container.get("env", []):
+            if key := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield "Secret", key["name"]
 
 
 def _unlike(documents: list[Document], rules: Path) -> Iterator[str]:

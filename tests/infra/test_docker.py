@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -71,31 +72,33 @@ def compose_problems(text: str, folder: Path, **environment: str) -> Problems:
     return found
 
 
-def service_problems(name: str, service: dict[str, Any]) -> Problems:
-    found = []
+def service_problems(name: str, service: dict[str, Any]) -> Iterator[str]:
+    if not re.search(r":[\w.-]*\d[\w.-]*$|:local(-cuda)?$", service["image"]):
+        yield f"image {service['image']} has no version"
+    if service.get("privileged") or service.get("network_mode") == "host":
+        yield "privileged"
+    if service.get("cap_drop") != ["ALL"] or not service.get("read_only"):
+        yield "not confined"
+    if "no-new-privileges:true" not in service.get("security_opt", []):
+        yield "may gain privileges"
+    if "healthcheck" not in service and name not in ENDS:
+        yield "no health check"
+    if "restart" not in service:
+        yield "not started again"
+    yield from what_it_shows(service)
+
+
+def what_it_shows(service: dict[str, Any]) -> Iterator[str]:
     for port in service.get("ports", []):
         if port.get("host_ip") != "127.0.0.1":
-            found.append(f"port {port['published']} is open to the network")
-    if not re.search(r":[\w.-]*\d[\w.-]*$|:local(-cuda)?$", service["image"]):
-        found.append(f"image {service['image']} has no version")
-    if service.get("privileged") or service.get("network_mode") == "host":
-        found.append("privileged")
-    if service.get("cap_drop") != ["ALL"] or not service.get("read_only"):
-        found.append("not confined")
-    if "no-new-privileges:true" not in service.get("security_opt", []):
-        found.append("may gain privileges")
-    if "healthcheck" not in service and name not in ENDS:
-        found.append("no health check")
-    if "restart" not in service:
-        found.append("not started again")
+            yield f"port {port['published']} is open to the network"
     for key, value in service.get("environment", {}).items():
         secret = re.search("TOKEN|PASSWORD|SECRET|ACCESS_KEY", key)
         if secret and "drawn-by-lot" not in value:
-            found.append(f"{key} is written down")
+            yield f"{key} is written down"
     for volume in service.get("volumes", []):
         if volume["type"] == "bind" and not Path(volume["source"]).exists():
-            found.append(f"there is no {volume['source']}")
-    return found
+            yield f"there is no {volume['source']}"
 
 
 def test_the_image_is_sound() -> None:
