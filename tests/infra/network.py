@@ -115,6 +115,9 @@ class Network:
                 if machine := self.machines.get(name):
                     machine.kill()
                 _ip("netns", "delete", f"{self.tag}-{name}")
+        for number, _ in enumerate(self.names, 1):  # a namespace may outlive its name for a while
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip("link", "delete", f"{self.tag}o{number}")
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip("link", "delete", self.bridge)
         shutil.rmtree(self.temporary, ignore_errors=True)

@@ -27,7 +27,8 @@ def page_problems(text: str, page: Path) -> Problems:
         elif anchor and anchor not in anchors(text if path == page else path.read_text()):
             found.append(f"there is no heading {target}")
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for command in re.findall(r"(?m)(?:^|`|exec ray-head )bngan ([a-z]+)", text):
+    code = "\n".join(map("".join, re.findall(r"(?s)```\w*\n(.*?)```|`([^`\n]+)`", text)))
+    for command in re.findall(r"(?m)(?:^|exec ray-head )bngan ([a-z]+)", code):
         if command not in commands:
             found.append(f"there is no bngan {command}")
     for script in re.findall(r"(?m)(?<![\w/])infra/[\w./-]+\w", text):
