@@ -150,6 +150,7 @@ def test_every_alert_has_a_unit_test() -> None:
         ("", ""),
         ("ray_bngan_alarms) > 0", "ray_bngan_alarms) > 2"),
         ("> 1800", "> 18000"),
+        ("200 * max", "0 * max"),
         ("[30m])) == 0", "[30m])) == 1"),
         ("[1h]) >= 3", "[1h]) >= 1"),
         ("ray_bngan_rollbacks) > 1", "ray_bngan_rollbacks) > 0"),

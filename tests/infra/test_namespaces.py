@@ -23,7 +23,7 @@ pytestmark = [
 ]
 BIN = Path(sys.executable).parent
 IMAGES = 300_000
-RUN = [f"train.images={IMAGES}", "train.score_every=50000", "train.checkpoint_every=1"]
+RUN = [f"train.images={IMAGES}", "train.score_every=100000", "train.checkpoint_every=1"]
 STARTED = "ray_bngan_worker_start_timestamp_seconds"
 WORKSPACE, MODEL = "s3://bngan/runs", "models:/bngan-digits@champion"
 ALIVE = """
