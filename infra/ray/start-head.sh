@@ -11,6 +11,7 @@
 # --node-ip-address where it has several. The dashboard, where jobs are submitted, listens here only;
 # reach it from elsewhere by ssh -L 8265:127.0.0.1:8265 HEAD. Between machines Ray uses many ports and
 # does not encrypt: keep them in a network of their own. Metrics of each are at port 8080, without a token.
+# A slow test runs both scripts on machines that are network namespaces, and kills one of these.
 set -euo pipefail
 umask 077
 token="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
