@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not POSSIBLE, reason="network namespaces want root and ip (iproute2)"),
 ]
 BIN = Path(sys.executable).parent
-IMAGES = 300_000
+IMAGES = 200_000
 RUN = [f"train.images={IMAGES}", "train.score_every=100000", "train.checkpoint_every=1"]
 STARTED = "ray_bngan_worker_start_timestamp_seconds"
 WORKSPACE, MODEL = "s3://bngan/runs", "models:/bngan-digits@champion"
