@@ -14,7 +14,8 @@ class ExponentialMovingAverage:
     An old value's weight halves with every ``half_life`` images, whatever the batch size. The
     half-life starts at 5 % of the images seen and grows up to the configured one, so that the random
     start is forgotten early (StyleGAN2-ADA's ramp-up). The copied batch-norm statistics belong to
-    the current weights, not to the average: calibrate before use. Spectral norms are the average's own.
+    the current weights, not to the average: calibrate before use. Spectral norms are the average's own;
+    of a network in evaluation mode, whose weights are not trained, they stay.
     """
 
     def __init__(self, network: nn.Module, half_life: float) -> None:
@@ -33,4 +34,5 @@ class ExponentialMovingAverage:
         for (name, mine), theirs in buffers:
             if ".parametrizations." not in name:
                 mine.copy_(theirs)
-        iterate_spectral_norms(self.module)
+        if network.training:
+            iterate_spectral_norms(self.module)

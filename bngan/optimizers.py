@@ -58,6 +58,13 @@ def affine_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
             yield from module.parameters(recurse=False)
 
 
+def train_affine_only(network: nn.Module) -> None:
+    """Freeze every parameter but those of ``affine_parameters``."""
+    network.requires_grad_(False)
+    for parameter in affine_parameters(network):
+        parameter.requires_grad_(True)
+
+
 def build_optimizer(
     network: nn.Module, config: OptimizerConfig, lr: float
 ) -> torch.optim.Optimizer:

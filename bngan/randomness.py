@@ -24,6 +24,7 @@ class Stream(IntEnum):
     TELEMETRY = 9
     AUGMENTATION = 10
     FOLDER = 11
+    PRIOR = 12
 
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:

@@ -14,7 +14,7 @@ from bngan.latents import telemetry_batch
 from bngan.networks.norms import ConditionalBatchNorm, iterate_spectral_norms
 from bngan.normalization import desynchronize
 from bngan.sampling import Sampler
-from bngan.trainer import Trainer
+from bngan.steps import Training
 
 SMALL_GAMMA = 0.01
 _PAIRS = 4
@@ -24,16 +24,19 @@ Inputs = tuple[Tensor, ...]
 
 
 @torch.no_grad()
-def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
+def measure(trainer: Training, calibrated: Sampler) -> dict[str, float]:
     """Telemetry of a training, given its averaged generator in calibrated form. Not a collective.
 
     ``batch_mate_sensitivity``; per batch norm of the averaged generator ``running_distance``, from its
     running statistics to the calibrated ones, and ``worker_distance``, from what each worker's part of
     a group that shares statistics would give by itself to the group's; ``small_gammas``, the share of
     scales below 0.01.
-    Numbers of the discriminator start with ``discriminator_``. See the functions for definitions.
+    Numbers of the discriminator start with ``discriminator_``. Where batch norm keeps its statistics no
+    batch matters, and there is ``small_gammas`` alone. See the functions for definitions.
     """
     generator = calibrated.generator
+    if trainer.keeps_statistics:
+        return _flat({"small_gammas": small_gammas(generator)})
     config, model = trainer.config, trainer.model
     size = config.batch_size if config.norm_batch == "global" else config.norm_batch
     frequencies = calibrated.spec.class_frequencies if model.conditional else ()
@@ -52,7 +55,7 @@ def measure(trainer: Trainer, calibrated: Sampler) -> dict[str, float]:
         "small_gammas": small_gammas(generator),
     }
     if model.discriminator.norm == "batch":
-        discriminator = desynchronize(copy.deepcopy(trainer.discriminator))
+        discriminator = desynchronize(copy.deepcopy(trainer.networks["discriminator"]))
         images = (generator(*batch).to(trainer.dtype), *batch[1:])
         found["discriminator_worker_distance"] = worker_distance(discriminator, images, groups)
         found["discriminator_small_gammas"] = small_gammas(discriminator)

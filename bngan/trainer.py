@@ -1,7 +1,6 @@
 """One adversarial step, and the loop around it. Reads the same on one worker and on many."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,34 +9,23 @@ from torch import Tensor, nn
 
 from bngan.averaging import ExponentialMovingAverage
 from bngan.data import ImageSpec, ImageSplit, sample_order
-from bngan.distributed import all_reduce_sum, broadcast_module, shard, sum_gradients, world_size
+from bngan.distributed import shard, world_size
 from bngan.game import Game, MicroBatch
 from bngan.images import from_uint8
 from bngan.latents import augmentation_draws, mixture_weights, training_latents
 from bngan.networks import ModelConfig, build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
-from bngan.normalization import group_sizes, synchronize
+from bngan.normalization import group_sizes
 from bngan.optimization import OptimizationConfig, problems
 from bngan.optimizers import (
-    affine_parameters,
     build_optimizer,
-    gradient_norm,
     scheduled_factor,
     set_learning_rate,
+    train_affine_only,
 )
 from bngan.randomness import derived_seed
-
-
-class Means(dict[str, float]):
-    """Means by name, and in ``steps`` over how many steps each: not every step has every value."""
-
-    def __init__(self, means: Mapping[str, float], steps: Mapping[str, int]) -> None:
-        super().__init__(means)
-        self.steps = dict(steps)
-
-
-class NotFinite(Exception):
-    """Numbers that are not finite; raised on every worker alike. The trainer's state is spoilt."""
+from bngan.steps import Means, add, descend, mean_over_steps, place
+from bngan.steps import NotFinite as NotFinite  # part of this interface
 
 
 class Trainer:
@@ -47,13 +35,15 @@ class Trainer:
     workers: noise and sample order are functions of the images seen, batch norm and gradients are
     those of the global batch.
 
-    Attributes:
-        images_seen: real images the discriminator has been shown.
-        rollbacks: how often training was taken back to an earlier state; each time the noise is new.
-        ema: the averaged generator; calibrate a copy of its module before use.
+    Args:
+        initial: the generator's parameters and buffers to begin with; None: random ones.
+
+    Attributes: see ``bngan.steps.Training``.
 
     Raises ``ValueError`` if the batch does not fall into micro-batches and groups as asked for.
     """
+
+    keeps_statistics = False
 
     def __init__(
         self,
@@ -63,6 +53,7 @@ class Trainer:
         seed: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        initial: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.model, self.config, self.images, self.seed = model, optimization, images, seed
         self.device, self.dtype = torch.device(device), dtype
@@ -70,13 +61,13 @@ class Trainer:
             torch.manual_seed(seed)
             generator = build_generator(model, images)
             discriminator = build_discriminator(model, images)
-        self.generator = self._place(generator)
-        self.discriminator = self._place(discriminator)
+        if initial is not None:
+            generator.load_state_dict(initial)
+        self.generator = place(generator, self.device, dtype)
+        self.discriminator = place(discriminator, self.device, dtype)
         self.ema = ExponentialMovingAverage(self.generator, optimization.ema_half_life)
         if optimization.trainable == "affine":
-            self.generator.requires_grad_(False)
-            for parameter in affine_parameters(self.generator):
-                parameter.requires_grad_(True)
+            train_affine_only(self.generator)
         lr = optimization.lr
         lr_d = lr if optimization.lr_discriminator is None else optimization.lr_discriminator
         self.optimizer_g = build_optimizer(self.generator, optimization, lr)
@@ -93,11 +84,10 @@ class Trainer:
         networks = self.generator, self.discriminator
         self.game = Game(*networks, model, optimization, groups, self.device)
 
-    def _place(self, network: nn.Module) -> nn.Module:
-        network = synchronize(network).to(self.device, self.dtype).train()
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        broadcast_module(network)
-        return network
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Generator and discriminator."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
 
     def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """One update of D, then of G if it is its turn, on this worker's part of the global batch.
@@ -125,14 +115,14 @@ class Trainer:
         for part in parts:
             with torch.set_grad_enabled(reuse):
                 fakes.append(self.game.generate(part, track=reuse))
-            _add(totals, self.game.backward_discriminator(part, fakes[-1], penalized))
-        norms = {"gradient_norm_d": _descend(self.optimizer_d, self.discriminator)}
+            add(totals, self.game.backward_discriminator(part, fakes[-1], penalized))
+        norms = {"gradient_norm_d": descend(self.optimizer_d, self.discriminator)}
         if generators_turn:
             self.discriminator.requires_grad_(False)
             for part, fake in zip(parts, fakes, strict=True):
                 again = fake if reuse else self.game.generate(part, track=True)
-                _add(totals, self.game.backward_generator(part, again))
-            norms["gradient_norm_g"] = _descend(self.optimizer_g, self.generator)
+                add(totals, self.game.backward_generator(part, again))
+            norms["gradient_norm_g"] = descend(self.optimizer_g, self.generator)
             self.discriminator.requires_grad_(True)
 
         self.images_seen += config.batch_size
@@ -167,20 +157,15 @@ class Trainer:
         Raises:
             NotFinite: on every worker, before the optimiser's step. See ``roll_back``.
         """
-        totals, steps = dict[str, Tensor](), Counter[str]()
+        return mean_over_steps(self._steps(data, until))
+
+    def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
         while self.images_seen < until:
             order = sample_order(self.seed, self.images_seen, self.config.batch_size, len(data))
             images, classes = data.take(order[self._indices])
             real = from_uint8(images, self.device).to(self.dtype)
             labels = torch.from_numpy(classes).to(self.device)
-            seen = self.step(real, labels if self.model.conditional else None)
-            _add(totals, seen)
-            steps.update(seen.keys())
-        if not totals:
-            return Means({}, {})
-        sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
-        means = {name: total / steps[name] for name, total in zip(totals, sums, strict=True)}
-        return Means(means, steps)
+            yield self.step(real, labels if self.model.conditional else None)
 
     def passed(self, cadence: int) -> bool:
         """Whether the last step took ``images_seen`` past a multiple of ``cadence``."""
@@ -222,20 +207,3 @@ class Trainer:
         factor = scheduled_factor(self.config, self.images_seen)
         for optimizer in (self.optimizer_g, self.optimizer_d):
             set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
-
-
-def _add(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
-    for name, value in more.items():
-        totals[name] = totals[name] + value if name in totals else value
-
-
-def _descend(optimizer: torch.optim.Optimizer, network: nn.Module) -> Tensor:
-    """One step along the accumulated gradients, summed over workers; their norm."""
-    sum_gradients(network.parameters())
-    norm = gradient_norm(network)
-    # A sum over workers is not finite on any of them if it is not on one: they all stop here.
-    if not bool(norm.isfinite()):
-        raise NotFinite(f"gradients of the {type(network).__name__.lower()} are not finite")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return norm

@@ -51,6 +51,12 @@ def alarms(records: Records) -> dict[str, str]:
     return {kind: text for kind, text in signs.items() if text}
 
 
+def scores_since_best(records: Records) -> int:
+    """Scores (``fid_select``) after the last one that was the best so far."""
+    scores = _course(records, "fid_select")
+    return scores[::-1].index(min(scores)) if scores else 0
+
+
 def _course(records: Records, name: str) -> list[float]:
     """Values up to the last record."""
     return [record[name] for record in records if name in record]

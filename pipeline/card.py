@@ -5,7 +5,7 @@ from typing import Any
 
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config import Config
-from pipeline.report import data_summary, score_rows, warnings
+from pipeline.report import adaptation, data_summary, score_rows, warnings
 
 
 def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
@@ -15,9 +15,12 @@ def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
     extractor = ExtractorInfo(**record["extractor"]).describe()
     notes = "".join(f"> {note}\n\n" for note in warnings(record))
     kind = f"{model.network}{' by class' if model.conditional else ''}"
+    game = f"{train.loss} loss, penalty {train.penalty}"
+    if config.adapt.base and config.adapt.method == "supervised":
+        game = "supervised"
     trained = (
-        f"{kind}, generator norm {model.generator.norm}, {train.loss} loss, penalty {train.penalty}, "
-        f"batch {train.batch_size}, {train.images:,} images, seed {config.seed}."
+        f"{kind}, generator norm {model.generator.norm}, {game}, batch {train.batch_size}, "
+        f"{train.images:,} images, seed {config.seed}."
     )
     parameters = "`seed`, `truncation`, `label`, `format`"
     return f"""![Generated images](get-artifact?path=grid.png&run_uuid={run_id})
@@ -30,7 +33,7 @@ Measured by {record["protocol"]["name"]}, {extractor}.
 
 **Data.** {data_summary(config, record)}
 
-**Training.** {trained}
+**Training.** {trained}{adaptation(record)}
 
 **Use.** `bngan sample models:/{config.register.model}@champion`; parameters {parameters}.
 """

@@ -14,12 +14,11 @@ from pipeline import cluster
 from pipeline.config import Config
 from pipeline.stages.train import require_sound
 from pipeline.storage import Storage
-from pipeline.training import build_trainer, trainer_settings
+from pipeline.trainers import build_trainer, trainer_settings
 from pipeline.validation import worker_range
 
 LIMIT = 1e-9
 """Largest difference in float64 that is rounding."""
-PARTS = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d")
 
 
 @dataclass(frozen=True)
@@ -36,23 +35,27 @@ class Difference:
     relative: float
 
 
-def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
+def compare(config: Config, prepared: Path, reference: Path | None) -> tuple[list[Difference], str]:
     """Differences by part, and what the workers were, in words.
+
+    ``reference``: output of that stage, which has the base of an adaptation.
 
     Raises:
         UserError: if the cluster cannot hold the workers, or the networks cannot learn from the images.
     """
     require_sound(config, prepared)
-    settings = trainer_settings(config, prepared)
     storage = Storage(config.workspace)
+    settings = trainer_settings(
+        config, storage.name(prepared), storage.name(reference) if reference else None
+    )
     with storage.scratch("check") as temporary:
         alone = temporary / "alone"
-        _save(settings, "cpu", alone)
+        _save(_here(settings, storage), "cpu", alone)
         together, ray_files = temporary / "together", temporary / "ray"
         where = {"workspace": storage.workspace, "folder": storage.name(together)}
         workers = cluster.fit(
             _worker,
-            {**settings, **where, "prepared": storage.name(prepared)},
+            {**settings, **where},
             name="workers",
             storage=storage.for_ray(ray_files),
             num_workers=worker_range(config.train.num_workers),
@@ -61,7 +64,8 @@ def compare(config: Config, prepared: Path) -> tuple[list[Difference], str]:
             on_record=lambda record: None,
         )
         one, several = (load_file(f / TENSORS) for f in (alone, storage.path(where["folder"])))
-    return [_difference(part, one, several) for part in PARTS], workers
+    parts = dict.fromkeys(key.split("/")[2] for key in one)
+    return [_difference(part, one, several) for part in parts], workers
 
 
 def _worker(settings: dict[str, Any]) -> None:
@@ -69,10 +73,15 @@ def _worker(settings: dict[str, Any]) -> None:
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
     storage = Storage(settings["workspace"])
-    here = {"prepared": str(storage.path(settings["prepared"]))}
-    _save({**settings, **here}, get_device(), storage.local / settings["folder"])
+    _save(_here(settings, storage), get_device(), storage.local / settings["folder"])
     if rank() == 0:
         storage.publish(settings["folder"])
+
+
+def _here(settings: dict[str, Any], storage: Storage) -> dict[str, Any]:
+    """The settings with their folders on this machine."""
+    names = [name for name in ("prepared", "reference") if settings[name]]
+    return {**settings, **{name: str(storage.path(settings[name])) for name in names}}
 
 
 def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) -> None:

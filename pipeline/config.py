@@ -14,10 +14,11 @@ from bngan import embedded
 from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sources import is_symbolic
+from bngan.supervised import SupervisedConfig
 from pipeline.environment import inside_a_job
 from pipeline.errors import UserError
 from pipeline.storage import Storage
-from pipeline.uris import is_uri
+from pipeline.uris import REGISTERED, is_uri
 from pipeline.validation import not_everywhere, problems
 
 _Schema = TypeVar("_Schema")
@@ -47,6 +48,11 @@ class DataConfig:
     """Share set apart for the final scores, where the source has no test split of its own."""
     max_skipped: float = 0.01
     """Share of unreadable images that is skipped and reported; more is an error."""
+    classes: list[int] | None = None
+    """Use only images of these classes, by their numbers in the source; null: all images. They are
+    renumbered in this order, as if the source had no others."""
+    limit: int | None = None
+    """Train on so many images, drawn by split_seed; null: on all. The other splits stay whole."""
     split_seed: int = 0
     """Seed of the random splits. Apart from `seed`, so that repetitions share their data."""
 
@@ -67,6 +73,9 @@ class TrainConfig(OptimizationConfig):
     on_collapse: Literal["warn", "stop", "rollback"] = "warn"
     """When the score, the classes hit, logits or gradient norms say that training has collapsed: warn,
     stop, or go back to the last score at which it had not and on with new noise."""
+    patience: int | None = None
+    """Scores in a row without a new best one after which training stops; null: train to the end. More
+    of it, or null, continues."""
     max_rollbacks: int = 3
     """Rollbacks before not finite gradients stop training, and a collapse is only warned of."""
     max_failures: int = 3
@@ -81,12 +90,27 @@ class TrainConfig(OptimizationConfig):
 
 
 @dataclass
+class AdaptConfig(SupervisedConfig):
+    """Starting from a generator that there is already, as `bngan adapt` does."""
+
+    base: str | None = None
+    """models:/NAME/VERSION, models:/NAME@ALIAS, or a folder with generator.safetensors and
+    generator.json. `model` is then the base's but for its discriminator, and train.trainable affine
+    unless it is given."""
+    method: Literal["adversarial", "supervised"] = "adversarial"
+    """adversarial: against a discriminator, as all training. supervised: each image against what the
+    generator makes of a latent learned for it, by gamma and beta only (BSA, Noguchi & Harada 2019);
+    settings of discriminator, adversarial loss and penalty play no part."""
+
+
+@dataclass
 class ExtractorConfig:
     """What makes the features that scores are measured in."""
 
     kind: Literal["auto", "classifier", "random", "inception", "file"] = "auto"
     """classifier: a small one, trained on half of the training images. random: one that nobody trained.
-    auto: classifier where there are labels, else random. inception: Inception of 2015, as FID is
+    auto: the one that adapt.base was scored by, if it has one, else classifier where there are labels,
+    else random. inception: Inception of 2015, as FID is
     defined. file: any network that torch.export.save or TorchScript wrote."""
     weights: str | None = None
     """File of the network, or of Inception's weights, which are downloaded if it is not given."""
@@ -139,26 +163,48 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     register: RegisterConfig = field(default_factory=RegisterConfig)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether the generator's batch norm keeps the statistics of a base."""
+        return self.adapt.base is not None and self.adapt.method == "supervised"
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and ``key=value`` overrides, with every path made absolute.
 
     Raises:
-        UserError: naming the first key that is unknown, missing or has a wrong value.
+        UserError: naming the first key that is unknown, missing or wrong, as a base is here.
     """
-    config = read(Config, path, overrides)
+    config = located(read(Config, path, overrides))
+    if config.adapt.base:
+        raise UserError("adapt.base: only bngan adapt, run, plan, check and submit take a base")
+    for problem in problems(config):
+        raise UserError(problem)
+    return config
+
+
+def located(config: Config) -> Config:
+    """The same with every path made absolute."""
     config.workspace = absolute_workspace(config.workspace)
     if is_uri(config.data.path):
         raise UserError("data.path is a URI: images are read from folders or the Hub")
     if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
         config.data.path = str(Path(config.data.path).expanduser().absolute())
-    for problem in problems(config):
-        raise UserError(problem)
+    base = config.adapt.base
+    if base and not base.startswith(REGISTERED) and not is_uri(base):
+        config.adapt.base = str(Path(base).expanduser().absolute())
     return config
+
+
+def given_keys(path: Path, overrides: Sequence[str]) -> set[str]:
+    """Dotted keys that the user has set, in what ``read`` takes."""
+    user = OmegaConf.merge(OmegaConf.load(path), _parse(overrides))
+    return set(flatten(cast(dict[str, Any], OmegaConf.to_container(user))))
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> _Schema:

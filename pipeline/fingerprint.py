@@ -18,6 +18,7 @@ _CARRIERS = frozenset(
     (
         "bngan.manifest",
         "pipeline",
+        "pipeline.adaptation",
         "pipeline.checkpoints",
         "pipeline.cluster",
         "pipeline.config",

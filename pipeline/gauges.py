@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bngan.distributed import rank, world_size
 from pipeline.checkpoints import Checkpoints
 from pipeline.cluster import Record
 from pipeline.storage import Storage
@@ -100,3 +101,16 @@ class WatchedCheckpoints(Checkpoints):
         took, now = time.monotonic() - started, time.time()
         self.gauges.set({"checkpoint_seconds": took, "checkpoint_timestamp_seconds": now})
         return folder
+
+
+def watched(
+    settings: Mapping[str, Any], storage: Storage, tell: Callable[[Record], Any]
+) -> tuple[Callable[[Record], Any], Checkpoints]:
+    """What a worker tells and saves by; on worker 0 both set gauges."""
+    name = settings["training"]
+    if rank() != 0:
+        return tell, Checkpoints(storage, name)
+    gauges = Gauges(settings["experiment"], name)
+    gauges.set({"images_wanted": settings["train"]["images"], "workers": world_size()})
+    gauges.set({"worker_start_timestamp_seconds": time.time()})
+    return gauges.telling(tell), WatchedCheckpoints(storage, name, gauges)

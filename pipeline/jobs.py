@@ -22,6 +22,7 @@ from pipeline.cluster import missing_workers, takes_gpus
 from pipeline.config import Config, flatten, read
 from pipeline.errors import UserError
 from pipeline.upload import FILE, code_digest, working_folder
+from pipeline.uris import REGISTERED
 from pipeline.validation import not_everywhere, problems, secrets, worker_range
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -71,7 +72,10 @@ def submit_run(
             does not answer.
     """
     config = read(Config, path, overrides)
-    for problem in (*problems(config, here=False), *_not_for_all(config)):
+    for problem in (
+        *problems(config, here=False, known=not config.adapt.base),
+        *_not_for_all(config),
+    ):
         raise UserError(problem)
     options = ("--allow-mismatch",) if allow_mismatch else ()
     identity = digest({"config": asdict(config), "code": code_digest(), "options": options})
@@ -132,6 +136,8 @@ def _not_for_all(config: Config) -> Iterator[str]:
     paths = {"workspace": config.workspace, "data.path": config.data.path}
     if config.extractor.weights:
         paths["extractor.weights"] = config.extractor.weights
+    if config.adapt.base and not config.adapt.base.startswith(REGISTERED):
+        paths["adapt.base"] = config.adapt.base
     for key, path in paths.items():
         if problem := not_everywhere(key, path):
             yield problem

@@ -30,6 +30,8 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
 
     found = {}
     for name, (title, lines) in _PANELS.items():
+        if not any(key in point for point in history for key in lines):
+            continue  # a training without a discriminator has no logits
         with _figure(title, "images seen") as (axes, finish):
             for (key, label), colour in zip(lines.items(), _COLOURS, strict=False):
                 points = [(point["images"], point[key]) for point in history if key in point]

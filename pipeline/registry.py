@@ -88,6 +88,18 @@ def tags_of(workspace: Path, name: str, number: str) -> dict[str, str]:
     return tags
 
 
+def version_of(workspace: Path, name: str, alias: str) -> str:
+    """Number of the version that has an alias now.
+
+    Raises:
+        UserError: if none has.
+    """
+    held = aliases(existing_client(workspace), name)
+    if alias not in held:
+        raise UserError(f"there is no models:/{name}@{alias}")
+    return held[alias]
+
+
 def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
     """Every version of a model, or of all, newest first, in JSON values.
 

@@ -109,8 +109,8 @@ def render(
             for name, content in pictures.items()
             if name not in _CAPTIONS
         ),
-        training=html.escape(_training(history, seconds)),
-        batch_norm=html.escape(_batch_norm(record)),
+        training=html.escape(f"{_training(history, seconds)}{adaptation(record)}"),
+        batch_norm=html.escape(_batch_norm(config, record)),
         data=html.escape(data_summary(config, record)),
         config=html.escape(to_yaml(config)),
         versions=", ".join(
@@ -148,8 +148,17 @@ def _training(history: Sequence[Mapping[str, float]], seconds: float) -> str:
     )
 
 
-def _batch_norm(record: Mapping[str, Any]) -> str:
+def adaptation(record: Mapping[str, Any]) -> str:
+    """What the generator was adapted from, a sentence after others; empty if from nothing."""
+    if not (adapted := record.get("adapted")):
+        return ""
+    return f" Adapted from {adapted['base']}; what differs from it: {adapted['differs']}."
+
+
+def _batch_norm(config: Config, record: Mapping[str, Any]) -> str:
     found = record["batch_norm"]
+    if config.keeps_statistics:
+        return "Normalised by the statistics of the base, in training as here: no batch matters."
     if not found:
         return "The generator has no batch norm."
     told = (

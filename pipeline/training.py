@@ -4,7 +4,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,17 @@ import torch
 
 from bngan.calibration import calibrate
 from bngan.checkpoint import CheckpointError, not_finite
-from bngan.data import ImageSplit
 from bngan.distributed import agree, assert_replicas_equal, gather_shards, rank, shard
 from bngan.images import png_bytes
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import score
-from bngan.networks import ModelConfig
-from bngan.optimization import SHAPING, OptimizationConfig
 from bngan.sampling import Sampler
+from bngan.steps import Means, NotFinite
 from bngan.telemetry import measure
-from bngan.trainer import Means, NotFinite, Trainer
-from bngan.watch import alarms, is_healthy
+from bngan.watch import alarms, is_healthy, scores_since_best
 from pipeline.checkpoints import Checkpoints
 from pipeline.cluster import Record
-from pipeline.config import Config
+from pipeline.trainers import build_trainer
 
 SELECTION_SEED = 1_000
 """Latents of scores during training; the final score's are others."""
@@ -37,27 +33,6 @@ SELECT = "select.npz"
 """Features of real images that scores during training are measured against, in the reference."""
 _SAVING_SHARE = 0.01
 """Most of the time that may go into checkpoints."""
-
-
-def trainer_settings(config: Config, prepared: Path) -> dict[str, Any]:
-    """What ``build_trainer`` needs, as plain values that can travel."""
-    return {
-        "prepared": str(prepared),
-        "model": asdict(config.model),
-        "train": asdict(config.train),
-        "flip": config.data.flip,
-        "seed": config.seed,
-    }
-
-
-def build_trainer(
-    settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
-) -> tuple[Trainer, ImageSplit]:
-    """The configured training before its first step, and its data."""
-    data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
-    model = ModelConfig.from_dict(settings["model"])
-    optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
-    return Trainer(model, optimization, data.spec, settings["seed"], device, dtype), data
 
 
 class TrainingGivenUp(Exception):
@@ -72,7 +47,7 @@ class TrainingLoop:
     """A training from its last checkpoint to its last image; the same decisions on every worker.
 
     Args:
-        settings: ``trainer_settings``, and reference (a folder), attempt (who may write to ``store``).
+        settings: ``trainer_settings``, and attempt (who may write to ``store``).
         device: where to train.
         store: its checkpoints.
         tell: called on worker 0 with each record: means since the last one, scores, pictures.
@@ -102,14 +77,24 @@ class TrainingLoop:
         self.saved_at, self.saving_took, self.leaving = time.monotonic(), 0.0, False
 
     def run(self) -> None:
-        """Continue from the last usable checkpoint until ``images`` have been seen."""
+        """Continue from the last usable checkpoint until ``images`` have been seen.
+
+        Or until so many scores as ``patience`` says have brought no better one.
+        """
         if state := self._latest():
             self._load(state, self.trainer.load_state_dict)
-        while self.trainer.images_seen < self.config["images"]:
+        while self.trainer.images_seen < self.config["images"] and not self._out_of_patience():
             try:
                 self._advance()
             except (NotFinite, Collapsed) as error:
                 self._roll_back(error)
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config["patience"]
+        if patience is None:
+            return False
+        (waited,) = agree(scores_since_best(self.history))
+        return bool(waited >= patience)
 
     def _advance(self) -> None:
         """Train to the next stop, and do what is to be done there."""
@@ -151,7 +136,8 @@ class TrainingLoop:
         record = {name: total / weight for name, (total, weight) in self.window.items()}
         record |= {"images": self.trainer.images_seen, "images_per_second": images / seconds}
         record |= {"seconds": spent + seconds, "rollbacks": self.trainer.rollbacks}
-        record["logit_gap"] = record["logit_real"] - record["logit_fake"]
+        if "logit_real" in record:
+            record["logit_gap"] = record["logit_real"] - record["logit_fake"]
         self.window = {}
         started = time.monotonic()
         pictures = self._score(record) if due else {}
@@ -191,7 +177,8 @@ class TrainingLoop:
         """Add the scores at this point to ``record`` and return a sample grid; a collective."""
         weights = copy.deepcopy(self.trainer.ema.module).cpu().state_dict()
         sampler = Sampler(self.trainer.model, self.trainer.images, weights).to(self.device)
-        calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
+        if not self.trainer.keeps_statistics:
+            calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
         scores = score(self._features(sampler), self.real)
         wanted = ("fid", "inception_score", "classes_hit")
         record |= {f"{name}_select": scores[name] for name in wanted if name in scores}
@@ -216,8 +203,8 @@ class TrainingLoop:
     def _save(self, healthy: bool) -> None:
         """Write a checkpoint of everything; a collective. ``healthy``: known not to have collapsed."""
         started = time.monotonic()
-        assert_replicas_equal(self.trainer.generator, "generator")
-        assert_replicas_equal(self.trainer.discriminator, "discriminator")
+        for name, network in self.trainer.networks.items():
+            assert_replicas_equal(network, name)
         trainer = self.trainer.state_dict()
         if problem := not_finite(trainer):
             raise NotFinite(problem)

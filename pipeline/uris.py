@@ -6,6 +6,8 @@ from typing import Any
 
 from pipeline.errors import UserError
 
+REGISTERED = "models:/"
+"""What the address of a registered model begins with."""
 _SECRET = re.compile(
     r"https?://[^/?#]*@"  # a user is half of a login there; abfs:// has its container before the @
     r"|://[^/?#@]*:[^/?#]*@"

@@ -16,12 +16,15 @@ from pipeline.uris import carries_secret, is_uri
 if TYPE_CHECKING:
     from pipeline.config import Config
 
+FEWEST = 20
+"""Images that a split must have to be worked with."""
 _POSITIVE = (
     "train.images",
     "train.batch_size",
     "train.score_every",
     "train.checkpoint_every",
     "train.threads_per_worker",
+    "train.patience",
     "train.penalty_weight",
     "train.penalty_every",
     "train.discriminator_steps",
@@ -34,6 +37,7 @@ _POSITIVE = (
     "model.discriminator.width",
     "model.discriminator.patch_size",
     "model.batch_norm.eps",
+    "adapt.latent_lr",
     "register.draws",
 )
 _NOT_NEGATIVE = (
@@ -47,6 +51,10 @@ _NOT_NEGATIVE = (
     "train.lr_decay_start",
     "train.max_rollbacks",
     "train.max_failures",
+    "adapt.feature_weight",
+    "adapt.affine_weight",
+    "adapt.latent_weight",
+    "adapt.latent_noise",
     "register.min_improvement",
     "register.max_kid_increase",
     "register.max_coverage_loss",
@@ -103,17 +111,21 @@ def secrets(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} has a login or key in it, which jobs and MLflow would show: leave it out"
 
 
-def problems(config: "Config", here: bool = True) -> Iterator[str]:
+def problems(config: "Config", here: bool = True, known: bool = True) -> Iterator[str]:
     """Values that make no sense, one line each, naming the key.
 
-    ``here`` is whether it is to run on this machine, where its files must be.
+    ``here`` is whether it is to run on this machine, where its files must be; ``known`` whether
+    ``model`` is what will be trained, as it is not while its base has not been looked at.
     """
     yield from _numbers(config)
     yield from _data(config)
     yield from _extractor(config)
+    yield from _adaptation(config)
     if here:
         yield from _files(config)
     yield from _training(config)
+    if known:
+        yield from _networks(config)
     try:
         Protocol.parse(config.evaluate.protocol)
     except ValueError as error:
@@ -149,6 +161,12 @@ def _data(config: "Config") -> Iterator[str]:
         yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
     if data.channels not in (None, 1, 3):
         yield f"data.channels must be 1, 3 or null, got {data.channels}"
+    if data.classes is not None and (
+        not data.classes or len(set(data.classes)) < len(data.classes)
+    ):
+        yield f"data.classes must name classes, each once, got {data.classes}"
+    if data.limit is not None and data.limit < FEWEST:
+        yield f"data.limit must be at least {FEWEST} images, got {data.limit}"
     if not 0 <= data.max_skipped <= 1:
         yield f"data.max_skipped must lie between 0 and 1, got {data.max_skipped}"
     for key, share in {"data.select": data.select, "data.test": data.test}.items():
@@ -167,6 +185,20 @@ def _extractor(config: "Config") -> Iterator[str]:
         yield f"extractor.size must be positive, got {extractor.size}"
 
 
+def _adaptation(config: "Config") -> Iterator[str]:
+    adapt = config.adapt
+    if adapt.base and "://" in adapt.base:
+        yield f"adapt.base: write models:/NAME@ALIAS, models:/NAME/VERSION or a folder: {adapt.base}"
+    if adapt.method == "adversarial":
+        return
+    if not adapt.base:
+        yield "adapt.method=supervised needs a base: bngan adapt BASE CONFIG"
+    if config.train.micro_batch is not None:
+        yield "train.micro_batch does not go with adapt.method=supervised"
+    if config.extractor.kind == "inception" and adapt.feature_weight:
+        yield "adapt.feature_weight must be 0 with extractor.kind=inception, which has no gradient here"
+
+
 def _files(config: "Config") -> Iterator[str]:
     path, weights = config.data.path, config.extractor.weights
     if not (is_symbolic(path) or path.startswith(PREFIX) or Path(path).is_dir()):
@@ -182,7 +214,10 @@ def _training(config: "Config") -> Iterator[str]:
     least, most = worker_range(train.num_workers)
     if not 1 <= least <= most:
         yield f"train.num_workers must be a positive number or [min, max], got {train.num_workers}"
-    yield from (f"train.{found}" for found in optimization.problems(config.model, train))
+
+
+def _networks(config: "Config") -> Iterator[str]:
+    yield from (f"train.{found}" for found in optimization.problems(config.model, config.train))
     # Where the networks do not depend on images not yet seen; the rest once they are prepared.
     any_size = config.model.network in ("mlp", "transformer")
     size = config.data.image_size or (16 if any_size else None)

@@ -37,8 +37,9 @@ class Classifier(nn.Module):
         self.classifier = nn.Linear(FEATURES, classes) if classes else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 ``(N, C, H, W)`` to features ``(N, 64)`` and logits ``(N, classes)``."""
-        features = self.body(images.float().div_(127.5).sub_(1))
+        """Bytes ``(N, C, H, W)`` to features ``(N, 64)`` and logits ``(N, classes)``."""
+        # Of the weights' precision; fractions of bytes where somebody wants the gradient.
+        features = self.body(images.to(next(self.parameters()).dtype) / 127.5 - 1)
         if self.classifier is None:
             return features, features.new_zeros((len(features), 0))
         return features, self.classifier(features)

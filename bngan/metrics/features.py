@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from bngan.data import ImageShape
 
@@ -120,6 +120,15 @@ class Extractor:
     def _features(self, images: np.ndarray) -> Features:
         out = self.network(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
         return Features(*(part.float().cpu().numpy() for part in out))
+
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Features ``(N, d)``, with their gradient, of images ``(N, C, H, W)`` in [-1, 1], not rounded.
+
+        Not of Inception, which takes whole bytes only.
+        """
+        self.network.eval()
+        features: Tensor = self.network((images + 1) * 127.5)[0]
+        return features
 
     def save(self, folder: Path) -> None:
         """Write identity and weights into ``folder``; of what was made here, this fixes the hash.

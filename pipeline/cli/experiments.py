@@ -18,6 +18,9 @@ from pipeline.cli.app import (
 )
 from pipeline.storage import Storage
 
+AllowMismatch = Annotated[
+    bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
+]
 _CONTINUES = "the same command continues from the last checkpoint"
 
 if TYPE_CHECKING:
@@ -42,9 +45,7 @@ def run(
             "from its last checkpoint all the same."
         ),
     ] = None,
-    allow_mismatch: Annotated[
-        bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
-    ] = False,
+    allow_mismatch: AllowMismatch = False,
 ) -> None:
     """Bring an experiment up to date: prepare, reference, train, evaluate, register.
 
@@ -67,6 +68,26 @@ def run(
         emit(_as_json(result))
         if not as_json and "register" in result.summaries:
             print_summary(console, result, Storage(settings.workspace))
+
+
+@app.command()
+def adapt(
+    base: Annotated[
+        str,
+        typer.Argument(
+            metavar="BASE", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder."
+        ),
+    ],
+    config: ConfigFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    allow_mismatch: AllowMismatch = False,
+) -> None:
+    """Adapt a generator to other images by gamma and beta: run with adapt.base=BASE.
+
+    Only those are trained, unless train.trainable=all is given.
+    """
+    run(config, [*(overrides or []), f"adapt.base={base}"], as_json, allow_mismatch=allow_mismatch)
 
 
 @app.command()
@@ -97,10 +118,12 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
         from pipeline.outcome import StageFailed
 
         try:
-            result = _bring_up_to_date(settings, workflow.Options(until="prepare"))
+            until = "reference" if settings.adapt.base else "prepare"
+            result = _bring_up_to_date(settings, workflow.Options(until=until))
         except StageFailed as failure:
             raise failure.cause from None
-        differences, workers = compare(settings, result.folders["prepare"])
+        folders = result.folders
+        differences, workers = compare(settings, folders["prepare"], folders.get("reference"))
         print_differences(console, differences, workers)
         if max(d.exact for d in differences) > LIMIT:
             raise typer.Exit(1)
@@ -108,10 +131,10 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 def _load(path: Path, overrides: list[str] | None) -> "Config":
     """Read the configuration and say what is doubtful about it."""
-    from pipeline.config import load_config
+    from pipeline.adaptation import load_config
     from pipeline.validation import warnings
 
-    config = load_config(path, overrides or [])
+    config = load_config(path, overrides or [], lambda text: errors.print(text, highlight=False))
     for warning in warnings(config):
         errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     return config

@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from bngan.data import ImageSplit
+from bngan.difference import difference
 from bngan.images import png_bytes
 from bngan.latents import telemetry_batch
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.neighbours import nearest
+from bngan.metrics.pretrained import file_hash
 from bngan.metrics.protocol import EVALUATION_SEEDS
-from bngan.sampling import Sampler
+from bngan.sampling import WEIGHTS, Sampler
 from bngan.telemetry import scales
 from pipeline.plots import gamma_histogram, training_curves
 from pipeline.report import Pictures, readable, render
 from pipeline.scoring import generated_features, load_reference
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.stages.reference import TRAIN
+from pipeline.trainers import BASE
 
 GRID, ROW = 64, 10
 """Images in the grid of samples, and in a row of the other pictures."""
@@ -38,6 +41,8 @@ def run(context: StageContext) -> Summary:
     record = evaluation(reference, fakes, train.features)
     history = json.loads((context.inputs["train"] / "history.json").read_text())
     record["batch_norm"] = _batch_norm(context, reference, record["seeds"], history)
+    if context.config.adapt.base:
+        record["adapted"] = _adapted(context)
     record["data"] = json.loads((context.inputs["prepare"] / "dataset.json").read_text())
     (output / "scores.json").write_text(json.dumps(record, indent=2))
     pictures = _pictures(context, reference, train, history)
@@ -79,7 +84,7 @@ def _batch_norm(
     the jackknife would take images that share their statistics for independent ones.
     """
     train = context.config.train
-    if not context.config.model.generator.batch_normalised:
+    if not context.config.model.generator.batch_normalised or context.config.keeps_statistics:
         return {}
     group = train.batch_size if train.norm_batch == "global" else int(train.norm_batch)
     fakes = (_generated(context, reference, seed, group) for seed in EVALUATION_SEEDS)
@@ -92,6 +97,17 @@ def _batch_norm(
         "gap": float(gaps.mean()),
         "gap_se": float(gaps.std(ddof=1) / np.sqrt(len(gaps))),
         "batch_mate_sensitivity": told[-1]["batch_mate_sensitivity"] if told else None,
+    }
+
+
+def _adapted(context: StageContext) -> dict[str, str]:
+    """What the generator was adapted from, the hash of its weights, and what differs from it."""
+    base = context.inputs["reference"] / BASE
+    samplers = (Sampler.load(folder) for folder in (context.inputs["train"], base))
+    return {
+        "base": str(context.config.adapt.base),
+        "generator": file_hash(base / WEIGHTS),
+        "differs": difference(*samplers),
     }
 
 
@@ -126,10 +142,13 @@ def _pictures(
 STAGE = Stage(
     "evaluate",
     run,
-    config=("name", "extractor", "evaluate", "train.batch_size", "train.norm_batch"),
+    config=(
+        *("name", "extractor", "evaluate", "train.batch_size", "train.norm_batch"),
+        *("adapt.base", "adapt.method"),
+    ),
     inputs={
         "prepare": ("train_images.npy", "dataset.json"),
-        "reference": ("extractor.*", "real.npz", "reference.json", TRAIN),
+        "reference": ("extractor.*", "real.npz", "reference.json", TRAIN, f"{BASE}/*"),
         "train": ("generator.*", "history.json"),
     },
 )

@@ -21,6 +21,7 @@ from bngan.sources import Source, convert, decode, is_symbolic, open_source
 from pipeline.config import Config, DataConfig
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
+from pipeline.validation import FEWEST
 
 _PEEK = 100
 """Images looked at to find out the size and whether all are grey."""
@@ -34,8 +35,8 @@ def run(context: StageContext) -> Summary:
             sources = open_source(data.path, Path(cache), data.image_column, data.label_column)
         except ValueError as error:
             raise UserError(f"data.path: {error}") from error
-        parts = _split(sources, data)
-        classes, numbers = _classes(parts["train"][0])
+        classes, numbers = _classes(sources["train"], data.classes)
+        parts = _split(sources, data, numbers)
         shape = _image_shape(*parts["train"], data)
         total, done = sum(len(order) for _, order in parts.values()), 0
         skipped: list[str] = []
@@ -54,8 +55,13 @@ def run(context: StageContext) -> Summary:
     return _summarise(context, shape, classes, skipped)
 
 
-def _split(sources: dict[str, Source], data: DataConfig) -> dict[Split, tuple[Source, np.ndarray]]:
-    """Random, seeded parts: the source's own test split where it has one, shares of train else."""
+def _split(
+    sources: dict[str, Source], data: DataConfig, numbers: dict[Any, int]
+) -> dict[Split, tuple[Source, np.ndarray]]:
+    """Random, seeded parts: the source's own test split where it has one, shares of train else.
+
+    Chosen from afterwards, so that an image is in the same split whatever else is wanted.
+    """
     train, test = sources["train"], sources.get("test") or sources.get("validation")
     order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
     select, held_out = round(len(train) * data.select), round(len(train) * data.test)
@@ -69,17 +75,52 @@ def _split(sources: dict[str, Source], data: DataConfig) -> dict[Split, tuple[So
         "select": (train, order[held_out : held_out + select]),
         "test": test_part,
     }
+    if data.classes is not None:
+        parts = {split: _labelled(*part, numbers) for split, part in parts.items()}
+    if data.limit is not None:
+        parts["train"] = train, _limited(parts["train"][1], data.limit)
     for split, (_, chosen) in parts.items():
-        if len(chosen) < 20:
+        if len(chosen) < FEWEST:
             raise UserError(
                 f"data.path: {len(chosen)} images are left for the {split} split of {data.path}, "
-                "and fewer than 20 cannot be worked with"
+                f"and fewer than {FEWEST} cannot be worked with"
             )
     return parts
 
 
-def _classes(source: Source) -> tuple[list[str], dict[Any, int]]:
-    """Class names, and the class number of every label that the training source has."""
+def _labelled(
+    source: Source, order: np.ndarray, numbers: dict[Any, int]
+) -> tuple[Source, np.ndarray]:
+    labels = _hashable(source.labels())
+    return source, np.array([i for i in order if labels[i] in numbers], dtype=np.int64)
+
+
+def _limited(order: np.ndarray, limit: int) -> np.ndarray:
+    if len(order) < limit:
+        raise UserError(f"data.limit: {limit} images, and there are {len(order)} to train on")
+    return order[:limit]
+
+
+def _classes(source: Source, wanted: list[int] | None) -> tuple[list[str], dict[Any, int]]:
+    """Class names, and the class number of every label that the training source has.
+
+    Of the classes ``wanted``, by their numbers in the source, if not of all.
+    """
+    names, numbers = _all_classes(source)
+    if wanted is None:
+        return names, numbers
+    if not names:
+        raise UserError("data.classes: these images have no labels to choose by")
+    if unknown := [number for number in wanted if not 0 <= number < len(names)]:
+        raise UserError(
+            f"data.classes: there is no class {unknown[0]}: classes are 0 to {len(names) - 1}"
+        )
+    place = {number: position for position, number in enumerate(wanted)}
+    chosen = {label: place[number] for label, number in numbers.items() if number in place}
+    return [names[number] for number in wanted], chosen
+
+
+def _all_classes(source: Source) -> tuple[list[str], dict[Any, int]]:
     present = {label for label in _hashable(source.labels()) if label not in (None, UNLABELLED)}
     names = source.class_names()
     if names is not None and present:

@@ -1,22 +1,26 @@
 """reference: what scores are measured against: extractor, features of real images, and the floor."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from bngan.data import SPLITS, UNLABELLED, ImageSplit, Split
+from bngan.data import SPLITS, UNLABELLED, ImageSpec, ImageSplit, Split
 from bngan.manifest import digest
 from bngan.metrics.classifier import train_classifier, untrained_extractor
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol, floor
+from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
+from pipeline.adaptation import base_files, base_folders
 from pipeline.config import Config, ExtractorConfig
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
+from pipeline.trainers import BASE
 from pipeline.training import SELECT
 
 SELECT_COUNT = 5000
@@ -27,11 +31,11 @@ _TRAIN_COUNT = 50_000
 
 
 def run(context: StageContext) -> Summary:
-    """Write a ``Reference``, ``select.npz`` and ``train.npz``."""
+    """Write a ``Reference``, ``select.npz`` and ``train.npz``; of an adaptation also its base."""
     prepared, output = context.inputs["prepare"], context.output
     protocol = Protocol.parse(context.config.evaluate.protocol)
     splits = {split: ImageSplit.load(prepared, split) for split in SPLITS}
-    extractor, learned = _extractor(context, splits["train"])
+    extractor, learned = _based(context, splits["train"]) or _extractor(context, splits["train"])
     available = {name: len(split) for name, split in splits.items()}
     available["train"] -= learned
     try:
@@ -45,7 +49,7 @@ def run(context: StageContext) -> Summary:
     # Nothing the extractor learned from is ever a reference.
     features["train"] = train.take(slice(learned, learned + count))
     select = features["select"].take(slice(SELECT_COUNT))
-    if extractor.info.kind == "classifier":
+    if learned:
         extractor.info.accuracy = _accuracy(select.logits, splits["select"].labels[:SELECT_COUNT])
     context.events.progress(0, 1, "what real images score against real images")
     real = features[protocol.split].take(slice(protocol.count))
@@ -79,6 +83,41 @@ def _features(
             context.events.progress(done, total, "features of real images")
         features[name] = Features.join(batches)
     return features
+
+
+def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | None:
+    """Keep the base of an adaptation; its extractor, if it has one and no other is asked for.
+
+    Few images teach a classifier nothing. Its accuracy stays what it was on the base's classes.
+    """
+    if not context.config.adapt.base:
+        return None
+    with base_folders(context.config) as (generator, scored_by):
+        kept = context.output / BASE
+        kept.mkdir()
+        for name in (WEIGHTS, DESCRIPTION):
+            shutil.copyfile(generator / name, kept / name)
+        theirs = Extractor.load(scored_by) if scored_by else None
+    base = Sampler.load(kept)
+    _require_same(context.config, base, train.spec)
+    if theirs is None or context.config.extractor.kind != "auto":
+        return None
+    return theirs, 0
+
+
+def _require_same(config: Config, base: Sampler, images: ImageSpec) -> None:
+    """Refuse a base that makes other images than there are."""
+    if base.spec.shape != images.shape:
+        (c, h, w), (channels, height, width) = base.spec.shape, images.shape
+        raise UserError(
+            f"adapt.base makes images of {h}x{w}x{c}, and the data's are {height}x{width}x{channels}: "
+            "set data.image_size and data.channels"
+        )
+    if base.model.conditional and base.spec.classes != images.classes:
+        raise UserError(
+            f"adapt.base knows {base.spec.classes} classes, and the data has {images.classes}: "
+            "choose as many by data.classes"
+        )
 
 
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
@@ -120,19 +159,21 @@ def _path(config: ExtractorConfig) -> Path | None:
     return Path(config.weights) if config.weights else None
 
 
-def _weights(config: Config) -> str:
-    """Identity of the extractor's file, if there is one."""
+def _files(config: Config) -> str:
+    """Identity of the extractor's file and of the base's, where there are any; a version is its own."""
     path = _path(config.extractor)
     try:
-        return digest(file_hash(path)) if path else ""
+        found = [file_hash(path)] if path else []
     except ValueError as error:
         raise UserError(f"extractor.weights: {error}") from error
+    found += [file_hash(file) for file in base_files(config)]
+    return digest(found) if found else ""
 
 
 STAGE = Stage(
     "reference",
     run,
-    config=("evaluate.protocol", "extractor"),
+    config=("evaluate.protocol", "extractor", "adapt.base"),
     inputs={"prepare": ("*.npy", "dataset.json")},
-    external=_weights,
+    external=_files,
 )

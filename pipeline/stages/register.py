@@ -70,6 +70,12 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
         "floor_fid": f"{record['floor']['fid']:.6g}",
     }
+    if adapted := record.get("adapted"):
+        tags |= {
+            "bngan.base": adapted["base"],
+            "bngan.base_generator": adapted["generator"],
+            "bngan.differs": adapted["differs"],
+        }
     if found := record["batch_norm"]:
         tags |= {_GAP: f"{found['gap']:.6g}", _GAP_ERROR: f"{found['gap_se']:.6g}"}
     return tags

@@ -2,10 +2,9 @@
 
 import json
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,24 @@ from bngan import soundness
 from bngan.calibration import calibrate
 from bngan.checkpoint import CheckpointError
 from bngan.data import UNLABELLED, ImageSplit
-from bngan.distributed import rank, world_size
+from bngan.distributed import rank
 from bngan.manifest import digest
+from bngan.metrics.features import Extractor
 from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
+from bngan.supervised import SUPERVISION
+from bngan.watch import scores_since_best
 from pipeline import cluster
 from pipeline.checkpoints import Checkpoints
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
-from pipeline.gauges import Gauges, WatchedCheckpoints
+from pipeline.gauges import watched
 from pipeline.lock import OWNER, hold
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.storage import Storage
-from pipeline.training import TrainingGivenUp, TrainingLoop, trainer_settings
+from pipeline.trainers import BASE, trainer_settings
+from pipeline.training import TrainingGivenUp, TrainingLoop
 from pipeline.validation import worker_range
 
 _ORIGIN = "origin.json"
@@ -36,6 +39,7 @@ def run(context: StageContext) -> Summary:
     """Write the calibrated generator of the best score, and ``history.json``."""
     config = context.config
     require_sound(config, context.inputs["prepare"])
+    _require_gradient(config, context.inputs["reference"])
     state, note, told = _train(context)
     best, history = state["best"], state["progress"]["history"]
     earlier = [record for record in history if not told or record["images"] < told[0]["images"]]
@@ -44,7 +48,8 @@ def run(context: StageContext) -> Summary:
     context.events.metrics({"resumed_from": earlier[-1]["images"] if earlier else 0}, 0)
     spec = ImageSplit.load(context.inputs["prepare"], "train").spec
     sampler = Sampler(config.model, spec, best["ema"])
-    calibrate(sampler.generator, sampler.calibration_batches)
+    if not config.keeps_statistics:
+        calibrate(sampler.generator, sampler.calibration_batches)
     sampler.save(context.output, images_seen=best["images"])
     (context.output / "history.json").write_text(json.dumps(history))
     seen = state["trainer"]["images_seen"]
@@ -59,6 +64,17 @@ def require_sound(config: Config, prepared: Path) -> None:
         raise UserError(problem)
     if config.model.conditional and (missing := int((data.labels == UNLABELLED).sum())):
         raise UserError(f"model.conditional: {missing:,} of {len(data):,} images have no label")
+
+
+def _require_gradient(config: Config, reference: Path) -> None:
+    if (
+        not config.adapt.base
+        or config.adapt.method != "supervised"
+        or not config.adapt.feature_weight
+    ):
+        return
+    if Extractor.load(reference).info.kind == "inception":
+        raise UserError("adapt.feature_weight must be 0: Inception has no gradient here")
 
 
 def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Record]]:
@@ -76,19 +92,32 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         origins = _origins(context, store, begun=state is not None)
         seen = state["trainer"]["images_seen"] if state else 0
         _refuse_to_go_back(store.where, seen, config.train.images + config.train.batch_size)
-        if state and seen >= config.train.images:
-            return state, f"finished already, {seen:,} images seen", []
+        if state and (ended := _ended(config, state)):
+            return state, f"finished already, {ended}", []
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
         context.events.progress(0, config.train.images, "starting Ray and its workers")
         context.storage.write(f"{store.name}/{_ORIGIN}", json.dumps(origins).encode())
         device = _fit(context, store, attempt, listener)
         state = store.latest()
-    if state is None or state["trainer"]["images_seen"] < config.train.images:
+    if state is None or not (ended := _ended(config, state)):
         where = store.where
         raise UserError(f"the last checkpoint in {where} cannot be used; the same command goes on")
+    if state["trainer"]["images_seen"] < config.train.images:
+        context.events.message(f"stops: {ended}")
     note = f"{device}, resumed from {seen:,}" if seen else device
     return state, note, listener.records
+
+
+def _ended(config: Config, state: Mapping[str, Any]) -> str | None:
+    """Why a training with this state is at its end, in words; None if it is not."""
+    seen = state["trainer"]["images_seen"]
+    if seen >= config.train.images:
+        return f"{seen:,} images seen"
+    waited, patience = scores_since_best(state["progress"]["history"]), config.train.patience
+    if patience is None or waited < patience:
+        return None
+    return f"no better score in {waited} after {seen:,} images (train.patience)"
 
 
 class _Listener:
@@ -126,9 +155,9 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
     """Train on Ray up to ``train.images``; what on, in words."""
     config, storage = context.config, context.storage
     settings = {
-        **trainer_settings(config, context.inputs["prepare"]),
-        "reference": storage.name(context.inputs["reference"]),
-        "prepared": storage.name(context.inputs["prepare"]),
+        **trainer_settings(
+            config, *(storage.name(context.inputs[name]) for name in ("prepare", "reference"))
+        ),
         "workspace": storage.workspace,
         "experiment": config.name,
         "training": store.name,
@@ -206,10 +235,9 @@ def _log(context: StageContext, record: cluster.Record) -> None:
 def _note(told: list[cluster.Record]) -> str:
     record, scores = told[-1], [r["fid_select"] for r in told if "fid_select" in r]
     latest = f" | FID {scores[-1]:.1f}" if scores else ""
-    return (
-        f"{record['images_per_second']:,.0f} images/s | loss D {record['loss_d']:.3f} "
-        f"G {record.get('loss_g', math.nan):.3f}{latest}"
-    )
+    losses = f"D {record['loss_d']:.3f} " if "loss_d" in record else ""
+    losses += f"G {record.get('loss_g', math.nan):.3f}"
+    return f"{record['images_per_second']:,.0f} images/s | loss {losses}{latest}"
 
 
 def _trajectory(context: StageContext) -> str:
@@ -219,12 +247,14 @@ def _trajectory(context: StageContext) -> str:
     versions are compared instead (``_origins``).
     """
     config = context.config
+    adapt = {"adapt": asdict(replace(config.adapt, base=None))} if config.adapt.base else {}
     shape = {
         "seed": config.seed,
         "flip": config.data.flip,
         "model": asdict(config.model),
         "train": {key: getattr(config.train, key) for key in SHAPING},
         "inputs": context.input_digests,
+        **adapt,
     }
     return f"{config.name}-{digest(shape)[:16]}"
 
@@ -236,15 +266,9 @@ def worker(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    tell, storage = settings["queue"].put, Storage(settings["workspace"])
+    storage = Storage(settings["workspace"])
     here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
-    store = Checkpoints(storage, settings["training"])
-    if rank() == 0:
-        gauges = Gauges(settings["experiment"], store.name)
-        gauges.set({"images_wanted": settings["train"]["images"], "workers": world_size()})
-        gauges.set({"worker_start_timestamp_seconds": time.time()})
-        tell = gauges.telling(tell)
-        store = WatchedCheckpoints(storage, store.name, gauges)
+    tell, store = watched(settings, storage, settings["queue"].put)
     loop = TrainingLoop(
         {**settings, **here},
         get_device(),
@@ -264,11 +288,12 @@ STAGE = Stage(
     "train",
     run,
     config=(
-        *("seed", "model", "data.flip", "train.images", "train.score_every"),
+        *("seed", "model", "data.flip", "train.images", "train.score_every", "train.patience"),
+        *("adapt.method", *(f"adapt.{name}" for name in SUPERVISION)),
         *(f"train.{name}" for name in SHAPING),
     ),
     inputs={
         "prepare": ("train_*.npy", "dataset.json"),
-        "reference": ("extractor.*", "select.npz"),
+        "reference": ("extractor.*", "select.npz", f"{BASE}/*"),
     },
 )

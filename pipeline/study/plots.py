@@ -75,7 +75,7 @@ def _figure(title: str, over: str) -> tuple[Any, Any]:
 
 
 def _png(figure: Any, axes: Any) -> bytes:
-    axes.legend(frameon=False, labelcolor=_GREY)
+    axes.legend(frameon=False, labelcolor=_GREY, loc="upper left", bbox_to_anchor=(1, 1))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, transparent=True)
     return buffer.getvalue()

@@ -73,7 +73,7 @@ class Shell:
             "ray start", f"ray start --port {free_port()}"
         )
         small = SMALL if "digits.yaml" in command else SMALLER
-        if re.search(r"(bngan|pipeline) (run|check|submit)", command):
+        if re.search(r"(bngan|pipeline) (run|adapt|check|submit)", command):
             command = f"{command} {small}"
         return command
 

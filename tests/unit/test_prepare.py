@@ -1,6 +1,7 @@
 """prepare, called as the function it is."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bngan.data import ImageSplit
+from bngan.data import SPLITS, ImageSplit
 from pipeline.config import Config, DataConfig
 from pipeline.errors import UserError
 from pipeline.stage import StageContext
@@ -151,3 +152,43 @@ def test_images_are_resized_on_request(tmp_path) -> None:
     folder = folder_of(tmp_path, 300)
     output, _ = prepared(folder, tmp_path / "a", image_size=8, channels=1)
     assert ImageSplit.load(output, "train").spec.shape == (1, 8, 8)
+
+
+def test_only_some_classes_are_used_and_renumbered_in_the_order_given(tmp_path) -> None:
+    names = datasets.ClassLabel(names=["a", "b", "c", "d"])
+    write_table(tmp_path / "data", "train", [i % 4 for i in range(200)], names)
+    whole, _ = prepared(tmp_path / "data", tmp_path / "whole", select=0.2, test=0.2)
+    some, summary = prepared(
+        tmp_path / "data", tmp_path / "some", select=0.2, test=0.2, classes=[3, 1, 0]
+    )
+    assert summary["classes"] == ["d", "b", "a"]
+    for split in SPLITS:  # an image stays in its split
+        everything, chosen = (ImageSplit.load(folder, split) for folder in (whole, some))
+        kept = everything.labels != 2
+        assert (chosen.images == everything.images[kept]).all()
+        assert (np.array([3, 1, 0])[chosen.labels] == everything.labels[kept]).all()
+
+
+def test_a_limit_is_for_training_images_alone(tmp_path) -> None:
+    write_table(tmp_path / "data", "train", None)
+    whole, _ = prepared(tmp_path / "data", tmp_path / "whole", select=0.2, test=0.2)
+    few, summary = prepared(tmp_path / "data", tmp_path / "few", select=0.2, test=0.2, limit=25)
+    assert summary["counts"] == {"train": 25, "select": 40, "test": 40}
+    ours, theirs = (ImageSplit.load(folder, "train").images for folder in (few, whole))
+    assert (ours == theirs[:25]).all()
+
+
+@pytest.mark.parametrize(
+    ("labelled", "data", "message"),
+    [
+        (True, {"classes": [0, 7]}, "data.classes: there is no class 7: classes are 0 to 2"),
+        (True, {"classes": [-1]}, "data.classes: there is no class -1: classes are 0 to 2"),
+        (False, {"classes": [0]}, "data.classes: these images have no labels to choose by"),
+        (True, {"limit": 1000}, "data.limit: 1000 images, and there are 120 to train on"),
+        (True, {"classes": [0]}, "data.path: 12 images are left for the select split"),
+    ],
+)
+def test_a_choice_that_leaves_nothing_is_one_clear_line(labelled, data, message, tmp_path) -> None:
+    write_table(tmp_path / "data", "train", [i % 3 for i in range(200)] if labelled else None)
+    with pytest.raises(UserError, match=re.escape(message)):
+        prepared(tmp_path / "data", tmp_path / "out", select=0.2, test=0.2, **data)

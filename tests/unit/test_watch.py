@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bngan.watch import alarms, is_healthy
+from bngan.watch import alarms, is_healthy, scores_since_best
 
 FINE: dict[str, float] = {
     "fid_select": 50.0,
@@ -71,3 +71,13 @@ def test_a_slow_decline_is_not_what_to_go_back_to() -> None:
     assert healthy == [True, True, True, False, False, False, False, False, False]
     assert set(alarms(records)) == {"score"}
     assert not is_healthy([{**FINE, "logit_gap": 0.0}] * 8)
+
+
+def test_scores_are_counted_from_the_last_best_one() -> None:
+    def since(*scores: float) -> int:
+        between = {"loss_d": 1.0}
+        return scores_since_best([r for s in scores for r in (between, {"fid_select": s}, between)])
+
+    assert since() == since(5) == since(9, 5) == since(5, 5) == 0
+    assert since(5, 6) == since(9, 5, 6) == 1
+    assert since(5, 9, 8, 7) == 3

@@ -1,0 +1,103 @@
+"""The generator that an adaptation starts from: found, pinned to a version, and what follows."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from bngan.networks import ModelConfig
+from bngan.sampling import DESCRIPTION, WEIGHTS
+from pipeline import config as configuration
+from pipeline.config import Config, flatten, given_keys, located, read
+from pipeline.errors import UserError
+from pipeline.storage import Storage
+from pipeline.uris import REGISTERED
+from pipeline.validation import problems
+
+_DISCRIMINATOR = "model.discriminator."
+
+
+def load_config(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> Config:
+    """As ``pipeline.config.load_config``; with ``adapt.base``, as the base wants it.
+
+    The base's alias is replaced by the version that has it now, ``model`` is the base's but for the
+    discriminator, and only gamma and beta are trained unless ``train.trainable`` is given.
+
+    Args:
+        path: YAML file.
+        overrides: ``key=value``.
+        tell: called with what a person should know.
+
+    Raises:
+        UserError: naming the first key that is wrong, or contradicts the base.
+    """
+    config = located(read(Config, path, overrides))
+    if not config.adapt.base:
+        return configuration.load_config(path, overrides)
+    given = given_keys(path, overrides)
+    for problem in problems(config, known=False):
+        raise UserError(problem)
+    base = config.adapt.base = _pinned(config, tell)
+    with base_folders(config) as (generator, _):
+        text = (generator / DESCRIPTION).read_text()
+    config.model = _model(config, ModelConfig.from_dict(json.loads(text)["model"]), given, base)
+    if "train.trainable" not in given:
+        config.train.trainable = "affine"
+    if config.adapt.method == "supervised" and config.train.trainable != "affine":
+        raise UserError("train.trainable must be affine with adapt.method=supervised")
+    for problem in problems(config):
+        raise UserError(problem)
+    return config
+
+
+@contextmanager
+def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
+    """Folders of ``adapt.base``: its generator, and what it was scored by, if it is known.
+
+    Raises:
+        UserError: if there is no such generator.
+    """
+    base = str(config.adapt.base)
+    if not base.startswith(REGISTERED):
+        folder = Path(base)
+        for name in (WEIGHTS, DESCRIPTION):
+            if not (folder / name).is_file():
+                raise UserError(f"adapt.base: there is no {name} in {folder}")
+        yield folder, folder if (folder / "extractor.json").is_file() else None
+        return
+    from pipeline import registry  # MLflow takes seconds to import
+
+    with registry.downloaded(Storage(config.workspace).local, base) as model:
+        reference = model / "reference"
+        yield model / "generator", reference if reference.is_dir() else None
+
+
+def base_files(config: Config) -> list[Path]:
+    """Files of a base in a folder, which may change; a version does not."""
+    if not config.adapt.base or config.adapt.base.startswith(REGISTERED):
+        return []
+    with base_folders(config) as (folder, _):
+        return [file for file in sorted(folder.glob("*")) if file.is_file()]
+
+
+def _pinned(config: Config, tell: Callable[[str], None]) -> str:
+    """The base's address, which always means the same generator."""
+    base = str(config.adapt.base)
+    if not (alias := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", base)):
+        return base
+    from pipeline import registry
+
+    number = registry.version_of(Storage(config.workspace).local, *alias.groups())
+    pinned = f"{REGISTERED}{alias[1]}/{number}"
+    tell(f"{base} is {pinned}")
+    return pinned
+
+
+def _model(config: Config, theirs: ModelConfig, given: set[str], base: str) -> ModelConfig:
+    ours, known = (flatten(asdict(model), "model.") for model in (config.model, theirs))
+    for key in sorted(given & set(ours)):
+        if not key.startswith(_DISCRIMINATOR) and ours[key] != known[key]:
+            raise UserError(f"{key}={ours[key]}, but {base} has {known[key]}: leave it out")
+    return replace(theirs, discriminator=config.model.discriminator)
