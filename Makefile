@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint types tests test-slow format clean
+.PHONY: run test lint types tests test-infra test-slow format clean
 
 run: $(INSTALLED)
 	$(BIN)/bngan run configs/digits.yaml
@@ -20,6 +20,10 @@ types: $(INSTALLED)
 
 tests: $(INSTALLED)
 	$(BIN)/pytest
+
+# What infra/ has, judged by what reads it; a part of tests. Alerts want promtool, units systemd-analyze.
+test-infra: $(INSTALLED)
+	$(BIN)/pytest tests/infra
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

@@ -206,7 +206,9 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
 
     total: Counter[str] = Counter()
     until = time.monotonic() + _PATIENCE
-    while not (nodes := list_nodes(address, filters=[("state", "=", "ALIVE")], limit=10_000)):
+    # Machines that have died are what Ray calls missing.
+    alive: dict[str, Any] = {"filters": [("state", "=", "ALIVE")], "raise_on_missing_output": False}
+    while not (nodes := list_nodes(address, limit=10_000, **alive)):
         if time.monotonic() > until:
             break
         time.sleep(1.0)  # the head answers before it counts itself

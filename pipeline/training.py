@@ -144,6 +144,7 @@ class TrainingLoop:
         if due:
             record["score_seconds"] = time.monotonic() - started
         self.history.append(record)
+        record["alarms"] = len(alarms(self.history))
         if rank() == 0:
             self.tell({**record, "pictures": pictures})
 

@@ -24,6 +24,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint, code_of
+from pipeline.gauges import watched
 from pipeline.lock import OWNER, hold
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.storage import Storage
@@ -158,6 +159,7 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
             config, *(storage.name(context.inputs[name]) for name in ("prepare", "reference"))
         ),
         "workspace": storage.workspace,
+        "experiment": config.name,
         "training": store.name,
         "attempt": attempt,
     }
@@ -264,12 +266,13 @@ def worker(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    tell, storage = settings["queue"].put, Storage(settings["workspace"])
+    storage = Storage(settings["workspace"])
     here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
+    tell, store = watched(settings, storage, settings["queue"].put)
     loop = TrainingLoop(
         {**settings, **here},
         get_device(),
-        Checkpoints(storage, settings["training"]),
+        store,
         tell,
         preempted=lambda: train.get_preemption_info() is not None,
     )

@@ -29,7 +29,7 @@ def test_the_library_does_not_know_the_workflow() -> None:
 
 def test_ray_is_started_in_one_place_only() -> None:
     users = {p.name for p in SOURCES if "ray" in imported(p)}
-    assert users == {"check.py", "cluster.py", "jobs.py", "train.py"}
+    assert users == {"check.py", "cluster.py", "gauges.py", "jobs.py", "train.py"}
     assert "ray.init" not in (ROOT / "pipeline/stages/train.py").read_text()
 
 

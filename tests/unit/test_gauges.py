@@ -1,0 +1,78 @@
+"""What a training tells Prometheus, as it would be without Ray."""
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from ray.util import metrics
+
+from pipeline import gauges
+from pipeline.gauges import GAUGES, PREFIX, TAGS, Gauges, WatchedCheckpoints
+from pipeline.storage import Storage
+
+
+class Shown:
+    """In the place of Ray's gauges."""
+
+    values: ClassVar[dict[str, list[float]]] = {}
+    tags: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
+        assert tag_keys == TAGS
+        assert description
+        self.name = name.removeprefix(PREFIX)
+
+    def set_default_tags(self, tags: dict[str, str]) -> "Shown":
+        Shown.tags = tags
+        return self
+
+    def set(self, value: float) -> None:
+        Shown.values.setdefault(self.name, []).append(value)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> type[Shown]:
+    monkeypatch.setattr(metrics, "Gauge", Shown)
+    monkeypatch.setattr(gauges, "_AGAIN", 0.01)
+    monkeypatch.setattr(Shown, "values", {})
+    return Shown
+
+
+def test_records_are_told_and_shown(shown: type[Shown]) -> None:
+    told: list[Any] = []
+    tell = Gauges("digits", "training/digits-1").telling(told.append)
+    record = {"images": 10, "loss_d": 1.5, "running_distance/1": 0.1, "running_distance/2": 0.3}
+    other = [{"message": "back", "images": 5}, {"gave_up": "why"}]
+    records = [{**record, "unheard_of": 1.0, "pictures": {"a": b""}}, *other]
+    for each in records:
+        tell(each)
+    assert told == records
+    assert {k: v[0] for k, v in shown.values.items()} == {
+        "images": 10,
+        "loss_d": 1.5,
+        "running_distance": 0.3,
+    }
+    assert shown.tags == {"experiment": "digits", "training": "digits-1"}
+
+
+def test_values_are_shown_again_until_the_process_ends(shown: type[Shown]) -> None:
+    Gauges("digits", "digits-1").set({"workers": 2})
+    for _ in range(500):
+        if len(shown.values["workers"]) > 2:
+            return
+        time.sleep(0.01)
+    raise AssertionError
+
+
+def test_checkpoints_tell_when_and_how_long(shown: type[Shown], tmp_path: Path) -> None:
+    before = time.time()
+    store = WatchedCheckpoints(Storage.parse(str(tmp_path)), "training/x", Gauges("x", "x"))
+    store.save(10, {"a": 1}, healthy=True)
+    assert shown.values["checkpoint_timestamp_seconds"][0] >= before
+    assert 0 < shown.values["checkpoint_seconds"][0] < 60
+    assert store.saved() == [10]
+
+
+def test_without_a_cluster_nothing_happens() -> None:
+    Gauges("digits", "digits-1").set(dict.fromkeys(GAUGES, 1.0))
