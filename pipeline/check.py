@@ -64,7 +64,7 @@ def compare(config: Config, prepared: Path, reference: Path | None) -> tuple[lis
             on_record=lambda record: None,
         )
         one, several = (load_file(f / TENSORS) for f in (alone, storage.path(where["folder"])))
-    parts = dict.fromkeys(key.split("/")[2] for key in one)
+    parts = sorted({key.split("/")[2] for key in one})
     return [_difference(part, one, several) for part in parts], workers
 
 

@@ -210,7 +210,7 @@ def test_one_step_is_checked_on_the_users_own_networks(workspace: Path) -> None:
     assert "2 CPU workers train what one process trains" in told
     rows = [line.split() for line in told.splitlines() if line.startswith(" ")]
     assert [row[0] for row in rows[1:]] == [
-        *("generator", "discriminator", "ema", "optimizer_g", "optimizer_d")
+        *("discriminator", "ema", "generator", "optimizer_d", "optimizer_g")
     ]
     assert all(0 <= float(row[1]) < 1e-12 for row in rows[1:])
     assert any(float(row[2]) > 0 for row in rows[1:])
