@@ -1,6 +1,7 @@
 """A registered generator adapted to other images, and what its version says of that."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,15 @@ from bngan.metrics.pretrained import file_hash
 from pipeline.adaptation import load_config
 from pipeline.errors import UserError
 from tests.integration.conftest import ROOT, TINY, bngan, statuses
+
+
+@pytest.fixture(scope="module")
+def adapting(
+    first: dict[str, Any], workspace: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The shared workspace as a copy: other tests count its trainings."""
+    return shutil.copytree(workspace, tmp_path_factory.mktemp("adapting") / "workspace")
+
 
 FEW = ["data.classes=[5,6,7,8,9]", "data.limit=25", "evaluate.protocol=fid100_test"]
 DIGITS = "configs/digits.yaml"
@@ -24,29 +34,30 @@ def adapt(workspace: Path, base: str, *overrides: str) -> tuple[dict[str, Any], 
 
 
 def test_gamma_and_beta_of_a_version_become_another_version(
-    first: dict[str, Any], workspace: Path, client: MlflowClient
+    adapting: Path,
 ) -> None:
-    one, told = adapt(workspace, "models:/bngan-digits@champion")
+    client = MlflowClient(f"sqlite:///{adapting}/mlflow.db")
+    one, told = adapt(adapting, "models:/bngan-digits@champion")
     number = client.get_model_version_by_alias("bngan-digits", "champion").version
     base = f"models:/bngan-digits/{number}"
     assert f"models:/bngan-digits@champion is {base}" in told
     tags = client.get_model_version("adapted", one["model"]["version"]).tags
     assert tags["bngan.base"] == base
-    trained = workspace.glob("stages/train/*/generator.safetensors")
+    trained = adapting.glob("stages/train/*/generator.safetensors")
     assert tags["bngan.base_generator"] in {file_hash(path) for path in trained}
     assert tags["bngan.differs"] == "gamma, beta, statistics"
     report = Path(one["report"]).read_text()
     assert f"Adapted from {base}; what differs from it: gamma, beta, statistics." in report
 
     supervised = ["adapt.method=supervised", "train.batch_size=25", "train.score_every=2000"]
-    two, _ = adapt(workspace, base, *supervised)
+    two, _ = adapt(adapting, base, *supervised)
     assert statuses(two) == "cached cached ran ran ran"
     version = client.get_model_version("adapted", two["model"]["version"])
     assert version.tags["bngan.differs"] == "gamma, beta"
     assert f"Adapted from {base}; what differs from it: gamma, beta." in version.description
     record = json.loads((Path(two["report"]).parent / "scores.json").read_text())
     assert record["extractor"]["classes"] == 10  # the base's, which knew all digits
-    again, _ = adapt(workspace, base, *supervised)
+    again, _ = adapt(adapting, base, *supervised)
     assert statuses(again) == "cached cached cached cached cached"
 
 
@@ -58,9 +69,9 @@ def test_gamma_and_beta_of_a_version_become_another_version(
     ],
 )
 def test_a_base_that_is_not_there_is_one_clear_line(
-    base: str, message: str, first: dict[str, Any], workspace: Path
+    base: str, message: str, adapting: Path
 ) -> None:
     with pytest.raises(UserError) as caught:
-        load_config(ROOT / DIGITS, [f"workspace={workspace}", f"adapt.base={base}"], print)
+        load_config(ROOT / DIGITS, [f"workspace={adapting}", f"adapt.base={base}"], print)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
