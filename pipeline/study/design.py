@@ -51,7 +51,7 @@ class Study:
     tuning_seeds: int = 2
     """Seeds for that."""
     seeds: int = 12
-    """Seeds that all arms share: 5 tell apart what differs by a factor of 1.7, no less."""
+    """Seeds that all arms share: fewer than 6 pairs say nothing, many comparisons want 12."""
     score_every: int = 6_400
     """Images between two scores."""
     at_once: int = 2
@@ -182,9 +182,12 @@ def _problems(study: Study) -> Iterator[str]:
         yield f"control: there is no arm {study.control}: {', '.join(study.arms)}"
     if study.tune and not study.axes:
         yield "tune: there are no axes to tune"
-    for name in ("seeds", "tuning_seeds", "score_every", "at_once"):
-        if getattr(study, name) < 1:
-            yield f"{name} must be at least 1, got {getattr(study, name)}"
+    for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
+        if (value := getattr(study, name)) is not None and value < 1:
+            yield f"{name} must be at least 1, got {value}"
+    for key, values in study.axes.items():
+        if not values:
+            yield f"axes.{key} has no values"
     for task in study.thresholds:
         if task not in (known := [short(task) for task in study.tasks]):
             yield f"thresholds.{task}: there is no such task: {', '.join(known)}"

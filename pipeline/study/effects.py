@@ -77,8 +77,10 @@ def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, fl
 
 
 def _median(ordered: np.ndarray) -> float:
-    middle = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return float(middle[0] if middle[0] == middle[1] else math.sqrt(middle[0] * middle[1]))
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if low == high or (low == 0 and high == math.inf):
+        return float(low) if low == high else 1.0
+    return math.sqrt(low * high)
 
 
 def _pairs(
@@ -105,11 +107,12 @@ def _ratios(
     measure: Measure,
     threshold: float,
 ) -> np.ndarray:
-    """Endpoints of an arm by those of the control; pairs that both failed tell nothing and are 1."""
+    """Endpoints of an arm by those of the control; pairs that both failed are left out."""
     ratios = []
     for pair in _pairs(study, results, task, arm):
         ours, theirs = (endpoint(each.record, measure, threshold) for each in pair)
-        ratios.append(1.0 if ours == theirs else math.inf if theirs == 0 else ours / theirs)
+        if min(ours, theirs) < math.inf:
+            ratios.append(1.0 if ours == theirs else math.inf if theirs == 0 else ours / theirs)
     return np.array(ratios)
 
 
@@ -133,7 +136,7 @@ def robustness(study: Study, results: Sequence[Result]) -> list[Robustness]:
         everything = [final_score(r.record) for arm in study.arms for r in of(results, task, arm)]
         for arm in (arm for arm in study.arms if arm != study.control):
             pairs = [
-                tuple(final_score(each.record) for each in pair)
+                tuple(endpoint(each.record, "final") for each in pair)
                 for pair in _pairs(study, results, task, arm)
             ]
             for limit in (quantile(everything, q) for q in (0.25, 0.5, 0.75) if pairs):

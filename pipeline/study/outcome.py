@@ -32,6 +32,12 @@ def final_score(record: Record) -> float:
     return float(value) if math.isfinite(value) else math.inf
 
 
+def best_on_the_way(record: Record) -> float:
+    """The lowest score on the images that the best generator is chosen by; infinite if it failed."""
+    scores = [point[record["measure"]] for point in record["history"]]
+    return math.inf if record["failed"] else min(scores, default=math.inf)
+
+
 def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> float:
     """Of a trial, the lower the better. Infinite where the training failed, or did not get there."""
     history, score = record["history"], record["measure"]
@@ -76,7 +82,8 @@ def collapsed(record: Record, control: float) -> bool:
 def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, str], Point]:
     """For each task and arm the point whose tuning trials have the lowest median endpoint.
 
-    Where none got there, or nobody knows yet where that is, the median of their final scores decides.
+    The best score on the way stands for the final one, whose images effects are measured on; it also
+    decides where none got to the threshold, or nobody knows yet where that is.
     """
     found: dict[tuple[str, str], dict[Key, list[Record]]] = {}
     for trial, record in results:
@@ -86,8 +93,11 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
 
     def standing(task: str, records: Sequence[Record]) -> tuple[float, float]:
         limit = study.thresholds.get(short(task), -math.inf)
+        best = quantile([best_on_the_way(record) for record in records], 0.5)
+        if study.endpoint == "final":
+            return best, best
         ends = [endpoint(record, study.endpoint, limit) for record in records]
-        return quantile(ends, 0.5), quantile([final_score(record) for record in records], 0.5)
+        return quantile(ends, 0.5), best
 
     return {
         key: dict(min(by_point.items(), key=lambda item: standing(key[0], item[1]))[0])

@@ -75,7 +75,10 @@ class Images:
 
     def final(self, sampler: Sampler) -> Scores:
         """Against the test split."""
-        return score(self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test)
+        found = score(self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test)
+        if "classes_hit" in found:
+            found["classes_share"] = found["classes_hit"] / self.test.logits.shape[1]
+        return found
 
     def generalisation(self, sampler: Sampler) -> Scores:
         """FID against training images and what more it is against test images; how well some of either

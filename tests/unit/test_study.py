@@ -166,6 +166,7 @@ def test_intervals_hold_for_any_distribution(failing: float) -> None:
 def test_few_pairs_say_nothing_and_many_comparisons_want_more() -> None:
     assert interval(np.array([0.1, 0.1, 0.1]))[1:3] == (0.0, math.inf)
     assert interval(np.full(12, 0.1))[:3] == (0.1, 0.1, 0.1)
+    assert interval(np.array([0.0, math.inf]))[0] == 1.0
     spread = np.array([0.9, 1.1, *np.full(10, 0.5)])
     assert interval(spread)[2] < 1
     assert interval(spread, comparisons=500)[2] > 1
@@ -214,6 +215,9 @@ def test_what_counts_as_reached_is_what_most_of_the_controls_trainings_reach() -
     assert thresholds(named, measured) == {"ring8": 2.5}
     (one,) = effects(found, measured, "images_to")
     assert (one.ratio, one.threshold) == (1.0, 3.0)
+    lost = results(study(seeds=12), {"none": [4.0] * 3 + [3.0] * 9, "batch": [5.0] * 12})
+    (none_got_there,) = effects(study(seeds=12), lost, "images_to")
+    assert (none_got_there.pairs, none_got_there.verdict) == (9, "worse")
     (text,) = sentences(measured, [one._replace(ratio=0.5, low=0.4, high=0.8)], "none")
     assert text == "ring8, batch: 2 × fewer images to a FID of 3 than none [1.25, 2.5], 4 pairs"
 
@@ -224,6 +228,8 @@ def test_points_are_chosen_on_their_own_seeds() -> None:
     measured = [
         Result(t, record([scores[t.arm, dict(t.point)["train.lr"]]])) for t in tuning_trials(found)
     ]
+    for _, each in measured:  # test images have no say
+        each["final"]["fid"] = 10 - each["final"]["fid"]
     chosen = chosen_points(found, measured)
     assert chosen["ring8", "none"] == {"train.lr": 1e-4}
     assert chosen["ring8", "batch"] == {"train.lr": 1e-3}
