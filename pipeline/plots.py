@@ -20,7 +20,7 @@ _PANELS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 _LOGARITHMIC = ("fid.png", "gradients.png")
-_GREY = "#808080"
+GREY = "#808080"
 _COLOURS = ("#3b82f6", "#e0852b")
 
 
@@ -32,7 +32,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
     for name, (title, lines) in _PANELS.items():
         if not any(key in point for point in history for key in lines):
             continue  # a training without a discriminator has no logits
-        with _figure(title, "images seen") as (axes, finish):
+        with figure(title, "images seen") as (axes, finish):
             for (key, label), colour in zip(lines.items(), _COLOURS, strict=False):
                 points = [(point["images"], point[key]) for point in history if key in point]
                 if points:
@@ -43,41 +43,41 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
                 for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
                     axis(ScalarFormatter())
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.legend(frameon=False, labelcolor=_GREY)
+            axes.legend(frameon=False, labelcolor=GREY)
             found[name] = finish()
     return found
 
 
 def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:
     """PNG of how every batch norm's scales are spread."""
-    with _figure("Batch-norm scales of the generator", "gamma") as (axes, finish):
+    with figure("Batch-norm scales of the generator", "gamma") as (axes, finish):
         low, high = (f(float(f(values)) for values in gammas.values()) for f in (min, max))
         bins = np.linspace(low - 1e-3, high + 1e-3, 41).tolist()
         for layer, values in gammas.items():
             axes.hist(values, bins, density=True, histtype="step", label=layer)
-        axes.legend(frameon=False, labelcolor=_GREY, fontsize="small")
+        axes.legend(frameon=False, labelcolor=GREY, fontsize="small")
         content: bytes = finish()
     return content
 
 
 @contextmanager
-def _figure(title: str, x: str) -> Iterator[tuple["Axes", Any]]:
-    """Axes to draw on, and a function that returns the PNG."""
+def figure(title: str, x: str, size: tuple[float, float] = (5, 3)) -> Iterator[tuple["Axes", Any]]:
+    """Axes to draw on, ``size`` in inches, and a function that returns the PNG."""
     # Imported where it is drawn with: a run that finds everything cached does not pay for it.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, color=_GREY)
-    axes.set_xlabel(x, color=_GREY)
-    axes.tick_params(colors=_GREY, which="both")
+    drawing = Figure(figsize=size, layout="constrained")
+    axes = drawing.subplots()
+    axes.set_title(title, color=GREY)
+    axes.set_xlabel(x, color=GREY)
+    axes.tick_params(colors=GREY, which="both")
     for spine in axes.spines.values():
-        spine.set_color(_GREY)
+        spine.set_color(GREY)
     axes.grid(alpha=0.3)
 
     def finish() -> bytes:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, transparent=True)
+        drawing.savefig(buffer, format="png", dpi=150, transparent=True)
         return buffer.getvalue()
 
     yield axes, finish

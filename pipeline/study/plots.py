@@ -1,32 +1,33 @@
 """Pictures of a study, as PNG: scores over images, and over an axis."""
 
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from pipeline.plots import GREY, figure
 from pipeline.study.design import Study
 from pipeline.study.outcome import Result, final_score, of, quantile
 
-_GREY = "#808080"
 _QUARTILES = (0.25, 0.5, 0.75)
 
 
 def curves(study: Study, results: Sequence[Result], task: str) -> bytes:
     """The score over images: median and quartiles of each arm."""
-    figure, axes = _figure("Score on the way: median and quartiles", "images seen")
-    for arm in study.arms:
-        chosen = [r for r in of(results, task, arm) if r.record["history"]]
-        if not chosen:
-            continue
-        lines = [[p[r.record["measure"]] for p in r.record["history"]] for r in chosen]
-        images = [p["images"] for p in max((r.record["history"] for r in chosen), key=len)]
-        # What failed has no score any more: it is above all others.
-        padded = np.array([line + [math.inf] * (len(images) - len(line)) for line in lines])
-        _band(axes, images, list(padded.T), arm)
-    return _png(figure, axes)
+    with _arms("Score on the way: median and quartiles", "images seen") as (axes, finish):
+        for arm in study.arms:
+            chosen = [r for r in of(results, task, arm) if r.record["history"]]
+            if not chosen:
+                continue
+            lines = [[p[r.record["measure"]] for p in r.record["history"]] for r in chosen]
+            images = [p["images"] for p in max((r.record["history"] for r in chosen), key=len)]
+            # What failed has no score any more: it is above all others.
+            padded = np.array([line + [math.inf] * (len(images) - len(line)) for line in lines])
+            _band(axes, images, list(padded.T), arm)
+        content: bytes = finish()
+    return content
 
 
 def swept_axis(study: Study) -> str | None:
@@ -40,42 +41,35 @@ def swept_axis(study: Study) -> str | None:
 
 def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> bytes:
     """The best generator's score over an axis: median and quartiles of each arm, tuning included."""
-    figure, axes = _figure("Final score: median and quartiles", axis)
-    for arm in study.arms:
-        found: dict[float, list[float]] = {}
-        for trial, record in results:
-            if (trial.task, trial.arm) == (task, arm) and axis in dict(trial.point):
-                found.setdefault(dict(trial.point)[axis], []).append(final_score(record))
-        if found:
-            values = sorted(found)
-            _band(axes, values, [found[value] for value in values], arm)
-    axes.set_xscale("log")
-    return _png(figure, axes)
+    with _arms("Final score: median and quartiles", axis) as (axes, finish):
+        for arm in study.arms:
+            found: dict[float, list[float]] = {}
+            for trial, record in results:
+                if (trial.task, trial.arm) == (task, arm) and axis in dict(trial.point):
+                    found.setdefault(dict(trial.point)[axis], []).append(final_score(record))
+            if found:
+                values = sorted(found)
+                _band(axes, values, [found[value] for value in values], arm)
+        axes.set_xscale("log")
+        content: bytes = finish()
+    return content
+
+
+@contextmanager
+def _arms(title: str, x: str) -> Iterator[tuple[Any, Any]]:
+    """Axes for a line of each arm, named beside them, and a function that returns the PNG."""
+    with figure(title, x, (8, 4)) as (axes, finish):
+        axes.set_yscale("log")
+
+        def named() -> bytes:
+            axes.legend(frameon=False, labelcolor=GREY, loc="upper left", bbox_to_anchor=(1, 1))
+            content: bytes = finish()
+            return content
+
+        yield axes, named
 
 
 def _band(axes: Any, x: Sequence[float], values: Sequence[Sequence[float]], arm: str) -> None:
     low, middle, high = ([quantile(each, q) for each in values] for q in _QUARTILES)
     (line,) = axes.plot(x, middle, label=arm)
     axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-
-
-def _figure(title: str, over: str) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.set_yscale("log")
-    axes.set_title(title, color=_GREY)
-    axes.set_xlabel(over, color=_GREY)
-    axes.tick_params(colors=_GREY, which="both")
-    for spine in axes.spines.values():
-        spine.set_color(_GREY)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _png(figure: Any, axes: Any) -> bytes:
-    axes.legend(frameon=False, labelcolor=_GREY, loc="upper left", bbox_to_anchor=(1, 1))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, transparent=True)
-    return buffer.getvalue()

@@ -4,10 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +13,7 @@ import yaml
 from tests.infra.network import POSSIBLE, Machine, Network
 from tests.infra.tools import INFRA
 from tests.integration.conftest import TINY, bngan, run
+from tests.integration.head import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -128,14 +127,6 @@ def buckets() -> list[str]:
     compose = yaml.safe_load((INFRA / "docker" / "compose.yaml").read_text())
     _, *arguments = compose["services"]["buckets"]["command"]
     return [sys.executable, *arguments]
-
-
-def until(condition: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    return found
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +18,7 @@ from mlflow.entities import Run
 
 from tests.integration.conftest import ROOT, TINY
 from tests.integration.digits import write_digits
-from tests.integration.head import Head
+from tests.integration.head import Head, until
 from tests.integration.servers import POSTGRES, mlflow_server, postgres
 from tests.receiver import Receiver
 
@@ -94,14 +93,6 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     with ExitStack() as stack:
         yield World(stack, tmp_path)
-
-
-def until(condition: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    return found
 
 
 def test_from_a_first_submission_to_an_alarm(world: World) -> None:

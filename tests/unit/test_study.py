@@ -7,20 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from bngan.latents import indexed_latents
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
 from pipeline.errors import UserError
 from pipeline.storage import SHARED
 from pipeline.study.design import Study, load_study, main_trials, points, tuning_trials
 from pipeline.study.effects import declared_effects, effects, interval, robustness
 from pipeline.study.outcome import Result, chosen_points, collapsed, endpoint, thresholds
 from pipeline.study.report import render, sentences, table
-from pipeline.study.tasks import grid25, mixture_scores, ring8, stack, triple_scores
-from pipeline.study.trial import identity, run_trial, settings, treat
+from pipeline.study.trial import identity, run_trial, settings
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
@@ -233,79 +227,6 @@ def test_points_are_chosen_on_their_own_seeds() -> None:
     chosen = chosen_points(found, measured)
     assert chosen["ring8", "none"] == {"train.lr": 1e-4}
     assert chosen["ring8", "batch"] == {"train.lr": 1e-3}
-
-
-def test_mixtures_are_scored_as_published() -> None:
-    ring = ring8()
-    real = (ring.data.images[:2_500].reshape(-1, 2) / 127.5 - 1).astype(np.float64)
-    found = mixture_scores(real, ring.centres, ring.spread)
-    assert found["modes"] == 8
-    assert found["good_share"] == pytest.approx(1 - math.exp(-4.5), abs=0.006)  # Rayleigh: 98.9 %
-    assert found["divergence"] < 0.01
-    one = mixture_scores(np.repeat(ring.centres[:1], 10, 0), ring.centres, ring.spread)
-    assert (one["modes"], one["good_share"]) == (1, 1.0)
-    assert one["divergence"] == pytest.approx(math.log(8))
-    assert one["bad_share"] == pytest.approx(7 / 8)
-    assert len(grid25().centres) == 25
-
-
-def test_triples_are_counted_by_channel() -> None:
-    images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
-
-    class Reads:
-        def __call__(self, digits: np.ndarray) -> Any:
-            class Out:
-                logits = np.eye(10)[digits[:, 0, 0, 0]]
-
-            return Out
-
-    found = triple_scores(stack(images, 26_000, 0), Reads())  # type: ignore[arg-type]
-    assert found["modes"] == 1000
-    assert found["divergence"] == pytest.approx(999 / 52_000, rel=0.15)  # of chance alone
-
-
-def trainer(norm: str) -> Trainer:
-    model = ModelConfig(
-        "mlp",
-        8,
-        False,
-        GeneratorConfig(32, 2, norm=norm),
-        DiscriminatorConfig(32, 2),  # type: ignore[arg-type]
-    )
-    return Trainer(model, OptimizationConfig(batch_size=16, lr=1e-3), ring8().data.spec, 0)
-
-
-def test_data_dependent_initialisation_standardises_hidden_layers() -> None:
-    trained = trainer("none")
-    treat(trained, "data_dependent")
-    outputs: list[torch.Tensor] = []
-    hidden = [m for m in trained.generator.modules() if isinstance(m, torch.nn.Linear)][:-1]
-    for layer in hidden:
-        layer.register_forward_hook(lambda module, _, out: outputs.append(out))
-    trained.generator(indexed_latents(5, range(5_000), 8))
-    for out in outputs:
-        assert out.mean(0).abs().max() < 0.1
-        assert (out.std(0) - 1).abs().max() < 0.1
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(
-            trained.generator.parameters(), trained.ema.module.parameters(), strict=True
-        )
-    )
-
-
-def test_frozen_statistics_stay_and_couple_no_images() -> None:
-    trained = trainer("batch")
-    treat(trained, "frozen_statistics")
-    before = {k: v.clone() for k, v in trained.generator.state_dict().items()}
-    trained.fit(ring8().data, 320)
-    after = trained.generator.state_dict()
-    moved = {k for k in before if not torch.equal(before[k], after[k])}
-    assert not [k for k in moved if "running" in k]
-    assert [k for k in moved if "weight" in k]
-    latents = indexed_latents(0, range(8), 8)
-    alone, together = trained.generator(latents[:1]), trained.generator(latents)[:1]
-    assert torch.allclose(alone, together, atol=1e-6)
 
 
 def test_a_trial_is_a_function_of_its_seed_and_failures_are_results() -> None:
