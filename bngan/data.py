@@ -1,5 +1,6 @@
 """Prepared data as memory maps, and the global order in which training visits them."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -41,21 +42,30 @@ class ImageSplit:
         images: uint8 ``(N, H, W, C)``, memory-mapped where it comes from files.
         labels: int64 ``(N,)``, ``UNLABELLED`` throughout for data without labels.
         flip: whether each image counts twice, the second time mirrored left to right.
+        classes: how many there are, if more than occur here.
     """
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray | None = None, flip: bool = False
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        flip: bool = False,
+        classes: int = 0,
     ) -> None:
-        self.images, self.flip = images, flip
+        self.images, self.flip, self.classes = images, flip, classes
         self.labels = np.full(len(images), UNLABELLED) if labels is None else labels
 
     @classmethod
     def load(cls, folder: Path, split: Split, flip: bool = False) -> "ImageSplit":
-        """One split of a prepared dataset: ``<split>_images.npy`` and ``<split>_labels.npy``."""
+        """One split of a prepared dataset: ``<split>_images.npy`` and ``<split>_labels.npy``.
+
+        Few images may lack a class that ``dataset.json`` names.
+        """
         images, labels = (
             np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("images", "labels")
         )
-        return cls(images, labels, flip)
+        description = json.loads((folder / "dataset.json").read_text())
+        return cls(images, labels, flip, len(description["classes"]))
 
     def __len__(self) -> int:
         return len(self.images) * (1 + self.flip)
@@ -72,7 +82,8 @@ class ImageSplit:
         """Shape as networks count, and how often each class occurs."""
         height, width, channels = self.images.shape[1:]
         known = self.labels[self.labels != UNLABELLED]
-        shares = np.bincount(known) / len(known) if len(known) else np.zeros(0)
+        counts = np.bincount(known, minlength=self.classes)
+        shares = counts / len(known) if len(known) else np.zeros(0)
         return ImageSpec((channels, height, width), tuple(shares.tolist()))
 
 

@@ -1,5 +1,6 @@
 """Signs of collapse in what a training has recorded."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
@@ -51,10 +52,18 @@ def alarms(records: Records) -> dict[str, str]:
     return {kind: text for kind, text in signs.items() if text}
 
 
-def scores_since_best(records: Records) -> int:
-    """Scores (``fid_select``) after the last one that was the best so far."""
-    scores = _course(records, "fid_select")
-    return scores[::-1].index(min(scores)) if scores else 0
+def out_of_patience(records: Records, patience: int | None) -> int | None:
+    """How many records there are when, for the first time, so many scores (``fid_select``) have come
+    after the last one that was the best so far. None: that has not come yet, or has no limit."""
+    best, waited = math.inf, 0
+    for number, record in enumerate(records, 1):
+        if "fid_select" not in record:
+            continue
+        waited = 0 if record["fid_select"] <= best else waited + 1
+        best = min(best, record["fid_select"])
+        if waited == patience:
+            return number
+    return None
 
 
 def _course(records: Records, name: str) -> list[float]:

@@ -1,17 +1,19 @@
 """The generator that an adaptation starts from: found, pinned to a version, and what follows."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from bngan.networks import ModelConfig
-from bngan.sampling import DESCRIPTION, WEIGHTS
+from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
 from pipeline import config as configuration
-from pipeline.config import Config, flatten, given_keys, located, read
+from pipeline.config import Config, located
 from pipeline.errors import UserError
+from pipeline.reading import flatten, given_keys, read
 from pipeline.storage import Storage
 from pipeline.uris import REGISTERED
 from pipeline.validation import problems
@@ -41,8 +43,8 @@ def load_config(path: Path, overrides: Sequence[str], tell: Callable[[str], None
         raise UserError(problem)
     base = config.adapt.base = _pinned(config, tell)
     with base_folders(config) as (generator, _):
-        text = (generator / DESCRIPTION).read_text()
-    config.model = _model(config, ModelConfig.from_dict(json.loads(text)["model"]), given, base)
+        theirs = _base_of(generator, base).model
+    config.model = _model(config, theirs, given, base)
     if "train.trainable" not in given:
         config.train.trainable = "affine"
     if config.adapt.method == "supervised" and config.train.trainable != "affine":
@@ -50,6 +52,14 @@ def load_config(path: Path, overrides: Sequence[str], tell: Callable[[str], None
     for problem in problems(config):
         raise UserError(problem)
     return config
+
+
+def _base_of(folder: Path, base: str) -> Sampler:
+    try:
+        return Sampler.load(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"adapt.base: {base} is no generator of bngan's: {why}") from error
 
 
 @contextmanager

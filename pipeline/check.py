@@ -12,7 +12,7 @@ from bngan.checkpoint import TENSORS, save_checkpoint
 from bngan.distributed import rank
 from pipeline import cluster
 from pipeline.config import Config
-from pipeline.stages.train import require_sound
+from pipeline.stages.train import require_gradient, require_sound
 from pipeline.storage import Storage
 from pipeline.trainers import build_trainer, trainer_settings
 from pipeline.validation import worker_range
@@ -44,6 +44,8 @@ def compare(config: Config, prepared: Path, reference: Path | None) -> tuple[lis
         UserError: if the cluster cannot hold the workers, or the networks cannot learn from the images.
     """
     require_sound(config, prepared)
+    if reference:
+        require_gradient(config, reference)
     storage = Storage(config.workspace)
     settings = trainer_settings(
         config, storage.name(prepared), storage.name(reference) if reference else None

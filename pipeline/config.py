@@ -1,14 +1,11 @@
-"""The typed schema of an experiment, and reading it from YAML and the command line."""
+"""The typed schema of an experiment."""
 
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_origin
+from typing import Any, Literal
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING, OmegaConf
 
 from bngan import embedded
 from bngan.networks import ModelConfig
@@ -17,11 +14,10 @@ from bngan.sources import is_symbolic
 from bngan.supervised import SupervisedConfig
 from pipeline.environment import inside_a_job
 from pipeline.errors import UserError
+from pipeline.reading import read
 from pipeline.storage import Storage
 from pipeline.uris import REGISTERED, is_uri
 from pipeline.validation import not_everywhere, problems
-
-_Schema = TypeVar("_Schema")
 
 
 @dataclass
@@ -201,36 +197,6 @@ def located(config: Config) -> Config:
     return config
 
 
-def given_keys(path: Path, overrides: Sequence[str]) -> set[str]:
-    """Dotted keys that the user has set, in what ``read`` takes."""
-    user = OmegaConf.merge(OmegaConf.load(path), _parse(overrides))
-    return set(flatten(cast(dict[str, Any], OmegaConf.to_container(user))))
-
-
-def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> _Schema:
-    """A YAML file and ``key=value`` overrides as the dataclass ``kind``, paths as they are given.
-
-    Raises:
-        UserError: naming the first key that is unknown, missing or of a wrong type.
-    """
-    schema = OmegaConf.structured(kind)
-    try:
-        given = OmegaConf.load(path)
-        if not isinstance(given, DictConfig):
-            raise UserError(f"{path} is not a mapping of keys to values")
-        user = cast(DictConfig, OmegaConf.merge(given, _parse(overrides)))
-        _refuse_unknown(user, schema)
-        merged = OmegaConf.merge(schema, user)
-        missing = sorted(OmegaConf.missing_keys(merged))
-        if missing:
-            raise UserError(f"{missing[0]} is not set: give it in {path} or as {missing[0]}=VALUE")
-        return cast(_Schema, OmegaConf.to_object(merged))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no configuration file {path}") from error
-    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(_one_line(error, path)) from error
-
-
 def absolute_workspace(workspace: str) -> str:
     """The workspace from wherever it is looked for.
 
@@ -245,55 +211,3 @@ def absolute_workspace(workspace: str) -> str:
 def to_yaml(config: Config) -> str:
     """The complete configuration as YAML."""
     return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def _parse(overrides: Sequence[str]) -> DictConfig:
-    for override in overrides:
-        if "=" not in override or override.startswith("-"):
-            raise UserError(
-                f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
-            )
-    try:
-        return OmegaConf.from_dotlist(list(overrides))
-    except YAMLError as error:
-        raise UserError(f"an override has a value that is not valid YAML: {overrides}") from error
-
-
-def _refuse_unknown(user: DictConfig, schema: DictConfig) -> None:
-    known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
-    kind = OmegaConf.get_type(schema)
-    assert kind is not None
-    free = {
-        f.name for f in fields(kind) if get_origin(f.type) is dict
-    }  # keys of these are the user's
-    sections = {key.rsplit(".", depth)[0] for key in known for depth in (1, 2) if "." in key}
-    given = OmegaConf.to_container(user, resolve=False)
-    for key in flatten(cast(dict[str, Any], given)):
-        if key in sections:
-            raise UserError(f"{key} is a section: set a key in it, as {key}.KEY=VALUE")
-        if key in known or key.split(".")[0] in free:
-            continue
-        close = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-        close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-        hint = f": did you mean {close[0]}?" if close else ""
-        raise UserError(f"unknown key {key}{hint}")
-
-
-def _one_line(error: Exception, path: Path) -> str:
-    key = getattr(error, "full_key", None)
-    text = str(error).strip().splitlines()
-    if isinstance(error, YAMLError):
-        return f"{path} is not valid YAML: {' '.join(line.strip() for line in text)}"
-    hint = ": write it out, as 100000" if "converted to Integer" in str(error) else ""
-    if "is not a ListConfig" in str(error):
-        return f"{key or path} is a list: write it as [ONE,OTHER]"
-    return f"{key or path}: {text[0] if text else type(error).__name__}{hint}"

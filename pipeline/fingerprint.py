@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bngan.manifest import digest, outputs_digest
-from pipeline.config import Config, flatten
+from pipeline.config import Config
+from pipeline.reading import flatten
 from pipeline.stage import Stage
 
 _CARRIERS = frozenset(
@@ -22,9 +23,11 @@ _CARRIERS = frozenset(
         "pipeline.checkpoints",
         "pipeline.cluster",
         "pipeline.config",
+        "pipeline.course",
         "pipeline.errors",
         "pipeline.fingerprint",
         "pipeline.lock",
+        "pipeline.reading",
         "pipeline.stage",
         "pipeline.storage",
         "pipeline.tracking",

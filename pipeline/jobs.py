@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 from bngan.manifest import digest
 from pipeline.cluster import missing_workers, takes_gpus
-from pipeline.config import Config, flatten, read
+from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.reading import flatten, read
 from pipeline.upload import FILE, code_digest, working_folder
 from pipeline.uris import REGISTERED
 from pipeline.validation import not_everywhere, problems, secrets, worker_range

@@ -157,10 +157,10 @@ def adaptation(record: Mapping[str, Any]) -> str:
 
 def _batch_norm(config: Config, record: Mapping[str, Any]) -> str:
     found = record["batch_norm"]
+    if not config.model.generator.batch_normalised:
+        return "The generator has no batch norm."
     if config.keeps_statistics:
         return "Normalised by the statistics of the base, in training as here: no batch matters."
-    if not found:
-        return "The generator has no batch norm."
     told = (
         f"Scores are those of the calibrated statistics. Normalised by the statistics of each batch of "
         f"{found['group']}, as in training, the same generator has a FID of "

@@ -19,8 +19,9 @@ from omegaconf import MISSING
 
 from bngan import embedded
 from bngan.sources import is_symbolic
-from pipeline.config import absolute_workspace, flatten, read
+from pipeline.config import absolute_workspace
 from pipeline.errors import UserError
+from pipeline.reading import flatten, read
 from pipeline.uris import is_uri
 from pipeline.validation import not_everywhere, secrets
 

@@ -18,7 +18,7 @@ from bngan.metrics.protocol import score
 from bngan.sampling import Sampler
 from bngan.steps import Means, NotFinite
 from bngan.telemetry import measure
-from bngan.watch import alarms, is_healthy, scores_since_best
+from bngan.watch import alarms, is_healthy, out_of_patience
 from pipeline.checkpoints import Checkpoints
 from pipeline.cluster import Record
 from pipeline.trainers import build_trainer
@@ -90,11 +90,8 @@ class TrainingLoop:
                 self._roll_back(error)
 
     def _out_of_patience(self) -> bool:
-        patience = self.config["patience"]
-        if patience is None:
-            return False
-        (waited,) = agree(scores_since_best(self.history))
-        return bool(waited >= patience)
+        (over,) = agree(out_of_patience(self.history, self.config["patience"]) is not None)
+        return bool(over)
 
     def _advance(self) -> None:
         """Train to the next stop, and do what is to be done there."""

@@ -1,6 +1,7 @@
 """Values of the right type that make no sense, and values that do not mean what they seem to."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from bngan.data import ImageSpec
 from bngan.embedded import EMBEDDED, PREFIX
 from bngan.metrics.protocol import Protocol
 from bngan.sources import is_symbolic
+from pipeline.reading import flatten
 from pipeline.uris import carries_secret, is_uri
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 FEWEST = 20
 """Images that a split must have to be worked with."""
+_VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
+"""An address in the registry that means one version today and another tomorrow, or none."""
 _POSITIVE = (
     "train.images",
     "train.batch_size",
@@ -135,8 +139,6 @@ def problems(config: "Config", here: bool = True, known: bool = True) -> Iterato
 
 
 def _numbers(config: "Config") -> Iterator[str]:
-    from pipeline.config import flatten
-
     values = flatten(asdict(config))
     for key in _POSITIVE:
         if values[key] is not None and not (math.isfinite(values[key]) and values[key] > 0):
@@ -187,7 +189,7 @@ def _extractor(config: "Config") -> Iterator[str]:
 
 def _adaptation(config: "Config") -> Iterator[str]:
     adapt = config.adapt
-    if adapt.base and "://" in adapt.base:
+    if adapt.base and (is_uri(adapt.base) or _VAGUE.fullmatch(adapt.base)):
         yield f"adapt.base: write models:/NAME@ALIAS, models:/NAME/VERSION or a folder: {adapt.base}"
     if adapt.method == "adversarial":
         return

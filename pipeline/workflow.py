@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bngan.manifest import atomic_folder, read_manifest
-from pipeline.config import Config, flatten, to_yaml
+from pipeline.config import Config, to_yaml
 from pipeline.errors import ServerAway, UserError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.lock import hold
 from pipeline.outcome import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.patient import PatientTracker
+from pipeline.reading import flatten
 from pipeline.runs import closing, heartbeat, reap
 from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train

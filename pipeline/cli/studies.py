@@ -46,5 +46,5 @@ def study(
         if not as_json:
             for text in found.sentences:
                 console.print(escape(text), highlight=False, soft_wrap=True)
-            told = f"{found.trained} trials trained, {found.found} found; report: {report}"
+            told = f"{found.trained} trainings, {found.found} found; report: {report}"
             console.print(told, highlight=False, soft_wrap=True)

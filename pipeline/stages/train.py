@@ -2,9 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,16 @@ from bngan.calibration import calibrate
 from bngan.checkpoint import CheckpointError
 from bngan.data import UNLABELLED, ImageSplit
 from bngan.distributed import rank
-from bngan.manifest import digest
 from bngan.metrics.features import Extractor
 from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
 from bngan.supervised import SUPERVISION
-from bngan.watch import scores_since_best
 from pipeline import cluster
 from pipeline.checkpoints import Checkpoints
 from pipeline.config import Config
+from pipeline.course import ORIGIN, ended, origins, refuse_to_go_back, trajectory
 from pipeline.errors import UserError
-from pipeline.fingerprint import Fingerprint, code_of
+from pipeline.fingerprint import code_of
 from pipeline.gauges import watched
 from pipeline.lock import OWNER, hold
 from pipeline.stage import Stage, StageContext, Summary
@@ -32,14 +30,12 @@ from pipeline.trainers import BASE, trainer_settings
 from pipeline.training import TrainingGivenUp, TrainingLoop
 from pipeline.validation import worker_range
 
-_ORIGIN = "origin.json"
-
 
 def run(context: StageContext) -> Summary:
     """Write the calibrated generator of the best score, and ``history.json``."""
     config = context.config
     require_sound(config, context.inputs["prepare"])
-    _require_gradient(config, context.inputs["reference"])
+    require_gradient(config, context.inputs["reference"])
     state, note, told = _train(context)
     best, history = state["best"], state["progress"]["history"]
     earlier = [record for record in history if not told or record["images"] < told[0]["images"]]
@@ -54,7 +50,7 @@ def run(context: StageContext) -> Summary:
     (context.output / "history.json").write_text(json.dumps(history))
     seen = state["trainer"]["images_seen"]
     note = f"{note}; best after {best['images']:,} of {seen:,} images"
-    return {"training": _trajectory(context), "note": note}
+    return {"training": trajectory(context), "note": note}
 
 
 def require_sound(config: Config, prepared: Path) -> None:
@@ -66,7 +62,8 @@ def require_sound(config: Config, prepared: Path) -> None:
         raise UserError(f"model.conditional: {missing:,} of {len(data):,} images have no label")
 
 
-def _require_gradient(config: Config, reference: Path) -> None:
+def require_gradient(config: Config, reference: Path) -> None:
+    """Refuse to compare features that have no gradient."""
     if (
         not config.adapt.base
         or config.adapt.method != "supervised"
@@ -80,7 +77,7 @@ def _require_gradient(config: Config, reference: Path) -> None:
 def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Record]]:
     """The last checkpoint's state, what was done, and the records of what was trained now."""
     config, listener = context.config, _Listener(context)
-    name = _trajectory(context)
+    name = trajectory(context)
     context.events.tag("training", name)
     store = Checkpoints(context.storage, f"training/{name}")
     folder = store.folder
@@ -89,35 +86,24 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         state = store.latest()
         for line in store.set_aside:
             context.events.message(line)
-        origins = _origins(context, store, begun=state is not None)
+        made_by = origins(context, store, code_of(STAGE), begun=state is not None)
         seen = state["trainer"]["images_seen"] if state else 0
-        _refuse_to_go_back(store.where, seen, config.train.images + config.train.batch_size)
-        if state and (ended := _ended(config, state)):
-            return state, f"finished already, {ended}", []
+        refuse_to_go_back(store.where, state, config)
+        if state and (why := ended(config, state)):
+            return state, f"finished already, {why}", []
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
         context.events.progress(0, config.train.images, "starting Ray and its workers")
-        context.storage.write(f"{store.name}/{_ORIGIN}", json.dumps(origins).encode())
+        context.storage.write(f"{store.name}/{ORIGIN}", json.dumps(made_by).encode())
         device = _fit(context, store, attempt, listener)
         state = store.latest()
-    if state is None or not (ended := _ended(config, state)):
+    if state is None or not (why := ended(config, state)):
         where = store.where
         raise UserError(f"the last checkpoint in {where} cannot be used; the same command goes on")
     if state["trainer"]["images_seen"] < config.train.images:
-        context.events.message(f"stops: {ended}")
+        context.events.message(f"stops: {why}")
     note = f"{device}, resumed from {seen:,}" if seen else device
     return state, note, listener.records
-
-
-def _ended(config: Config, state: Mapping[str, Any]) -> str | None:
-    """Why a training with this state is at its end, in words; None if it is not."""
-    seen = state["trainer"]["images_seen"]
-    if seen >= config.train.images:
-        return f"{seen:,} images seen"
-    waited, patience = scores_since_best(state["progress"]["history"]), config.train.patience
-    if patience is None or waited < patience:
-        return None
-    return f"no better score in {waited} after {seen:,} images (train.patience)"
 
 
 class _Listener:
@@ -190,43 +176,6 @@ def _checkpoint_errors_told() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def _origins(context: StageContext, store: Checkpoints, begun: bool) -> list[dict[str, Any]]:
-    """What made this training so far, and what goes on with it now, if that is another.
-
-    Raises:
-        UserError: if it is another and nobody said that it may be.
-    """
-    name, now = (
-        f"{store.name}/{_ORIGIN}",
-        Fingerprint(code_of(STAGE), {}, dict(context.input_digests)),
-    )
-    if not begun:
-        return [asdict(now)]
-    try:
-        origins: list[dict[str, Any]] = json.loads(context.storage.read(name))
-        difference = now.difference(Fingerprint(**origins[-1]))
-    except (OSError, ValueError, TypeError, LookupError):
-        origins, difference = [], f"there is no record of it at {name}"
-    if not difference:
-        return origins
-    if not context.allow_mismatch:
-        raise UserError(
-            f"the training in {store.where} was made differently: {difference}. --allow-mismatch goes "
-            "on with it all the same; to begin anew give it another seed, or delete that folder"
-        )
-    context.events.message(f"goes on although {difference}")
-    return [*origins, asdict(now)]
-
-
-def _refuse_to_go_back(where: str, seen: int, images: int) -> None:
-    """A training that has gone further than asked for cannot be taken back."""
-    if seen > images:
-        raise UserError(
-            f"train.images: this training has seen {seen:,} images already; to have it end "
-            f"earlier give it another seed, or delete {where}"
-        )
-
-
 def _log(context: StageContext, record: cluster.Record) -> None:
     values = {key: value for key, value in record.items() if key != "images"}
     context.events.metrics(values, int(record["images"]))
@@ -238,25 +187,6 @@ def _note(told: list[cluster.Record]) -> str:
     losses = f"D {record['loss_d']:.3f} " if "loss_d" in record else ""
     losses += f"G {record.get('loss_g', math.nan):.3f}"
     return f"{record['images_per_second']:,.0f} images/s | loss {losses}{latest}"
-
-
-def _trajectory(context: StageContext) -> str:
-    """Name of the training: what shapes its course, so that it is found again whatever else changes.
-
-    How far it goes, how often it is scored and on how many workers belong to the same course. Code and
-    versions are compared instead (``_origins``).
-    """
-    config = context.config
-    adapt = {"adapt": asdict(replace(config.adapt, base=None))} if config.adapt.base else {}
-    shape = {
-        "seed": config.seed,
-        "flip": config.data.flip,
-        "model": asdict(config.model),
-        "train": {key: getattr(config.train, key) for key in SHAPING},
-        "inputs": context.input_digests,
-        **adapt,
-    }
-    return f"{config.name}-{digest(shape)[:16]}"
 
 
 def worker(settings: dict[str, Any]) -> None:

@@ -10,14 +10,16 @@ from typing import Any, Literal, cast
 import numpy as np
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.config import Config, absolute_workspace, flatten, read
+from pipeline.config import Config, absolute_workspace
 from pipeline.errors import UserError
+from pipeline.reading import flatten, read
 
 Point = dict[str, Any]
 """Values of a study's axes, by configuration key."""
 _SECTIONS = {field.name for field in fields(Config) if is_dataclass(field.default_factory)}
 _DATA = ("data", "extractor", "evaluate")
 """Sections that stages before training read."""
+BUILT_IN = ("ring8", "grid25", "stacked_digits")
 TREATMENTS = ("none", "data_dependent", "frozen_statistics")
 
 
@@ -85,10 +87,6 @@ class Trial:
     score_every: int
     tuning: bool
 
-    def trains_as(self, other: "Trial") -> bool:
-        """Whether it is the same training as ``other`` from the same seed, under another name."""
-        return (self.overrides, self.treatment) == (other.overrides, other.treatment)
-
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study's YAML file, with every path made absolute.
@@ -108,8 +106,13 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     return study
 
 
+def is_file(task: str) -> bool:
+    """Whether a task is an experiment's configuration, not one of the built-in ones."""
+    return task.endswith((".yaml", ".yml"))
+
+
 def _task(study: Path, task: str) -> str:
-    return str((study.parent / task).absolute()) if task.endswith((".yaml", ".yml")) else task
+    return str((study.parent / task).absolute()) if is_file(task) else task
 
 
 def short(task: str) -> str:
@@ -188,10 +191,17 @@ def _problems(study: Study) -> Iterator[str]:
     for key, values in study.axes.items():
         if not values:
             yield f"axes.{key} has no values"
+    yield from _unknown(study)
+    yield from _misplaced(study)
+
+
+def _unknown(study: Study) -> Iterator[str]:
+    for task in study.tasks:
+        if not is_file(task) and task not in BUILT_IN:
+            yield f"tasks: there is no {task}: {', '.join(BUILT_IN)}, or a YAML file"
     for task in study.thresholds:
         if task not in (known := [short(task) for task in study.tasks]):
             yield f"thresholds.{task}: there is no such task: {', '.join(known)}"
-    yield from _misplaced(study)
 
 
 def _misplaced(study: Study) -> Iterator[str]:

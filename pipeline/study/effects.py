@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-from pipeline.study.design import Measure, Study
+from pipeline.study.design import Measure, Study, short
 from pipeline.study.outcome import Result, endpoint, final_score, of, quantile, thresholds
 
 LEVEL = 0.95
@@ -76,6 +76,27 @@ def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, fl
     return middle, float(ordered[k - 1]), float(ordered[n - k]), level
 
 
+def scarce(study: Study, results: Sequence[Result]) -> list[str]:
+    """Comparisons that cannot show anything, whatever comes: too few of their pairs are two trainings.
+
+    ``results``: of all trials that count, or those of one point where it is tuned.
+    """
+    comparisons = (len(study.arms) - 1) * len(study.tasks)
+    needed = next(n for n in range(1, 99) if math.isfinite(interval(np.ones(n), comparisons)[2]))
+    counts = {
+        (task, arm): len(_pairs(study, results, task, arm))
+        for task in study.tasks
+        for arm in study.arms
+        if arm != study.control
+    }
+    return [
+        f"{short(task)}, {arm}: {count} pairs with {study.control}, and {comparisons} comparisons need "
+        f"{needed} each to show anything"
+        for (task, arm), count in counts.items()
+        if count < needed
+    ]
+
+
 def _median(ordered: np.ndarray) -> float:
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     if low == high or (low == 0 and high == math.inf):
@@ -95,7 +116,7 @@ def _pairs(
     return [
         (ours, theirs)
         for ours in of(results, task, arm)
-        if (theirs := controls.get(key(ours))) and not ours.trial.trains_as(theirs.trial)
+        if (theirs := controls.get(key(ours))) and ours.training != theirs.training
     ]
 
 

@@ -24,6 +24,8 @@ class Result(NamedTuple):
 
     trial: Trial
     record: Record
+    training: str
+    """Name of the training, which trials of several arms may share."""
 
 
 def final_score(record: Record) -> float:
@@ -86,7 +88,7 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
     decides where none got to the threshold, or nobody knows yet where that is.
     """
     found: dict[tuple[str, str], dict[Key, list[Record]]] = {}
-    for trial, record in results:
+    for trial, record, _ in results:
         if trial.tuning:
             here = found.setdefault((trial.task, trial.arm), {})
             here.setdefault(trial.point, []).append(record)

@@ -44,7 +44,7 @@ def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> byte
     with _arms("Final score: median and quartiles", axis) as (axes, finish):
         for arm in study.arms:
             found: dict[float, list[float]] = {}
-            for trial, record in results:
+            for trial, record, _ in results:
                 if (trial.task, trial.arm) == (task, arm) and axis in dict(trial.point):
                     found.setdefault(dict(trial.point)[axis], []).append(final_score(record))
             if found:

@@ -121,7 +121,7 @@ def _row(
         "reached": int(np.isfinite(images).sum()),
         "images_to": quantile(images, 0.5),
         "seconds_to": quantile(seconds, 0.5),
-        "cpu_seconds": float(np.median([r.record["cpu_seconds"] for r in chosen])),
+        "cpu_seconds": quantile([r.record["cpu_seconds"] for r in chosen], 0.5),
         **_signals(chosen),
     }
 
@@ -135,7 +135,7 @@ def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
             for r in chosen
         ]
         values = [source[name] for source in sources if name in source]
-        found[name] = float(np.median(values)) if values else None
+        found[name] = quantile(values, 0.5) if values else None
     return found
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,16 +22,18 @@ from pipeline.study.design import (
     Measure,
     Study,
     Trial,
+    is_file,
     main_trials,
     points,
     short,
     tuning_trials,
 )
-from pipeline.study.effects import declared_effects, effects, robustness
+from pipeline.study.effects import declared_effects, effects, robustness, scarce
 from pipeline.study.outcome import Result, chosen_points, final_score
 from pipeline.study.report import render, sentences, table
-from pipeline.study.trial import Record, identity, is_file, run_trial, settings
+from pipeline.study.trial import Record, identity, run_trial, settings
 
+_LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
 STUDY = "study"
 """The kind of run that a study opens, as its tag ``bngan.kind``."""
 
@@ -61,9 +64,7 @@ def run_study(study: Study, display: Display) -> Findings:
     """
     storage = Storage(study.workspace)
     storage.require()
-    everything = [*tuning_trials(study), *main_trials(study, _every_point(study))]
-    for trial in everything:
-        settings(trial)  # what is wrong with one is told before any is trained
+    _foresee(study, display)
     folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
     with PatientTracker(storage.local, study.name, display.message) as tracker:
         run_id = tracker.start(study.name, {"bngan.kind": STUDY})
@@ -75,6 +76,19 @@ def run_study(study: Study, display: Display) -> Findings:
                 chosen = {key: [point] for key, point in chosen_points(study, run.results).items()}
             run.bring(main_trials(study, chosen))
             return run.findings()
+
+
+def _foresee(study: Study, display: Display) -> None:
+    """Tell what is wrong with a trial, or cannot be shown, before any is trained."""
+    for trial in tuning_trials(study):
+        settings(trial)
+    # Which point suits an arm is not known yet; that it is one and the same is enough to count pairs.
+    met = points(study)[:1] if study.tune else points(study)
+    trials = main_trials(study, {(task, arm): met for task in study.tasks for arm in study.arms})
+    empty: Record = {}
+    results = [Result(trial, empty, identity(trial, settings(trial))) for trial in trials]
+    for line in scarce(study, results):
+        display.message(line)
 
 
 def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]]:
@@ -106,42 +120,52 @@ class _Run:
         self.display, self.run_id, self.folders = display, run_id, folders
         self.results: list[Result] = []
         self.trained = self.found = 0
-        self.code = digest(code_below("pipeline.study.trial"))
+        versions = {library: version(library) for library in _LIBRARIES}
+        self.code = digest(code_below("pipeline.study.trial") | versions)
 
     @property
     def folder(self) -> Path:
         return self.storage.local / "studies" / self.study.name
 
     def bring(self, trials: Sequence[Trial]) -> None:
-        """Find or make the results of trials."""
-        missing = []
+        """Find or make the results of trials; those that are the same training share one."""
+        asked: dict[str, list[Trial]] = {}
         for trial in trials:
+            asked.setdefault(self._training(trial), []).append(trial)
+        missing = {}
+        for name, same in asked.items():
             try:
-                record = json.loads(self.storage.read(self._file(trial)))
+                record = json.loads(self.storage.read(_file(name)))
             except FileNotFoundError:
-                missing.append(trial)
+                missing[name] = same
                 continue
-            self.results.append(Result(trial, record))
+            self.results += [Result(trial, record, name) for trial in same]
             self.found += 1
         if missing:
             self._train(missing)
         self._write()
 
-    def _train(self, missing: Sequence[Trial]) -> None:
-        ray_files = self.folder / "ray"
+    def _train(self, missing: Mapping[str, Sequence[Trial]]) -> None:
+        ray_files, names = self.folder / "ray", list(missing)
+        firsts = [same[0] for same in missing.values()]
         done = 0
 
         def told(index: int, record: Record) -> None:
             nonlocal done
             done += 1
-            self._enter(missing[index], record)
-            self.display.progress("study", done, len(missing), _brief(missing[index], record))
+            self.storage.write(_file(names[index]), json.dumps(record).encode())
+            for trial in missing[names[index]]:
+                self._enter(Result(trial, record, names[index]))
+            self.trained += 1
+            if self.trained % 10 == 0:
+                self._write()
+            self.display.progress("study", done, len(names), _brief(firsts[index], record))
 
-        self.display.progress("study", 0, len(missing), "starting Ray")
+        self.display.progress("study", 0, len(names), "starting Ray")
         try:
             cluster.trials(
                 partial(_trained, self.folders, self.storage),
-                list(missing),
+                firsts,
                 name=uuid.uuid4().hex[:12],
                 storage=self.storage.for_ray(ray_files),
                 at_once=self.study.at_once,
@@ -150,11 +174,10 @@ class _Run:
         finally:
             self.storage.remove(self.storage.name(ray_files))
 
-    def _enter(self, trial: Trial, record: Record) -> None:
-        """Keep a result, as a file and as a run."""
-        self.storage.write(self._file(trial), json.dumps(record).encode())
-        self.results.append(Result(trial, record))
-        self.trained += 1
+    def _enter(self, result: Result) -> None:
+        """Keep a new result, as a run."""
+        self.results.append(result)
+        trial, record, _ = result
         tags = {"task": short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
         run_id = self.tracker.start(f"{trial.arm} {trial.seed}", tags, self.run_id)
         with closing(self.tracker, run_id):
@@ -164,13 +187,11 @@ class _Run:
                 values = {name: value for name, value in point.items() if name != "images"}
                 self.tracker.metrics(run_id, values, int(point["images"]))
             self.tracker.metrics(run_id, {f"final_{k}": v for k, v in record["final"].items()})
-        if self.trained % 10 == 0:
-            self._write()
 
-    def _file(self, trial: Trial) -> str:
+    def _training(self, trial: Trial) -> str:
+        """Its name, by everything that shapes it."""
         where = {"code": self.code, "data": self.folders.get(trial.task)}
-        known = identity(trial, settings(trial))
-        return f"studies/trials/{known}-{digest(where)[:12]}.json"
+        return f"{identity(trial, settings(trial))}-{digest(where)[:12]}"
 
     def _write(self) -> None:
         """Tables of what there is by now."""
@@ -220,6 +241,10 @@ def _trained(folders: Mapping[str, Mapping[str, str]], storage: Storage, trial: 
     return run_trial(trial, settings(trial), storage, folders.get(trial.task, {}))
 
 
+def _file(training: str) -> str:
+    return f"studies/trials/{training}.json"
+
+
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
     """For JSON, which knows no infinity: None in its place."""
 
@@ -233,7 +258,7 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(result: Result) -> dict[str, Any]:
     """A trial in the table of all."""
-    trial, record = result
+    trial, record, _ = result
     return {
         "task": short(trial.task),
         "arm": trial.arm,

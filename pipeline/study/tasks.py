@@ -24,6 +24,7 @@ from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.protocol import score
 from bngan.metrics.reconstruction import reconstruction_errors
 from bngan.sampling import Sampler
+from pipeline.study.design import BUILT_IN
 
 Scores = dict[str, float]
 POINTS = 2_500
@@ -82,12 +83,14 @@ class Images:
 
     def generalisation(self, sampler: Sampler) -> Scores:
         """FID against training images and what more it is against test images; how well some of either
-        are reconstructed."""
-        count = len(self.test.features)
+        are reconstructed.
+
+        Of the training images those that the extractor has not learned from, as none of the test's are.
+        """
+        train = self.train.features[self.extractor.info.trained_on :]
+        count = min(len(self.test.features), len(train))
         fake = self._features(sampler, _FINAL_SEED, count).features
-        known, new = (
-            frechet_distance(fake, real.features[:count]) for real in (self.train, self.test)
-        )
+        known, new = (frechet_distance(fake, real[:count]) for real in (train, self.test.features))
         found = {"fid_train": known, "generalisation_gap": new - known}
         for name, split in (("train", self.data), ("test", self.held_out)):
             images, labels = split.take(np.arange(min(RECONSTRUCTED, len(split.images))))
@@ -126,7 +129,8 @@ class Points:
 
         latents = indexed_latents(seed, range(POINTS), sampler.model.latent_dim)
         with torch.inference_mode():
-            points = sampler.generator(latents).flatten(1).double().numpy()
+            made = [sampler.generator(part) for part in torch.split(latents, sampler.batch)]
+        points = torch.cat(made).flatten(1).double().numpy()
         return mixture_scores(points, self.centres, self.spread)
 
 
@@ -223,11 +227,9 @@ def stack(images: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.ascontiguousarray(images[chosen][..., 0].transpose(0, 2, 3, 1))
 
 
-BUILT_IN: dict[str, Callable[[], Task]] = {
-    "ring8": ring8,
-    "grid25": grid25,
-    "stacked_digits": stacked_digits,
-}
+_BUILT_IN: dict[str, Callable[[], Task]] = dict(
+    zip(BUILT_IN, (ring8, grid25, stacked_digits), strict=True)
+)
 
 
 @lru_cache(maxsize=2)
@@ -237,7 +239,7 @@ def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -
     from pipeline.training import SELECT
 
     if prepared is None or reference is None:
-        return BUILT_IN[task]()
+        return _BUILT_IN[task]()
     found = Reference.load(reference)
     return Images(
         ImageSplit.load(prepared, "train", flip),

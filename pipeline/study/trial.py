@@ -19,18 +19,15 @@ from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import NotFinite, Trainer
 from pipeline.config import Config, load_config
+from pipeline.errors import UserError
+from pipeline.reading import structured
 from pipeline.storage import Storage
-from pipeline.study.design import Trial, short
+from pipeline.study.design import Trial, is_file, short
 from pipeline.study.tasks import Task, calibrated, load
+from pipeline.validation import problems
 
 Record = dict[str, Any]
 """What came of a trial, in JSON values: scores on the way and final ones, and why it failed."""
-_DATA = "data.path=embedded:digits"  # a configuration needs one; built-in tasks have their own
-
-
-def is_file(task: str) -> bool:
-    """Whether a task is an experiment's configuration, not one of the built-in ones."""
-    return task.endswith((".yaml", ".yml"))
 
 
 def settings(trial: Trial) -> Config:
@@ -41,13 +38,12 @@ def settings(trial: Trial) -> Config:
     """
     if is_file(trial.task):
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
-    own = [f"name={trial.task}", "register.model=none", _DATA, f"seed={trial.seed}"]
-    merged = OmegaConf.merge(
-        OmegaConf.structured(Config), OmegaConf.from_dotlist([*own, *trial.overrides])
-    )
-    found = OmegaConf.to_object(merged)
-    assert isinstance(found, Config)
-    return found
+    own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
+    given = OmegaConf.from_dotlist(own)  # data must be named, and built-in tasks have theirs
+    config = structured(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
+    for problem in problems(config):
+        raise UserError(problem)
+    return config
 
 
 def identity(trial: Trial, config: Config) -> str:

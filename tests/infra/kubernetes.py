@@ -12,7 +12,8 @@ import kubernetes_validate
 import yaml
 from jsonschema import Draft202012Validator
 
-from pipeline.config import Config, read
+from pipeline.config import Config
+from pipeline.reading import read
 from pipeline.schedule import load_schedule
 from pipeline.validation import problems, worker_range
 from tests.infra.tools import INFRA, ROOT, Problems, pins, run

@@ -49,7 +49,7 @@ def test_a_study_that_is_killed_goes_on_and_is_found_when_done(tmp_path: Path) -
     assert [row["trials"] for row in found["arms"]] == [3, 3, 3, 3]
     assert "Effects" in Path(found["report"]).read_text()
     told = bngan("study", str(file)).stdout
-    assert f"0 trials trained, {TRIALS} found" in told
+    assert f"0 trainings, {TRIALS} found" in told
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None

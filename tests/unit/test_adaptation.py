@@ -75,6 +75,8 @@ def test_networks_are_the_bases_and_the_discriminator_is_the_users(tmp_path: Pat
             "train.trainable must be affine with adapt.method=supervised",
         ),
         ("normless", "seed=1", "train.trainable: affine needs norms in the generator"),
+        ("alien", "seed=1", "adapt.base: {base} is no generator of bngan's: "),
+        ("torn", "seed=1", "adapt.base: {base} is no generator of bngan's: "),
     ],
 )
 def test_what_does_not_fit_a_base_is_one_clear_line(
@@ -82,16 +84,22 @@ def test_what_does_not_fit_a_base_is_one_clear_line(
 ) -> None:
     saved(tmp_path / "base")
     saved(tmp_path / "normless", ModelConfig("mlp", 6, False, GeneratorConfig(4, norm="none")))
+    (saved(tmp_path / "alien") / "generator.json").write_text('{"model": {"kind": "diffusion"}}')
+    (saved(tmp_path / "torn") / "generator.safetensors").write_bytes(b"half a fi")
     with pytest.raises(UserError) as caught:
         loaded(tmp_path / base, *override.split())
     assert str(caught.value).startswith(message.format(base=tmp_path / base))
     assert "\n" not in str(caught.value)
 
 
-def test_an_address_that_is_no_model_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "base",
+    ["s3://bucket/model", "models:/m/latest", "models:/m/Production", "models:/m", "models:/"],
+)
+def test_an_address_that_is_not_one_version_is_told(base: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(DIGITS.read_text())
     with pytest.raises(UserError, match=r"^adapt.base: write models:/NAME@ALIAS"):
-        load_config(tmp_path / "x.yaml", ["adapt.base=s3://bucket/model"], print)
+        load_config(tmp_path / "x.yaml", [f"adapt.base={base}"], print)
 
 
 def test_who_submits_need_not_have_the_base(tmp_path: Path) -> None:

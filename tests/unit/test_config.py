@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, flatten, load_config, to_yaml
+from pipeline.config import Config, load_config, to_yaml
 from pipeline.errors import UserError
+from pipeline.reading import flatten
 
 CONFIGS = sorted(
     (Path(__file__).parents[2] / "configs").glob("*.yaml")  # schedules and studies lie deeper

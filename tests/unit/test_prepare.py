@@ -178,6 +178,14 @@ def test_a_limit_is_for_training_images_alone(tmp_path) -> None:
     assert (ours == theirs[:25]).all()
 
 
+def test_a_class_that_few_images_lack_is_a_class(tmp_path) -> None:
+    write_table(tmp_path / "data", "train", [0, 1] * 98 + [2] * 4)
+    few, _ = prepared(tmp_path / "data", tmp_path / "few", select=0.2, test=0.2, limit=20)
+    train = ImageSplit.load(few, "train")
+    assert set(train.labels) == {0, 1}
+    assert (train.spec.classes, train.spec.class_frequencies[2]) == (3, 0.0)
+
+
 @pytest.mark.parametrize(
     ("labelled", "data", "message"),
     [

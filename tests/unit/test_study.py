@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.storage import SHARED
-from pipeline.study.design import Study, load_study, main_trials, points, tuning_trials
-from pipeline.study.effects import declared_effects, effects, interval, robustness
+from pipeline.study.design import Study, Trial, load_study, main_trials, points, tuning_trials
+from pipeline.study.effects import declared_effects, effects, interval, robustness, scarce
 from pipeline.study.outcome import Result, chosen_points, collapsed, endpoint, thresholds
 from pipeline.study.report import render, sentences, table
 from pipeline.study.trial import identity, run_trial, settings
@@ -75,6 +75,23 @@ def test_all_arms_meet_the_same_seeds_and_points() -> None:
     assert not {t.seed for t in tuning} & {t.seed for t in trials}
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train.lrr=1", "unknown key train.lrr: did you mean train.lr?"),
+        ("train.lr=fast", "train.lr: "),
+        ("train.batch_size=1", "train.batch_size must be at least 2"),
+    ],
+)
+def test_what_is_wrong_with_a_trial_is_one_clear_line(text: str, message: str) -> None:
+    found = study(arms={"none": [text]})
+    (trial, *_) = main_trials(found, {("ring8", "none"): [{}]})
+    with pytest.raises(UserError) as caught:
+        settings(trial)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_same_training_is_known_however_it_is_put() -> None:
     arms = {
         "none": ["model.generator.norm=none"],
@@ -88,7 +105,10 @@ def test_the_same_training_is_known_however_it_is_put() -> None:
     assert known.count(known[0]) == 5
     # Pairs that are the same training say nothing, and are left out.
     scores = {trial: record([1.0]) for trial in trials}
-    (told,) = effects(found, [Result(t, scores[t]) for t in trials if t.arm != "same"], "final")
+    known_results = [
+        Result(t, scores[t], name) for t, name in zip(trials, known, strict=True) if t.arm != "same"
+    ]
+    (told,) = effects(found, known_results, "final")
     assert (told.arm, told.pairs) == ("drawn", 1)
     other = [t for t in trials if t.arm == "drawn"][1]
     assert identity(other, settings(other)) not in known[:4]
@@ -108,6 +128,7 @@ def test_the_same_training_is_known_however_it_is_put() -> None:
         ("seeds: 0", "seeds must be at least 1"),
         ("arms: {none: [treatment=magic]}", "treatment must be one of"),
         ("endpiont: {}", "endpiont"),
+        ("tasks: [ring9]", "tasks: there is no ring9: ring8, "),
     ],
 )
 def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -168,7 +189,11 @@ def test_few_pairs_say_nothing_and_many_comparisons_want_more() -> None:
 
 def results(found: Study, scores: dict[str, Sequence[float]]) -> list[Result]:
     trials = main_trials(found, {key: [{}] for key in _keys(found)})
-    return [Result(t, record([scores[t.arm][t.seed]])) for t in trials]
+    return [result(t, scores[t.arm][t.seed]) for t in trials]
+
+
+def result(trial: Trial, score: float) -> Result:
+    return Result(trial, record([score]), identity(trial, settings(trial)))
 
 
 def test_an_arm_is_told_from_its_control_seed_by_seed() -> None:
@@ -192,9 +217,7 @@ def test_of_random_configurations_some_work_with_one_arm_only() -> None:
     trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
     scores = {"none": [1.0, 9.8, 9.0, math.inf], "batch": [1.0, 2.0, 9.5, math.inf]}
     lr = [dict(t.point)["train.lr"] for t in trials[:4]]
-    measured = [
-        Result(t, record([scores[t.arm][lr.index(dict(t.point)["train.lr"])]])) for t in trials
-    ]
+    measured = [result(t, scores[t.arm][lr.index(dict(t.point)["train.lr"])]) for t in trials]
     low, middle, high = robustness(found, measured)
     assert (low.threshold, middle.threshold, high.threshold) == (1.0, 9.0, 9.8)
     assert (middle.both, middle.only_arm, middle.only_control, middle.neither) == (1, 1, 1, 1)
@@ -216,14 +239,25 @@ def test_what_counts_as_reached_is_what_most_of_the_controls_trainings_reach() -
     assert text == "ring8, batch: 2 × fewer images to a FID of 3 than none [1.25, 2.5], 4 pairs"
 
 
+def test_pairs_that_cannot_show_anything_are_told_before() -> None:
+    def lines(**changes: Any) -> list[str]:
+        found = study(**changes)
+        return scarce(found, results(found, dict.fromkeys(found.arms, [1.0] * found.seeds)))
+
+    assert lines(seeds=6) == []
+    assert lines(seeds=5) == [
+        "ring8, batch: 5 pairs with none, and 1 comparisons need 6 each to show anything"
+    ]
+    arms = {"none": ["model.generator.norm=none"], "same": ["model.generator.norm=none"]}
+    assert [line.split(" with")[0] for line in lines(arms=arms)] == ["ring8, same: 0 pairs"]
+
+
 def test_points_are_chosen_on_their_own_seeds() -> None:
     found = study(axes={"train.lr": [1e-3, 1e-4]}, tune=True, tuning_seeds=2)
     scores = {("none", 1e-3): 5.0, ("none", 1e-4): 3.0, ("batch", 1e-3): 1.0, ("batch", 1e-4): 2.0}
-    measured = [
-        Result(t, record([scores[t.arm, dict(t.point)["train.lr"]]])) for t in tuning_trials(found)
-    ]
-    for _, each in measured:  # test images have no say
-        each["final"]["fid"] = 10 - each["final"]["fid"]
+    measured = [result(t, scores[t.arm, dict(t.point)["train.lr"]]) for t in tuning_trials(found)]
+    for each in measured:  # test images have no say
+        each.record["final"]["fid"] = 10 - each.record["final"]["fid"]
     chosen = chosen_points(found, measured)
     assert chosen["ring8", "none"] == {"train.lr": 1e-4}
     assert chosen["ring8", "batch"] == {"train.lr": 1e-3}

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from bngan.data import ImageSplit
 from bngan.latents import indexed_latents
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.metrics.classifier import untrained_extractor
+from bngan.metrics.features import Features
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig, build_generator
 from bngan.optimization import OptimizationConfig
+from bngan.sampling import Sampler
 from bngan.trainer import Trainer
-from pipeline.study.tasks import grid25, mixture_scores, ring8, stack, triple_scores
+from pipeline.study.tasks import Images, grid25, mixture_scores, ring8, stack, triple_scores
 from pipeline.study.trial import treat
 
 
@@ -42,6 +46,25 @@ def test_triples_are_counted_by_channel() -> None:
     found = triple_scores(stack(images, 26_000, 0), Reads())  # type: ignore[arg-type]
     assert found["modes"] == 1000
     assert found["divergence"] == pytest.approx(999 / 52_000, rel=0.15)  # of chance alone
+
+
+def test_training_images_that_the_extractor_knows_are_no_reference() -> None:
+    """Features of these lie elsewhere, and would make the gap as large as one likes."""
+    digits = ImageSplit(np.zeros((4, 8, 8, 1), np.uint8))
+    random = np.random.default_rng(0)
+    extractor = untrained_extractor((1, 8, 8))
+    model = ModelConfig("mlp", 4)
+    sampler = Sampler(model, digits.spec, build_generator(model, digits.spec).state_dict())
+    width = extractor.info.features
+    real = Features(random.normal(size=(90, width)).astype(np.float32), np.zeros((90, 0)))
+    extractor.info.trained_on = 60
+    known = Features(real.features.copy(), real.logits)
+    known.features[:60] += 100
+    task = Images(digits, digits, extractor, real, real.take(slice(50)), known)
+    found = task.generalisation(sampler)
+    task.train = real
+    assert found["fid_train"] == task.generalisation(sampler)["fid_train"]
+    assert known.features[0, 0] > 50
 
 
 def trainer(norm: str) -> Trainer:

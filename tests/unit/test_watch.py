@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bngan.watch import alarms, is_healthy, scores_since_best
+from bngan.watch import alarms, is_healthy, out_of_patience
 
 FINE: dict[str, float] = {
     "fid_select": 50.0,
@@ -73,11 +73,14 @@ def test_a_slow_decline_is_not_what_to_go_back_to() -> None:
     assert not is_healthy([{**FINE, "logit_gap": 0.0}] * 8)
 
 
-def test_scores_are_counted_from_the_last_best_one() -> None:
-    def since(*scores: float) -> int:
+def test_patience_counts_scores_from_the_last_best_one_and_ends_once() -> None:
+    def over(patience: int | None, *scores: float) -> int | None:
         between = {"loss_d": 1.0}
-        return scores_since_best([r for s in scores for r in (between, {"fid_select": s}, between)])
+        records = [r for s in scores for r in (between, {"fid_select": s}, between)]
+        return out_of_patience(records, patience)
 
-    assert since() == since(5) == since(9, 5) == since(5, 5) == 0
-    assert since(5, 6) == since(9, 5, 6) == 1
-    assert since(5, 9, 8, 7) == 3
+    assert {over(1), over(1, 5), over(1, 9, 5), over(1, 5, 5), over(None, 5, 6)} == {None}
+    assert (over(1, 5, 6), over(1, 9, 5, 6)) == (5, 8)
+    assert over(3, 5, 9, 8) is None
+    assert over(3, 5, 9, 8, 7) == 11
+    assert over(1, 5, 9, 4, 3) == 5  # what came afterwards changes nothing

@@ -1,0 +1,57 @@
+"""When a training is over, and what cannot be asked of it any more."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.config import Config, DataConfig, TrainConfig
+from pipeline.course import ended, refuse_to_go_back
+from pipeline.errors import UserError
+
+
+def state(*scores: float) -> dict[str, Any]:
+    """Of a training that was scored every 100 images, and told of its losses in between."""
+    history: list[dict[str, float]] = []
+    for number, score in enumerate(scores, 1):
+        images = 100.0 * number
+        history += [{"images": images - 50}, {"images": images, "fid_select": score}]
+    return {"trainer": {"images_seen": 100 * len(scores)}, "progress": {"history": history}}
+
+
+def config(images: int, patience: int | None) -> Config:
+    train = TrainConfig(images=images, patience=patience)
+    return Config(name="x", data=DataConfig(path="embedded:digits"), train=train)
+
+
+@pytest.mark.parametrize(
+    ("scores", "images", "patience", "told"),
+    [
+        ((3, 2), 1000, None, None),
+        ((3, 2), 200, None, "200 images seen"),
+        ((3, 2, 4, 5), 1000, 2, "no better score in 2 after 400 images (train.patience)"),
+        ((3, 2, 4, 5), 1000, 3, None),
+    ],
+)
+def test_it_is_over_after_its_images_or_its_patience(
+    scores: tuple[float, ...], images: int, patience: int | None, told: str | None
+) -> None:
+    found = state(*scores)
+    refuse_to_go_back("here", found, config(images, patience))
+    assert ended(config(images, patience), found) == told
+
+
+@pytest.mark.parametrize(
+    ("images", "patience", "message"),
+    [
+        (100, None, "train.images: this training has seen 600 images already; to have it end"),
+        (1000, 2, "train.patience: this training went on after 400 images, where 2 scores"),
+    ],
+)
+def test_what_it_went_past_cannot_be_asked_of_it(
+    images: int, patience: int | None, message: str
+) -> None:
+    """A fresh training with that patience would not have found the better score that came later."""
+    with pytest.raises(UserError) as caught:
+        refuse_to_go_back("here", state(3, 2, 4, 5, 1, 1), config(images, patience))
+    assert str(caught.value).startswith(message)
+    refuse_to_go_back("here", None, config(images, patience))
