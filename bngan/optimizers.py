@@ -86,7 +86,8 @@ def build_optimizer(
     for group in groups:
         group["initial_lr"] = group["lr"]
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind([g for g in groups if g["params"]], lr, (config.beta1, config.beta2))
+    betas = config.beta1, config.beta2
+    return kind([g for g in groups if g["params"]], lr, betas, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

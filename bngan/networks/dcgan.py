@@ -11,7 +11,9 @@ from torch import nn
 
 from bngan.data import ImageSpec
 from bngan.networks.blocks import (
+    FromMap,
     Size,
+    ToMap,
     attended,
     block,
     check_attention,
@@ -40,7 +42,7 @@ def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
     norms = partial(generator_norm, model, images, spatial=True)
     first = partial(nn.Linear, model.latent_dim, math.prod(start))
     layers = block(first, norms(before), config)
-    layers.insert(1, nn.Unflatten(1, start))
+    layers.insert(1, ToMap(start))
     layers += attended(before, sizes[0], config)
     for after, size in zip(others, sizes[1:], strict=True):
         layers += block(partial(_transposed, _kernel(size), before, after), norms(after), config)
@@ -61,7 +63,7 @@ def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn
         layers += block(down, norm(name, after, True, model.batch_norm), config)
         layers += attended(after, sizes[index + 1], config)
         before = after
-    return [*layers, nn.Flatten()], before * math.prod(sizes[-1])
+    return [*layers, FromMap()], before * math.prod(sizes[-1])
 
 
 def _convolution(kernel: Size, before: int, after: int, bias: bool) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bngan.data import ImageSpec
 from bngan.networks.blocks import (
     Size,
+    ToMap,
     activation,
     attended,
     check_attention,
@@ -96,7 +97,7 @@ def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
     start = (before, *sizes[0])
     layers: list[nn.Module] = [
         nn.Linear(model.latent_dim, math.prod(start)),
-        nn.Unflatten(1, start),
+        ToMap(start),
         *attended(before, sizes[0], config),
     ]
     for after, size in zip(others, sizes[1:], strict=True):

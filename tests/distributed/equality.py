@@ -121,6 +121,7 @@ def prepare(folder: Path) -> Path:
     random = np.random.default_rng(0)
     np.save(folder / "train_images.npy", random.integers(0, 256, (37, 9, 9, 1), dtype=np.uint8))
     np.save(folder / "train_labels.npy", random.integers(0, 3, 37))
+    (folder / "dataset.json").write_text('{"classes": ["0", "1", "2"]}')
     return folder
 
 

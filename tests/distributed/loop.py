@@ -31,6 +31,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     images = random.integers(0, 256, (EPOCH, 8, 8, 1), dtype=np.uint8)
     np.save(folder / "train_images.npy", images)
     np.save(folder / "train_labels.npy", random.integers(0, 3, EPOCH))
+    (folder / "dataset.json").write_text('{"classes": ["0", "1", "2"]}')
     extractor = untrained_extractor((1, 8, 8))
     extractor.save(folder)
     extractor(images).save(folder / SELECT)
