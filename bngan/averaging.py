@@ -19,20 +19,26 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, network: nn.Module, half_life: float) -> None:
+        self.network, self.half_life = network, half_life
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
-        self.half_life = half_life
+        # Looking for them takes longer than averaging them, where networks are small.
+        self._averaged = [p.data for p in self.module.parameters()]
+        self._current = [p.detach() for p in network.parameters()]
+        self._buffers = [
+            (mine, theirs)
+            for (name, mine), theirs in zip(
+                self.module.named_buffers(), network.buffers(), strict=True
+            )
+            if ".parametrizations." not in name
+        ]
 
     @torch.no_grad()
-    def update(self, network: nn.Module, batch_size: int, images_seen: int) -> None:
-        """Move towards ``network`` after a step of ``batch_size`` images."""
+    def update(self, batch_size: int, images_seen: int) -> None:
+        """Move towards the trained network after its step of ``batch_size`` images."""
         half_life = min(self.half_life, 0.05 * images_seen)
         decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
-        averaged = [p.data for p in self.module.parameters()]
-        current = [p.detach() for p in network.parameters()]
-        torch._foreach_lerp_(averaged, current, 1 - decay)
-        buffers = zip(self.module.named_buffers(), network.buffers(), strict=True)
-        for (name, mine), theirs in buffers:
-            if ".parametrizations." not in name:
-                mine.copy_(theirs)
-        if network.training:
+        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+        for mine, theirs in self._buffers:
+            mine.copy_(theirs)
+        if self.network.training:
             iterate_spectral_norms(self.module)

@@ -103,13 +103,15 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if world_size() == 1:
         return
     trained = [p for p in parameters if p.requires_grad]
-    flat = torch.cat(
-        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
-    )
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [p.grad for p in trained if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     parts = torch.split(flat, [p.numel() for p in trained])
-    for parameter, part in zip(trained, parts, strict=True):
-        parameter.grad = part.view_as(parameter)
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))  # which lies in memory as its parameter does
 
 
 @torch.no_grad()

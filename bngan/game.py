@@ -17,7 +17,10 @@ from bngan.penalties import PENALTIES, Judged
 
 
 class MicroBatch(NamedTuple):
-    """This worker's samples of one pass through the networks, and the random numbers they need."""
+    """This worker's samples of one pass through the networks, and the random numbers they need.
+
+    Numbers that the configuration has no use for have no columns.
+    """
 
     real: Tensor
     latents: Tensor
@@ -116,8 +119,10 @@ class Game:
         (logits,) = self._judge(part, mixed)
         return Judged(mixed, logits)
 
-    def backward_generator(self, part: MicroBatch, fake: Tensor) -> dict[str, Tensor]:
-        """Add the gradients of G's loss, and return its sum; D is to be frozen meanwhile."""
+    def backward_generator(
+        self, part: MicroBatch, fake: Tensor, parameters: list[nn.Parameter]
+    ) -> dict[str, Tensor]:
+        """Add the gradients of G's loss to G's ``parameters`` alone, and return its sum."""
         real, fake = self._seen(part, fake, draw=2)
         if self.joint or self.loss.paired:
             real_logits, fake_logits = self._judge(part, real, fake)
@@ -125,5 +130,5 @@ class Game:
             (fake_logits,) = self._judge(part, fake)
             real_logits = fake_logits  # not looked at
         value = self.loss.generator(real_logits, fake_logits).sum()
-        (value / self.config.batch_size).backward()  # type: ignore[no-untyped-call]
+        (value / self.config.batch_size).backward(inputs=parameters)  # type: ignore[no-untyped-call]
         return {"loss_g": value.detach()}

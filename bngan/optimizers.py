@@ -1,9 +1,9 @@
 """Optimisers with settings of their own for gamma and beta, and learning rates by images seen."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,11 @@ def train_affine_only(network: nn.Module) -> None:
 def build_optimizer(
     network: nn.Module, config: OptimizerConfig, lr: float
 ) -> torch.optim.Optimizer:
-    """Adam over what may be trained, in two groups: norms' gamma and beta, and all else."""
+    """Adam over what may be trained, in two groups: norms' gamma and beta, and all else.
+
+    Its kernel goes through tensors as they lie in memory: gradients and state have to lie as the
+    parameter does. ``distributed.sum_gradients`` and ``load_optimizer`` see to it.
+    """
     affine = {id(parameter) for parameter in affine_parameters(network)}
     trained = [p for p in network.parameters() if p.requires_grad]
     groups = [
@@ -90,6 +94,20 @@ def build_optimizer(
     return kind([g for g in groups if g["params"]], lr, betas, fused=True)
 
 
+def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """The parameters that it moves."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Continue from ``state``, whose tensors may lie in memory as they like."""
+    optimizer.load_state_dict(dict(state))
+    for parameter, own in optimizer.state.items():
+        for name, value in own.items():
+            if name != "step":
+                own[name] = torch.empty_like(parameter).copy_(value)
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Learning rates are ``factor`` times the configured ones."""
     for group in optimizer.param_groups:
@@ -108,9 +126,9 @@ def scheduled_factor(config: OptimizerConfig, images_seen: int) -> float:
     return factor * (1 - (1 - config.lr_final_factor) * progress)
 
 
-def gradient_norm(network: nn.Module) -> Tensor:
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Euclidean norm of all gradients together."""
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
     return norm
 

@@ -13,7 +13,7 @@ from bngan.distributed import all_reduce_sum, broadcast_module, sum_gradients
 from bngan.networks import ModelConfig
 from bngan.normalization import synchronize
 from bngan.optimization import OptimizationConfig
-from bngan.optimizers import gradient_norm
+from bngan.optimizers import gradient_norm, trained
 
 
 class Means(dict[str, float]):
@@ -104,13 +104,14 @@ def mean_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> Means:
     return Means(means, counts)
 
 
-def descend(optimizer: torch.optim.Optimizer, network: nn.Module) -> Tensor:
-    """One step along the accumulated gradients, summed over workers; their norm."""
-    sum_gradients(network.parameters())
-    norm = gradient_norm(network)
+def descend(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
+    """One step along the accumulated gradients of ``name``, summed over workers; their norm."""
+    parameters = trained(optimizer)
+    sum_gradients(parameters)
+    norm = gradient_norm(parameters)
     # A sum over workers is not finite on any of them if it is not on one: they all stop here.
     if not bool(norm.isfinite()):
-        raise NotFinite(f"gradients of the {type(network).__name__.lower()} are not finite")
+        raise NotFinite(f"gradients of the {name} are not finite")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -35,6 +35,7 @@ from bngan.optimization import OptimizationConfig
 from bngan.optimizers import (
     affine_parameters,
     build_optimizer,
+    load_optimizer,
     scheduled_factor,
     set_learning_rate,
     train_affine_only,
@@ -163,10 +164,10 @@ class SupervisedTrainer:
             + weights.affine_weight * terms["loss_affine"]
         )
         value.backward()  # type: ignore[no-untyped-call]
-        norm = descend(self.optimizer, self.generator)
-        descend(self.optimizer_z, self.latents)
+        norm = descend(self.optimizer, "generator")
+        descend(self.optimizer_z, "latents")
         self.images_seen += self.config.batch_size
-        self.ema.update(self.generator, self.config.batch_size, self.images_seen)
+        self.ema.update(self.config.batch_size, self.images_seen)
         means = {"loss_g": value, **terms, "gradient_norm_g": norm / world_size()}
         return {name: mean.detach() for name, mean in means.items()}
 
@@ -251,8 +252,8 @@ class SupervisedTrainer:
         self.generator.load_state_dict(state["generator"])
         self.latents.load_state_dict(state["latents"])
         self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.optimizer_z.load_state_dict(state["optimizer_z"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        load_optimizer(self.optimizer_z, state["optimizer_z"])
         self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])
 
     def roll_back(self, state: Mapping[str, Any]) -> None:

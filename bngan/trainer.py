@@ -19,9 +19,11 @@ from bngan.normalization import group_sizes
 from bngan.optimization import OptimizationConfig, problems
 from bngan.optimizers import (
     build_optimizer,
+    load_optimizer,
     scheduled_factor,
     set_learning_rate,
     train_affine_only,
+    trained,
 )
 from bngan.randomness import derived_seed
 from bngan.steps import Means, add, descend, mean_over_steps, place
@@ -116,17 +118,15 @@ class Trainer:
             with torch.set_grad_enabled(reuse):
                 fakes.append(self.game.generate(part, track=reuse))
             add(totals, self.game.backward_discriminator(part, fakes[-1], penalized))
-        norms = {"gradient_norm_d": descend(self.optimizer_d, self.discriminator)}
+        norms = {"gradient_norm_d": descend(self.optimizer_d, "discriminator")}
         if generators_turn:
-            self.discriminator.requires_grad_(False)
             for part, fake in zip(parts, fakes, strict=True):
                 again = fake if reuse else self.game.generate(part, track=True)
-                add(totals, self.game.backward_generator(part, again))
-            norms["gradient_norm_g"] = descend(self.optimizer_g, self.generator)
-            self.discriminator.requires_grad_(True)
+                add(totals, self.game.backward_generator(part, again, trained(self.optimizer_g)))
+            norms["gradient_norm_g"] = descend(self.optimizer_g, "generator")
 
         self.images_seen += config.batch_size
-        self.ema.update(self.generator, config.batch_size, self.images_seen)
+        self.ema.update(config.batch_size, self.images_seen)
         means = {name: value / config.batch_size for name, value in totals.items()}
         return means | {name: value / world_size() for name, value in norms.items()}
 
@@ -135,10 +135,12 @@ class Trainer:
         batch = self.config.batch_size
         step = self.images_seen // batch
         seed = derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
+        unused = torch.empty(batch, 0)
+        mixed, augmented = self.config.penalty == "gradient_penalty", bool(self.config.augment)
         noise = (
             training_latents(seed, step, batch, self.model.latent_dim),
-            mixture_weights(seed, step, batch),
-            augmentation_draws(seed, step, batch),
+            mixture_weights(seed, step, batch) if mixed else unused,
+            augmentation_draws(seed, step, batch) if augmented else unused,
         )
         mine = [values[self._indices].to(self.device, self.dtype) for values in noise]
 
@@ -188,8 +190,8 @@ class Trainer:
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.ema.module.load_state_dict(state["ema"])
-        self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
+        load_optimizer(self.optimizer_g, state["optimizer_g"])
+        load_optimizer(self.optimizer_d, state["optimizer_d"])
         self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])
 
     def roll_back(self, state: Mapping[str, Any]) -> None:
@@ -200,8 +202,8 @@ class Trainer:
         rollbacks = self.rollbacks + 1
         self.load_state_dict(state)
         self.rollbacks = rollbacks
-        self.discriminator.requires_grad_(True).zero_grad(set_to_none=True)
-        self.generator.zero_grad(set_to_none=True)
+        for network in self.networks.values():
+            network.zero_grad(set_to_none=True)
 
     def _set_learning_rate(self) -> None:
         factor = scheduled_factor(self.config, self.images_seen)

@@ -83,17 +83,15 @@ def scarce(study: Study, results: Sequence[Result]) -> list[str]:
     """
     comparisons = (len(study.arms) - 1) * len(study.tasks)
     needed = next(n for n in range(1, 99) if math.isfinite(interval(np.ones(n), comparisons)[2]))
-    counts = {
-        (task, arm): len(_pairs(study, results, task, arm))
-        for task in study.tasks
-        for arm in study.arms
-        if arm != study.control
-    }
+    found: dict[tuple[str, int], list[str]] = {}
+    for task in study.tasks:
+        for arm in (arm for arm in study.arms if arm != study.control):
+            if (count := len(_pairs(study, results, task, arm))) < needed:
+                found.setdefault((short(task), count), []).append(arm)
     return [
-        f"{short(task)}, {arm}: {count} pairs with {study.control}, and {comparisons} comparisons need "
-        f"{needed} each to show anything"
-        for (task, arm), count in counts.items()
-        if count < needed
+        f"{task}, {', '.join(arms)}: pairs with {study.control}: {count}; {comparisons} comparisons "
+        f"need {needed} each to show anything"
+        for (task, count), arms in found.items()
     ]
 
 

@@ -28,11 +28,11 @@ BATCH, EPOCH = 12, 50
 def prepare(folder: Path) -> dict[str, Any]:
     """Settings for a training in ``folder`` whose every choice is default but size and pace."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (EPOCH, 8, 8, 1), dtype=np.uint8)
+    images = random.integers(0, 256, (EPOCH, 16, 16, 1), dtype=np.uint8)
     np.save(folder / "train_images.npy", images)
     np.save(folder / "train_labels.npy", random.integers(0, 3, EPOCH))
     (folder / "dataset.json").write_text('{"classes": ["0", "1", "2"]}')
-    extractor = untrained_extractor((1, 8, 8))
+    extractor = untrained_extractor((1, 16, 16))
     extractor.save(folder)
     extractor(images).save(folder / SELECT)
     model = ModelConfig(

@@ -246,10 +246,10 @@ def test_pairs_that_cannot_show_anything_are_told_before() -> None:
 
     assert lines(seeds=6) == []
     assert lines(seeds=5) == [
-        "ring8, batch: 5 pairs with none, and 1 comparisons need 6 each to show anything"
+        "ring8, batch: pairs with none: 5; 1 comparisons need 6 each to show anything"
     ]
     arms = {"none": ["model.generator.norm=none"], "same": ["model.generator.norm=none"]}
-    assert [line.split(" with")[0] for line in lines(arms=arms)] == ["ring8, same: 0 pairs"]
+    assert [line.split(";")[0] for line in lines(arms=arms)] == ["ring8, same: pairs with none: 0"]
 
 
 def test_points_are_chosen_on_their_own_seeds() -> None:

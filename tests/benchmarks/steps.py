@@ -1,0 +1,209 @@
+"""A training step on one core, beside loops that others write: DCGAN, and the article's MLP.
+
+``python -m tests.benchmarks.steps``. The example is the loop of PyTorch's DCGAN example: float32, real
+and fake images backward one after the other, gradients of D computed in G's step as well. The bare loop
+is the best that is usually written by hand: bfloat16, channels last, D frozen in G's step, fused Adam.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bngan.data import ImageSpec
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
+from tests.benchmarks.rates import Row, Work, rates, table
+
+LATENT, WIDTH, UNITS = 100, 64, 128
+Step = Callable[[Tensor], None]
+_MATRIX = 1024
+
+
+def dcgan() -> tuple[nn.Module, nn.Module]:
+    """Networks of PyTorch's example at 32x32 pixels."""
+
+    def up(before: int, after: int) -> list[nn.Module]:
+        layer = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)
+        return [layer, nn.BatchNorm2d(after), nn.ReLU(True)]
+
+    def down(before: int, after: int) -> list[nn.Module]:
+        layer = nn.Conv2d(before, after, 4, 2, 1, bias=False)
+        return [layer, nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
+
+    first = nn.ConvTranspose2d(LATENT, 4 * WIDTH, 4, 1, 0, bias=False)
+    generator = nn.Sequential(
+        nn.Unflatten(1, (LATENT, 1, 1)),
+        *(first, nn.BatchNorm2d(4 * WIDTH), nn.ReLU(True)),
+        *up(4 * WIDTH, 2 * WIDTH),
+        *up(2 * WIDTH, WIDTH),
+        *(nn.ConvTranspose2d(WIDTH, 3, 4, 2, 1, bias=False), nn.Tanh()),
+    )
+    discriminator = nn.Sequential(
+        *(nn.Conv2d(3, WIDTH, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)),
+        *down(WIDTH, 2 * WIDTH),
+        *down(2 * WIDTH, 4 * WIDTH),
+        *(nn.Conv2d(4 * WIDTH, 1, 4, 1, 0, bias=False), nn.Flatten(0)),
+    )
+    return generator, discriminator
+
+
+def mlp() -> tuple[nn.Module, nn.Module]:
+    """Networks of the article's listing."""
+
+    def body(features: int) -> list[nn.Module]:
+        sizes = ((features, UNITS), (UNITS, UNITS))
+        return [m for a, b in sizes for m in (nn.Linear(a, b), nn.ReLU(), nn.BatchNorm1d(b))]
+
+    pixels = nn.Sequential(nn.Linear(UNITS, 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
+    generator = nn.Sequential(*body(LATENT), *pixels)
+    return generator, nn.Sequential(nn.Flatten(), *body(784), nn.Linear(UNITS, 1), nn.Flatten(0))
+
+
+def example(networks: tuple[nn.Module, nn.Module]) -> Step:
+    """Float32, and more backward than is needed."""
+    generator, discriminator = networks
+    g, d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999)) for n in networks)
+
+    def step(real: Tensor) -> None:
+        one, zero = torch.ones(len(real)), torch.zeros(len(real))
+        discriminator.zero_grad()
+        loss = F.binary_cross_entropy(discriminator(real).sigmoid(), one)
+        loss.backward()
+        fake = generator(torch.randn(len(real), LATENT))
+        other = F.binary_cross_entropy(discriminator(fake.detach()).sigmoid(), zero)
+        other.backward()
+        d.step()
+        generator.zero_grad()
+        F.binary_cross_entropy(discriminator(fake).sigmoid(), one).backward()
+        g.step()
+        (loss + other).item()
+
+    return step
+
+
+def bare(networks: tuple[nn.Module, nn.Module]) -> Step:
+    """Bfloat16, channels last, D frozen in G's step, fused Adam."""
+    for network in networks:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator, discriminator = networks
+    g, d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in networks)
+
+    def step(real: Tensor) -> None:
+        real = real.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            fake = generator(torch.randn(len(real), LATENT))
+            loss = F.softplus(-discriminator(real)) + F.softplus(discriminator(fake.detach()))
+        loss.mean().backward()
+        d.step()
+        d.zero_grad()
+        discriminator.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.softplus(-discriminator(fake))
+        loss.mean().backward()
+        g.step()
+        g.zero_grad()
+        discriminator.requires_grad_(True)
+
+    return step
+
+
+def ours(model: ModelConfig, spec: ImageSpec, batch: int, precision: str = "bfloat16") -> Step:
+    """The library's."""
+    options = {"batch_size": batch, "precision": precision, "beta1": 0.5}
+    trainer = Trainer(model, OptimizationConfig(**options), spec, 0)  # type: ignore[arg-type]
+    return lambda real: trainer.step(real) and None
+
+
+def work(step: Step, batches: Iterator[Tensor], steps: int) -> Work:
+    """So many steps; amount: images."""
+
+    def run() -> float:
+        return float(
+            sum(len(real) for real in (next(batches) for _ in range(steps)) if not step(real))
+        )
+
+    return run
+
+
+def _matrix_product() -> Work:
+    one, other = (torch.randn(_MATRIX, _MATRIX).bfloat16() for _ in range(2))
+
+    def run() -> float:
+        for _ in range(40):
+            one @ other
+        return 40 * 2 * _MATRIX**3
+
+    return run
+
+
+def _operations(step: Step, real: Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        step(real)
+    return counter.get_total_flops() / len(real)
+
+
+def dcgan_rows(batch: int = 64) -> list[Row]:
+    """DCGAN at 32x32, width 64."""
+    norms = GeneratorConfig(WIDTH), DiscriminatorConfig(WIDTH, norm="batch")
+    model, spec = ModelConfig("dcgan", LATENT, False, *norms), ImageSpec((3, 32, 32))
+    batches = cycle(torch.rand(8, batch, 3, 32, 32) * 2 - 1)
+    steps = {"example": example(dcgan()), "bare": bare(dcgan()), "ours": ours(model, spec, batch)}
+    operations = _operations(steps["ours"], next(batches))
+    works = {name: work(step, batches, 10) for name, step in steps.items()}
+    found = rates(works | {"ceiling": _matrix_product()})
+    share = found["ours"] * operations / found["ceiling"]
+    what = f"DCGAN 32x32, width {WIDTH}, batch {batch}, one core"
+    return [
+        _row(what, found, "example", "PyTorch's example, float32", 2.4),
+        _row(what, found, "bare", "bare loop, bfloat16", 1.15),
+        Row(
+            "the same, of the core's bfloat16 matrix product",
+            share,
+            "",
+            "",
+            None,
+            ">= 0.65",
+            share >= 0.65,
+        ),
+    ]
+
+
+def mlp_rows(batch: int) -> list[Row]:
+    """The article's listing."""
+    body = {"width": UNITS, "depth": 2, "norm": "batch", "norm_place": "after_activation"}
+    model = ModelConfig(
+        "mlp",
+        LATENT,
+        False,
+        GeneratorConfig(**body),  # type: ignore[arg-type]
+        DiscriminatorConfig(**body, norm_first=True, allow_blind=True),  # type: ignore[arg-type]
+    )
+    batches, spec = cycle(torch.rand(8, batch, 1, 28, 28) * 2 - 1), ImageSpec((1, 28, 28))
+    steps = {"example": example(mlp()), "bare": bare(mlp()), "ours": ours(model, spec, batch)}
+    found = rates({name: work(step, batches, 50) for name, step in steps.items()})
+    what = f"the listing's MLP, batch {batch}, one core"
+    return [
+        _row(what, found, "example", "plain loop, float32", None),
+        _row(what, found, "bare", "bare loop, bfloat16", None),
+    ]
+
+
+def _row(what: str, found: dict[str, float], beside: str, name: str, target: float | None) -> Row:
+    ratio = found["ours"] / found[beside]
+    told, reached = (f">= {target}", ratio >= target) if target else ("", None)
+    return Row(what, found["ours"], "images/s", name, found[beside], told, reached)
+
+
+def rows() -> list[Row]:
+    """All of it."""
+    torch.set_num_threads(1)
+    return [*dcgan_rows(), *mlp_rows(128), *mlp_rows(512)]
+
+
+if __name__ == "__main__":
+    print(table(rows()))
