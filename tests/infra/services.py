@@ -130,7 +130,7 @@ def _strangers(services: Services) -> Iterator[str]:
     """Buckets that nobody makes, and users and passwords of nobody."""
     made = set(re.findall(r'"([\w-]+)"(?=[^{}]*\} - there)', command(services["buckets"])))
     docs = (INFRA.parent / "docs" / "operations.md").read_text()
-    used = re.findall(r"s3://([\w-]+)", docs + command(services["mlflow"]))
+    used = re.findall(r"s3://([a-z][\w-]*)", docs + command(services["mlflow"]))
     yield from (f"nobody makes the bucket {name}" for name in sorted(set(used) - made))
     for name, service in services.items():
         given: dict[str, Any] = service.get("environment", {})
