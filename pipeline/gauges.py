@@ -111,6 +111,9 @@ def watched(
     if rank() != 0:
         return tell, Checkpoints(storage, name)
     gauges = Gauges(settings["experiment"], name)
-    gauges.set({"images_wanted": settings["train"]["images"], "workers": world_size()})
+    store = WatchedCheckpoints(storage, name, gauges)
+    # At once, so that a training which hangs before its first record is seen to.
+    gauges.set({"images": max(store.saved(), default=0), "workers": world_size()})
+    gauges.set({"images_wanted": settings["train"]["images"]})
     gauges.set({"worker_start_timestamp_seconds": time.time()})
-    return gauges.telling(tell), WatchedCheckpoints(storage, name, gauges)
+    return gauges.telling(tell), store

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One more machine for a cluster, until Ctrl-C; see start-head.sh. Leaving is Ctrl-C, too: training goes
-# on with the others.
+# on with the others. The slow test of start-head.sh runs this script, too.
 set -euo pipefail
 head="${1:?usage: join.sh HEAD [options of ray start]}"
 shift

@@ -13,12 +13,15 @@
 # does not encrypt: keep them in a network of their own. Metrics of each are at port 8080, without a token.
 # A slow test runs both scripts on machines that are network namespaces, and kills one of these.
 set -euo pipefail
-umask 077
 token="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 if [[ ! -s "$token" && -z "${RAY_AUTH_TOKEN:-}" ]]; then
-    mkdir -p "$(dirname "$token")"
-    python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token"
+    # In a shell of its own: Prometheus, by whomever it is run, must be able to read what Ray writes.
+    (
+        umask 077
+        mkdir -p "$(dirname "$token")"
+        python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token"
+    )
 fi
 exec ray start --head --block --port 6379 --metrics-export-port 8080 \
     --dashboard-host 127.0.0.1 --dashboard-port 8265 "$@"

@@ -16,18 +16,27 @@ from pipeline.config import Config
 from pipeline.reading import read
 from pipeline.schedule import load_schedule
 from pipeline.validation import problems, worker_range
-from tests.infra.tools import INFRA, ROOT, Problems, pins, run
+from tests.infra.reach import RAY, labels, members
+from tests.infra.tools import INFRA, ROOT, Document, Problems, pins, plant, run
+from tests.infra.wiring import secrets, wiring_problems
 
-Document = dict[str, Any]
 _OWN: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "schemas.yaml").read_text())
-_BY_HAND = {"bngan-ray", "bngan-mlflow"}
-"""Secrets that docs/operations.md says how to make."""
 
 
-def build(folder: Path) -> str:
-    done = run("kubectl", "kustomize", folder)
+OVERLAYS = ["cpu-dev", "gpu-prod"]
+
+
+@cache
+def built(overlay: str) -> str:
+    done = run("kubectl", "kustomize", INFRA / "k8s" / "overlays" / overlay)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def with_mistake(old: str, new: str) -> str:
+    """What is built, with a mistake: of the first overlay that has the place for it."""
+    overlay = next((each for each in OVERLAYS if old in built(each)), OVERLAYS[0])
+    return plant(built(overlay), old, new)
 
 
 def found_in(text: str, rules: Path = INFRA / "monitoring" / "rules.yml") -> Problems:
@@ -40,7 +49,8 @@ def found_in(text: str, rules: Path = INFRA / "monitoring" / "rules.yml") -> Pro
         return found
     for kind, pod in pods(documents):
         found += [f"{kind}: {problem}" for problem in _insecure(pod)]
-    return [*found, *_dangling(documents), *_unlike(documents, rules)]
+    found += [*_dangling(documents), *_unlike(documents, rules)]
+    return found or list(wiring_problems(documents))
 
 
 def _against_schema(document: Document) -> Iterator[str]:
@@ -134,15 +144,15 @@ def _insecure_container(container: Document) -> Iterator[str]:
 def _dangling(documents: list[Document]) -> Iterator[str]:
     """What is referred to, and is not there."""
     there = {(d["kind"], d["metadata"]["name"]) for d in documents}
-    there |= {("Secret", name) for name in _BY_HAND}
+    there |= {("Secret", name) for name in secrets(documents)}
     for kind, template in pods(documents):
         for what, name in sorted(set(_wanted(template["spec"])) - there):
             yield f"{kind}: there is no {what} {name}"
     for document in documents:
         spec = document.get("spec", {})
         options = spec.get("rayClusterSpec", spec).get("authOptions")
-        if options and options["secretName"] not in _BY_HAND:
-            yield f"{document['kind']}: there is no Secret {options['secretName']}"
+        if options and (wanted := f"{options['secretName']} with auth_token") not in secrets([]):
+            yield f"{document['kind']}: there is no Secret {wanted}"
 
 
 def _wanted(spec: Document) -> Iterator[tuple[str, str]]:
@@ -159,7 +169,7 @@ def _wanted(spec: Document) -> Iterator[tuple[str, str]]:
         yield from (("volume", name) for name in mounts - volumes)
         for variable in container.get("env", []):
             if key := variable.get("valueFrom", {}).get("secretKeyRef"):
-                yield "Secret", key["name"]
+                yield "Secret", f"{key['name']} with {key['key']}"
 
 
 def _unlike(documents: list[Document], rules: Path) -> Iterator[str]:
@@ -174,15 +184,28 @@ def _unlike(documents: list[Document], rules: Path) -> Iterator[str]:
     labels = by["Deployment", "mlflow"]["spec"]["template"]["metadata"]["labels"].items()
     if not selector <= labels:
         yield "Service mlflow finds no pod"
-    ours = yaml.safe_load(rules.read_text())["groups"]
-    if by["PrometheusRule", "bngan"]["spec"]["groups"] != ours:
+    if monitor := by.get(("PodMonitor", "bngan-ray")):
+        yield from _monitoring(documents, monitor, by["PrometheusRule", "bngan"], rules)
+
+
+def _monitoring(
+    documents: list[Document], monitor: Document, alerts: Document, rules: Path
+) -> Iterator[str]:
+    if alerts["spec"]["groups"] != yaml.safe_load(rules.read_text())["groups"]:
         yield "PrometheusRule bngan: other groups than infra/monitoring/rules.yml"
-    (endpoint,) = by["PodMonitor", "bngan-ray"]["spec"]["podMetricsEndpoints"]
-    for kind, template in pods(documents):
-        for container in template["spec"]["containers"]:
-            ports = {port["name"] for port in container.get("ports", [])}
-            if container["name"] in ("ray-head", "ray-worker") and endpoint["port"] not in ports:
-                yield f"{kind}: {container['name']} has no port {endpoint['port']}"
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    for role, owner, template in members(documents):
+        (container,) = template["spec"]["containers"]
+        ports = {port["name"] for port in container.get("ports", [])}
+        if role in RAY and not (wanted <= labels(role, template).items()):
+            yield f"{owner['kind']}: nobody asks the {role} for metrics"
+        if role in RAY and endpoint["port"] not in ports:
+            yield f"{owner['kind']}: {container['name']} has no port {endpoint['port']}"
+        if owner["kind"] == "CronJob":
+            name = f'job_name=~"{owner["metadata"]["name"]}-.+"'
+            if name not in str(alerts["spec"]):
+                yield f"CronJob: nobody is told when it fails: {name}"
 
 
 def _training(job: Document) -> Iterator[str]:
@@ -205,8 +228,14 @@ def _training(job: Document) -> Iterator[str]:
         yield f"RayJob: the workspace {config.workspace} is not shared"
     least, most = worker_range(config.train.num_workers)
     (group,) = cluster["workerGroupSpecs"]
-    if least < group["minReplicas"] or most > group["maxReplicas"] or least == most:
+    if (least, most) != (group["minReplicas"], group["maxReplicas"]) or least == most:
         yield f"RayJob: {least} to {most} workers on other machines than there are"
+    if group["replicas"] != group["minReplicas"]:
+        yield f"RayJob: it begins, and is retried, with {group['replicas']} machines only"
+    if group["rayStartParams"].get("num-cpus") != "1":
+        yield "RayJob: a machine is not one worker"
+    if "preRunningDeadlineSeconds" not in spec:
+        yield "RayJob: may wait for machines for ever"
 
 
 def _evaluation(documents: list[Document]) -> Iterator[str]:

@@ -1,19 +1,11 @@
 """What kustomize builds for each overlay, and mistakes in it."""
 
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.infra.kubernetes import build, found_in
+from tests.infra.kubernetes import OVERLAYS, built, found_in, with_mistake
 from tests.infra.tools import INFRA, ROOT, judge, plant
-
-OVERLAYS = ["cpu-dev", "gpu-prod"]
-
-
-@cache
-def built(overlay: str) -> str:
-    return build(INFRA / "k8s" / "overlays" / overlay)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -67,7 +59,7 @@ def operations() -> str:
         ),
         ("image: bngan:local", "image: bngan:latest", "image without version"),
         ("image: bngan:local", "image: bngan", "image without version"),
-        ("memory: 1Gi", "ephemeral-storage: 1Gi", "has no limits"),
+        ("memory: 2Gi", "ephemeral-storage: 2Gi", "has no limits"),
         ("- ALL", "- NET_RAW", "has capabilities"),
         # What is not there, or does not fit.
         ("secretName: bngan-ray", "secretName: bngan-ry", "there is no Secret bngan-ry"),
@@ -93,15 +85,23 @@ def operations() -> str:
         ("startingDeadlineSeconds: 21600", "suspend: false", "no startingDeadlineSeconds"),
         ("backoffLimit: 3", "backoffLimit: 0", "would not find its training"),
         ("rayVersion: 2.60.0", "rayVersion: 2.59.0", "Ray 2.59.0"),
+        ("      replicas: 1\n", "      replicas: 2\n", "with 2 machines only"),
+        ('num-cpus: "1"', 'num-cpus: "2"', "a machine is not one worker"),
+        ("  preRunningDeadlineSeconds: 1800\n", "", "may wait for machines for ever"),
+        (
+            "preRunningDeadlineSeconds: 1800",
+            "preRunningDeadlineSeconds: 0",
+            "less than the minimum",
+        ),
         ("train.num_workers=[1,2]", "train.num_workers=[1,8]", "1 to 8 workers"),
         ("workspace=/workspace/runs", "workspace=/tmp/runs", "is not shared"),
-        ("name: metrics", "name: metric", "has no port metrics"),
+        ("name: metrics", "name: metric", "no metrics at None"),
         ("severity: critical", "severity: warning", "other groups than"),
         ("    app.kubernetes.io/name: mlflow\n---", "    name: mlflow\n---", "finds no pod"),
     ],
 )
 def test_mistakes_are_found(old: str, new: str, told: str) -> None:
-    assert told in "\n".join(found_in(plant(built("cpu-dev"), old, new)))
+    assert told in "\n".join(found_in(with_mistake(old, new)))
 
 
 def test_an_entrypoint_that_bngan_does_not_know() -> None:

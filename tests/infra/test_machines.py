@@ -34,7 +34,9 @@ def test_scripts_are_sound(path: Path) -> None:
 def started(script: str, folder: Path, *arguments: str, **environment: str) -> tuple[str, str]:
     """What ``ray`` is called with, and what is printed, by a ``ray`` that only says so."""
     (folder / "bin").mkdir(exist_ok=True)
-    (fake := folder / "bin" / "ray").write_text('#!/bin/sh\necho "mode=$RAY_AUTH_MODE" "$@"\n')
+    (fake := folder / "bin" / "ray").write_text(
+        '#!/bin/sh\necho "mode=$RAY_AUTH_MODE" "$@"\ntouch "$HOME/by-ray"\n'
+    )
     fake.chmod(0o755)
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     done = run(RAY / script, *arguments, **{"HOME": str(folder), **environment, "PATH": path})
@@ -50,6 +52,8 @@ def test_a_head_makes_a_token_once_and_listens_here(tmp_path: Path) -> None:
     assert called.startswith("mode=token start --head --block")
     assert called.endswith("--dashboard-host 127.0.0.1 --dashboard-port 8265 --num-cpus 0")
     assert "--metrics-export-port 8080" in called
+    # What Ray writes is for Prometheus to read, which may be another user.
+    assert (tmp_path / "by-ray").stat().st_mode & 0o044 == 0o044
     started("start-head.sh", tmp_path)
     assert token.read_text() == made
     started("start-head.sh", tmp_path, RAY_AUTH_TOKEN_PATH=str(tmp_path / "other"))

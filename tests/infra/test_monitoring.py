@@ -14,7 +14,7 @@ import ray
 import yaml
 
 from pipeline.gauges import GAUGES, PREFIX
-from tests.infra.tools import INFRA, ROOT, Problems, judge, plant
+from tests.infra.tools import INFRA, ROOT, Document, Problems, judge, plant
 
 MONITORING = INFRA / "monitoring"
 RULES = (MONITORING / "rules.yml").read_text()
@@ -22,6 +22,7 @@ DASHBOARD = (MONITORING / "grafana" / "bngan.json").read_text()
 OURS = {f"ray_{PREFIX}{name}" for name in GAUGES}
 RAYS = (Path(ray.__file__).parent / "dashboard/modules/reporter/reporter_agent.py").read_text()
 PROMETHEUS = {"up", "ALERTS"}
+KUBERNETES = {"kube_job_failed", "kube_job_created"}  # by kube-state-metrics
 promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="there is no promtool: it comes with prometheus"
 )
@@ -48,7 +49,7 @@ def expression_problems(expression: str, recorded: set[str]) -> Iterator[str]:
         return
     if not names:
         yield f"{expression}: asks for nothing"
-    for name in sorted(names - OURS - PROMETHEUS - recorded):
+    for name in sorted(names - OURS - PROMETHEUS - KUBERNETES - recorded):
         if not (name.startswith("ray_") and f'"{name.removeprefix("ray_")}": Gauge' in RAYS):
             yield f"nothing exports {name}"
 
@@ -84,29 +85,37 @@ def anchors(markdown: str) -> set[str]:
 
 
 def dashboard_problems(text: str) -> Problems:
-    board, found = json.loads(text), []
-    provisioned = yaml.safe_load(
-        (MONITORING / "grafana/provisioning/datasources/prometheus.yaml").read_text()
-    )
-    sources = {source["uid"] for source in provisioned["datasources"]}
+    board = json.loads(text)
     panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    found = list(source_problems(board["templating"]["list"], panels))
     if len({panel["id"] for panel in board["panels"]}) < len(board["panels"]):
         found.append("two panels have one id")
-    for panel in [*panels, *board["templating"]["list"]]:
-        if panel["datasource"]["uid"] not in sources:
-            found.append(f"{panel.get('title')}: there is no source {panel['datasource']['uid']}")
     for panel in panels:
         if panel["type"] != "timeseries" or not panel["title"] or not panel["targets"]:
             found.append(f"panel {panel['id']} shows nothing")
         for target in panel["targets"]:
             found += expression_problems(target["expr"], recorded())
-    for variable in board["templating"]["list"]:
-        asked = re.fullmatch(r"label_values\((.*), \w+\)", variable["query"]["query"])
-        found += expression_problems(asked[1] if asked else "", set())
     for one, other in combinations(board["panels"], 2):
         if overlap(one["gridPos"], other["gridPos"]):
             found.append(f"{one['title']} lies on {other['title']}")
     return found
+
+
+def source_problems(listed: list[Document], panels: list[Document]) -> Iterator[str]:
+    """Where panels and variables ask: whoever imports the dashboard says which Prometheus."""
+    source, *variables = listed
+    file = MONITORING / "grafana/provisioning/datasources/prometheus.yaml"
+    provisioned = {each["type"] for each in yaml.safe_load(file.read_text())["datasources"]}
+    if source["type"] != "datasource":
+        yield "whoever imports it cannot say which Prometheus"
+    if source["query"] not in provisioned:
+        yield f"there is no source of the kind {source['query']}"
+    for panel in [*panels, *variables]:
+        if panel["datasource"] != {"type": source["query"], "uid": f"${{{source['name']}}}"}:
+            yield f"{panel.get('title')}: there is no source {panel['datasource']['uid']}"
+    for variable in variables:
+        asked = re.fullmatch(r"label_values\((.*), \w+\)", variable["query"]["query"])
+        yield from expression_problems(asked[1] if asked else "", set())
 
 
 def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
@@ -127,6 +136,7 @@ def test_rules_are_sound() -> None:
         ("ray_node_disk_free", "ray_node_disk_fre", "nothing exports ray_node_disk_fre"),
         ("changes(bngan:worker_start:max", "changes(bngan:worker_starts", "bngan:worker_starts"),
         ("== 0\n        for: 5m\n", "== = 0\n        for: 5m\n", "up"),
+        ("kube_job_created", "kube_job_made", "nothing exports kube_job_made"),
         ("severity: critical", "severity: terrible", "no severity"),
         ("summary:", "sumary:", "no summary"),
         ("#workers-die", "#workers-dye", "no run book docs/operations.md#workers-dye"),
@@ -150,12 +160,24 @@ def test_every_alert_has_a_unit_test() -> None:
         ("", ""),
         ("ray_bngan_alarms) > 0", "ray_bngan_alarms) > 2"),
         ("> 1800", "> 18000"),
-        ("200 * max", "0 * max"),
+        ("200 * (", "0 * ("),
         ("[30m])) == 0", "[30m])) == 1"),
         ("[1h]) >= 3", "[1h]) >= 1"),
         ("ray_bngan_rollbacks) > 1", "ray_bngan_rollbacks) > 0"),
         ('up{job="ray"} == 0', 'up{job="ray"} == 1'),
         ("> 0.9", "> 0.99"),
+        ("            or bngan:worker_start:max\n          ) >", "          ) >"),
+        ("            or 0 * bngan:worker_start:max\n", ""),
+        ("ray_bngan_images offset 30m", "ray_bngan_images"),
+        ("[1h:1m]", "[1m:1m]"),
+        ("[1h:1m]", "[3h:1m]"),
+        (
+            'count by (ray_io_cluster) (up{job="ray"})\n          <',
+            'count(up{job="ray"})\n          <',
+        ),
+        ('condition="true"', 'condition="false"'),
+        ('kube_job_failed{namespace="bngan"', 'kube_job_failed{namespace="other"'),
+        ("< 86400", "< 864000"),
         ("for: 2m", "for: 20m"),
         ("severity: critical", "severity: warning"),
     ],
@@ -194,7 +216,10 @@ def test_the_dashboard_shows_what_is_exported() -> None:
         ("ray_bngan_loss_g", "ray_bngan_loss", "nothing exports ray_bngan_loss"),
         ("ray_node_gpus_utilization", "ray_gpu_use", "nothing exports ray_gpu_use"),
         ("max by (training) (ray_bngan_workers", "max by training (ray_bngan_workers", "workers"),
-        ('"uid": "prometheus"', '"uid": "prom"', "there is no source prom"),
+        ("${datasource}", "prometheus", "there is no source prometheus"),
+        ("${datasource}", "${source}", "there is no source ${source}"),
+        ('"type": "datasource"', '"type": "custom"', "cannot say which Prometheus"),
+        ('"query": "prometheus"', '"query": "loki"', "there is no source of the kind loki"),
         ('"y": 1,', '"y": 2,', "lies on"),
         ('"id": 3,', '"id": 2,', "two panels have one id"),
         ('"type": "timeseries"', '"type": "timeserie"', "shows nothing"),

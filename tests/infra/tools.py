@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.integration.conftest import ROOT
 
 INFRA = ROOT / "infra"
 _BIN = Path(sys.executable).parent
 Problems = list[str]
+Document = dict[str, Any]
 
 
 def program(name: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from ray.util import metrics
 
 from pipeline import gauges
-from pipeline.gauges import GAUGES, PREFIX, TAGS, Gauges, WatchedCheckpoints
+from pipeline.gauges import GAUGES, PREFIX, TAGS, Gauges, WatchedCheckpoints, watched
 from pipeline.storage import Storage
 
 
@@ -76,3 +76,15 @@ def test_checkpoints_tell_when_and_how_long(shown: type[Shown], tmp_path: Path) 
 
 def test_without_a_cluster_nothing_happens() -> None:
     Gauges("digits", "digits-1").set(dict.fromkeys(GAUGES, 1.0))
+
+
+def test_a_training_is_there_before_its_first_record(shown: type[Shown], tmp_path: Path) -> None:
+    settings = {"training": "training/x", "experiment": "x", "train": {"images": 100}}
+    storage = Storage.parse(str(tmp_path))
+    _, store = watched(settings, storage, lambda _: None)
+    assert shown.values["images"][0] == 0
+    assert time.time() - shown.values["worker_start_timestamp_seconds"][0] < 60
+    store.save(10, {"a": 1}, healthy=True)
+    shown.values.clear()
+    watched(settings, storage, lambda _: None)
+    assert 10 in shown.values["images"]
