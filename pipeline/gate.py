@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from bngan.metrics.confidence import Estimate, average
 from bngan.metrics.features import Features
@@ -144,7 +144,7 @@ def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
     """By Student's t of two samples, of as many gaps as there are evaluation seeds."""
     more = abs(candidate.mean) - abs(champion.mean)
     error = math.hypot(candidate.standard_error, champion.standard_error)
-    reach = float(t.ppf(LEVEL, 2 * (len(EVALUATION_SEEDS) - 1)))
+    reach = float(stdtrit(2 * (len(EVALUATION_SEEDS) - 1), LEVEL))
     return _told(more, margin, more - reach * error)
 
 

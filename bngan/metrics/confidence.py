@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 GROUPS = 20
 """Consecutive images are left out together: a twentieth of one side at a time."""
@@ -50,12 +50,12 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the expected score of so many images lies, by Student's t."""
-        reach = float(t.ppf(0.5 + level / 2, GROUPS - 1)) * self.standard_error
+        reach = float(stdtrit(GROUPS - 1, 0.5 + level / 2)) * self.standard_error
         return self.value - reach, self.value + reach
 
     def bound(self, level: float) -> float:
         """Above the expected score with this confidence, one-sided; below it for ``1 - level``."""
-        return self.value + float(t.ppf(level, GROUPS - 1)) * self.standard_error
+        return self.value + float(stdtrit(GROUPS - 1, level)) * self.standard_error
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The difference; what chance both share, set by set of the same name, cancels."""

@@ -1,8 +1,6 @@
 """Whether a generator repeats its training images."""
 
 import numpy as np
-from scipy.stats import mannwhitneyu
-from sklearn.cluster import KMeans
 
 from bngan.metrics.confidence import Estimate, leave_groups_out
 from bngan.metrics.neighbours import nearest
@@ -38,6 +36,8 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
     weighted by the test images in them (Meehan et al. 2020). Below -3 it copies; far above 0 it strays.
     None where no cell holds enough images of both to tell.
     """
+    from sklearn.cluster import KMeans  # takes a moment to import, and most commands never get here
+
     cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(train)
     sides = [(cells.predict(x), nearest(x, train)[0]) for x in (fake, test)]
     scores, weights = list[float](), list[int]()
@@ -52,5 +52,7 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
 def _mann_whitney(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Standard deviations by which ``ours`` are larger than ``theirs``, more often than not."""
     n, m = len(ours), len(theirs)
+    from scipy.stats import mannwhitneyu
+
     statistic = float(mannwhitneyu(ours, theirs).statistic)
     return (statistic - n * m / 2) / float(np.sqrt(n * m * (n + m + 1) / 12))
