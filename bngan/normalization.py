@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bngan.distributed import all_reduce_sum, world_size
+from bngan.distributed import world_size
+from bngan.synchronized import Moments, Synchronized
 
 NormBatch = Literal["global"] | int
 """Consecutive global indices that share statistics: the whole batch, or groups of so many."""
@@ -111,7 +112,7 @@ class BatchNorm(_BatchNorm):
         origin = torch.zeros((), dtype=torch.float64, device=input.device)
         if self.running_mean is not None:
             origin = self.running_mean.to(torch.float64, copy=True)
-        output, *moments = _Synchronized.apply(  # type: ignore[no-untyped-call]
+        output, *moments = Synchronized.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, origin, self.eps, sizes, layout.process_group
         )
         if track:
@@ -125,7 +126,7 @@ class BatchNorm(_BatchNorm):
         return F.batch_norm(group, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     @torch.no_grad()
-    def _update_running_statistics(self, moments: "Moments") -> None:
+    def _update_running_statistics(self, moments: Moments) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -137,129 +138,6 @@ class BatchNorm(_BatchNorm):
                 weight = 1.0 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
             self.running_var.lerp_(variance.to(self.running_var.dtype), weight)
-
-
-class Moments(NamedTuple):
-    """Of G groups in float64: counts ``(G, 1)``, means ``(G, C)`` and biased variances ``(G, C)``."""
-
-    counts: Tensor
-    mean: Tensor
-    variance: Tensor
-
-
-class _Synchronized(torch.autograd.Function):
-    """Batch norm of the joined batch of all workers, group by group.
-
-    With x the local shard, ``anchor`` a constant near the mean and s = 1 / sqrt(variance + eps):
-    y = gamma * x_hat + beta with x_hat = ((x - anchor) - (mean - anchor)) * s, and
-    dx = gamma * s * (dy - sum(dy) / n - x_hat * sum(dy * x_hat) / n), sums over the joined group.
-    The backward is made of differentiable steps: when its own graph is wanted, it takes the moments
-    anew, as functions of x.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        origin: Tensor,
-        eps: float,
-        sizes: list[int],
-        process_group: dist.ProcessGroup | None,
-    ) -> tuple[Tensor, ...]:
-        ctx.eps, ctx.sizes, ctx.process_group = eps, sizes, process_group
-        values = _at_least_float32(input)
-        # Distances from the local means: sums of float32 data far from zero would cancel.
-        anchor = _sums(values, sizes) / _local_counts(values, sizes).clamp_min(1)
-        anchor = anchor.to(values.dtype)
-        centred = values - _spread(anchor, sizes, values)
-        moments = _joint_moments(centred, anchor, origin, sizes, process_group)
-        inverse = (moments.variance + eps).rsqrt()
-        scale = inverse if weight is None else inverse * weight
-        shift = (anchor - moments.mean) * scale
-        shift = shift if bias is None else shift + bias
-        output = torch.addcmul(
-            _spread(shift, sizes, values), centred, _spread(scale, sizes, values)
-        )
-        ctx.save_for_backward(input, weight, anchor, origin, *moments)
-        ctx.mark_non_differentiable(*moments)
-        return output.to(input.dtype), *moments
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        input, weight, anchor, origin, *saved = ctx.saved_tensors
-        moments, sizes = Moments(*saved), ctx.sizes
-        values, dy = _at_least_float32(input), _at_least_float32(gradients[0])
-        centred = values - _spread(anchor, sizes, values)
-        if torch.is_grad_enabled():
-            moments = _joint_moments(centred, anchor, origin, sizes, ctx.process_group)
-        inverse = (moments.variance + ctx.eps).rsqrt()
-        offset = (moments.mean - anchor) * inverse
-        sum_dy = _sums(dy, sizes)
-        sum_dy_x = _sums(dy * centred, sizes) * inverse - sum_dy * offset
-        means = torch.stack([sum_dy, sum_dy_x])
-        means = all_reduce_sum(means, ctx.process_group) / moments.counts
-        scale = inverse if weight is None else inverse * weight
-        slope = -scale * inverse * means[1]
-        constant = scale * (offset * means[1] - means[0])
-        dx = _spread(constant, sizes, values) + dy * _spread(scale, sizes, values)
-        dx = dx + centred * _spread(slope, sizes, values)
-        if weight is None:
-            return dx.to(input.dtype), None, None, None, None, None, None
-        d_weight, d_bias = sum_dy_x.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype)
-        return dx.to(input.dtype), d_weight, d_bias, None, None, None, None
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
-
-
-def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
-    """Values per channel in each group's local part, ``(G, 1)`` float64."""
-    per_sample = values.shape[2:].numel()
-    return torch.tensor(sizes, dtype=torch.float64, device=values.device)[:, None] * per_sample
-
-
-def _sums(values: Tensor, sizes: list[int]) -> Tensor:
-    """Sums over each group's local part of ``(n, C, ...)``, ``(G, C)`` in float64."""
-    if values.dim() > 2:
-        values = values.sum(tuple(range(2, values.dim())))
-    return torch.stack([part.sum(0, dtype=torch.float64) for part in torch.split(values, sizes)])
-
-
-def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
-    """``(G, C)`` repeated for each sample, ready to broadcast with ``values`` and of its dtype."""
-    if len(sizes) > 1:
-        repeats = torch.tensor(sizes, device=per_group.device)
-        per_group = per_group.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
-    return per_group.to(values.dtype).view(*per_group.shape, *[1] * (values.dim() - 2))
-
-
-def _joint_moments(
-    centred: Tensor,
-    anchor: Tensor,
-    origin: Tensor,
-    sizes: list[int],
-    process_group: dist.ProcessGroup | None,
-) -> Moments:
-    """Moments of ``centred`` + ``anchor`` joined over workers, in one message.
-
-    It carries n, sum y and sum y^2 of y = x - ``origin``, in float64.
-    """
-    local, centre = _local_counts(centred, sizes), anchor.double() - origin
-    first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
-    squares = second + 2 * centre * first + local * centre.square()
-    message = torch.cat([local, first + local * centre, squares], dim=1)
-    message = all_reduce_sum(message, process_group)
-    channels = centred.shape[1]
-    count, total, squares = torch.split(message, [1, channels, channels], dim=1)
-    # On a GPU, looking means waiting: only where the shard is so small that it may be.
-    if (not centred.is_cuda or centred.numel() <= channels) and (count <= 1).any():
-        raise ValueError("batch norm needs more than one value per channel in every group")
-    count = count.detach()
-    mean = total / count
-    return Moments(count, mean + origin, (squares / count - mean.square()).clamp_min(0))
 
 
 def synchronize(module: nn.Module) -> nn.Module:

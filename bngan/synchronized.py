@@ -1,0 +1,213 @@
+"""Batch norm of a batch that several workers share: its forward and its backward."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from bngan.distributed import all_reduce_sum
+
+
+class Moments(NamedTuple):
+    """Of G groups in float64: counts ``(G, 1)``, means ``(G, C)`` and biased variances ``(G, C)``."""
+
+    counts: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+class Synchronized(torch.autograd.Function):
+    """Batch norm of the joined batch of all workers, group by group.
+
+    With s = 1 / sqrt(variance + eps) and x_hat = (x - mean) * s: y = gamma * x_hat + beta, and
+    dx = gamma * s * (dy - sum(dy) / n - x_hat * sum(dy * x_hat) / n), sums over the joined group.
+    Torch's kernels do the passes over x: they take statistics from outside, and what they sum is this
+    worker's. When the backward's own graph is wanted, it is made of differentiable steps instead.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        origin: Tensor,
+        eps: float,
+        sizes: list[int],
+        process_group: dist.ProcessGroup | None,
+    ) -> tuple[Tensor, ...]:
+        """Normalised ``(n, C, ...)``, and the moments: counts, means and variances of the groups."""
+        ctx.eps, ctx.sizes, ctx.process_group = eps, sizes, process_group
+        mean, variance = _local_moments(input, sizes)
+        local, centre = _local_counts(input, sizes), mean - origin
+        squares = local * (variance + centre.square())
+        moments = _join(local, local * centre, squares, origin, input, process_group)
+        statistics = zip(*_kernels(moments, input), strict=True)
+        parts = [
+            F.batch_norm(part, center, spread, weight, bias, False, 0.0, eps)
+            for part, (center, spread) in zip(torch.split(input, sizes), statistics, strict=True)
+            if len(part)
+        ]
+        output = parts[0] if len(parts) == 1 else torch.cat(parts) if parts else input.clone()
+        anchor = mean.to(_at_least_float32(input).dtype)
+        ctx.save_for_backward(input, weight, anchor, origin, *moments)
+        ctx.mark_non_differentiable(*moments)
+        return output, *moments
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Gradients of input, weight and bias; the last two are this worker's share."""
+        input, weight, anchor, origin, *saved = ctx.saved_tensors
+        moments, dy = Moments(*saved), gradients[0]
+        if torch.is_grad_enabled():
+            found = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
+        else:
+            found = _backward(ctx, input, weight, moments, dy)
+        dx, sum_dy, sum_dy_x = found
+        if weight is None:
+            return dx, None, None, None, None, None, None
+        d_weight, d_bias = sum_dy_x.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype)
+        return dx, d_weight, d_bias, None, None, None, None
+
+
+def _backward(
+    ctx: Any, input: Tensor, weight: Tensor | None, moments: Moments, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of the input, and this worker's sums of dy and dy * x_hat, ``(G, C)`` float64.
+
+    The kernel's gradient has the means of this worker's part alone; a map of x makes up for that.
+    """
+    means, variances = _kernels(moments, input)
+    parts, sums = [], []
+    every = zip(
+        torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes), means, variances, strict=True
+    )
+    for x, gradient, mean, variance in every:
+        if not len(x):
+            parts.append(x)
+            sums.append(torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device))
+            continue
+        inverse = (variance + ctx.eps).rsqrt()
+        dx, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
+            gradient,
+            x,
+            _or_ones(weight, mean),
+            None,
+            None,
+            mean,
+            inverse,
+            True,
+            ctx.eps,
+            [True] * 3,
+        )
+        parts.append(dx)
+        sums.append(torch.stack([sum_dy, sum_dy_x]).double())
+    mine = torch.stack(sums, 1)
+    joined = all_reduce_sum(mine, ctx.process_group) / moments.counts
+    lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1) - joined
+    scale = (moments.variance + ctx.eps).rsqrt() * (1 if weight is None else weight)
+    shifts, slopes = (lacking * scale).to(means.dtype)
+    maps = zip(means, variances, slopes, shifts, strict=True)
+    for dx, x, (mean, variance, slope, shift) in zip(
+        parts, torch.split(input, ctx.sizes), maps, strict=True
+    ):
+        if len(x):
+            dx += F.batch_norm(x, mean, variance, slope, shift, False, 0.0, ctx.eps)
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)), mine[0], mine[1]
+
+
+def _differentiable_backward(
+    ctx: Any, input: Tensor, weight: Tensor | None, anchor: Tensor, origin: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as functions of input, weight and dy: the moments are taken anew.
+
+    Of distances from ``anchor``, a constant near the mean: sums of float32 data far from zero cancel.
+    """
+    sizes, values, gradient = ctx.sizes, _at_least_float32(input), _at_least_float32(dy)
+    centred = values - _spread(anchor, sizes, values)
+    local, centre = _local_counts(values, sizes), anchor.double() - origin
+    first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
+    squares = second + 2 * centre * first + local * centre.square()
+    total = first + local * centre
+    moments = _join(local, total, squares, origin, input, ctx.process_group)
+    inverse = (moments.variance + ctx.eps).rsqrt()
+    offset = (moments.mean - anchor) * inverse
+    sum_dy = _sums(gradient, sizes)
+    sum_dy_x = _sums(gradient * centred, sizes) * inverse - sum_dy * offset
+    means = all_reduce_sum(torch.stack([sum_dy, sum_dy_x]), ctx.process_group) / moments.counts
+    scale = inverse if weight is None else inverse * weight
+    slope = -scale * inverse * means[1]
+    constant = scale * (offset * means[1] - means[0])
+    dx = _spread(constant, sizes, values) + gradient * _spread(scale, sizes, values)
+    dx = dx + centred * _spread(slope, sizes, values)
+    return dx.to(input.dtype), sum_dy, sum_dy_x
+
+
+def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and variances ``(G, C)`` as kernels take them for such input."""
+    kind = _at_least_float32(input[:0]).dtype
+    return moments.mean.to(kind), moments.variance.to(kind)
+
+
+def _or_ones(weight: Tensor | None, like: Tensor) -> Tensor:
+    return torch.ones_like(like) if weight is None else weight
+
+
+@torch.no_grad()
+def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each group's local part, ``(G, C)`` float64; 0 of an empty one."""
+    found = []
+    for part in torch.split(input, sizes):
+        scratch = _at_least_float32(input[:0]).new_zeros(2, input.shape[1])
+        if len(part):  # kernels write what they would follow into the scratch
+            scratch = torch.stack(torch.ops.aten.batch_norm_update_stats(part, *scratch, 0.0))
+        found.append(scratch.double())
+    mean, variance = torch.stack(found, 1)
+    return mean, variance
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
+    """Values per channel in each group's local part, ``(G, 1)`` float64."""
+    per_sample = values.shape[2:].numel()
+    return torch.tensor(sizes, dtype=torch.float64, device=values.device)[:, None] * per_sample
+
+
+def _sums(values: Tensor, sizes: list[int]) -> Tensor:
+    """Sums over each group's local part of ``(n, C, ...)``, ``(G, C)`` in float64."""
+    if values.dim() > 2:
+        values = values.sum(tuple(range(2, values.dim())))
+    return torch.stack([part.sum(0, dtype=torch.float64) for part in torch.split(values, sizes)])
+
+
+def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
+    """``(G, C)`` repeated for each sample, ready to broadcast with ``values`` and of its dtype."""
+    if len(sizes) > 1:
+        repeats = torch.tensor(sizes, device=per_group.device)
+        per_group = per_group.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
+    return per_group.to(values.dtype).view(*per_group.shape, *[1] * (values.dim() - 2))
+
+
+def _join(
+    local: Tensor,
+    total: Tensor,
+    squares: Tensor,
+    origin: Tensor,
+    values: Tensor,
+    process_group: dist.ProcessGroup | None,
+) -> Moments:
+    """Moments joined over workers, in one message: n, sum y and sum y^2 of y = x - ``origin``."""
+    message = all_reduce_sum(torch.cat([local, total, squares], dim=1), process_group)
+    channels = values.shape[1]
+    count, total, squares = torch.split(message, [1, channels, channels], dim=1)
+    # On a GPU, looking means waiting: only where the shard is so small that it may be.
+    if (not values.is_cuda or values.numel() <= channels) and (count <= 1).any():
+        raise ValueError("batch norm needs more than one value per channel in every group")
+    count = count.detach()
+    mean = total / count
+    return Moments(count, mean + origin, (squares / count - mean.square()).clamp_min(0))
