@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint types tests test-infra test-slow format clean
+.PHONY: run test lint types tests test-infra test-slow bench format clean
 
 run: $(INSTALLED)
 	$(BIN)/bngan run configs/digits.yaml
@@ -27,6 +27,10 @@ test-infra: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+# Speed beside what others write: minutes, on a machine that has nothing else to do. MNIST: its parquet files.
+bench: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks $(MNIST)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
