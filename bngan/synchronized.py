@@ -80,31 +80,13 @@ def _backward(
     The kernel's gradient has the means of this worker's part alone; a map of x makes up for that.
     """
     means, variances = _kernels(moments, input)
-    parts, sums = [], []
-    every = zip(
-        torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes), means, variances, strict=True
-    )
-    for x, gradient, mean, variance in every:
-        if not len(x):
-            parts.append(x)
-            sums.append(torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device))
-            continue
-        inverse = (variance + ctx.eps).rsqrt()
-        dx, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
-            gradient,
-            x,
-            _or_ones(weight, mean),
-            None,
-            None,
-            mean,
-            inverse,
-            True,
-            ctx.eps,
-            [True] * 3,
-        )
-        parts.append(dx)
-        sums.append(torch.stack([sum_dy, sum_dy_x]).double())
-    mine = torch.stack(sums, 1)
+    pairs = zip(torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes), strict=True)
+    statistics = zip(means, variances, strict=True)
+    found = [
+        _own_gradients(*pair, weight, *both, ctx.eps)
+        for pair, both in zip(pairs, statistics, strict=True)
+    ]
+    parts, mine = [dx for dx, _ in found], torch.stack([sums for _, sums in found], 1)
     joined = all_reduce_sum(mine, ctx.process_group) / moments.counts
     lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1) - joined
     scale = (moments.variance + ctx.eps).rsqrt() * (1 if weight is None else weight)
@@ -116,6 +98,23 @@ def _backward(
         if len(x):
             dx += F.batch_norm(x, mean, variance, slope, shift, False, 0.0, ctx.eps)
     return (parts[0] if len(parts) == 1 else torch.cat(parts)), mine[0], mine[1]
+
+
+def _own_gradients(
+    x: Tensor, dy: Tensor, weight: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """As if the group were this worker's part alone, but normalised by the joint statistics.
+
+    Gradient of x, and sums of dy and of dy * x_hat, ``(2, C)`` float64.
+    """
+    if not len(x):
+        return x, torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
+    gamma = torch.ones_like(mean) if weight is None else weight
+    inverse = (variance + eps).rsqrt()
+    dx, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
+        dy, x, gamma, None, None, mean, inverse, True, eps, [True] * 3
+    )
+    return dx, torch.stack([sum_dy, sum_dy_x]).double()
 
 
 def _differentiable_backward(
@@ -149,10 +148,6 @@ def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
     """Means and variances ``(G, C)`` as kernels take them for such input."""
     kind = _at_least_float32(input[:0]).dtype
     return moments.mean.to(kind), moments.variance.to(kind)
-
-
-def _or_ones(weight: Tensor | None, like: Tensor) -> Tensor:
-    return torch.ones_like(like) if weight is None else weight
 
 
 @torch.no_grad()
