@@ -13,10 +13,10 @@ from pipeline.storage import Storage
 
 
 class Shown:
-    """In the place of Ray's gauges."""
+    """In the place of Ray's gauges; a subclass for each test, for whose end no thread waits."""
 
-    values: ClassVar[dict[str, list[float]]] = {}
-    tags: ClassVar[dict[str, str]] = {}
+    values: ClassVar[dict[str, list[float]]]
+    tags: ClassVar[dict[str, str]]
 
     def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
         assert tag_keys == TAGS
@@ -24,19 +24,19 @@ class Shown:
         self.name = name.removeprefix(PREFIX)
 
     def set_default_tags(self, tags: dict[str, str]) -> "Shown":
-        Shown.tags = tags
+        type(self).tags = tags
         return self
 
     def set(self, value: float) -> None:
-        Shown.values.setdefault(self.name, []).append(value)
+        self.values.setdefault(self.name, []).append(value)
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> type[Shown]:
-    monkeypatch.setattr(metrics, "Gauge", Shown)
+    own = type("Shown", (Shown,), {"values": {}, "tags": {}})
+    monkeypatch.setattr(metrics, "Gauge", own)
     monkeypatch.setattr(gauges, "_AGAIN", 0.01)
-    monkeypatch.setattr(Shown, "values", {})
-    return Shown
+    return own
 
 
 def test_records_are_told_and_shown(shown: type[Shown]) -> None:
