@@ -5,7 +5,7 @@ and gradients are summed over workers. That is the gradient of the global mean w
 are. Without a process group every function does what it does for one worker.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -95,21 +95,20 @@ def broadcast_module(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace every gradient by its sum over workers, in one flat all-reduce of fixed order.
 
     A parameter that no local sample reached counts as zero, so all workers send the same layout.
     """
     if world_size() == 1:
         return
-    trained = [p for p in parameters if p.requires_grad]
-    for parameter in trained:
+    for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    gradients = [p.grad for p in trained if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    parts = torch.split(flat, [p.numel() for p in trained])
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))  # which lies in memory as its parameter does
 

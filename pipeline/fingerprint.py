@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -86,13 +87,14 @@ def code_of(stage: Stage) -> dict[str, str]:
     Comments, docstrings and layout do not count, nor do the modules that only carry the workflow.
     """
     own = inspect.getmodule(stage.run)
-    return code_below(str(own and own.__name__), *stage.modules) | {
-        library: version(library) for library in stage.libraries
-    }
+    return code_below(str(own and own.__name__), *stage.modules, libraries=stage.libraries)
 
 
-def code_below(*modules: str) -> dict[str, str]:
-    """Digests of modules of this project and of what they import of it, directly or not."""
+def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
+    """Digests of modules of this project and of what they import of it, directly or not.
+
+    Beside them the versions of ``libraries``.
+    """
     found: dict[str, str] = {}
     pending = list(modules)
     while pending:
@@ -102,7 +104,7 @@ def code_below(*modules: str) -> dict[str, str]:
             continue
         found[name] = _digest_source(path)
         pending += sorted(_imported(path))
-    return found
+    return found | {library: version(library) for library in libraries}
 
 
 def _source(name: str) -> Path | None:

@@ -51,8 +51,8 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
 
 def _mann_whitney(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Standard deviations by which ``ours`` are larger than ``theirs``, more often than not."""
-    n, m = len(ours), len(theirs)
     from scipy.stats import mannwhitneyu
 
+    n, m = len(ours), len(theirs)
     statistic = float(mannwhitneyu(ours, theirs).statistic)
     return (statistic - n * m / 2) / float(np.sqrt(n * m * (n + m + 1) / 12))

@@ -1,6 +1,5 @@
 """reference: what scores are measured against: extractor, features of real images, and the floor."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -139,9 +138,8 @@ def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int
     except ValueError as error:
         raise UserError(f"extractor: {error}") from error
     learned = len(train) // 2
-    classes = len(json.loads((context.inputs["prepare"] / "dataset.json").read_text())["classes"])
     labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
-    teachable = classes >= 2 and len(labelled) > 0
+    teachable = train.classes >= 2 and len(labelled) > 0
     if config.kind == "classifier" and not teachable:
         raise UserError("extractor.kind: a classifier needs images with labels of two classes")
     if config.kind == "random" or not teachable:
@@ -149,7 +147,7 @@ def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int
     extractor = train_classifier(
         train.images[labelled],
         train.labels[labelled],
-        classes,
+        train.classes,
         progress=lambda done, total: context.events.progress(done, total, "classifier"),
     )
     return extractor, learned

@@ -3,10 +3,9 @@
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -64,12 +63,13 @@ def run_study(study: Study, display: Display) -> Findings:
     """
     storage = Storage(study.workspace)
     storage.require()
-    _foresee(study, display)
+    identities = cache(_identity)  # configurations take their time, and are asked for again
+    _foresee(study, identities, display)
     folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
     with PatientTracker(storage.local, study.name, display.message) as tracker:
         run_id = tracker.start(study.name, {"bngan.kind": STUDY})
         with closing(tracker, run_id), heartbeat(tracker, run_id):
-            run = _Run(study, storage, tracker, display, run_id, folders)
+            run = _Run(study, storage, tracker, display, run_id, folders, identities)
             run.bring(tuning_trials(study))
             chosen = _every_point(study)
             if study.tune:
@@ -78,15 +78,19 @@ def run_study(study: Study, display: Display) -> Findings:
             return run.findings()
 
 
-def _foresee(study: Study, display: Display) -> None:
+def _identity(trial: Trial) -> str:
+    return identity(trial, settings(trial))
+
+
+def _foresee(study: Study, identities: Callable[[Trial], str], display: Display) -> None:
     """Tell what is wrong with a trial, or cannot be shown, before any is trained."""
     for trial in tuning_trials(study):
-        settings(trial)
+        identities(trial)
     # Which point suits an arm is not known yet; that it is one and the same is enough to count pairs.
     met = points(study)[:1] if study.tune else points(study)
     trials = main_trials(study, {(task, arm): met for task in study.tasks for arm in study.arms})
     empty: Record = {}
-    results = [Result(trial, empty, identity(trial, settings(trial))) for trial in trials]
+    results = [Result(trial, empty, identities(trial)) for trial in trials]
     for line in scarce(study, results):
         display.message(line)
 
@@ -115,13 +119,14 @@ class _Run:
         display: Display,
         run_id: str,
         folders: Mapping[str, Mapping[str, str]],
+        identities: Callable[[Trial], str],
     ) -> None:
         self.study, self.storage, self.tracker = study, storage, tracker
         self.display, self.run_id, self.folders = display, run_id, folders
+        self.identities = identities
         self.results: list[Result] = []
         self.trained = self.found = 0
-        versions = {library: version(library) for library in _LIBRARIES}
-        self.code = digest(code_below("pipeline.study.trial") | versions)
+        self.code = digest(code_below("pipeline.study.trial", libraries=_LIBRARIES))
 
     @property
     def folder(self) -> Path:
@@ -191,7 +196,7 @@ class _Run:
     def _training(self, trial: Trial) -> str:
         """Its name, by everything that shapes it."""
         where = {"code": self.code, "data": self.folders.get(trial.task)}
-        return f"{identity(trial, settings(trial))}-{digest(where)[:12]}"
+        return f"{self.identities(trial)}-{digest(where)[:12]}"
 
     def _write(self) -> None:
         """Tables of what there is by now."""

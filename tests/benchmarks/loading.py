@@ -19,12 +19,8 @@ from torchvision.datasets import ImageFolder
 
 from bngan.data import ImageSplit, sample_order
 from bngan.images import from_uint8
-from pipeline.config import Config, DataConfig
-from pipeline.stage import StageContext
-from pipeline.stages import prepare
-from pipeline.storage import Storage
 from tests.benchmarks.rates import Row, rates, table
-from tests.unit.test_prepare import Silence
+from tests.unit.test_prepare import prepared
 
 SIDE, COUNT, BATCH = 32, 10_000, 64
 FEW, MANY = 100_000, 1_000_000
@@ -73,10 +69,9 @@ def loading(folder: Path) -> Row:
         rounds=3,
         clock=time.perf_counter,
     )
-    ratio = found["ours"] / found["theirs"]
     what = f"prepared array to batches of {BATCH}, {SIDE}x{SIDE}x3, one process"
     beside = "ImageFolder + DataLoader, 2 workers"
-    return Row(what, found["ours"], "images/s", beside, found["theirs"], ">= 20", ratio >= 20)
+    return Row(what, found["ours"], "images/s", beside, found["theirs"], least=20)
 
 
 _MEMORY = """
@@ -101,26 +96,20 @@ def memory(folder: Path) -> Row:
         used.append(float(subprocess.run(command, capture_output=True, check=True).stdout) / 1024)
         (folder / f"{count}.npy").unlink()
     what = f"anonymous memory, {MANY:,} images by {FEW:,}"
-    return Row(what, used[0], "MiB", f"{FEW:,}", used[1], "<= 1.1", used[0] / used[1] <= 1.1)
+    return Row(what, used[0], "MiB", f"{FEW:,}", used[1], most=1.1)
 
 
 def preparation(path: Path, folder: Path) -> list[Row]:
     """Images per CPU-second of ``prepare``, for all of them and for a tenth."""
     found = []
     for number, limit in enumerate((None, 6_000)):
-        output = folder / f"prepared{number}"
-        output.mkdir()
-        config = Config(name="x", data=DataConfig(path=str(path), limit=limit))
-        storage, events = Storage(str(output)), Silence()
-        context = StageContext(config, {}, {}, output, storage, "run", "print", events)
         started = time.process_time()
-        counts = prepare.run(context)["counts"]
-        found.append(sum(counts.values()) / (time.process_time() - started))
+        _, summary = prepared(path, folder / f"prepared{number}", limit=limit)
+        images = sum(summary["counts"].values())
+        found.append(images / (time.process_time() - started))
     return [
-        Row(
-            "prepare, MNIST's parquet", found[0], "images/s", "", None, ">= 5,000", found[0] >= 5000
-        ),
-        Row("the same", found[0], "images/s", "a limit of 6,000 to train on", found[1], "linear"),
+        Row("prepare, MNIST's parquet", found[0], "images/s", least=5000),
+        Row("the same", found[0], "images/s", "data.limit=6000", found[1]),
     ]
 
 

@@ -30,14 +30,30 @@ class Row:
     beside: str = ""
     """Name of the other."""
     theirs: float | None = None
-    target: str = ""
-    """What is aimed at, in words."""
-    reached: bool | None = None
+    least: float | None = None
+    """What is aimed at: of the ratio, or of ours where there is nothing to compare it with."""
+    most: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """Ours by theirs."""
         return self.ours / self.theirs if self.theirs else None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether what is aimed at is there; None where nothing is."""
+        value = self.ours if self.ratio is None else self.ratio
+        if self.least is None and self.most is None:
+            return None
+        return (self.least is None or value >= self.least) and (
+            self.most is None or value <= self.most
+        )
+
+    @property
+    def target(self) -> str:
+        """What is aimed at, in words."""
+        limits = (("≥", self.least), ("≤", self.most))
+        return " and ".join(f"{s} {_number(v)}" for s, v in limits if v is not None)
 
 
 def rates(
@@ -79,7 +95,7 @@ def save(rows: Sequence[Row], path: Path) -> None:
     found = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
-        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
+        "rows": [{**asdict(row), "ratio": row.ratio, "reached": row.reached} for row in rows],
     }
     path.write_text(json.dumps(found, indent=2) + "\n")
 

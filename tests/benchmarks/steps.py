@@ -7,6 +7,7 @@ is the best that is usually written by hand: bfloat16, channels last, D frozen i
 
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from bngan.trainer import Trainer
 from tests.benchmarks.rates import Row, Work, rates, table
 
 LATENT, WIDTH, UNITS = 100, 64, 128
-Step = Callable[[Tensor], None]
+Step = Callable[[Tensor], object]
 _MATRIX = 1024
 
 
@@ -112,20 +113,29 @@ def bare(networks: tuple[nn.Module, nn.Module]) -> Step:
     return step
 
 
-def ours(model: ModelConfig, spec: ImageSpec, batch: int, precision: str = "bfloat16") -> Step:
+def ours(model: ModelConfig, spec: ImageSpec, batch: int, **options: Any) -> Trainer:
     """The library's."""
-    options = {"batch_size": batch, "precision": precision, "beta1": 0.5}
-    trainer = Trainer(model, OptimizationConfig(**options), spec, 0)  # type: ignore[arg-type]
-    return lambda real: trainer.step(real) and None
+    settings: dict[str, Any] = {"precision": "bfloat16", "beta1": 0.5, "batch_size": batch}
+    return Trainer(model, OptimizationConfig(**settings | options), spec, 0)
+
+
+def our_dcgan(batch: int, **options: Any) -> Trainer:
+    """The library's, of the example's networks."""
+    norms = GeneratorConfig(WIDTH), DiscriminatorConfig(WIDTH, norm="batch")
+    model = ModelConfig("dcgan", LATENT, False, *norms)
+    return ours(model, ImageSpec((3, 32, 32)), batch, **options)
 
 
 def work(step: Step, batches: Iterator[Tensor], steps: int) -> Work:
     """So many steps; amount: images."""
 
     def run() -> float:
-        return float(
-            sum(len(real) for real in (next(batches) for _ in range(steps)) if not step(real))
-        )
+        images = 0
+        for _ in range(steps):
+            real = next(batches)
+            step(real)
+            images += len(real)
+        return float(images)
 
     return run
 
@@ -149,10 +159,12 @@ def _operations(step: Step, real: Tensor) -> float:
 
 def dcgan_rows(batch: int = 64) -> list[Row]:
     """DCGAN at 32x32, width 64."""
-    norms = GeneratorConfig(WIDTH), DiscriminatorConfig(WIDTH, norm="batch")
-    model, spec = ModelConfig("dcgan", LATENT, False, *norms), ImageSpec((3, 32, 32))
     batches = cycle(torch.rand(8, batch, 3, 32, 32) * 2 - 1)
-    steps = {"example": example(dcgan()), "bare": bare(dcgan()), "ours": ours(model, spec, batch)}
+    steps: dict[str, Step] = {
+        "example": example(dcgan()),
+        "bare": bare(dcgan()),
+        "ours": our_dcgan(batch).step,
+    }
     operations = _operations(steps["ours"], next(batches))
     works = {name: work(step, batches, 10) for name, step in steps.items()}
     found = rates(works | {"ceiling": _matrix_product()})
@@ -161,15 +173,7 @@ def dcgan_rows(batch: int = 64) -> list[Row]:
     return [
         _row(what, found, "example", "PyTorch's example, float32", 2.4),
         _row(what, found, "bare", "bare loop, bfloat16", 1.15),
-        Row(
-            "the same, of the core's bfloat16 matrix product",
-            share,
-            "",
-            "",
-            None,
-            ">= 0.65",
-            share >= 0.65,
-        ),
+        Row("the same, of the core's bfloat16 matrix product", share, "", least=0.65),
     ]
 
 
@@ -184,7 +188,11 @@ def mlp_rows(batch: int) -> list[Row]:
         DiscriminatorConfig(**body, norm_first=True, allow_blind=True),  # type: ignore[arg-type]
     )
     batches, spec = cycle(torch.rand(8, batch, 1, 28, 28) * 2 - 1), ImageSpec((1, 28, 28))
-    steps = {"example": example(mlp()), "bare": bare(mlp()), "ours": ours(model, spec, batch)}
+    steps: dict[str, Step] = {
+        "example": example(mlp()),
+        "bare": bare(mlp()),
+        "ours": ours(model, spec, batch).step,
+    }
     found = rates({name: work(step, batches, 50) for name, step in steps.items()})
     what = f"the listing's MLP, batch {batch}, one core"
     return [
@@ -193,10 +201,8 @@ def mlp_rows(batch: int) -> list[Row]:
     ]
 
 
-def _row(what: str, found: dict[str, float], beside: str, name: str, target: float | None) -> Row:
-    ratio = found["ours"] / found[beside]
-    told, reached = (f">= {target}", ratio >= target) if target else ("", None)
-    return Row(what, found["ours"], "images/s", name, found[beside], told, reached)
+def _row(what: str, found: dict[str, float], beside: str, name: str, least: float | None) -> Row:
+    return Row(what, found["ours"], "images/s", name, found[beside], least)
 
 
 def rows() -> list[Row]:
