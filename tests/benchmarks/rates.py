@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -57,16 +58,26 @@ class Row:
 
 
 def rates(
-    works: Mapping[str, Work], rounds: int = 7, clock: Callable[[], float] = time.process_time
+    works: Mapping[str, Work],
+    rounds: int = 7,
+    clock: Callable[[], float] = time.process_time,
+    others: Mapping[str, Work] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Median rate of each, in its unit per second, of turns that alternate after one to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in works}
+    """Median rate of each, in its unit per second, of turns that alternate after one to warm up.
+
+    ``others`` work in processes of their own, and return the rate that these have measured.
+    """
+    found: dict[str, list[float]] = {name: [] for name in (*works, *others)}
     for turn in range(rounds + 1):
         for name, work in works.items():
             started = clock()
             amount = work()
             if turn:
                 found[name].append(amount / (clock() - started))
+        for name, measured in others.items():
+            rate = measured()
+            if turn:
+                found[name].append(rate)
     return {name: statistics.median(values) for name, values in found.items()}
 
 

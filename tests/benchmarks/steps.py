@@ -3,10 +3,16 @@
 ``python -m tests.benchmarks.steps``. The example is the loop of PyTorch's DCGAN example: float32, real
 and fake images backward one after the other, gradients of D computed in G's step as well. The bare loop
 is the best that is usually written by hand: bfloat16, channels last, D frozen in G's step, fused Adam.
+Keras takes part where ``KERAS_PYTHON`` names an interpreter that has it; ``keras_peer.py`` is its side.
 """
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +28,7 @@ from tests.benchmarks.rates import Row, Work, rates, table
 
 LATENT, WIDTH, UNITS = 100, 64, 128
 Step = Callable[[Tensor], object]
+KERAS = {"float32": "Keras, tf.function", "mixed_bfloat16": "Keras, tf.function, bfloat16"}
 _MATRIX = 1024
 
 
@@ -140,6 +147,32 @@ def work(step: Step, batches: Iterator[Tensor], steps: int) -> Work:
     return run
 
 
+@contextmanager
+def keras() -> Iterator[Callable[[str, int], dict[str, Work]]]:
+    """From networks and a number of steps to Keras' works, each of a variant; none without Keras."""
+    interpreter = os.environ.get("KERAS_PYTHON")
+    if not interpreter:
+        yield lambda networks, steps: {}
+        return
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    command, pipe = [interpreter, str(Path(__file__).with_name("keras_peer.py"))], subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(name: str, steps: int) -> float:
+            print(name, steps, file=process.stdin, flush=True)
+            return float(process.stdout.readline())  # type: ignore[union-attr]
+
+        def works(networks: str, steps: int) -> dict[str, Work]:
+            return {kind: partial(ask, f"{networks} {kind}", steps) for kind in KERAS}
+
+        yield works
+        process.stdin.close()
+
+
 def _matrix_product() -> Work:
     one, other = (torch.randn(_MATRIX, _MATRIX).bfloat16() for _ in range(2))
 
@@ -167,12 +200,14 @@ def dcgan_rows(batch: int = 64) -> list[Row]:
     }
     operations = _operations(steps["ours"], next(batches))
     works = {name: work(step, batches, 10) for name, step in steps.items()}
-    found = rates(works | {"ceiling": _matrix_product()})
+    with keras() as peers:
+        found = rates(works | {"ceiling": _matrix_product()}, others=peers("dcgan", 10))
     share = found["ours"] * operations / found["ceiling"]
     what = f"DCGAN 32x32, width {WIDTH}, batch {batch}, one core"
     return [
         _row(what, found, "example", "PyTorch's example, float32", 2.4),
         _row(what, found, "bare", "bare loop, bfloat16", 1.15),
+        *_keras_rows(what, found, 1.15),
         Row("the same, of the core's bfloat16 matrix product", share, "", least=0.65),
     ]
 
@@ -193,16 +228,23 @@ def mlp_rows(batch: int) -> list[Row]:
         "bare": bare(mlp()),
         "ours": ours(model, spec, batch).step,
     }
-    found = rates({name: work(step, batches, 50) for name, step in steps.items()})
+    works = {name: work(step, batches, 50) for name, step in steps.items()}
+    with keras() as peers:
+        found = rates(works, others=peers(f"mlp{batch}", 50))
     what = f"the listing's MLP, batch {batch}, one core"
     return [
         _row(what, found, "example", "plain loop, float32", None),
         _row(what, found, "bare", "bare loop, bfloat16", None),
+        *_keras_rows(what, found, 1.5),
     ]
 
 
 def _row(what: str, found: dict[str, float], beside: str, name: str, least: float | None) -> Row:
     return Row(what, found["ours"], "images/s", name, found[beside], least)
+
+
+def _keras_rows(what: str, found: dict[str, float], least: float) -> list[Row]:
+    return [_row(what, found, kind, name, least) for kind, name in KERAS.items() if kind in found]
 
 
 def rows() -> list[Row]:
