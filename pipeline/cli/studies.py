@@ -42,9 +42,10 @@ def study(
         finally:
             display.close()
         report = found.folder / "report.html"
-        emit({"run_id": found.run_id, "arms": found.rows, "report": str(report)})
+        told = {"run_id": found.run_id, "findings": found.sentences, "arms": found.rows}
+        emit(told | {"report": str(report)})
         if not as_json:
             for text in found.sentences:
                 console.print(escape(text), highlight=False, soft_wrap=True)
-            told = f"{found.trained} trainings, {found.found} found; report: {report}"
-            console.print(told, highlight=False, soft_wrap=True)
+            counts = f"{found.trained} trainings, {found.found} found; report: {report}"
+            console.print(counts, highlight=False, soft_wrap=True)

@@ -27,7 +27,7 @@ from pipeline.study.design import (
     short,
     tuning_trials,
 )
-from pipeline.study.effects import declared_effects, effects, robustness, scarce
+from pipeline.study.effects import Effect, Robustness, declared_effects, effects, robustness, scarce
 from pipeline.study.outcome import Result, chosen_points, final_score
 from pipeline.study.report import render, sentences, table
 from pipeline.study.trial import Record, identity, run_trial, settings
@@ -224,9 +224,9 @@ class _Run:
         contents = {
             "effects.json": json.dumps(
                 {
-                    "declared": [finite(e._asdict()) for e in found],
-                    "each_for_itself": [finite(e._asdict()) for e in every],
-                    "robustness": [finite(r._asdict()) for r in robustness(study, self.results)],
+                    "declared": [_shown(e) for e in found],
+                    "each_for_itself": [_shown(e) for e in every],
+                    "robustness": [_shown(r) for r in robustness(study, self.results)],
                 },
                 indent=2,
             ),
@@ -259,6 +259,10 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {key: told(value) for key, value in values.items()}
+
+
+def _shown(row: Effect | Robustness) -> dict[str, Any]:
+    return finite(row._asdict() | {"task": short(row.task)})
 
 
 def _row(result: Result) -> dict[str, Any]:

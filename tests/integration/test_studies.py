@@ -48,7 +48,10 @@ def test_a_study_that_is_killed_goes_on_and_is_found_when_done(tmp_path: Path) -
     assert {name: after[name] for name in before} == before
     assert [row["trials"] for row in found["arms"]] == [3, 3, 3, 3]
     assert "Effects" in Path(found["report"]).read_text()
+    effects = json.loads((Path(found["report"]).parent / "effects.json").read_text())
+    assert {effect["task"] for effect in effects["declared"]} == {"digits", "ring8"}
     told = bngan("study", str(file)).stdout
+    assert all(line in told for line in found["findings"])
     assert f"0 trainings, {TRIALS} found" in told
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     experiment = client.get_experiment_by_name("small")
