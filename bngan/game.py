@@ -30,11 +30,20 @@ class MicroBatch(NamedTuple):
     labels: Tensor | None
 
 
+class Groups(NamedTuple):
+    """How the samples of a pass share statistics."""
+
+    sizes: list[int]
+    """This worker's samples in every group."""
+    whole: bool
+    """On every worker alike: whether each group's samples are all of one worker."""
+
+
 class Game:
     """Generator and discriminator with the losses configured; adds gradients, and never steps.
 
     Args:
-        groups: this worker's samples in every group of a pass that shares statistics.
+        groups: of each pass.
     """
 
     def __init__(
@@ -43,7 +52,7 @@ class Game:
         discriminator: nn.Module,
         model: ModelConfig,
         config: OptimizationConfig,
-        groups: list[int],
+        groups: Groups,
         device: torch.device,
     ) -> None:
         self.generator, self.discriminator, self.config = generator, discriminator, config
@@ -55,10 +64,10 @@ class Game:
         }
 
     @contextmanager
-    def _forward(self, network: nn.Module, sizes: list[int], track: bool) -> Iterator[None]:
+    def _forward(self, network: nn.Module, groups: Groups, track: bool) -> Iterator[None]:
         """For forward passes in the configured precision; what weights are made of, in full."""
         bfloat16 = self.config.precision == "bfloat16"
-        with parametrize.cached(), batch_layout(sizes, track=track):
+        with parametrize.cached(), batch_layout(groups.sizes, track, whole=groups.whole):
             for layer in self._parametrized[network]:
                 _ = layer.weight
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
@@ -75,9 +84,11 @@ class Game:
 
         Each batch is normalised with its own statistics, or all are together (``joint``).
         """
-        sizes = self.groups * len(batches)
+        groups = Groups(self.groups.sizes * len(batches), self.groups.whole)
+        if self.joint:
+            groups = Groups([sum(groups.sizes)], whole=False)
         labels = None if part.labels is None else part.labels.repeat(len(batches))
-        with self._forward(self.discriminator, [sum(sizes)] if self.joint else sizes, track):
+        with self._forward(self.discriminator, groups, track):
             logits: Tensor = self.discriminator(torch.cat(batches), labels)
         return list(logits.to(part.real.dtype).view(len(batches), len(part.real)))
 

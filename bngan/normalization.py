@@ -3,8 +3,8 @@
 ``torch.nn.SyncBatchNorm`` refuses CPU tensors and cannot be differentiated twice. ``BatchNorm`` here
 has the same state-dict keys as ``torch.nn.BatchNorm1d/2d/3d``, needs one all-reduce forward and one
 backward, weighs workers by their number of samples (zero included), and is ``F.batch_norm`` for one
-worker and in evaluation. Networks are built with torch's classes: ``synchronize`` swaps them for
-training, ``desynchronize`` swaps them back.
+worker, for groups that lie within one worker, and in evaluation. Networks are built with torch's
+classes: ``synchronize`` swaps them for training, ``desynchronize`` swaps them back.
 
 Which samples share statistics is not the layer's business but the batch's: ``batch_layout`` says it
 for the forward passes inside it.
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bngan.distributed import world_size
+from bngan.distributed import all_reduce_sum, shards, world_size
 from bngan.synchronized import Moments, Synchronized
 
 NormBatch = Literal["global"] | int
@@ -34,6 +34,7 @@ class _Layout:
     sizes: list[int] | None = None
     track: bool = True
     process_group: dist.ProcessGroup | None = None
+    whole: bool = False
 
 
 _layout: ContextVar[_Layout] = ContextVar("batch layout", default=_Layout())  # noqa: B039 (frozen)
@@ -44,6 +45,7 @@ def batch_layout(
     sizes: Sequence[int] | None = None,
     track: bool = True,
     process_group: dist.ProcessGroup | None = None,
+    whole: bool = False,
 ) -> Iterator[None]:
     """Say how samples fall into groups that share statistics, for the forward passes inside.
 
@@ -52,9 +54,11 @@ def batch_layout(
             only others have samples of, so that all workers name equally many. None: one group.
         track: whether running statistics follow, one update per group, in order.
         process_group: the workers that normalise together; None: all.
+        whole: on every worker alike, whether each group's samples are all of one worker. Then only
+            running statistics need a message.
     """
     sizes = None if sizes is None else list(sizes)
-    token = _layout.set(_Layout(sizes, track, process_group))
+    token = _layout.set(_Layout(sizes, track, process_group, whole))
     try:
         yield
     finally:
@@ -72,6 +76,12 @@ def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
         raise ValueError(f"a batch of {batch} is not made of whole groups of {size}")
     starts = range(0, batch, size)
     return [max(0, min(local.stop, s + size) - max(local.start, s)) for s in starts]
+
+
+def groups_are_whole(batch: int, norm_batch: NormBatch) -> bool:
+    """Whether each group of a global ``batch`` lies within one worker's part of it."""
+    size = batch if norm_batch == "global" else norm_batch
+    return all(part.start % size == 0 for part in shards(batch))
 
 
 class BatchNorm(_BatchNorm):
@@ -108,6 +118,8 @@ class BatchNorm(_BatchNorm):
         if alone:
             parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if layout.whole:
+            return self._whole(input, sizes, track, layout.process_group)
         # Any point near the mean that all workers know: sums of squares about it cancel less.
         origin = torch.zeros((), dtype=torch.float64, device=input.device)
         if self.running_mean is not None:
@@ -116,9 +128,28 @@ class BatchNorm(_BatchNorm):
             input, self.weight, self.bias, origin, self.eps, sizes, layout.process_group
         )
         if track:
-            self._update_running_statistics(Moments(*moments))
+            counts, mean, variance = Moments(*moments)
+            self._follow(mean, variance * (counts / (counts - 1)))
         normalised: Tensor = output
         return normalised
+
+    def _whole(
+        self, input: Tensor, sizes: list[int], track: bool, group: dist.ProcessGroup | None
+    ) -> Tensor:
+        """Groups of this worker; all follow all workers' statistics, by one message."""
+        pairs: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * len(sizes)
+        if track:
+            assert self.running_mean is not None
+            moments = self.running_mean.new_zeros(2, len(sizes), self.num_features)
+            pairs = list(zip(*moments, strict=True))
+        parts = [  # with momentum 1, what follows the batch becomes the batch's
+            F.batch_norm(part, *pair, self.weight, self.bias, True, 1.0, self.eps)
+            for part, pair in zip(torch.split(input, sizes), pairs, strict=True)
+            if len(part)
+        ]
+        if track:
+            self._follow(*all_reduce_sum(moments, group))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _alone(self, group: Tensor, track: bool) -> Tensor:
         if track:
@@ -126,12 +157,12 @@ class BatchNorm(_BatchNorm):
         return F.batch_norm(group, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     @torch.no_grad()
-    def _update_running_statistics(self, moments: Moments) -> None:
+    def _follow(self, means: Tensor, variances: Tensor) -> None:
+        """Running statistics follow each group's mean and unbiased variance, ``(G, C)``, in order."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        unbiased = moments.variance * (moments.counts / (moments.counts - 1))
-        for mean, variance in zip(moments.mean, unbiased, strict=True):
+        for mean, variance in zip(means, variances, strict=True):
             self.num_batches_tracked.add_(1)
             weight = self.momentum
             if weight is None:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from bngan.averaging import ExponentialMovingAverage
 from bngan.data import ImageSpec, ImageSplit, sample_order
 from bngan.distributed import shard, world_size
-from bngan.game import Game, MicroBatch
+from bngan.game import Game, Groups, MicroBatch
 from bngan.images import from_uint8
 from bngan.latents import augmentation_draws, mixture_weights, training_latents
 from bngan.networks import ModelConfig, build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
-from bngan.normalization import group_sizes
+from bngan.normalization import group_sizes, groups_are_whole
 from bngan.optimization import OptimizationConfig, problems
 from bngan.optimizers import (
     build_optimizer,
@@ -84,7 +84,8 @@ class Trainer:
         every = np.arange(optimization.batch_size).reshape(self._passes, micro)
         self._indices = every[:, part].flatten()
         networks = self.generator, self.discriminator
-        self.game = Game(*networks, model, optimization, groups, self.device)
+        whole = groups_are_whole(micro, optimization.norm_batch)
+        self.game = Game(*networks, model, optimization, Groups(groups, whole), self.device)
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bngan.normalization import BatchNorm, batch_layout, group_sizes
 from tests.conftest import run_workers
 
-SHARDS = [[5, 3], [7, 0, 5], [1, 8, 0, 3], [0, 4]]
+SHARDS = [[5, 3], [7, 0, 5], [1, 8, 0, 3], [0, 4], [8, 4]]
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"momentum": None},
@@ -73,7 +73,8 @@ def on_workers(sizes: list[int]) -> list[dict[str, Tensor]]:
         norm = BatchNorm(3, **options)
         parameters = prepared(norm)
         own = group_sizes(range(starts[rank], starts[rank + 1]), sum(sizes), group or "global")
-        with batch_layout(own * parts):
+        whole = all(sizes) and all(start % (group or sum(sizes)) == 0 for start in starts)
+        with batch_layout(own * parts, whole=whole):
             result = measure(norm, x, weight, parameters)
         results.append(result | {k: v.clone() for k, v in norm.state_dict().items()})
     return results
