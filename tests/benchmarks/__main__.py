@@ -1,15 +1,18 @@
 """Every benchmark of speed in one table: ``python -m tests.benchmarks [MNIST]``, or ``make bench``.
 
-MNIST is a folder of its parquet files. The table goes to standard output, the same as JSON to
-``docs/benchmarks.json``. Nothing else should run meanwhile.
+MNIST is a folder of its parquet files. The table goes to standard output and into
+``docs/performance.md``, the same as JSON to ``docs/benchmarks.json``. Nothing else should run meanwhile.
 """
 
+import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks import evaluating, loading, rates, scaling, startup, steps
 
-JSON = Path(__file__).parents[2] / "docs" / "benchmarks.json"
+DOCS = Path(__file__).parents[2] / "docs"
+_TABLE = re.compile(r"(<!-- table:[^\n]*\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
@@ -17,8 +20,11 @@ def main() -> None:
     mnist = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     sections = (steps.rows, scaling.rows, evaluating.rows, startup.rows)
     rows = [row for section in sections for row in section()] + loading.rows(mnist)
-    print(rates.machine(), rates.table(rows), sep="\n\n")
-    rates.save(rows, JSON)
+    told = f"{datetime.now(UTC).date()}, {rates.machine()}\n\n{rates.table(rows)}\n"
+    print(told)
+    rates.save(rows, DOCS / "benchmarks.json")
+    page = DOCS / "performance.md"
+    page.write_text(_TABLE.sub(lambda found: f"{found[1]}\n{told}\n{found[2]}", page.read_text()))
 
 
 if __name__ == "__main__":
