@@ -1,0 +1,112 @@
+"""How many messages a step sends, and how large they are: nothing may add one unnoticed."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bngan.data import ImageSpec
+from bngan.distributed import all_reduce_sum, shard
+from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
+from tests.benchmarks.scaling_model import channels, messages, parameters
+from tests.conftest import run_workers
+
+BATCH, SPEC = 8, ImageSpec((1, 16, 16))
+NORMS = ModelConfig("dcgan", 16, False, GeneratorConfig(8), DiscriminatorConfig(8, norm="batch"))
+CASES: dict[str, tuple[ModelConfig, OptimizationConfig]] = {
+    "norms in both": (NORMS, OptimizationConfig(batch_size=BATCH)),
+    "joint": (
+        replace(NORMS, discriminator=replace(NORMS.discriminator, batch_statistics="joint")),
+        OptimizationConfig(batch_size=BATCH),
+    ),
+    "norms in G": (
+        replace(NORMS, discriminator=replace(NORMS.discriminator, norm="none")),
+        OptimizationConfig(batch_size=BATCH),
+    ),
+    "no norms": (
+        ModelConfig("dcgan", 16, False, GeneratorConfig(8, norm="none"), DiscriminatorConfig(8)),
+        OptimizationConfig(batch_size=BATCH),
+    ),
+}
+
+
+class Collectives(TorchDispatchMode):
+    """The bytes of every collective, in order: of all kinds, and whoever calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op.namespace in ("c10d", "_c10d_functional"):
+            tensors = torch.utils._pytree.tree_leaves((args, kwargs or {}))
+            self.seen.append(sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor)))
+        return op(*args, **(kwargs or {}))
+
+
+def sent(name: str) -> list[int]:
+    """Of one step, the second, on this worker."""
+    trainer = Trainer(*CASES[name], SPEC, seed=0)
+    real = (torch.rand(BATCH, *SPEC.shape) * 2 - 1)[shard(BATCH)]
+    trainer.step(real)
+    with Collectives() as collectives:
+        trainer.step(real)
+    return collectives.seen
+
+
+def all_sent() -> dict[str, list[int]]:
+    return {name: sent(name) for name in CASES}
+
+
+def kinds() -> list[int]:
+    """One of each kind that the code might come to use, and one from a backward."""
+    one = torch.ones(2)
+    with Collectives() as collectives:
+        dist.all_reduce(one)
+        dist.broadcast(one, src=0)
+        dist.all_gather([torch.ones(2), torch.ones(2)], one)
+        dist.barrier()
+        dist.all_reduce(one, async_op=True).wait()
+        all_reduce_sum(one.requires_grad_()).sum().backward()
+    return collectives.seen
+
+
+@pytest.fixture(scope="module")
+def everyone() -> list[dict[str, list[int]]]:
+    return run_workers(2, all_sent)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_sends_what_its_norms_and_optimisers_need(
+    everyone: list[dict[str, list[int]]], name: str
+) -> None:
+    model, optimization = CASES[name]
+    trainer = Trainer(model, optimization, SPEC, seed=0)
+    generator, discriminator = trainer.generator, trainer.discriminator
+    norms_g, norms_d = len(channels(generator)), len(channels(discriminator))
+    for worker in everyone:
+        assert len(worker[name]) == 2 * norms_g + 4 * norms_d + 2
+        joint = model.discriminator.batch_statistics == "joint"
+        assert worker[name] == messages(generator, discriminator, joint=joint)
+
+
+def test_the_cases_have_norms_to_count(everyone: list[dict[str, list[int]]]) -> None:
+    assert [len(everyone[0][name]) for name in CASES] == [10, 10, 6, 2]
+
+
+def test_a_network_without_norms_sends_its_gradients_alone(
+    everyone: list[dict[str, list[int]]],
+) -> None:
+    trainer = Trainer(*CASES["no norms"], SPEC, seed=0)
+    networks = trainer.discriminator, trainer.generator
+    assert everyone[0]["no norms"] == [4 * parameters(network) for network in networks]
+
+
+def test_whatever_sends_is_counted() -> None:
+    for seen in run_workers(2, kinds):
+        assert len(seen) == 7
