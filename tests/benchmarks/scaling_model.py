@@ -4,8 +4,8 @@ A step is a chain of segments of compute, each of which ends with a message that
 
     T(P) = c(P) + noise(P) + sum over messages of t(bytes, P)
 
-    c(P)      compute of a worker on its b images, and drawing the latents of all b * P, of which it keeps
-              its own; where workers outnumber cores, their work shares them
+    c(P)      compute of a worker on its b images, and drawing the latents of all b * P, of which it
+              keeps its own; where workers outnumber cores, their work shares them
     noise(P)  in every segment all wait for the slowest: sum of sigma * E[max of P normal numbers]
     t         alpha(P) + beta(P) * bytes, of a ring (gloo) or a tree over nodes (NCCL)
 
@@ -72,6 +72,17 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
+class Line:
+    """What was measured for one number of workers: alpha and beta, in seconds and seconds per byte."""
+
+    latency: float
+    per_byte: float
+
+    def seconds(self, size: int, workers: int) -> float:
+        return self.latency + self.per_byte * size if workers > 1 else 0.0
+
+
+@dataclass(frozen=True)
 class Ring:
     """gloo's all-reduce: 2 (P - 1) messages one after the other, of a P-th of the bytes each.
 
@@ -124,8 +135,8 @@ class Worker:
 
     Args:
         compute: seconds between messages, together.
-        noise: standard deviation of each segment, in seconds, and of the number that the segments
-            have in common where workers differ for good.
+        noise: standard deviation of each segment, in seconds; of the step itself, where workers differ
+            for good and not from segment to segment.
         drawn: seconds for the latents of one image.
         images: of a worker.
         cores: that workers share; None: each has its own.
@@ -146,8 +157,3 @@ def step_seconds(worker: Worker, sizes: Sequence[int], network: Network, workers
     sent = sum(network.seconds(size, workers) for size in sizes)
     drawn = worker.drawn * worker.images * workers
     return share * (worker.compute + drawn) + noise + sent
-
-
-def efficiency(worker: Worker, sizes: Sequence[int], network: Network, workers: int) -> float:
-    """Of weak scaling: T(1) without messages, by T(P)."""
-    return step_seconds(worker, [], network, 1) / step_seconds(worker, sizes, network, workers)

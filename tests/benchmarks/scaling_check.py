@@ -1,0 +1,192 @@
+"""The model of ``scaling_model`` beside measured steps of one to four processes.
+
+``python -m tests.benchmarks.scaling_check docs/scaling.json``. Nothing is fitted to the steps: each run
+measures, in turns and in the same processes, (1) steps, (2) single all-reduces that all workers enter
+at the same moment, (3) segments of compute of workers that send nothing and wait for nobody. Turns in
+which others used the machine are left out; how long a step took has no say in that.
+"""
+
+import copy
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from bngan.distributed import agree, all_reduce_sum, rank, world_size
+from bngan.latents import training_latents
+from bngan.trainer import Trainer
+from tests.benchmarks.rates import machine
+from tests.benchmarks.scaling_model import Line, Ring, Worker, messages, step_seconds
+from tests.benchmarks.steps import LATENT, our_dcgan
+from tests.conftest import run_workers
+
+EACH, STEPS, TURNS, MOST, CORES = 64, 5, 5, 4, 2
+SIZES = (4 * 2**10, 2 * 2**20, 4 * 2**20)
+"""Bytes of the all-reduces that are measured by themselves."""
+REPEATS, PACE = 12, 0.03
+"""All-reduces of each size in a turn, and seconds from one to the next."""
+OTHERS = 0.05
+"""Share of the cores' time that others may have in a turn that counts."""
+Turn = dict[str, Any]
+
+
+def steps(trainer: Trainer) -> float:
+    """Seconds for a step, with all others."""
+    real = torch.rand(EACH, 3, 32, 32) * 2 - 1
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        trainer.step(real)
+    return (time.perf_counter() - started) / STEPS
+
+
+def segments(trainer: Trainer) -> np.ndarray:
+    """Seconds ``(steps, messages)`` from one message to the next, of a worker that sends none."""
+    marks: list[float] = []
+
+    def unsent(tensor: torch.Tensor, **_: Any) -> None:
+        marks.append(time.perf_counter())
+
+    before = copy.deepcopy(trainer.state_dict())
+    with patch.object(dist, "all_reduce", unsent):
+        steps(trainer)
+    trainer.load_state_dict(before)  # what one learns alone, the others do not have
+    sent = len(marks) // STEPS
+    return np.diff(marks)[: (STEPS - 1) * sent].reshape(STEPS - 1, sent)
+
+
+def all_reduces() -> np.ndarray:
+    """Seconds ``(repeats, sizes)`` from the moment that all workers enter until this one is through."""
+    (start,) = agree(time.perf_counter() + PACE)  # all processes of a machine have one clock
+    matrix, found = torch.rand(256, 256), []
+    for number in range(REPEATS * len(SIZES)):
+        tensor = torch.zeros(SIZES[number % len(SIZES)] // 4)
+        deadline = start + (number + 1) * PACE
+        while time.perf_counter() < deadline - PACE / 5:
+            matrix @ matrix  # as in training, something else has been in the caches
+        while time.perf_counter() < deadline:
+            pass
+        dist.all_reduce(tensor)
+        found.append(time.perf_counter() - deadline)
+    return np.array(found).reshape(REPEATS, len(SIZES))
+
+
+def _busy() -> float:
+    """Seconds that all cores together have been in use; of any process."""
+    ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+    return (sum(ticks[:3]) + sum(ticks[5:8])) / 100
+
+
+def turn(trainer: Trainer) -> Turn:
+    """On every worker, once all that is measured; ``others``: their share of the cores' time."""
+    began, used, busy = time.perf_counter(), time.process_time(), _busy()
+    found: Turn = {"steps": steps(trainer)}
+    if world_size() > 1:
+        found["all_reduces"] = all_reduces()
+        for kind, active in (("alone", 1), ("segments", min(world_size(), CORES))):
+            dist.barrier()
+            if rank() < active:
+                found[kind] = segments(trainer)
+            dist.barrier()
+    ours = all_reduce_sum(torch.tensor(time.process_time() - used)).item()
+    found["others"] = (_busy() - busy - ours) / (time.perf_counter() - began) / CORES
+    return found
+
+
+def together() -> list[Turn]:
+    """On every worker, its turns."""
+    torch.set_num_threads(1)
+    trainer = our_dcgan(EACH * world_size())
+    steps(trainer)
+    return [turn(trainer) for _ in range(TURNS)]
+
+
+def quiet(everyone: Sequence[list[Turn]]) -> list[list[Turn]]:
+    """Of every worker the turns that count; the two most quiet ones, if others never were."""
+    shares = [one["others"] for one in everyone[0]]
+    limit = max(OTHERS, sorted(shares)[1])
+    chosen = [number for number, share in enumerate(shares) if share <= limit]
+    return [[turns[number] for number in chosen] for turns in everyone]
+
+
+def line(everyone: Sequence[list[Turn]]) -> Line:
+    """Alpha and beta: medians until the last worker is through, least squares over sizes."""
+    last = np.max([np.concatenate([t["all_reduces"] for t in one]) for one in everyone], axis=0)
+    per_byte, latency = np.polyfit(SIZES, np.median(last, axis=0), 1, w=1 / np.sqrt(SIZES))
+    return Line(float(latency), float(per_byte))
+
+
+def ring(lines: dict[int, Line]) -> Ring:
+    """What lines of two to four workers have in common."""
+    hops = [2 * (workers - 1) for workers in lines]
+    hop, start = np.polyfit(hops, [one.latency for one in lines.values()], 1)
+    shares = [one.per_byte * w / 2 / (w - 1) for w, one in lines.items()]
+    return Ring(float(start), float(hop), statistics.mean(shares))
+
+
+def latents_seconds() -> float:
+    """For the latents of one image."""
+    count, found = 4096, []
+    for step in range(9):
+        started = time.perf_counter()
+        training_latents(0, step, count, LATENT)
+        found.append((time.perf_counter() - started) / count)
+    return statistics.median(found)
+
+
+def worker(everyone: Sequence[list[Turn]], kind: str, drawn: float) -> Worker:
+    """Compute and noise. Sigma of a segment is such that the later of two is as late as was seen."""
+    parts = [np.concatenate([t[kind] for t in one]) for one in everyone if kind in one[0]]
+    noise = np.zeros(parts[0].shape[1])
+    if len(parts) > 1:
+        noise = np.sqrt(np.pi) * np.abs(parts[0] - parts[1]).mean(0) / 2
+    compute = float(np.mean([part.sum(1).mean() for part in parts]))
+    compute -= drawn * EACH * len(everyone)
+    return Worker(compute, noise.tolist(), drawn, EACH, CORES)
+
+
+def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
+    """Measured and predicted, and all that predicts."""
+    runs = {workers: quiet(run) for workers, run in runs.items()}
+    lines = {workers: line(run) for workers, run in runs.items() if workers > 1}
+    models = {1: worker(runs[2], "alone", drawn)}
+    models |= {workers: worker(runs[workers], "segments", drawn) for workers in lines}
+    trainer = our_dcgan(EACH)
+    sizes, rows = messages(trainer.generator, trainer.discriminator), []
+    for workers, run in runs.items():
+        network = lines.get(workers, Line(0, 0))
+        row = {
+            "workers": workers,
+            "measured": statistics.median(one["steps"] for one in run[0]),
+            "predicted": step_seconds(models[workers], sizes, network, workers),
+            "network": asdict(network),
+            "worker": asdict(models[workers]),
+            "others": [one["others"] for one in run[0]],
+        }
+        rows.append(row)
+    return {"rows": rows, "ring": asdict(ring(lines)), "sizes": sizes}
+
+
+def main(path: Path) -> None:
+    """Measure, predict, print, save."""
+    drawn = latents_seconds()
+    runs = {workers: run_workers(workers, together) for workers in range(1, MOST + 1)}
+    found = report(runs, drawn)
+    for row in found["rows"]:
+        error = row["predicted"] / row["measured"] - 1
+        print(f"{row['workers']}: {row['measured']:.4f} s, {row['predicted']:.4f} s, {error:+.1%}")
+    found |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

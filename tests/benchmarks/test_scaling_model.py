@@ -1,0 +1,46 @@
+"""The model beside what others measured, and its parts beside what they stand for."""
+
+import numpy as np
+import pytest
+
+from tests.benchmarks.scaling_check import Ring, ring
+from tests.benchmarks.scaling_curves import EFA, INFINIBAND
+from tests.benchmarks.scaling_model import Line, Worker, slowest, step_seconds
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 16, 1024])
+def test_the_slowest_of_many(workers: int) -> None:
+    draws = np.random.default_rng(0).standard_normal((4000, workers)).max(1)
+    assert slowest(workers) == pytest.approx(draws.mean(), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "workers", "seconds"),
+    [
+        (INFINIBAND, 8, 8, 12.9e-6),  # aws/aws-k8s-tester pull 503, H100
+        (INFINIBAND, 4096, 8, 16.7e-6),  # deepseek-ai/DeepEP issue 303, H20
+        (INFINIBAND, 128, 256, 63.9e-6),  # NVIDIA/nccl issue 652, 32 nodes of 8 A100
+        (EFA, 64, 16, 55.6e-6),  # dstackai/dstack pull 3961, 2 nodes of 8 B200
+    ],
+)
+def test_small_messages_of_nccl_take_what_others_measured(
+    network: object, size: int, workers: int, seconds: float
+) -> None:
+    assert network.seconds(size, workers) == pytest.approx(seconds, rel=0.2)  # type: ignore[attr-defined]
+
+
+def test_a_ring_is_found_from_lines() -> None:
+    true, lines, size = Ring(1e-3, 2e-4, 3e-10), {}, 10**6
+    for workers in (2, 3, 4):
+        nothing, much = (true.seconds(n, workers) for n in (0, size))
+        lines[workers] = Line(nothing, (much - nothing) / size)
+    found = ring(lines)
+    assert found.seconds(2**20, 64) == pytest.approx(true.seconds(2**20, 64))
+
+
+def test_a_step_is_compute_and_waiting_and_messages() -> None:
+    worker, line = Worker(0.1, [0.001, 0.002], 1e-6, 50, cores=2), Line(1e-3, 1e-9)
+    assert step_seconds(worker, [10**6], line, 1) == pytest.approx(0.10005)
+    two = 0.1001 + 0.003 / np.sqrt(np.pi) + 1e-3 + 1e-3
+    assert step_seconds(worker, [10**6], line, 2) == pytest.approx(two)
+    assert step_seconds(worker, [], line, 4) == pytest.approx(2 * 0.1002)
