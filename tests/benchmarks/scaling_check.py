@@ -33,6 +33,8 @@ from tests.conftest import run_workers
 EACH, STEPS, TURNS, MOST, CORES = 64, 5, 5, 4, 2
 SIZES = (4 * 2**10, 2 * 2**20, 4 * 2**20)
 """Bytes of the all-reduces that are measured by themselves."""
+OTHER_BATCHES = (32, 96)
+"""Images of the steps that tell what one of 64 takes on one worker."""
 REPEATS, PACE = 12, 0.03
 """All-reduces of each size in a turn, and seconds from one to the next."""
 OTHERS = 0.05
@@ -41,12 +43,13 @@ Turn = dict[str, Any]
 
 
 def steps(trainer: Trainer) -> float:
-    """Seconds for a step, with all others."""
-    real = torch.rand(EACH, 3, 32, 32) * 2 - 1
-    started = time.perf_counter()
+    """Seconds for a step, with all others; of the process's time, if it is alone."""
+    clock = time.process_time if world_size() == 1 else time.perf_counter
+    real = torch.rand(trainer.config.batch_size // world_size(), 3, 32, 32) * 2 - 1
+    started = clock()
     for _ in range(STEPS):
         trainer.step(real)
-    return (time.perf_counter() - started) / STEPS
+    return (clock() - started) / STEPS
 
 
 def segments(trainer: Trainer) -> np.ndarray:
@@ -86,17 +89,20 @@ def _busy() -> float:
     return (sum(ticks[:3]) + sum(ticks[5:8])) / 100
 
 
-def turn(trainer: Trainer) -> Turn:
+def turn(trainer: Trainer, *others: Trainer) -> Turn:
     """On every worker, once all that is measured; ``others``: their share of the cores' time."""
     began, used, busy = time.perf_counter(), time.process_time(), _busy()
     found: Turn = {"steps": steps(trainer)}
     if world_size() > 1:
         found["all_reduces"] = all_reduces()
-        for kind, active in (("alone", 1), ("segments", min(world_size(), CORES))):
-            dist.barrier()
-            if rank() < active:
-                found[kind] = segments(trainer)
-            dist.barrier()
+        dist.barrier()
+        if rank() < CORES:
+            found["segments"] = segments(trainer)
+        dist.barrier()
+    else:
+        small, large = (steps(other) for other in others)
+        share = (EACH - OTHER_BATCHES[0]) / (OTHER_BATCHES[1] - OTHER_BATCHES[0])
+        found["segments"] = np.array([[small + share * (large - small)]])
     ours = all_reduce_sum(torch.tensor(time.process_time() - used)).item()
     found["others"] = (_busy() - busy - ours) / (time.perf_counter() - began) / CORES
     return found
@@ -105,13 +111,20 @@ def turn(trainer: Trainer) -> Turn:
 def together() -> list[Turn]:
     """On every worker, its turns."""
     torch.set_num_threads(1)
-    trainer = our_dcgan(EACH * world_size())
-    steps(trainer)
-    return [turn(trainer) for _ in range(TURNS)]
+    batches = [EACH, *OTHER_BATCHES] if world_size() == 1 else [EACH * world_size()]
+    trainers = [our_dcgan(batch) for batch in batches]
+    for trainer in trainers:
+        steps(trainer)
+    return [turn(*trainers) for _ in range(TURNS)]
 
 
 def quiet(everyone: Sequence[list[Turn]]) -> list[list[Turn]]:
-    """Of every worker the turns that count; the two most quiet ones, if others never were."""
+    """Of every worker the turns that count; the two most quiet ones, if others never were.
+
+    One worker's are in its own time, and all count.
+    """
+    if len(everyone) == 1:
+        return list(everyone)
     shares = [one["others"] for one in everyone[0]]
     limit = max(OTHERS, sorted(shares)[1])
     chosen = [number for number, share in enumerate(shares) if share <= limit]
@@ -125,12 +138,12 @@ def line(everyone: Sequence[list[Turn]]) -> Line:
     return Line(float(latency), float(per_byte))
 
 
-def ring(lines: dict[int, Line]) -> Ring:
-    """What lines of two to four workers have in common."""
-    hops = [2 * (workers - 1) for workers in lines]
-    hop, start = np.polyfit(hops, [one.latency for one in lines.values()], 1)
-    shares = [one.per_byte * w / 2 / (w - 1) for w, one in lines.items()]
-    return Ring(float(start), float(hop), statistics.mean(shares))
+def ring(two: Line) -> Ring:
+    """What two workers of a core each say about more of such: all that they take, they take for hops.
+
+    Three and four processes on two cores say nothing about it: theirs wait for cores.
+    """
+    return Ring(two.latency / 2, two.per_byte)
 
 
 def latents_seconds() -> float:
@@ -143,9 +156,10 @@ def latents_seconds() -> float:
     return statistics.median(found)
 
 
-def worker(everyone: Sequence[list[Turn]], kind: str, drawn: float) -> Worker:
+def worker(everyone: Sequence[list[Turn]], drawn: float) -> Worker:
     """Compute and noise. Sigma of a segment is such that the later of two is as late as was seen."""
-    parts = [np.concatenate([t[kind] for t in one]) for one in everyone if kind in one[0]]
+    active = everyone[:CORES]
+    parts = [np.concatenate([turn["segments"] for turn in turns]) for turns in active]
     noise = np.zeros(parts[0].shape[1])
     if len(parts) > 1:
         noise = np.sqrt(np.pi) * np.abs(parts[0] - parts[1]).mean(0) / 2
@@ -158,8 +172,7 @@ def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
     """Measured and predicted, and all that predicts."""
     runs = {workers: quiet(run) for workers, run in runs.items()}
     lines = {workers: line(run) for workers, run in runs.items() if workers > 1}
-    models = {1: worker(runs[2], "alone", drawn)}
-    models |= {workers: worker(runs[workers], "segments", drawn) for workers in lines}
+    models = {workers: worker(run, drawn) for workers, run in runs.items()}
     trainer = our_dcgan(EACH)
     sizes, rows = messages(trainer.generator, trainer.discriminator), []
     for workers, run in runs.items():
@@ -173,7 +186,7 @@ def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
             "others": [one["others"] for one in run[0]],
         }
         rows.append(row)
-    return {"rows": rows, "ring": asdict(ring(lines)), "sizes": sizes}
+    return {"rows": rows, "ring": asdict(ring(lines[2])), "sizes": sizes}
 
 
 def main(path: Path) -> None:

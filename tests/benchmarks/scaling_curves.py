@@ -5,6 +5,7 @@ what ``scaling_check`` measured; for GPUs from published figures alone: nothing 
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,12 +41,12 @@ LAUNCH = 10e-6
 SPREAD = 0.08 / 5.4
 """Standard deviation of the speed of GPUs of one kind. They are told to vary by 8 %: taken as the width
 of a box plot between whiskers, which is 5.4 standard deviations of normal numbers."""
-INFINIBAND, EFA = Tree(hop_network=5e-6), Tree(hop_network=15e-6)
-"""A network hop in NCCL's tuner; and one with which two nodes take 52 us, as was measured of EFA."""
+INFINIBAND, EFA = Tree(hop_network=5e-6), Tree(hop_network=18e-6)
+"""A network hop in NCCL's tuner; and one with which two nodes take 51 us, as was measured of EFA."""
 KINDS = {
     "global": "norm_batch: global",
-    "own latents": "the same, each worker draws its own latents only",
-    "in a node": "..., and groups within a node of 8",
+    "own latents": "the same, if workers drew their own latents only",
+    "in a node": "..., and groups within a node of 8 workers",
     "in a worker": "..., and groups within a worker, without messages",
 }
 
@@ -83,12 +84,12 @@ class Training:
         inside = min(workers, NODE) if kind == "in a node" else workers
         silent = workers == 1 or kind == "in a worker"
         images = EACH * (workers if kind == "global" else 1)
-        segments = self.worker.noise if not silent else [0.0]
+        noise = math.hypot(*self.worker.noise) if silent else sum(self.worker.noise)
         return {
             "compute": self.alone,
             "synchronising": 0.0 if silent else self.worker.compute - self.alone,
             "latents": self.worker.drawn * images,
-            "waiting": slowest(workers) * sum(segments),
+            "waiting": slowest(workers) * noise,
             "norms": 0.0 if silent else sum(network.seconds(size, inside) for size in self.norms),
             "gradients": sum(network.seconds(size, workers) for size in self.gradients),
         }
@@ -182,7 +183,7 @@ def draw(shown: dict[str, tuple[Training, Network]], path: Path) -> None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(counts[::2], [f"{count:,}" for count in counts[::2]])
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("images per second and worker, beside one alone")
+    axes[0].set_ylabel("efficiency")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=110)
 

@@ -87,12 +87,10 @@ class Ring:
     """gloo's all-reduce: 2 (P - 1) messages one after the other, of a P-th of the bytes each.
 
     Args:
-        start: seconds for a call, whoever else takes part.
         hop: seconds for a message to the neighbour.
         per_byte: seconds for a byte sent and summed.
     """
 
-    start: float
     hop: float
     per_byte: float
 
@@ -100,7 +98,7 @@ class Ring:
         if workers == 1:
             return 0.0
         hops = 2 * (workers - 1)
-        return self.start + hops * (self.hop + self.per_byte * size / workers)
+        return hops * (self.hop + self.per_byte * size / workers)
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Tree:
     """NCCL's: a chain in each node, a binary tree over nodes, up and down.
 
     Latencies as NCCL's own tuner has them (src/graph/tuning.cc, Tree with the LL protocol): a start, a
-    hop over NVLink (1.8 times as long where there are several nodes), a hop over the network.
+    hop over NVLink, a hop over the network.
     """
 
     hop_network: float
@@ -123,8 +121,7 @@ class Tree:
         if workers == 1:
             return 0.0
         nodes, inside = math.ceil(workers / self.gpus), min(workers, self.gpus)
-        nvlink = self.hop_nvlink * (1.8 if nodes > 1 else 1)
-        hops = (inside - 1) * nvlink + math.ceil(math.log2(nodes)) * self.hop_network
+        hops = (inside - 1) * self.hop_nvlink + math.ceil(math.log2(nodes)) * self.hop_network
         rate = self.bytes_per_second_network if nodes > 1 else self.bytes_per_second_nvlink
         return self.start + 2 * hops + 2 * (workers - 1) / workers * size / rate
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.scaling_check import Ring, ring
+from tests.benchmarks.scaling_check import ring
 from tests.benchmarks.scaling_curves import EFA, INFINIBAND
 from tests.benchmarks.scaling_model import Line, Worker, slowest, step_seconds
 
@@ -29,13 +29,11 @@ def test_small_messages_of_nccl_take_what_others_measured(
     assert network.seconds(size, workers) == pytest.approx(seconds, rel=0.2)  # type: ignore[attr-defined]
 
 
-def test_a_ring_is_found_from_lines() -> None:
-    true, lines, size = Ring(1e-3, 2e-4, 3e-10), {}, 10**6
-    for workers in (2, 3, 4):
-        nothing, much = (true.seconds(n, workers) for n in (0, size))
-        lines[workers] = Line(nothing, (much - nothing) / size)
-    found = ring(lines)
-    assert found.seconds(2**20, 64) == pytest.approx(true.seconds(2**20, 64))
+def test_a_ring_of_two_takes_what_two_took() -> None:
+    line = Line(1e-3, 1e-9)
+    assert ring(line).seconds(10**6, 2) == pytest.approx(line.seconds(10**6, 2))
+    assert ring(line).seconds(0, 65) == pytest.approx(64e-3)
+    assert ring(line).seconds(10**9, 1000) == pytest.approx(2, abs=1)
 
 
 def test_a_step_is_compute_and_waiting_and_messages() -> None:
