@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bngan.manifest import digest, outputs_digest
 from pipeline.config import Config
@@ -102,8 +102,9 @@ def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
         path = _source(name)
         if path is None or name in found or name in _CARRIERS:
             continue
-        found[name] = _digest_source(path)
-        pending += sorted(_imported(path))
+        module = _read(path)
+        found[name] = module.digest
+        pending += sorted(module.imported)
     return found | {library: version(library) for library in libraries}
 
 
@@ -118,15 +119,26 @@ def _source(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
+class _Module(NamedTuple):
+    """A source file, read once."""
+
+    digest: str
+    """Of what it says, without comments, docstrings and layout."""
+    imported: frozenset[str]
+    """Names that it imports anywhere in its text, as modules and as names inside them."""
+
+
 @cache
-def _digest_source(path: Path) -> str:
-    tree = ast.parse(path.read_text())
+def _read(path: Path) -> _Module:
+    tree, names = ast.parse(path.read_text()), set[str]()
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            kept = [line for line in body if not _is_text(line)]
-            node.body = kept  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(body := getattr(node, "body", None), list):
+            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+    return _Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], frozenset(names))
 
 
 def _is_text(line: ast.AST) -> bool:
@@ -135,18 +147,6 @@ def _is_text(line: ast.AST) -> bool:
         and isinstance(line.value, ast.Constant)
         and isinstance(line.value.value, str)
     )
-
-
-@cache
-def _imported(path: Path) -> frozenset[str]:
-    """Names that ``path`` imports anywhere in its text, as modules and as names inside them."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(names)
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from scipy.special import stdtrit
-
-from bngan.metrics.confidence import Estimate, average
+from bngan.metrics.confidence import Estimate, average, student_t
 from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_estimate
 from bngan.metrics.kernel import kernel_estimate
@@ -144,7 +142,7 @@ def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
     """By Student's t of two samples, of as many gaps as there are evaluation seeds."""
     more = abs(candidate.mean) - abs(champion.mean)
     error = math.hypot(candidate.standard_error, champion.standard_error)
-    reach = float(stdtrit(2 * (len(EVALUATION_SEEDS) - 1), LEVEL))
+    reach = student_t(2 * (len(EVALUATION_SEEDS) - 1), LEVEL)
     return _told(more, margin, more - reach * error)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import stdtrit
 
 GROUPS = 20
 """Consecutive images are left out together: a twentieth of one side at a time."""
@@ -50,12 +49,12 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the expected score of so many images lies, by Student's t."""
-        reach = float(stdtrit(GROUPS - 1, 0.5 + level / 2)) * self.standard_error
+        reach = student_t(GROUPS - 1, 0.5 + level / 2) * self.standard_error
         return self.value - reach, self.value + reach
 
     def bound(self, level: float) -> float:
         """Above the expected score with this confidence, one-sided; below it for ``1 - level``."""
-        return self.value + float(stdtrit(GROUPS - 1, level)) * self.standard_error
+        return self.value + student_t(GROUPS - 1, level) * self.standard_error
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The difference; what chance both share, set by set of the same name, cancels."""
@@ -64,6 +63,13 @@ class Estimate:
             without[name] = without.get(name, np.zeros(GROUPS)) - (values - other.value)
         difference = self.value - other.value
         return Estimate(difference, {n: difference + change for n, change in without.items()})
+
+
+def student_t(degrees: int, level: float) -> float:
+    """What Student's t stays below with this probability."""
+    from scipy.special import stdtrit  # takes a moment to import, and most commands never get here
+
+    return float(stdtrit(degrees, level))
 
 
 def average(draws: Sequence[Estimate]) -> Estimate:

@@ -1,5 +1,6 @@
 """What all commands share: the application, its options, and how mistakes become exit codes."""
 
+import gc
 import json
 import os
 import sys
@@ -60,6 +61,9 @@ def _before_any_command(
     ] = False,
 ) -> None:
     set_defaults()
+    # Imports make many objects and hardly any garbage: at 700 objects each, looks for it take a fifth
+    # of the start.
+    gc.set_threshold(10_000)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from bngan.manifest import atomic_folder, damage, outputs_digest, read_manifest, write_manifest
 from pipeline.config import load_config
-from pipeline.fingerprint import Fingerprint, _digest_source, code_of, fingerprint
+from pipeline.fingerprint import Fingerprint, _read, code_of, fingerprint
 from pipeline.workflow import STAGES
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
@@ -100,7 +100,7 @@ def test_what_cannot_change_a_result_does_not_count_as_code(tmp_path) -> None:
     def digest_of(text: str) -> str:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
         path.write_text(text)
-        return _digest_source(path)
+        return _read(path).digest
 
     plain = digest_of("def f(x):\n    return x + 1\n")
     assert (
