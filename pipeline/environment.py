@@ -10,6 +10,9 @@ _DEFAULTS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # How often Ray Train looks at its workers; every report waits for the next look (default 2 s).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # A cluster of our own would begin with a worker for each CPU, and training use hardly one of them:
+    # Ray Train's have an environment of their own. That took seconds, and more on larger machines.
+    "RAY_prestart_worker_first_driver": "0",
     # MLflow's own 7 retries of 2 minutes leave a person in the dark when a server is not there; what a
     # run logs is tried again anyway.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",

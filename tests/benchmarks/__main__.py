@@ -1,7 +1,8 @@
 """Every benchmark of speed in one table: ``python -m tests.benchmarks [MNIST]``, or ``make bench``.
 
 MNIST is a folder of its parquet files. The table goes to standard output and into
-``docs/performance.md``, the same as JSON to ``docs/benchmarks.json``. Nothing else should run meanwhile.
+``docs/performance.md``, the same as JSON to ``docs/benchmarks.json``. Nothing else should run meanwhile. What a
+given quality costs takes hours: ``python -m tests.benchmarks.quality``.
 """
 
 import re
@@ -9,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import evaluating, loading, rates, scaling, startup, steps
+from tests.benchmarks import evaluating, loading, rates, scaling, startup, steps, tax
 
 DOCS = Path(__file__).parents[2] / "docs"
 _TABLE = re.compile(r"(<!-- table:[^\n]*\n).*?(<!-- end -->)", re.DOTALL)
@@ -19,7 +20,8 @@ def main() -> None:
     """Measure, print, save."""
     mnist = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     sections = (steps.rows, scaling.rows, evaluating.rows, startup.rows)
-    rows = [row for section in sections for row in section()] + loading.rows(mnist)
+    rows = [row for section in sections for row in section()]
+    rows += tax.rows(mnist) + loading.rows(mnist)
     told = f"{datetime.now(UTC).date()}, {rates.machine()}\n\n{rates.table(rows)}\n"
     print(told)
     rates.save(rows, DOCS / "benchmarks.json")

@@ -32,7 +32,7 @@ KERAS = {"float32": "Keras, tf.function", "mixed_bfloat16": "Keras, tf.function,
 _MATRIX = 1024
 
 
-def dcgan() -> tuple[nn.Module, nn.Module]:
+def dcgan(channels: int = 3) -> tuple[nn.Module, nn.Module]:
     """Networks of PyTorch's example at 32x32 pixels."""
 
     def up(before: int, after: int) -> list[nn.Module]:
@@ -49,10 +49,10 @@ def dcgan() -> tuple[nn.Module, nn.Module]:
         *(first, nn.BatchNorm2d(4 * WIDTH), nn.ReLU(True)),
         *up(4 * WIDTH, 2 * WIDTH),
         *up(2 * WIDTH, WIDTH),
-        *(nn.ConvTranspose2d(WIDTH, 3, 4, 2, 1, bias=False), nn.Tanh()),
+        *(nn.ConvTranspose2d(WIDTH, channels, 4, 2, 1, bias=False), nn.Tanh()),
     )
     discriminator = nn.Sequential(
-        *(nn.Conv2d(3, WIDTH, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)),
+        *(nn.Conv2d(channels, WIDTH, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)),
         *down(WIDTH, 2 * WIDTH),
         *down(2 * WIDTH, 4 * WIDTH),
         *(nn.Conv2d(4 * WIDTH, 1, 4, 1, 0, bias=False), nn.Flatten(0)),
