@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Not where it is used: as_many_as_help limits the libraries that are loaded by then.
+from scipy.linalg.lapack import dsygst
+
 from bngan.metrics.confidence import Estimate, group_slices
 from bngan.metrics.threads import as_many_as_help
 
@@ -99,8 +102,6 @@ def factor(covariance: np.ndarray) -> np.ndarray:
 
 def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:
     """Between two sets, given a factor of the first one's covariance."""
-    from scipy.linalg.lapack import dsygst  # takes a moment to import
-
     own, others = one.covariance, other.covariance
     product, _ = dsygst(others, root, itype=2, lower=1)  # F^T S F by a third of the operations
     cross = np.sqrt(np.linalg.eigvalsh(product).clip(min=0)).sum()
