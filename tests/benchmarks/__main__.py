@@ -1,7 +1,7 @@
 """Every benchmark of speed in one table: ``python -m tests.benchmarks [MNIST]``, or ``make bench``.
 
 MNIST is a folder of its parquet files. The table goes to standard output and into
-``docs/performance.md``, the same as JSON to ``docs/benchmarks.json``. Nothing else should run meanwhile.
+``docs/performance.md``, the same as JSON to ``docs/benchmarks.json``. Nothing else should run then.
 What a given quality costs takes hours: ``python -m tests.benchmarks.quality``.
 """
 
