@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.distributed import all_reduce_sum, shards, world_size
-from bngan.synchronized import Moments, Synchronized
+from bngan.synchronized import Moments, Synchronized, join_groups
 
 NormBatch = Literal["global"] | int
 """Consecutive global indices that share statistics: the whole batch, or groups of so many."""
@@ -65,13 +65,18 @@ def batch_layout(
         _layout.reset(token)
 
 
+def group_size(batch: int, norm_batch: NormBatch) -> int:
+    """How many samples of a global ``batch`` share statistics."""
+    return batch if norm_batch == "global" else norm_batch
+
+
 def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
     """How many of the ``local`` indices of a global ``batch`` fall into each group.
 
     Raises:
         ValueError: if ``batch`` is not made of whole groups.
     """
-    size = batch if norm_batch == "global" else norm_batch
+    size = group_size(batch, norm_batch)
     if batch % size:
         raise ValueError(f"a batch of {batch} is not made of whole groups of {size}")
     starts = range(0, batch, size)
@@ -80,7 +85,7 @@ def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
 
 def groups_are_whole(batch: int, norm_batch: NormBatch) -> bool:
     """Whether each group of a global ``batch`` lies within one worker's part of it."""
-    size = batch if norm_batch == "global" else norm_batch
+    size = group_size(batch, norm_batch)
     return all(part.start % size == 0 for part in shards(batch))
 
 
@@ -117,7 +122,7 @@ class BatchNorm(_BatchNorm):
         track = layout.track and self.track_running_stats
         if alone:
             parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
+            return join_groups(parts)
         if layout.whole:
             return self._whole(input, sizes, track, layout.process_group)
         # Any point near the mean that all workers know: sums of squares about it cancel less.
@@ -149,7 +154,7 @@ class BatchNorm(_BatchNorm):
         ]
         if track:
             self._follow(*all_reduce_sum(moments, group))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return join_groups(parts)
 
     def _alone(self, group: Tensor, track: bool) -> Tensor:
         if track:

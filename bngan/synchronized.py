@@ -1,5 +1,6 @@
 """Batch norm of a batch that several workers share: its forward and its backward."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,11 @@ class Moments(NamedTuple):
     counts: Tensor
     mean: Tensor
     variance: Tensor
+
+
+def join_groups(parts: Sequence[Tensor]) -> Tensor:
+    """The batch that groups make; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class Synchronized(torch.autograd.Function):
@@ -50,7 +56,7 @@ class Synchronized(torch.autograd.Function):
             for part, (center, spread) in zip(torch.split(input, sizes), statistics, strict=True)
             if len(part)
         ]
-        output = parts[0] if len(parts) == 1 else torch.cat(parts) if parts else input.clone()
+        output = join_groups(parts) if parts else input.clone()
         anchor = mean.to(_at_least_float32(input).dtype)
         ctx.save_for_backward(input, weight, anchor, origin, *moments)
         ctx.mark_non_differentiable(*moments)
@@ -97,7 +103,7 @@ def _backward(
     ):
         if len(x):
             dx += F.batch_norm(x, mean, variance, slope, shift, False, 0.0, ctx.eps)
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)), mine[0], mine[1]
+    return join_groups(parts), mine[0], mine[1]
 
 
 def _own_gradients(

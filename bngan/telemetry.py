@@ -12,7 +12,7 @@ from bngan.calibration import channel_moments
 from bngan.distributed import shards
 from bngan.latents import telemetry_batch
 from bngan.networks.norms import ConditionalBatchNorm, iterate_spectral_norms
-from bngan.normalization import desynchronize
+from bngan.normalization import desynchronize, group_size
 from bngan.sampling import Sampler
 from bngan.steps import Training
 
@@ -38,7 +38,7 @@ def measure(trainer: Training, calibrated: Sampler) -> dict[str, float]:
     if trainer.keeps_statistics:
         return _flat({"small_gammas": small_gammas(generator)})
     config, model = trainer.config, trainer.model
-    size = config.batch_size if config.norm_batch == "global" else config.norm_batch
+    size = group_size(config.batch_size, config.norm_batch)
     frequencies = calibrated.spec.class_frequencies if model.conditional else ()
 
     def draw(number: int, size: int) -> Inputs:

@@ -17,6 +17,7 @@ from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.neighbours import nearest
 from bngan.metrics.pretrained import file_hash
 from bngan.metrics.protocol import EVALUATION_SEEDS
+from bngan.normalization import group_size
 from bngan.sampling import WEIGHTS, Sampler
 from bngan.telemetry import scales
 from pipeline.plots import gamma_histogram, training_curves
@@ -86,7 +87,7 @@ def _batch_norm(
     train = context.config.train
     if not context.config.model.generator.batch_normalised or context.config.keeps_statistics:
         return {}
-    group = train.batch_size if train.norm_batch == "global" else int(train.norm_batch)
+    group = group_size(train.batch_size, train.norm_batch)
     fakes = (_generated(context, reference, seed, group) for seed in EVALUATION_SEEDS)
     by_batch = [frechet_distance(fake.features, reference.real.features) for fake in fakes]
     gaps = np.subtract(by_batch, list(fids.values()))

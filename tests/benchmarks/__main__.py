@@ -7,7 +7,6 @@ What a given quality costs takes hours: ``python -m tests.benchmarks.quality``.
 
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks import evaluating, loading, rates, scaling, startup, steps, tax
@@ -22,7 +21,7 @@ def main() -> None:
     sections = (steps.rows, scaling.rows, evaluating.rows, startup.rows)
     rows = [row for section in sections for row in section()]
     rows += tax.rows(mnist) + loading.rows(mnist)
-    told = f"{datetime.now(UTC).date()}, {rates.machine()}\n\n{rates.table(rows)}\n"
+    told = f"{', '.join(rates.occasion().values())}\n\n{rates.table(rows)}\n"
     print(told)
     rates.save(rows, DOCS / "benchmarks.json")
     page = DOCS / "performance.md"

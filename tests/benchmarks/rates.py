@@ -89,6 +89,11 @@ def machine() -> str:
     return f"{processor}, {len(names)} cores, torch {torch.__version__}"
 
 
+def occasion() -> dict[str, str]:
+    """Today, and the machine."""
+    return {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+
+
 def table(rows: Sequence[Row]) -> str:
     """Markdown."""
     lines = ["| what | ours | beside | ratio | target |", "| --- | --- | --- | --- | --- |"]
@@ -103,11 +108,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def save(rows: Sequence[Row], path: Path) -> None:
     """JSON: the rows, the date and the machine."""
-    found = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
-        "rows": [{**asdict(row), "ratio": row.ratio, "reached": row.reached} for row in rows],
-    }
+    told = [{**asdict(row), "ratio": row.ratio, "reached": row.reached} for row in rows]
+    found = occasion() | {"rows": told}
     path.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -5,6 +5,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,13 +21,13 @@ EACH, STEPS, TURNS = 64, 6, 5
 KINDS: dict[str, Any] = {"synchronised": "global", "per worker": EACH}
 
 
-def _seconds(trainer: Trainer, steps: int) -> float:
-    """Of wall time for a step."""
-    real = torch.rand(EACH, 3, 32, 32) * 2 - 1
-    started = time.perf_counter()
+def seconds(trainer: Trainer, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """For a step, with all other workers."""
+    real = torch.rand(trainer.config.batch_size // world_size(), 3, 32, 32) * 2 - 1
+    started = clock()
     for _ in range(steps):
         trainer.step(real)
-    return (time.perf_counter() - started) / steps
+    return (clock() - started) / steps
 
 
 def together() -> dict[str, float]:
@@ -38,16 +39,16 @@ def together() -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in KINDS}
     for _ in range(TURNS):
         for name, trainer in trainers.items():
-            found[name].append(_seconds(trainer, STEPS))
+            found[name].append(seconds(trainer, STEPS))
     return {name: statistics.median(values[1:]) for name, values in found.items()}
 
 
 def _alone(number: int, results: Any, start: Any) -> None:
     torch.set_num_threads(1)
     trainer = our_dcgan(EACH)
-    _seconds(trainer, 2)
+    seconds(trainer, 2)
     start.wait()  # all compute at once, as they do together
-    results.put(statistics.median(_seconds(trainer, STEPS) for _ in range(TURNS)))
+    results.put(statistics.median(seconds(trainer, STEPS) for _ in range(TURNS)))
 
 
 def apart(workers: int) -> float:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,12 +24,13 @@ import torch.distributed as dist
 from bngan.distributed import agree, all_reduce_sum, rank, world_size
 from bngan.latents import training_latents
 from bngan.trainer import Trainer
-from tests.benchmarks.rates import machine
+from tests.benchmarks.rates import occasion
+from tests.benchmarks.scaling import EACH, seconds
 from tests.benchmarks.scaling_model import Line, Ring, Worker, messages, step_seconds
 from tests.benchmarks.steps import LATENT, our_dcgan
 from tests.conftest import run_workers
 
-EACH, STEPS, TURNS, MOST, CORES = 64, 5, 5, 4, 2
+STEPS, TURNS, MOST, CORES = 5, 5, 4, 2
 SIZES = (4 * 2**10, 2 * 2**20, 4 * 2**20)
 """Bytes of the all-reduces that are measured by themselves."""
 OTHER_BATCHES = (32, 96)
@@ -45,11 +45,7 @@ Turn = dict[str, Any]
 def steps(trainer: Trainer) -> float:
     """Seconds for a step, with all others; of the process's time, if it is alone."""
     clock = time.process_time if world_size() == 1 else time.perf_counter
-    real = torch.rand(trainer.config.batch_size // world_size(), 3, 32, 32) * 2 - 1
-    started = clock()
-    for _ in range(STEPS):
-        trainer.step(real)
-    return (clock() - started) / STEPS
+    return seconds(trainer, STEPS, clock)
 
 
 def segments(trainer: Trainer) -> np.ndarray:
@@ -197,8 +193,7 @@ def main(path: Path) -> None:
     for row in found["rows"]:
         error = row["predicted"] / row["measured"] - 1
         print(f"{row['workers']}: {row['measured']:.4f} s, {row['predicted']:.4f} s, {error:+.1%}")
-    found |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found | occasion(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bngan.data import ImageSpec
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.trainer import Trainer
+from tests.benchmarks.scaling import EACH
 from tests.benchmarks.scaling_model import (
     Network,
     Ring,
@@ -33,7 +34,7 @@ from tests.benchmarks.scaling_model import (
 )
 from tests.benchmarks.steps import our_dcgan, ours
 
-EACH, NODE, SHOWN = 64, 8, (1, 2, 8, 64, 1024)
+NODE, SHOWN = 8, (1, 2, 8, 64, 1024)
 RATE = 2470 * 3 * 2 * 4.09e9
 """FLOP/s of an A100 that trains ResNet-50 in mixed precision: 2,470 images/s, three times 4.09 GMAC."""
 LAUNCH = 10e-6

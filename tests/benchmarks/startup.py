@@ -13,9 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from mlflow import MlflowClient
-
 from tests.benchmarks.rates import Row, table
+from tests.benchmarks.tax import told_at
 
 CONFIG = Path(__file__).parents[2] / "configs" / "digits.yaml"
 TIMES = 3
@@ -39,17 +38,11 @@ def _seconds(*command: str) -> float:
 
 def _first_step(folder: str, given: list[str]) -> float:
     """Wall seconds from the command to what the first step's record says; another seed each time."""
-    client, found = MlflowClient(f"sqlite:///{folder}/mlflow.db"), []
+    found = []
     for seed in range(1, TIMES + 1):
         started = time.time()
         told = json.loads(_run("run", *given, f"seed={seed}", "--to", "train", "--json"))
-        parent = client.get_run(told["run_id"])
-        stages = client.search_runs(
-            [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{told['run_id']}'"
-        )
-        (training,) = (run for run in stages if run.data.tags["stage"] == "train")
-        records = client.get_metric_history(training.info.run_id, "loss_d")
-        found.append(min(record.timestamp for record in records) / 1000 - started)
+        found.append(min(told_at(folder, told["run_id"], "loss_d")) - started)
     return statistics.median(found)
 
 

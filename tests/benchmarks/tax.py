@@ -66,13 +66,18 @@ def bare(settings: dict[str, Any], seconds: float) -> float:
     return float(results.get())
 
 
+def told_at(workspace: str, run_id: str, name: str) -> list[float]:
+    """When the training of a run told each value of a metric, in seconds since 1970."""
+    client = existing_client(Path(workspace))
+    condition = f"tags.mlflow.parentRunId = '{run_id}' and tags.stage = 'train'"
+    (run,) = client.search_runs([client.get_run(run_id).info.experiment_id], condition)
+    return [m.timestamp / 1000 for m in client.get_metric_history(run.info.run_id, name)]
+
+
 def course(config: Config) -> dict[str, float]:
     """Of a training from its first record to its last: images, and seconds of all, steps, scores."""
     result = bring(config, "train")
-    client = existing_client(Path(config.workspace))
-    condition = f"tags.mlflow.parentRunId = '{result.run_id}' and tags.stage = 'train'"
-    (run,) = client.search_runs([client.get_run(result.run_id).info.experiment_id], condition)
-    told = [m.timestamp / 1000 for m in client.get_metric_history(run.info.run_id, "seconds")]
+    told = told_at(config.workspace, result.run_id, "seconds")
     records = json.loads((result.folders["train"] / "history.json").read_text())
     return {
         "images": records[-1]["images"] - records[0]["images"],

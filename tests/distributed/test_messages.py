@@ -49,9 +49,9 @@ class Collectives(TorchDispatchMode):
         return op(*args, **(kwargs or {}))
 
 
-def sent(name: str) -> list[int]:
+def sent(model: ModelConfig, optimization: OptimizationConfig) -> list[int]:
     """Of one step, the second, on this worker."""
-    trainer = Trainer(*CASES[name], SPEC, seed=0)
+    trainer = Trainer(model, optimization, SPEC, seed=0)
     real = (torch.rand(BATCH, *SPEC.shape) * 2 - 1)[shard(BATCH)]
     trainer.step(real)
     with Collectives() as collectives:
@@ -60,7 +60,7 @@ def sent(name: str) -> list[int]:
 
 
 def all_sent() -> dict[str, list[int]]:
-    return {name: sent(name) for name in CASES}
+    return {name: sent(*case) for name, case in CASES.items()}
 
 
 def kinds() -> list[int]:
@@ -105,6 +105,17 @@ def test_a_network_without_norms_sends_its_gradients_alone(
     trainer = Trainer(*CASES["no norms"], SPEC, seed=0)
     networks = trainer.discriminator, trainer.generator
     assert everyone[0]["no norms"] == [4 * parameters(network) for network in networks]
+
+
+def test_groups_within_a_worker_send_what_running_statistics_follow_alone() -> None:
+    optimization = OptimizationConfig(batch_size=BATCH, norm_batch=BATCH // 2)
+    trainer = Trainer(NORMS, optimization, SPEC, seed=0)
+    norms = channels(trainer.generator), channels(trainer.discriminator)
+    # Mean and variance in float32, of two groups in G, and of real and fake ones in D.
+    norms_g, norms_d = ([4 * 2 * 2 * k * c for c in kind] for k, kind in enumerate(norms, 1))
+    gradients = [4 * parameters(n) for n in (trainer.discriminator, trainer.generator)]
+    for seen in run_workers(2, sent, NORMS, optimization):
+        assert seen == [*norms_g, *norms_d, *gradients]
 
 
 def test_whatever_sends_is_counted() -> None:
