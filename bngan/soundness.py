@@ -12,6 +12,8 @@ from bngan.normalization import batch_layout, synchronize
 from bngan.optimization import OptimizationConfig
 
 _BATCH = 16
+_MOST = 1_000_000_000
+"""Parameters that can be trained here, of both networks."""
 
 
 def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
@@ -53,6 +55,20 @@ def ignores_latents(model: ModelConfig, images: ImageSpec) -> bool:
     return bool(made.std(dim=0).max() <= 1e-6 * made.abs().max())
 
 
+def parameters(model: ModelConfig, images: ImageSpec) -> int:
+    """How many both networks have, without making them.
+
+    Raises:
+        ValueError: for what such images or such networks cannot have.
+    """
+    try:
+        with torch.device("meta"):
+            networks = build_generator(model, images), build_discriminator(model, images)
+    except RuntimeError as error:  # sizes beyond 64 bits
+        raise ValueError("model: the networks are larger than can be counted") from error
+    return sum(p.numel() for network in networks for p in network.parameters())
+
+
 def problem(model: ModelConfig, images: ImageSpec) -> str | None:
     """Why such networks cannot learn from such images, in words; None if they can."""
     part = model.discriminator
@@ -61,6 +77,8 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
             f"model.discriminator.batch_statistics: joint needs norm: batch, and it is {part.norm}"
         )
     try:
+        if (count := parameters(model, images)) > _MOST:
+            return f"model: the networks have {count:,} parameters, more than {_MOST:,}"
         with torch.random.fork_rng(devices=[]):
             build_generator(model, images)
             discriminator = build_discriminator(model, images)

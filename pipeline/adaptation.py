@@ -10,10 +10,9 @@ from safetensors import SafetensorError
 
 from bngan.networks import ModelConfig
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
-from pipeline import config as configuration
-from pipeline.config import Config, located
+from pipeline.config import Config, Further, located, plain
 from pipeline.errors import UserError
-from pipeline.reading import flatten, given_keys, read
+from pipeline.reading import flatten, read
 from pipeline.storage import Storage
 from pipeline.uris import REGISTERED
 from pipeline.validation import problems
@@ -21,7 +20,12 @@ from pipeline.validation import problems
 _DISCRIMINATOR = "model.discriminator."
 
 
-def load_config(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> Config:
+def load_config(
+    path: Path,
+    overrides: Sequence[str],
+    tell: Callable[[str], None],
+    further: Further = lambda config, told: (),
+) -> Config:
     """As ``pipeline.config.load_config``; with ``adapt.base``, as the base wants it.
 
     The base's alias is replaced by the version that has it now, ``model`` is the base's but for the
@@ -31,26 +35,27 @@ def load_config(path: Path, overrides: Sequence[str], tell: Callable[[str], None
         path: YAML file.
         overrides: ``key=value``.
         tell: called with what a person should know.
+        further: looks for what else may be wrong.
 
     Raises:
-        UserError: naming the first key that is wrong, or contradicts the base.
+        UserError: with a line for each key that is wrong, or contradicts the base.
     """
-    config = located(read(Config, path, overrides))
+    given = read(Config, path, overrides)
+    config = given.values
     if not config.adapt.base:
-        return configuration.load_config(path, overrides)
-    given = given_keys(path, overrides)
-    for problem in problems(config, known=False):
-        raise UserError(problem)
+        return plain(given, further)
+    given.refuse([*located(config), *problems(config, known=False)])
     base = config.adapt.base = _pinned(config, tell)
     with base_folders(config) as (generator, _):
         theirs = _base_of(generator, base).model
-    config.model = _model(config, theirs, given, base)
-    if "train.trainable" not in given:
+    given.refuse(_contradictions(config, theirs, given.keys, base))
+    config.model = replace(theirs, discriminator=config.model.discriminator)
+    if "train.trainable" not in given.keys:
         config.train.trainable = "affine"
     if config.adapt.method == "supervised" and config.train.trainable != "affine":
-        raise UserError("train.trainable must be affine with adapt.method=supervised")
-    for problem in problems(config):
-        raise UserError(problem)
+        given.refuse(["train.trainable must be affine with adapt.method=supervised"])
+    wrong = list(problems(config))
+    given.refuse([*wrong, *further(config, wrong)])
     return config
 
 
@@ -105,9 +110,10 @@ def _pinned(config: Config, tell: Callable[[str], None]) -> str:
     return pinned
 
 
-def _model(config: Config, theirs: ModelConfig, given: set[str], base: str) -> ModelConfig:
+def _contradictions(
+    config: Config, theirs: ModelConfig, given: set[str], base: str
+) -> Iterator[str]:
     ours, known = (flatten(asdict(model), "model.") for model in (config.model, theirs))
     for key in sorted(given & set(ours)):
         if not key.startswith(_DISCRIMINATOR) and ours[key] != known[key]:
-            raise UserError(f"{key}={ours[key]}, but {base} has {known[key]}: leave it out")
-    return replace(theirs, discriminator=config.model.discriminator)
+            yield f"{key}={ours[key]}, but {base} has {known[key]}: leave it out"

@@ -150,9 +150,7 @@ def _ray() -> Iterator[None]:
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
     else:
-        # Two at least, so that the default runs anywhere.
-        cores = max(os.cpu_count() or 1, 2)
-        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
     # Ray takes SIGTERM over; the caller's handler is the one that closes its books.
     signal.signal(signal.SIGTERM, handler)
     try:
@@ -181,6 +179,11 @@ def _choose_gpu(num_workers: int, accelerator: str) -> bool:
     return use_gpu
 
 
+def cores() -> int:
+    """CPUs of a cluster of our own: two at least, so that the default runs anywhere."""
+    return max(os.cpu_count() or 1, 2)
+
+
 def takes_gpus(resources: Mapping[str, float], num_workers: int, accelerator: str) -> bool:
     """Whether workers get a GPU each: as told, or by ``auto`` where there are enough."""
     enough = resources.get("GPU", 0) >= num_workers
@@ -200,7 +203,7 @@ def missing_workers(resources: Mapping[str, float], num_workers: int, use_gpu: b
     have = int(resources.get(unit, 0))
     if have >= num_workers:
         return None
-    return f"train.num_workers={num_workers} needs as many {unit}s, but the Ray cluster has {have}"
+    return f"train.num_workers={num_workers} needs as many {unit}s, and there are {have}"
 
 
 def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:

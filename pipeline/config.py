@@ -1,6 +1,6 @@
 """The typed schema of an experiment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from bngan.sources import is_symbolic
 from bngan.supervised import SupervisedConfig
 from pipeline.environment import inside_a_job
 from pipeline.errors import UserError
-from pipeline.reading import read
+from pipeline.reading import Given, read
 from pipeline.storage import Storage
 from pipeline.uris import REGISTERED, is_uri
 from pipeline.validation import not_everywhere, problems
@@ -174,27 +174,37 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and ``key=value`` overrides, with every path made absolute.
 
     Raises:
-        UserError: naming the first key that is unknown, missing or wrong, as a base is here.
+        UserError: with a line for each key that is unknown, missing or wrong, as a base is here.
     """
-    config = located(read(Config, path, overrides))
+    return plain(read(Config, path, overrides))
+
+
+def plain(given: Given[Config], further: "Further" = lambda config, told: ()) -> Config:
+    """What is given, as ``load_config`` does, with ``further`` looks at it."""
+    config, wrong = given.values, located(given.values)
     if config.adapt.base:
-        raise UserError("adapt.base: only bngan adapt, run, plan, check and submit take a base")
-    for problem in problems(config):
-        raise UserError(problem)
+        wrong.append("adapt.base: only bngan adapt, run, plan, check and submit take a base")
+    wrong += problems(config, known=not given.wrong)
+    given.refuse([*wrong, *further(config, [*given.wrong.values(), *wrong])])
     return config
 
 
-def located(config: Config) -> Config:
-    """The same with every path made absolute."""
-    config.workspace = absolute_workspace(config.workspace)
-    if is_uri(config.data.path):
-        raise UserError("data.path is a URI: images are read from folders or the Hub")
-    if not is_symbolic(config.data.path) and not config.data.path.startswith(embedded.PREFIX):
-        config.data.path = str(Path(config.data.path).expanduser().absolute())
-    base = config.adapt.base
+Further = Callable[[Config, Sequence[str]], Iterable[str]]
+"""What else is wrong with an experiment, but for what is told already."""
+
+
+def located(config: Config) -> list[str]:
+    """Make every path absolute; what is wrong with where the workspace is."""
+    data, base = config.data, config.adapt.base
+    if not (is_symbolic(data.path) or is_uri(data.path) or data.path.startswith(embedded.PREFIX)):
+        data.path = str(Path(data.path).expanduser().absolute())
     if base and not base.startswith(REGISTERED) and not is_uri(base):
         config.adapt.base = str(Path(base).expanduser().absolute())
-    return config
+    try:
+        config.workspace = absolute_workspace(config.workspace)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def absolute_workspace(workspace: str) -> str:

@@ -2,8 +2,27 @@
 
 
 class UserError(Exception):
-    """Wrong input, said in one line that names the field or file and the mend; exit code 2."""
+    """Wrong input: a line for each problem, which names field or file and the mend; exit code 2."""
 
 
 class ServerAway(UserError):
-    """A server that does not answer: the same may work later."""
+    """A server that does not answer: the same may work later; exit code 3."""
+
+
+def essence(error: BaseException) -> str:
+    """The line that matters of an error, from below what Ray and stages have wrapped around it."""
+    for _ in range(10):
+        inner = next(filter(None, (getattr(error, name, None) for name in _WRAPPED)), None)
+        if isinstance(inner, dict):  # by rank
+            inner = next(iter(inner.values()))
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(filter(None, (error.strerror, error.filename and str(error.filename))))
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+_WRAPPED = ("worker_failures", "controller_failure", "cause")
+"""Attributes that hold what an error of Ray's, or of a stage's, was caused by."""

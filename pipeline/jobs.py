@@ -72,12 +72,10 @@ def submit_run(
         UserError: if nodes would not find what the configuration names, the cluster is too small, or
             does not answer.
     """
-    config = read(Config, path, overrides)
-    for problem in (
-        *problems(config, here=False, known=not config.adapt.base),
-        *_not_for_all(config),
-    ):
-        raise UserError(problem)
+    given = read(Config, path, overrides)
+    config = given.values
+    known = not (given.wrong or config.adapt.base)
+    given.refuse([*problems(config, here=False, known=known), *_not_for_all(config)])
     options = ("--allow-mismatch",) if allow_mismatch else ()
     identity = digest({"config": asdict(config), "code": code_digest(), "options": options})
     name = job_name(config.name, identity[:12])

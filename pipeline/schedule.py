@@ -109,9 +109,9 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
     Raises:
         UserError: naming the first key that is unknown, missing or has a wrong value.
     """
-    schedule = read(Schedule, path)
-    for problem in _problems(schedule):
-        raise UserError(problem)
+    given = read(Schedule, path)
+    schedule = given.values
+    given.refuse(_problems(schedule) if not given.wrong else ())
     if here:
         schedule.address = None
     if schedule.address is None:

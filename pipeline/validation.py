@@ -1,6 +1,5 @@
 """Values of the right type that make no sense, and values that do not mean what they seem to."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from bngan.data import ImageSpec
 from bngan.embedded import EMBEDDED, PREFIX
 from bngan.metrics.protocol import Protocol
 from bngan.sources import is_symbolic
+from pipeline.limits import out_of_range
 from pipeline.reading import flatten
 from pipeline.uris import carries_secret, is_uri
 
@@ -22,57 +22,6 @@ FEWEST = 20
 """Images that a split must have to be worked with."""
 _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 """An address in the registry that means one version today and another tomorrow, or none."""
-_POSITIVE = (
-    "train.images",
-    "train.batch_size",
-    "train.score_every",
-    "train.checkpoint_every",
-    "train.threads_per_worker",
-    "train.patience",
-    "train.penalty_weight",
-    "train.penalty_every",
-    "train.discriminator_steps",
-    "train.lr",
-    "train.lr_discriminator",
-    "train.ema_half_life",
-    "model.latent_dim",
-    "model.generator.width",
-    "model.generator.patch_size",
-    "model.discriminator.width",
-    "model.discriminator.patch_size",
-    "model.batch_norm.eps",
-    "adapt.latent_lr",
-    "register.draws",
-)
-_NOT_NEGATIVE = (
-    "model.generator.depth",
-    "model.discriminator.depth",
-    "model.batch_norm.gamma_sd",
-    "train.affine_lr_factor",
-    "train.weight_decay",
-    "train.affine_weight_decay",
-    "train.lr_warmup",
-    "train.lr_decay_start",
-    "train.max_rollbacks",
-    "train.max_failures",
-    "adapt.feature_weight",
-    "adapt.affine_weight",
-    "adapt.latent_weight",
-    "adapt.latent_noise",
-    "register.min_improvement",
-    "register.max_kid_increase",
-    "register.max_coverage_loss",
-    "register.max_authenticity_loss",
-    "register.max_gap_increase",
-)
-_FRACTIONS = {
-    "train.beta1": "[0, 1)",
-    "train.beta2": "[0, 1)",
-    "train.label_smoothing": "[0, 1)",
-    "train.lr_final_factor": "[0, 1]",
-    "train.rollback_lr_factor": "(0, 1]",
-    "model.batch_norm.momentum": "(0, 1]",
-}
 
 
 def worker_range(value: Any) -> tuple[int, int]:
@@ -121,7 +70,9 @@ def problems(config: "Config", here: bool = True, known: bool = True) -> Iterato
     ``here`` is whether it is to run on this machine, where its files must be; ``known`` whether
     ``model`` is what will be trained, as it is not while its base has not been looked at.
     """
-    yield from _numbers(config)
+    values = flatten(asdict(config))
+    yield from out_of_range(values)
+    yield from _texts(values)
     yield from _data(config)
     yield from _extractor(config)
     yield from _adaptation(config)
@@ -134,31 +85,31 @@ def problems(config: "Config", here: bool = True, known: bool = True) -> Iterato
         Protocol.parse(config.evaluate.protocol)
     except ValueError as error:
         yield f"evaluate.protocol: {error}"
-    if not config.register.model or set(config.register.model) & set("/:"):
-        yield f"register.model must be a name without '/' and ':', got '{config.register.model}'"
+    yield from _names(config)
 
 
-def _numbers(config: "Config") -> Iterator[str]:
-    values = flatten(asdict(config))
-    for key in _POSITIVE:
-        if values[key] is not None and not (math.isfinite(values[key]) and values[key] > 0):
-            yield f"{key} must be positive, got {values[key]}"
-    for key in _NOT_NEGATIVE:
-        if values[key] is not None and not (math.isfinite(values[key]) and values[key] >= 0):
-            yield f"{key} must not be negative, got {values[key]}"
-    for key, interval in _FRACTIONS.items():
-        low, high = interval[0] == "[", interval[-1] == "]"
-        value = values[key]
-        if not (0 < value < 1 or (low and value == 0) or (high and value == 1)):
-            yield f"{key} must lie in {interval}, got {value}"
+def _texts(values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, str) and not value.isprintable():
+            yield f"{key} has characters that cannot be seen, such as line ends: {value!r}"
+
+
+def _names(config: "Config") -> Iterator[str]:
+    model, limit = config.register.model, 200
+    if not model.strip() or set(model) & set("/:") or model in (".", ".."):
+        yield f"register.model must be a name without '/' and ':', got '{model}'"
+    if not config.name.strip():
+        yield f"name must not be empty, got '{config.name}'"
+    for key, name in {"name": config.name, "register.model": model}.items():
+        if len(name) > limit:
+            yield f"{key} must have at most {limit} characters, got {len(name)}"
 
 
 def _data(config: "Config") -> Iterator[str]:
     data = config.data
     if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
         yield "seed and data.split_seed must lie in [0, 2^63)"
-    if data.path.startswith(PREFIX) and data.path not in EMBEDDED:
-        yield f"data.path: only {' and '.join(EMBEDDED)} are embedded, not {data.path}"
+    yield from _source(data.path)
     if data.image_size is not None and data.image_size < 4:
         yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
     if data.channels not in (None, 1, 3):
@@ -174,6 +125,13 @@ def _data(config: "Config") -> Iterator[str]:
     for key, share in {"data.select": data.select, "data.test": data.test}.items():
         if not 0 < share < 0.5:
             yield f"{key} must lie between 0 and 0.5, got {share}"
+
+
+def _source(path: str) -> Iterator[str]:
+    if path.startswith(PREFIX) and path not in EMBEDDED:
+        yield f"data.path: only {' and '.join(EMBEDDED)} are embedded, not {path}"
+    if is_uri(path):
+        yield "data.path is a URI: images are read from folders or the Hub"
 
 
 def _extractor(config: "Config") -> Iterator[str]:
@@ -203,7 +161,7 @@ def _adaptation(config: "Config") -> Iterator[str]:
 
 def _files(config: "Config") -> Iterator[str]:
     path, weights = config.data.path, config.extractor.weights
-    if not (is_symbolic(path) or path.startswith(PREFIX) or Path(path).is_dir()):
+    if not (is_symbolic(path) or is_uri(path) or path.startswith(PREFIX) or Path(path).is_dir()):
         yield f"data.path: there is no folder {path}"
     if weights and not Path(weights).is_file():
         yield f"extractor.weights: there is no file {weights}"
@@ -223,7 +181,7 @@ def _networks(config: "Config") -> Iterator[str]:
     # Where the networks do not depend on images not yet seen; the rest once they are prepared.
     any_size = config.model.network in ("mlp", "transformer")
     size = config.data.image_size or (16 if any_size else None)
-    if size and not list(_numbers(config)):
+    if size and not list(out_of_range(flatten(asdict(config)))):
         stand_in = ImageSpec((config.data.channels or 1, size, size), (0.5, 0.5))
         if problem := soundness.problem(config.model, stand_in):
             yield problem

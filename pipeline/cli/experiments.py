@@ -46,6 +46,9 @@ def run(
         ),
     ] = None,
     allow_mismatch: AllowMismatch = False,
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Exit code 4 if the version is not champion.")
+    ] = False,
 ) -> None:
     """Bring an experiment up to date: prepare, reference, train, evaluate, register.
 
@@ -53,7 +56,7 @@ def run(
     standard error.
     """
     with errors_as_exit_codes(_CONTINUES), stdout(as_json) as emit:
-        settings = _load(config, overrides)
+        settings = _load(config, overrides, here=True)
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline import workflow
         from pipeline.display import print_summary
@@ -68,6 +71,8 @@ def run(
         emit(_as_json(result))
         if not as_json and "register" in result.summaries:
             print_summary(console, result, Storage(settings.workspace))
+        if enforce and result.summaries.get("register", {}).get("alias") != "champion":
+            raise typer.Exit(4)
 
 
 @app.command()
@@ -91,6 +96,19 @@ def adapt(
 
 
 @app.command()
+def validate(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Say all that is wrong with an experiment's file, a study's or a schedule's, a line each.
+
+    Exit code 2 if anything is. Writes nothing, and asks no cluster.
+    """
+    with errors_as_exit_codes():
+        from pipeline.preflight import all_problems
+
+        kind = all_problems(config, overrides or [], _say)
+        console.print(f"{config}: nothing is wrong with this {kind}", highlight=False, markup=False)
+
+
+@app.command()
 def plan(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say for every stage whether it would run, and why.
 
@@ -111,7 +129,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     Exit code 1 if by more than float64 rounds.
     """
     with errors_as_exit_codes():
-        settings = _load(config, overrides)
+        settings = _load(config, overrides, here=True)
         from pipeline import workflow
         from pipeline.check import LIMIT, compare
         from pipeline.display import print_differences
@@ -129,15 +147,21 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
             raise typer.Exit(1)
 
 
-def _load(path: Path, overrides: list[str] | None) -> "Config":
-    """Read the configuration and say what is doubtful about it."""
+def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Config":
+    """Read the configuration of what is to be done ``here``, or only planned; say what is doubtful."""
     from pipeline.adaptation import load_config
+    from pipeline.preflight import obstacles
     from pipeline.validation import warnings
 
-    config = load_config(path, overrides or [], lambda text: errors.print(text, highlight=False))
+    further = obstacles if here else lambda config, told: ()
+    config = load_config(path, overrides or [], _say, further)
     for warning in warnings(config):
         errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     return config
+
+
+def _say(text: str) -> None:
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":

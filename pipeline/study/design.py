@@ -11,7 +11,6 @@ import numpy as np
 from omegaconf import MISSING, OmegaConf
 
 from pipeline.config import Config, absolute_workspace
-from pipeline.errors import UserError
 from pipeline.reading import flatten, read
 
 Point = dict[str, Any]
@@ -97,12 +96,13 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         UserError: naming what is wrong with it.
     """
     of_trials = [text for text in overrides if text.partition(".")[0] in _SECTIONS]
-    study = read(Study, path, [text for text in overrides if text not in of_trials])
+    given = read(Study, path, [text for text in overrides if text not in of_trials])
+    given.refuse()
+    study = given.values
     study.common += of_trials
     study.workspace = absolute_workspace(study.workspace)
     study.tasks = [_task(path, task) for task in study.tasks]
-    for problem in _problems(study):
-        raise UserError(problem)
+    given.refuse(_problems(study))
     return study
 
 

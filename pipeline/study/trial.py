@@ -19,7 +19,6 @@ from bngan.sampling import Sampler
 from bngan.telemetry import measure
 from bngan.trainer import NotFinite, Trainer
 from pipeline.config import Config, load_config
-from pipeline.errors import UserError
 from pipeline.reading import structured
 from pipeline.storage import Storage
 from pipeline.study.design import Trial, is_file, short
@@ -40,10 +39,9 @@ def settings(trial: Trial) -> Config:
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
     own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
     given = OmegaConf.from_dotlist(own)  # data must be named, and built-in tasks have theirs
-    config = structured(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
-    for problem in problems(config):
-        raise UserError(problem)
-    return config
+    found = structured(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
+    found.refuse(problems(found.values, known=not found.wrong))
+    return found.values
 
 
 def identity(trial: Trial, config: Config) -> str:

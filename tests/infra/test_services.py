@@ -100,7 +100,9 @@ def test_mistakes_in_what_prometheus_asks_are_found(old: str, new: str, told: st
 def test_there_are_as_many_workers_as_trainings_want() -> None:
     worker = yaml.safe_load(COMPOSE)["services"]["ray-worker"]
     assert "--num-cpus 1 " in command(worker)
-    least, _ = worker_range(read(Config, ROOT / "configs" / "digits.yaml", ()).train.num_workers)
+    least, _ = worker_range(
+        read(Config, ROOT / "configs" / "digits.yaml", ()).values.train.num_workers
+    )
     assert worker["scale"] >= least
 
 

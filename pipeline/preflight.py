@@ -1,0 +1,161 @@
+"""What would stop a run that its configuration alone does not tell, before anything is begun.
+
+Nothing is written, and no cluster is asked: a cluster says itself what it lacks.
+"""
+
+import itertools
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from bngan import soundness
+from bngan.data import ImageSpec
+from bngan.embedded import PREFIX
+from bngan.sources import is_symbolic
+from pipeline.adaptation import load_config
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.schedule import load_schedule
+from pipeline.storage import Storage
+from pipeline.validation import FEWEST, worker_range
+
+_ROOM = 100_000_000
+"""Bytes that a small experiment wants: MLflow's database, pictures, reports."""
+_COPIES = 4
+"""Checkpoints that lie there at once: the last ones, the healthy one, and one being written."""
+_NUMBERS = 20
+"""Bytes of a checkpoint for each parameter: weights, averaged weights, Adam's two moments, and buffers."""
+_TABLES = (".parquet", ".arrow")
+_NO_IMAGES = (*_TABLES, ".json", ".jsonl", ".csv", ".txt", ".md", ".zip", ".tar")
+
+
+def obstacles(config: Config, told: Sequence[str] = ()) -> Iterator[str]:
+    """A line for each, naming the key; nothing about keys that ``told`` is about."""
+    known = "\n".join(told)
+    for keys, look in (
+        (("data.",), _images),
+        (("num_workers",), _workers),
+        (("workspace", "model."), _room),
+    ):
+        if not any(key in known for key in keys):
+            yield from look(config)
+
+
+def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> str:
+    """Look at an experiment's file, a study's or a schedule's; which of them it is.
+
+    Raises:
+        UserError: with a line for all that is wrong.
+    """
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    if re.search(r"^cron\s*:", text, re.MULTILINE):
+        if overrides:
+            raise UserError("a schedule's values are not replaced on the command line")
+        load_schedule(path)
+        return "schedule"
+    if re.search(r"^arms\s*:", text, re.MULTILINE):
+        _look_at_study(path, overrides)
+        return "study"
+
+    def further(config: Config, told: Sequence[str]) -> Iterator[str]:
+        yield from obstacles(config, told)
+        yield from _server(config)
+
+    load_config(path, overrides, tell, further)
+    return "experiment"
+
+
+def _look_at_study(path: Path, overrides: Sequence[str]) -> None:
+    """Every arm on every task, at every point."""
+    from pipeline.study.design import load_study, points, short, trial
+    from pipeline.study.trial import settings
+
+    study, wrong = load_study(path, overrides), dict[str, None]()
+    for task, arm, point in itertools.product(study.tasks, study.arms, points(study)):
+        try:
+            settings(trial(study, task, arm, point, 0, tuning=False))
+        except UserError as error:
+            wrong |= dict.fromkeys(
+                f"{arm} on {short(task)}: {line}" for line in str(error).splitlines()
+            )
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _images(config: Config) -> Iterator[str]:
+    """Too few files to make three splits of; counted no further than is needed."""
+    data = config.data
+    if is_symbolic(data.path) or data.path.startswith(PREFIX) or not Path(data.path).is_dir():
+        return
+    needed = math.ceil(FEWEST / min(data.select, data.test))
+    found = 0
+    for _, folders, files in os.walk(data.path):
+        if {"train", "test", "validation"} & set(folders):
+            return  # its own splits
+        if any(name.lower().endswith(_TABLES) for name in files):
+            return
+        found += sum(not name.lower().endswith(_NO_IMAGES) for name in files)
+        if found >= needed:
+            return
+    if not found:
+        yield f"data.path: there are no images in {data.path}"
+        return
+    yield (
+        f"data.path: {found} images in {data.path}, and {needed} are needed: data.select and data.test "
+        f"must leave {FEWEST} for each split"
+    )
+
+
+def _workers(config: Config) -> Iterator[str]:
+    from pipeline.cluster import cores, local_device, missing_workers, takes_gpus
+
+    if "RAY_ADDRESS" in os.environ:
+        return
+    least, _ = worker_range(config.train.num_workers)
+    accelerator, gpus = config.train.accelerator, 0
+    if local_device(accelerator) == "cuda":
+        import torch
+
+        gpus = torch.cuda.device_count()
+    have = {"CPU": float(cores()), "GPU": float(gpus)}
+    if problem := missing_workers(have, least, takes_gpus(have, least, accelerator)):
+        yield problem
+
+
+def _room(config: Config) -> Iterator[str]:
+    """A workspace that cannot be written to, or has no room."""
+    folder = Storage(config.workspace).local
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        yield f"workspace: {there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield f"workspace: {there} cannot be written to"
+    elif (free := shutil.disk_usage(there).free) < (needed := _ROOM + _checkpoints(config)):
+        yield (
+            f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
+            f"{needed / 1e6:,.0f} MB"
+        )
+
+
+def _checkpoints(config: Config) -> int:
+    """Bytes, as far as they can be told before the images are known."""
+    size, channels = config.data.image_size or 32, config.data.channels or 3
+    images = ImageSpec((channels, size, size), (0.5, 0.5))
+    try:
+        return _COPIES * _NUMBERS * soundness.parameters(config.model, images)
+    except ValueError:  # of other images: prepare will know
+        return 0
+
+
+def _server(config: Config) -> Iterator[str]:
+    """What is wrong with MLflow's server, if there is to be one."""
+    from pipeline.server import require_server
+    from pipeline.tracking import tracking_uri
+
+    try:
+        require_server(tracking_uri(Storage(config.workspace).local))
+    except UserError as error:
+        yield str(error)
