@@ -197,13 +197,15 @@ def local_device(accelerator: str) -> str:
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def missing_workers(resources: Mapping[str, float], num_workers: int, use_gpu: bool) -> str | None:
-    """What a cluster lacks for this many workers, in words; Ray itself would wait for ever."""
+def missing_workers(
+    resources: Mapping[str, float], num_workers: int, use_gpu: bool, where: str = "the Ray cluster"
+) -> str | None:
+    """What ``where`` lacks for this many workers, in words; Ray itself would wait for ever."""
     unit = "GPU" if use_gpu else "CPU"
     have = int(resources.get(unit, 0))
     if have >= num_workers:
         return None
-    return f"train.num_workers={num_workers} needs as many {unit}s, and there are {have}"
+    return f"train.num_workers={num_workers} needs as many {unit}s, but {where} has {have}"
 
 
 def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:

@@ -27,7 +27,7 @@ _ROOM = 100_000_000
 _COPIES = 4
 """Checkpoints that lie there at once: the last ones, the healthy one, and one being written."""
 _NUMBERS = 20
-"""Bytes of a checkpoint for each parameter: weights, averaged weights, Adam's two moments, and buffers."""
+"""Bytes of a checkpoint for each parameter: weights, their average, Adam's two moments, and buffers."""
 _TABLES = (".parquet", ".arrow")
 _NO_IMAGES = (*_TABLES, ".json", ".jsonl", ".csv", ".txt", ".md", ".zip", ".tar")
 
@@ -38,6 +38,7 @@ def obstacles(config: Config, told: Sequence[str] = ()) -> Iterator[str]:
     for keys, look in (
         (("data.",), _images),
         (("num_workers",), _workers),
+        (("workspace",), _workspace),
         (("workspace", "model."), _room),
     ):
         if not any(key in known for key in keys):
@@ -121,23 +122,32 @@ def _workers(config: Config) -> Iterator[str]:
 
         gpus = torch.cuda.device_count()
     have = {"CPU": float(cores()), "GPU": float(gpus)}
-    if problem := missing_workers(have, least, takes_gpus(have, least, accelerator)):
+    use_gpu = takes_gpus(have, least, accelerator)
+    if problem := missing_workers(have, least, use_gpu, "this machine"):
         yield problem
 
 
-def _room(config: Config) -> Iterator[str]:
-    """A workspace that cannot be written to, or has no room."""
-    folder = Storage(config.workspace).local
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+def _workspace(config: Config) -> Iterator[str]:
+    there = _above(config)
     if not there.is_dir():
         yield f"workspace: {there} is no folder"
     elif not os.access(there, os.W_OK | os.X_OK):
         yield f"workspace: {there} cannot be written to"
-    elif (free := shutil.disk_usage(there).free) < (needed := _ROOM + _checkpoints(config)):
+
+
+def _room(config: Config) -> Iterator[str]:
+    there, needed = _above(config), _ROOM + _checkpoints(config)
+    if (free := shutil.disk_usage(there).free) < needed:
         yield (
             f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
             f"{needed / 1e6:,.0f} MB"
         )
+
+
+def _above(config: Config) -> Path:
+    """The workspace, or the folder that it will be made in."""
+    folder = Storage(config.workspace).local
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _checkpoints(config: Config) -> int:

@@ -48,14 +48,17 @@ class Given(Generic[_Schema]):
         """
         # What is said of a key that could not be read is said of its default.
         others = [text for text in problems if not any(key in text for key in self.wrong)]
-        lines = [*self.wrong.values(), *others]
-        if lines:
-            raise UserError("\n".join(self._placed(text) for text in dict.fromkeys(lines)))
+        found = sorted(map(self._placed, dict.fromkeys([*self.wrong.values(), *others])))
+        if found:
+            places = (f"{self.where}:{line}: " if line else "" for line, _ in found)
+            raise UserError(
+                "\n".join(f"{p}{text}" for p, (_, text) in zip(places, found, strict=True))
+            )
 
-    def _placed(self, text: str) -> str:
-        key = text.removeprefix("unknown key ").split(":")[0].split("=")[0].split()[0]
-        line = self.lines.get(key)
-        return text if line is None else f"{self.where}:{line}: {text}"
+    def _placed(self, text: str) -> tuple[int, str]:
+        """With the line of its key, or 0."""
+        key = re.match(r"(?:unknown key )?([\w.]*)", text)
+        return self.lines.get(key[1] if key else "", 0), text
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Given[_Schema]:
