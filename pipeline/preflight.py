@@ -39,7 +39,7 @@ def obstacles(config: Config, told: Sequence[str] = ()) -> Iterator[str]:
         (("data.",), _images),
         (("num_workers",), _workers),
         (("workspace",), _workspace),
-        (("workspace", "model."), _room),
+        (("workspace", "model"), _room),
     ):
         if not any(key in known for key in keys):
             yield from look(config)
@@ -105,8 +105,8 @@ def _images(config: Config) -> Iterator[str]:
         yield f"data.path: there are no images in {data.path}"
         return
     yield (
-        f"data.path: {found} images in {data.path}, and {needed} are needed: data.select and data.test "
-        f"must leave {FEWEST} for each split"
+        f"data.path: {found} images in {data.path}, and {needed} are needed, so that data.select and "
+        f"data.test leave {FEWEST} for each split"
     )
 
 

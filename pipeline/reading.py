@@ -111,6 +111,12 @@ def structured(
             problem = _of_value(error, key)
         if problem:
             wrong[key] = problem
+    for key in (".".join(map(str, path)) for path, value in leaves if "${" in str(value)):
+        try:
+            OmegaConf.select(schema, key)
+        except OmegaConfBaseException as error:
+            wrong[key] = _of_value(error, key)
+            OmegaConf.update(schema, key, known[key])
     return _filled(schema, {".".join(map(str, path)) for path, _ in leaves}, wrong, where)
 
 
@@ -210,6 +216,8 @@ def _foreign(key: str, value: Any) -> str | None:
 def _of_value(error: Exception, key: str) -> str:
     text = str(error).strip().splitlines()
     hint = ": write it out, as 100000" if "converted to Integer" in str(error) else ""
+    if "Incompatible value 'None'" in str(error):
+        return f"{key} must not be empty"
     if "is not a ListConfig" in str(error):
         return f"{key} is a list: write it as [ONE,OTHER]"
     return f"{key}: {text[0] if text else type(error).__name__}{hint}"

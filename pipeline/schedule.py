@@ -233,5 +233,7 @@ def _timing(schedule: Schedule) -> Iterator[str]:
     else:
         try:
             latest(schedule, datetime.now(schedule.zone))
+        except UserError as never:
+            yield str(never)
         except ValueError as error:
             yield f"cron: '{schedule.cron}': {error}"

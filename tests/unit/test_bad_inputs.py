@@ -1,0 +1,298 @@
+"""What a person may write that makes no sense, and the one line that he is told."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.errors import UserError
+from pipeline.preflight import all_problems, obstacles
+
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "configs" / "digits.yaml"
+GOOD = "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lrr=1", "unknown key train.lrr: did you mean train.lr?"),
+        ("lr=1", "unknown key lr: did you mean train.lr?"),
+        ("zzz=1", "unknown key zzz"),
+        ("train.seed=1", "unknown key train.seed: did you mean seed?"),
+        ("train.images=1e5", "train.images: Value '100000.0'"),
+        ("seed=99999999999999999999999", "seed and data.split_seed must lie in"),
+        (
+            "data.path=embedded:mnist",
+            "data.path: only embedded:digits and embedded:patches are",
+        ),
+        ("train=3", "train is a section"),
+        ("train.lr=fast", "train.lr: Value 'fast'"),
+        ("train.images=1.5", "train.images: "),
+        ("train.lr=-1", "train.lr must be positive"),
+        ("train.lr=.nan", "train.lr must be positive"),
+        ("train.beta1=1", "train.beta1 must lie in [0, 1)"),
+        ("train.batch_size=1", "train.batch_size must be at least 2"),
+        ("train.micro_batch=48", "train.micro_batch 48 must divide batch_size 128"),
+        ("train.norm_batch=5", "train.norm_batch 5 must be at least 2 and divide 128"),
+        ("train.norm_batch=local", "train.norm_batch: Value 'local'"),
+        ("train.penalty_every=0", "train.penalty_every must be positive"),
+        ("model.network=vit", "model.network: Invalid value 'vit'"),
+        ("train.accelerator=tpu", "train.accelerator: Invalid value 'tpu'"),
+        ("data.path=/does/not/exist", "data.path: there is no folder /does/not/exist"),
+        ("data.image_size=2", "data.image_size must be at least 4"),
+        ("data.classes=[]", "data.classes must name classes, each once, got []"),
+        ("data.classes=[1,1]", "data.classes must name classes, each once, got [1, 1]"),
+        ("data.limit=5", "data.limit must be at least 20 images, got 5"),
+        ("train.patience=0", "train.patience must be positive, got 0"),
+        ("adapt.method=supervised", "adapt.method=supervised needs a base"),
+        ("adapt.base=models:/x/1", "adapt.base: only bngan adapt, run, plan, check and submit"),
+        ("adapt.latent_noise=-1", "adapt.latent_noise must not be negative"),
+        ("data.channels=2", "data.channels must be 1, 3 or null"),
+        ("data.max_skipped=-1", "data.max_skipped must lie between 0 and 1"),
+        ("model.generator.depth=-3", "model.generator.depth must not be negative"),
+        ("train.lr=[1", "an override has a value that is not valid YAML"),
+        ("data.test=0.9", "data.test must lie between 0 and 0.5"),
+        ("evaluate.protocol=fid_best", "evaluate.protocol: no protocol 'fid_best'"),
+        ("register.model=a/b", "register.model must be a name"),
+        ("nonsense", "'nonsense' is not an override"),
+        ("--json", "'--json' is not an override"),
+        ("model.generator.mapping=-1", "model.generator.mapping must not be negative"),
+        ("model.generator.width=1000000000", "model.generator.width must be at most 1,048,576"),
+        ("model.generator.depth=100000", "model.generator.depth must be at most 1,000"),
+        ("model.latent_dim=0", "model.latent_dim must be positive"),
+        ("data.image_size=100000", "data.image_size must be at most 16,384"),
+        ("train.batch_size=99999999999", "train.batch_size must be at most 16,777,216"),
+        ("train.lr=.inf", "train.lr must be positive"),
+        ("train.beta2=-0.1", "train.beta2 must lie in [0, 1)"),
+        ("train.beta1=.nan", "train.beta1 must lie in [0, 1)"),
+        ("train.images=0", "train.images must be positive"),
+        ("train.images=true", "train.images: Value 'True'"),
+        ("train.checkpoint_every=0", "train.checkpoint_every must be positive"),
+        ("train.num_workers=0", "train.num_workers must be a positive number or [min, max]"),
+        ("train.num_workers=[2,1]", "train.num_workers must be a positive number or [min, max]"),
+        ("train.num_workers=two", "train.num_workers must be a positive number or [min, max]"),
+        ("train.loss=wgan", "train.loss: Invalid value 'wgan'"),
+        ("train.augment=flip", "train.augment is a list: write it as [ONE,OTHER]"),
+        ("train.label_smoothing=1", "train.label_smoothing must lie in [0, 1)"),
+        ("model.batch_norm.momentum=0", "model.batch_norm.momentum must lie in (0, 1]"),
+        ("model.batch_norm.eps=-1", "model.batch_norm.eps must be positive"),
+        ("data.path=hub", "data.path: there is no folder"),
+        ("data.path=s3://bucket/images", "data.path is a URI"),
+        ("workspace=s3://user:secret@bucket/x", "workspace: no secrets in a URI"),
+        ("workspace=s3://bucket/x", "workspace: s3://bucket/x needs an MLflow server"),
+        ("extractor.kind=file", "extractor.weights must name the file of extractor.kind=file"),
+        (
+            f"extractor.weights={__file__}",
+            "extractor.weights needs extractor.kind=inception or file",
+        ),
+        ("extractor.size=0", "extractor.size must be positive"),
+        ("evaluate.protocol=fid1_test", "evaluate.protocol: fid1_test: scores need at least 20"),
+        ("evaluate.protocol=fid10k_train2", "evaluate.protocol: no protocol 'fid10k_train2'"),
+        ("register.model=", "register.model must not be empty"),
+        ("register.model=' '", "register.model must be a name"),
+        ("register.model=..", "register.model must be a name"),
+        ("register.draws=0", "register.draws must be positive"),
+        ("name=", "name must not be empty"),
+        ('name="a\\nb"', "name has characters that cannot be seen"),
+        ("name=" + "x" * 300, "name must have at most 200 characters, got 300"),
+        ("name=${oc.env:HOME}", "name: only ${OTHER.KEY} and ${oc.env:BNGAN_NAME} are filled in"),
+        ("name=${oc.env:BNGAN_${seed}}", "name: only ${OTHER.KEY}"),
+        ("name=${oc.decode:x}", "name: only ${OTHER.KEY}"),
+        ("name=${nowhere}", "name: Interpolation key 'nowhere' not found"),
+        ("seed=-1", "seed and data.split_seed must lie in"),
+    ],
+)
+def test_a_value_that_makes_no_sense(override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(DIGITS, [override])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(message)
+    assert "secret" not in line.replace("no secrets", "")
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in ("ab", "bc", "cd", "de", "ef")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {lr: 1, lr: 2}", "FILE:1: not valid YAML: found duplicate key lr"),
+        ("train: [", "FILE:1: not valid YAML: expected the node content, but found"),
+        ("name: x\n  seed: 1", "FILE:2: not valid YAML: "),
+        ("just text", "FILE is not a mapping of keys to values"),
+        ("- a", "FILE is not a mapping of keys to values"),
+        ("- a\n---\nb: 1", "FILE:2: not valid YAML: but found another document"),
+        ("x: !!python/object:os.system {}", "FILE:1: not valid YAML: could not determine a const"),
+        ("x: !mine 3", "FILE:1: not valid YAML: could not determine a constructor for the tag"),
+        ("a: &a {b: *a}", "FILE:1: not valid YAML: YAML recursive aliases are not supported"),
+        (BOMB, "FILE:1: not valid YAML: YAML node expansion exceeds the configured limit"),
+        ("a: " + "[" * 5000 + "]" * 5000, "FILE has brackets in brackets, too deep to be read"),
+        ("a: x\x00", "FILE is not valid YAML: unacceptable character #x0000"),
+        ("#" * 1_000_001, "FILE is longer than a configuration can be"),
+        (GOOD + "train:\n  lrr: 1", "FILE:5: unknown key train.lrr: did you mean train.lr?"),
+        (GOOD + "train:\n  lr: fast", "FILE:5: train.lr: Value 'fast'"),
+        (GOOD + "\ntrain: {batch_size: 1}", "FILE:5: train.batch_size must be at least 2"),
+        (GOOD + "train: null", "FILE:4: train is a section"),
+        (
+            GOOD + "train.lr: 1",
+            "FILE:4: train.lr: in a file a section is written train: {lr: VALUE}",
+        ),
+        (GOOD + "1: 2", "FILE:4: unknown key 1"),
+        (GOOD + "train: {lr: {a: 1}}", "FILE:4: unknown key train.lr.a"),
+        (GOOD.replace("name: x", ""), "name is not set: give it in FILE or as name=VALUE"),
+    ],
+)
+def test_a_file_that_makes_no_sense(text: str, message: str, tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(file)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(message.replace("FILE", str(file)))
+
+
+def test_what_is_no_text_file(tmp_path: Path) -> None:
+    (latin := tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9")
+    for path, message in (
+        (tmp_path / "none.yaml", "there is no configuration file"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (latin, "is not valid YAML: byte 1[01]? is not UTF-8"),
+        (Path("/dev/zero"), "is longer than a configuration can be"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_config(path)
+
+
+def test_everything_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(
+        "name: x\ndata:\n  path: embedded:digits\n  channels: 2\n"
+        "train:\n  lr: -1\n  lrr: 1\n  images: x\n"
+    )
+    with pytest.raises(UserError) as caught:
+        load_config(
+            file,
+            ["train.beta1=1", "no"],
+        )
+    lines = str(caught.value).replace(f"{file}:", "").splitlines()
+    assert [line.split()[0].split(":")[0] for line in lines] == [
+        *("'no'", "register.model", "train.beta1", "4", "6", "7", "8")
+    ]
+    assert "train.images" in lines[-1]
+
+
+def test_what_replaces_a_line_of_the_file_has_no_line_there(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + "seed: 1\n")
+    with pytest.raises(UserError, match=r"^seed and data"):
+        load_config(file, ["seed=-1"])
+
+
+def test_variables_of_bngans_are_filled_in_and_other_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNGAN_DATA", "embedded:digits")
+    (file := tmp_path / "x.yaml").write_text(
+        GOOD.replace("embedded:digits", "'${oc.env:BNGAN_DATA}'")
+    )
+    config = load_config(file, ["register.model=${name}", "train.lr=${oc.env:BNGAN_RATE,0.5}"])
+    assert (config.data.path, config.register.model) == ("embedded:digits", "x")
+    assert config.train.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["train.num_workers=9999"],
+            "train.num_workers=9999 needs as many CPUs, but this machine has",
+        ),
+        (["train.accelerator=gpu", "train.num_workers=99"], "needs as many GPUs, but this machine"),
+        (["data.path=FEW"], "data.path: 3 images in FEW, and 100 are needed"),
+        (["data.path=EMPTY"], "data.path: there are no images in EMPTY"),
+        (["workspace=FEW/0.png"], "workspace: FEW/0.png is no folder"),
+        (["workspace=FEW/0.png/x"], "workspace: FEW/0.png is no folder"),
+        (
+            ["model.generator.width=8192", "model.generator.depth=20", "workspace=FEW"],
+            "model: the networks have",
+        ),
+    ],
+)
+def test_what_would_stop_a_run_is_told_before_it_begins(
+    overrides: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (few := tmp_path / "few").mkdir()
+    (empty := tmp_path / "empty").mkdir()
+    for n in range(3):
+        (few / f"{n}.png").touch()
+    given = [text.replace("FEW", str(few)).replace("EMPTY", str(empty)) for text in overrides]
+    with pytest.raises(UserError) as caught:
+        all_problems(DIGITS, given, print)
+    (line,) = str(caught.value).splitlines()
+    assert message.replace("FEW", str(few)).replace("EMPTY", str(empty)) in line
+
+
+def test_a_full_disk_and_one_that_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(DIGITS, [f"workspace={tmp_path}/new"])
+    assert list(obstacles(config)) == []
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert list(obstacles(config)) == [f"workspace: {tmp_path} cannot be written to"]
+    monkeypatch.setattr("os.access", lambda *_: True)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    (line,) = obstacles(config)
+    assert line.startswith(f"workspace: 10 MB are free at {tmp_path}, and checkpoints")
+
+
+def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^MLflow at http://127.0.0.1:9 does not answer: "):
+        all_problems(DIGITS, [f"workspace={tmp_path}"], print)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("cron: '61 * * * *'", "FILE:3: cron: '61 * * * *': "),
+        ("cron: daily", "FILE:3: cron: 'daily': "),
+        ("cron: '0 3 * * *'\ntimezone: Mars/Olympus", "FILE:4: timezone: there is no Mars/Olympus"),
+        ("cron: '0 3 * * *'\ndrift: {level: .nan}", "FILE:4: drift.level must lie in"),
+        ("cron: '0 3 30 2 *'", "FILE:3: cron: '0 3 30 2 *' is never due"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense(values: str, message: str, tmp_path: Path) -> None:
+    (file := tmp_path / "s.yaml").write_text(f"name: n\nmodel: m\n{values}\n")
+    with pytest.raises(UserError) as caught:
+        all_problems(file, [], print)
+    assert str(caught.value).startswith(message.replace("FILE", str(file)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("control: b", "control: there is no arm b: a"),
+        ("control: a\ntasks: [ring9]", "tasks: there is no ring9"),
+        ("control: a\nseeds: 0", "seeds must be at least 1, got 0"),
+        ("control: a\ncommon: [train.lr=-1]", "a on ring8: train.lr must be positive, got -1"),
+        ("control: a\naxes: {train.lrr: [1]}", "a on ring8: unknown key train.lrr: did you"),
+        ("control: a\nx: 1", "unknown key x"),
+    ],
+)
+def test_a_study_that_makes_no_sense(text: str, message: str, tmp_path: Path) -> None:
+    tasks = "" if "tasks" in text else "tasks: [ring8]\n"
+    (file := tmp_path / "s.yaml").write_text(f"name: n\narms: {{a: []}}\n{tasks}{text}\n")
+    with pytest.raises(UserError) as caught:
+        all_problems(file, [], print)
+    assert message in str(caught.value)
+
+
+def test_what_kind_a_file_is(tmp_path: Path) -> None:
+    given = [f"workspace={tmp_path}"]
+    for name, kind in (("digits", "experiment"), ("studies/ring8_recipe", "study")):
+        assert all_problems(ROOT / "configs" / f"{name}.yaml", given, print) == kind
+    assert all_problems(ROOT / "configs/schedules/nightly.yaml", [], print) == "schedule"
+    assert list(tmp_path.iterdir()) == []
