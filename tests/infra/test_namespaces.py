@@ -181,7 +181,7 @@ def test_a_machine_dies_in_mid_training_and_nothing_is_lost(
     assert "champion (first version)" in told
 
     # The same as on one machine that nothing happened to: what was stored, and what is served.
-    alone = run(tmp_path / "alone", *RUN)
+    alone = run(tmp_path / "alone", *RUN, timeout=900)
     (there,) = json.loads(cluster.store.run(sys.executable, "-c", MANIFESTS))
     (here,) = (tmp_path / "alone" / "stages" / "train").glob("[!.]*/manifest.json")
     weights = "generator.safetensors"

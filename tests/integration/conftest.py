@@ -14,19 +14,29 @@ ROOT = Path(__file__).parents[2]
 TINY = ["train.images=8000", "train.score_every=4000", "train.batch_size=64"]
 
 
-def bngan(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+def bngan(
+    *arguments: str, code: int = 0, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline", *arguments]
     clean = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**clean, **environment}, timeout=300
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**clean, **environment},
+        timeout=timeout,
     )
     assert done.returncode == code, done.stderr[-4000:]
     return done
 
 
-def run(workspace: Path, *overrides: str, **environment: str) -> dict[str, Any]:
+def run(
+    workspace: Path, *overrides: str, timeout: float = 300, **environment: str
+) -> dict[str, Any]:
     done = bngan(
         *("run", "configs/digits.yaml", "--json", f"workspace={workspace}", *TINY, *overrides),
+        timeout=timeout,
         **environment,
     )
     result: dict[str, Any] = json.loads(done.stdout)  # one object and nothing else
