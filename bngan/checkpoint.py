@@ -51,9 +51,11 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         values, tensors = json.loads((folder / VALUES).read_text()), load_file(folder / TENSORS)
         state: dict[str, Any] = _restore(values, tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        problem = not_finite(state)
+    # A RecursionError is a RuntimeError, and so is what torch says of strange types.
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    if problem := not_finite(state):
+    if problem:
         raise CheckpointError(f"{folder}: {problem}")
     return state
 
@@ -128,7 +130,7 @@ class CheckpointStore:
     def _healthy(self, images_seen: int) -> bool:
         try:
             return bool(read_manifest(self.path(images_seen))["summary"]["healthy"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError):
             return False
 
     def _set_aside(self, images_seen: int, problem: str) -> None:

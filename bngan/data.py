@@ -62,7 +62,8 @@ class ImageSplit:
         Few images may lack a class that ``dataset.json`` names.
         """
         images, labels = (
-            np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("images", "labels")
+            np.load(folder / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
+            for part in ("images", "labels")
         )
         description = json.loads((folder / "dataset.json").read_text())
         return cls(images, labels, flip, len(description["classes"]))

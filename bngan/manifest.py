@@ -17,6 +17,8 @@ from typing import Any
 
 NAME = "manifest.json"
 _DRAFT = ".tmp-"
+_LARGEST = 2**26
+"""Bytes of a manifest, which has some hundred for each file."""
 
 
 @contextmanager
@@ -87,35 +89,84 @@ def write_manifest(folder: Path, summary: dict[str, Any]) -> None:
     files = {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path != folder / NAME
     }
-    (folder / NAME).write_text(json.dumps({"files": files, "summary": summary}, indent=1))
+    # As it will be read: JSON knows neither tuples nor keys that are no strings.
+    content = json.loads(json.dumps({"files": files, "summary": summary}))
+    (folder / NAME).write_text(json.dumps({**content, "sha256": digest(content)}, indent=1))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished folder."""
-    manifest: dict[str, Any] = json.loads((folder / NAME).read_text())
-    return manifest
+    """The manifest of a finished folder: ``files``, ``summary``.
+
+    Raises:
+        OSError: if there is none.
+        ValueError: if it is not as it was written.
+    """
+    path = folder / NAME
+    if path.stat().st_size > _LARGEST or not path.is_file():
+        raise ValueError("no file of a manifest's size")
+    return parse_manifest(path.read_bytes())
+
+
+def parse_manifest(content: bytes) -> dict[str, Any]:
+    """The same of a manifest's bytes; its names are those of files below its folder.
+
+    Raises:
+        ValueError: if it is not what ``write_manifest`` wrote.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    match manifest:
+        case {"files": dict(files), "summary": dict(), "sha256": str(recorded), **rest} if not rest:
+            del manifest["sha256"]
+            if recorded == digest(manifest) and all(map(_is_entry, files.items())):
+                return manifest
+    raise ValueError("not as it was written")
+
+
+def _is_entry(entry: tuple[str, Any]) -> bool:
+    """Whether a manifest may say so of a file: names stay below the folder."""
+    match entry:
+        case (name, {"size": int(size), "sha256": str(), **rest}) if not rest:
+            parts = name.split("/")
+            plain = not set(parts) & {"", ".", ".."} and name.isprintable()
+            return plain and all(len(part.encode()) < 256 for part in parts) and size >= 0
+    return False
 
 
 def damage(folder: Path) -> str | None:
-    """Why the files in ``folder`` cannot be trusted, or None if each is as recorded."""
+    """Why the files in ``folder`` cannot be trusted, or None if they are those recorded, and no others.
+
+    Names that a manifest gives are compared with those that are there, and never opened.
+    """
     try:
-        recorded = {
-            name: (file["size"], file["sha256"])
-            for name, file in read_manifest(folder)["files"].items()
+        recorded = read_manifest(folder)["files"]
+        found = {
+            p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if not _is_folder(p)
         }
+        del found[NAME]
     except (FileNotFoundError, NotADirectoryError):
         return f"no outputs at {folder}"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return f"manifest altered: {folder / NAME}"
-    for name, (size, sha256) in recorded.items():
-        path = folder / name
-        if not path.is_file():
-            return f"output missing: {path}"
+    if missing := sorted(set(recorded) - set(found)):
+        return f"output missing: {folder / missing[0]}"
+    for name, path in sorted(found.items()):
+        if name not in recorded:
+            return f"unexpected file: {path}"
+        if path.is_symlink() or not path.is_file():
+            return f"output is no file of its own: {path}"
+        size, sha256 = recorded[name]["size"], recorded[name]["sha256"]
         if path.stat().st_size != size or _sha256(path) != sha256:
             return f"output altered: {path}"
     return None
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def outputs_digest(folder: Path, patterns: tuple[str, ...]) -> str:

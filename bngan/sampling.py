@@ -2,17 +2,22 @@
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from bngan.checkpoint import not_finite
 from bngan.data import ImageSpec
 from bngan.images import to_uint8
 from bngan.latents import (
@@ -23,9 +28,15 @@ from bngan.latents import (
     indexed_latents,
 )
 from bngan.networks import ModelConfig, build_generator
+from bngan.records import described, record
 
 WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 _BATCH = 250
+_TYPES = (torch.float32, torch.int64)
+_LARGEST_SIDE = 4096
+"""Pixels that a description may claim for an image's side."""
+_SLACK = 4
+"""Times that a network's parameters may be registered while it is built: weight norms do it anew."""
 
 
 class Sampler:
@@ -40,6 +51,7 @@ class Sampler:
     def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
         self.model, self.spec = model, spec
         self.generator: nn.Module = build_generator(model, spec)
+        _require_same(state, self.generator.state_dict())
         self.generator.load_state_dict(state)
         self.generator.eval().requires_grad_(False)
         self.device, self.batch = torch.device("cpu"), _BATCH
@@ -152,10 +164,88 @@ class Sampler:
 
     @classmethod
     def load(cls, folder: Path) -> "Sampler":
-        """Read what ``save`` wrote."""
-        description = json.loads((folder / DESCRIPTION).read_text())
-        model = ModelConfig.from_dict(description["model"])
-        channels, height, width = description["spec"]["shape"]
-        frequencies = tuple(description["spec"]["class_frequencies"])
-        spec = ImageSpec((channels, height, width), frequencies)
-        return cls(model, spec, load_file(folder / WEIGHTS))
+        """Read what ``save`` wrote, by whomever the files may be.
+
+        A description may claim any size: what is larger than the weights is not built.
+
+        Raises:
+            ValueError: naming the file and what is wrong with it.
+        """
+        description = described(folder / DESCRIPTION)
+        try:
+            model = ModelConfig.from_dict(description.get("model", {}))
+            spec = record(ImageSpec, description.get("spec"), "spec")
+            _check_spec(spec)
+        except ValueError as error:
+            raise ValueError(f"{DESCRIPTION}: {error}") from error
+        state = _tensors(folder / WEIGHTS)
+        try:
+            with _no_larger_than(model, state):
+                return cls(model, spec, state)
+        except (ValueError, RuntimeError, ArithmeticError, LookupError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{DESCRIPTION} is not of {WEIGHTS}: {reason}") from error
+
+
+def _check_spec(spec: ImageSpec) -> None:
+    channels, height, width = spec.shape
+    if channels not in (1, 3) or not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise ValueError(f"there are no images of shape {spec.shape}")
+    shares = spec.class_frequencies
+    if shares and (min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6)):
+        raise ValueError("spec.class_frequencies are no shares that sum to 1")
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, all of them finite."""
+    try:
+        state: dict[str, Tensor] = load_file(path)
+        strange = [name for name, value in state.items() if value.dtype not in _TYPES]
+        problem = f"{strange[0]} is {state[strange[0]].dtype}" if strange else not_finite(state)
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    if problem:
+        raise ValueError(f"{path.name}: {problem}")
+    return state
+
+
+def _require_same(given: Mapping[str, Tensor], built: Mapping[str, Tensor]) -> None:
+    """Names and shapes, and integers where they belong; torch itself would need many lines."""
+    theirs, ours = (
+        {name: (tuple(v.shape), v.is_floating_point()) for name, v in state.items()}
+        for state in (given, built)
+    )
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            found, wanted = (
+                "no tensor" if name not in side else f"{side[name].dtype} {tuple(side[name].shape)}"
+                for side in (given, built)
+            )
+            raise ValueError(f"{name!r:.80} is {found}, and must be {wanted}")
+
+
+@contextmanager
+def _no_larger_than(model: ModelConfig, state: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, a network much larger than its weights is refused before memory is touched for it."""
+    numbers = sum(value.numel() for value in state.values())
+    config, made = model.generator, 0
+    for key, value, most in (
+        ("model.generator.depth", config.depth or 0, len(state)),
+        ("model.generator.mapping", config.mapping, len(state)),
+        ("model.generator.width", config.width, numbers),
+        ("model.latent_dim", model.latent_dim, numbers),
+    ):
+        if not 0 <= value <= most:
+            raise ValueError(f"{key} cannot be {value}")
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal made
+        made += 0 if parameter is None else parameter.numel()
+        if made > _SLACK * numbers:
+            raise ValueError("it describes larger networks")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

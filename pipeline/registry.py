@@ -21,11 +21,15 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
-from bngan.manifest import scratch_folder
+from bngan.manifest import damage, digest, outputs_digest, scratch_folder, write_manifest
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
+from pipeline.server import reason
 from pipeline.tracking import existing_client, tracking_uri
+from pipeline.uris import without_secrets
 
+_FILES = "bngan.files"
+"""Tag of versions: digest of all files, in another place than the files are."""
 _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 
@@ -75,8 +79,9 @@ def register(workspace: Path, run_id: str, name: str, product: Product) -> str:
     with _stores(workspace), alone_with(workspace, name) as client:
         number = _existing(client, name, product.tags["bngan.fingerprint"])
         if number is None:
+            tags = {**product.tags, _FILES: _sealed(product.parts)}
             model = _log_model(run_id, product)
-            tags = {**product.tags, "bngan.model_id": str(model.model_id)}
+            tags["bngan.model_id"] = str(model.model_id)
             number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
         client.update_model_version(name, number, product.card[:_CARD_LIMIT])
         return number
@@ -138,26 +143,52 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     """The parts of the model at ``uri``, in folders of their names, as long as the block lasts.
 
     Raises:
-        UserError: if there is no such model.
+        UserError: if there is no such model, or a file of it is not as it was registered, by name.
     """
+    if not (address := re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)):
+        raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, number, alias = address.groups()
+    client = existing_client(workspace)
     # In the workspace, where other machines find it too.
     with scratch_folder(workspace / "downloads", "model") as temporary:
-        with model_at(workspace, uri):
-            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(temporary)))
+        with _stores(workspace):
+            try:
+                # One version throughout, wherever the alias goes meanwhile.
+                number = number or str(client.get_model_version_by_alias(name, alias).version)
+                tags = client.get_model_version(name, number).tags
+                pinned = f"models:/{name}/{number}"
+                folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
+            except (MlflowException, OSError) as error:
+                raise UserError(f"cannot load {uri}: {without_secrets(reason(error))}") from error
+        if problem := _difference(folder / "artifacts", tags.get(_FILES)):
+            raise UserError(f"{uri} is not used: {problem}")
         yield folder / "artifacts"
 
 
-@contextmanager
-def model_at(workspace: Path, uri: str) -> Iterator[None]:
-    """MLflow's stores, where loading the model at ``uri`` fails with a line for a person."""
-    if not re.match(r"(models:/[^/@]+[/@]|models:/m-|runs:/)[^/@]*", uri):
-        raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
-    existing_client(workspace)
-    with _stores(workspace):
-        try:
-            yield
-        except (MlflowException, OSError) as error:
-            raise UserError(f"cannot load {uri}: {str(error).splitlines()[0]}") from error
+def _sealed(parts: Mapping[str, Path]) -> str:
+    """Give each part its manifest; the digest of them all, to be kept apart from them."""
+    for folder in parts.values():
+        write_manifest(folder, {})
+    return _digest(parts)
+
+
+def _digest(parts: Mapping[str, Path]) -> str:
+    return digest({name: outputs_digest(folder, ("*",)) for name, folder in parts.items()})
+
+
+def _difference(folder: Path, registered: str | None) -> str | None:
+    """What in a downloaded model is not as it was registered, if anything."""
+    if registered is None:
+        return f"the registry has no tag {_FILES} to verify it by: register it again"
+    parts = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    for path in parts.values():
+        if problem := damage(path):
+            return problem.replace(f"{folder}/", "")
+    if _digest(parts) != registered:
+        return (
+            f"its parts ({', '.join(sorted(parts))}) are others than the registry's {_FILES} says"
+        )
+    return None
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:

@@ -1,58 +1,134 @@
-"""A registered model over HTTP: MLflow's own scoring server, but what it does not know is an error."""
+"""A registered model over HTTP, with the requests and answers of MLflow's own scoring server.
 
+Weights are verified, and the code is what is installed here: a model's folder has code too, which
+MLflow's server runs unseen. What a request can ask for is bounded, and what is wrong with one is a line.
+"""
+
+import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.pyfunc import PyFuncModel
+import numpy as np
+from mlflow.exceptions import MlflowException
 
+from bngan.sampling import Sampler
 from pipeline import registry
+from pipeline.errors import UserError
+from pipeline.generator_model import PARAMETERS, GeneratorModel
 
-_BODY = ("inputs", "instances", "params")
+MOST_BODY = 2**20
+"""Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
+MOST_WAITING = 64
+"""Requests that are read, or wait while another is answered; each may hold ``MOST_BODY``."""
+_READING = 30.0
+"""Seconds that a request may take to arrive."""
 
 
 def application(workspace: Path, uri: str) -> Any:
-    """The ASGI application of the model at ``uri``.
-
-    MLflow's server drops parameters that a model does not have; this one answers 400 and names them.
+    """The ASGI application of the model at ``uri``: ``/invocations``, ``/ping``, ``/health``, ``/version``.
 
     Raises:
-        UserError: if there is no such model.
+        UserError: if there is no such model, or it is not as it was registered.
     """
-    from fastapi import Request
-    from fastapi.responses import JSONResponse
-    from mlflow.pyfunc import scoring_server
+    model = GeneratorModel()
+    with registry.downloaded(workspace, uri) as folder:
+        try:
+            model.sampler = Sampler.load(folder / "generator")
+        except ValueError as error:
+            raise UserError(f"{uri}: {error}") from error
+    return application_of(model)
 
-    with registry.model_at(workspace, uri):
-        model = mlflow.pyfunc.load_model(uri)
-    app = scoring_server.init(model)
 
-    @app.middleware("http")  # type: ignore[untyped-decorator]
-    async def refuse_unknown(request: Request, call_next: Any) -> Any:
-        if request.url.path == "/invocations" and (
-            problem := _problem(await request.body(), model)
-        ):
-            return JSONResponse({"error_code": "BAD_REQUEST", "message": problem}, 400)
-        return await call_next(request)
+def application_of(model: GeneratorModel) -> Any:
+    """The same for a model that is loaded."""
+    from fastapi import FastAPI, Request
+    from fastapi.responses import PlainTextResponse, Response
 
+    app, one, waiting = FastAPI(openapi_url=None), asyncio.Lock(), 0
+
+    @app.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        nonlocal waiting
+        if waiting >= MOST_WAITING:
+            return _refusal(503, "TEMPORARILY_UNAVAILABLE", "too many requests at once: try again")
+        waiting += 1
+        try:
+            if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+                return _refusal(415, "BAD_REQUEST", "Content-Type must be application/json")
+            body = await asyncio.wait_for(_body(request), _READING)
+            if body is None:
+                return _refusal(413, "BAD_REQUEST", f"more than {MOST_BODY} bytes")
+            async with one:  # it takes all processors, and its memory once
+                answer = await asyncio.to_thread(partial(_answer, model, body))
+            return Response(answer, media_type="application/json")
+        except TimeoutError:
+            return _refusal(408, "BAD_REQUEST", f"no request within {_READING:.0f} s")
+        except ValueError as error:
+            return _refusal(400, "BAD_REQUEST", str(error))
+        finally:
+            waiting -= 1
+
+    for path, text in (("/ping", "\n"), ("/health", "\n"), ("/version", mlflow.__version__)):
+        app.get(path)(partial(PlainTextResponse, text))
     return app
 
 
-def _problem(body: bytes, model: PyFuncModel) -> str | None:
-    """What is wrong with a request, as far as MLflow would not say."""
+def _refusal(status: int, code: str, message: str) -> Any:
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse({"error_code": code, "message": " ".join(message.split())}, status)
+
+
+async def _body(request: Any) -> bytes | None:
+    """A request's body, or None if it is too long, which is known before all of it is there."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            return None
+    return body
+
+
+def _answer(model: GeneratorModel, body: bytes) -> bytes:
+    """The body of the answer.
+
+    Raises:
+        ValueError: saying what is wrong with the request.
+    """
+    values, params = _parsed(body)
+    try:
+        found = model.predict(None, values, params)
+    except MlflowException as error:
+        raise ValueError(error.message) from error
+    predictions = found.tolist() if isinstance(found, np.ndarray) else found
+    return json.dumps({"predictions": predictions}).encode()
+
+
+def _parsed(body: bytes) -> tuple[Any, dict[str, Any]]:
+    """Indices and parameters of a request; unlike for MLflow's server, what is unknown is an error."""
     try:
         request = json.loads(body)
-    except ValueError:
-        return None
-    schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
-    known = [param.name for param in schema.params] if schema else []
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the body is no JSON") from error
     if not isinstance(request, dict):
-        return "the body must be a JSON object with inputs and params"
-    params = request.get("params") or {}
+        raise ValueError("the body must be a JSON object with inputs and params")
+    params = request.pop("params", None) or {}
     if not isinstance(params, dict):
-        return "params must be an object of names and values"
-    for given, allowed, what in ((request, _BODY, "key"), (params, known, "parameter")):
-        if unknown := sorted(set(given) - set(allowed)):
-            return f"unknown {what} {unknown[0]}: there are {', '.join(allowed)}"
-    return None
+        raise ValueError("params must be an object of names and values")
+    _refuse_unknown("key", request, ("inputs", "instances", "params"))
+    _refuse_unknown("parameter", params, PARAMETERS)
+    if len(request) != 1:
+        raise ValueError("the body must have inputs")
+    (inputs,) = request.values()
+    if isinstance(inputs, dict):
+        _refuse_unknown("input", inputs, ("index",))
+        inputs = inputs.get("index")
+    return inputs, params
+
+
+def _refuse_unknown(what: str, given: Any, known: Any) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown {what} {unknown[0][:60]}: there are {', '.join(known)}")

@@ -4,7 +4,6 @@ At a URI only finished folders count, and their manifest is written last. Locks 
 the driver: the drivers of a cluster's jobs all run on its head.
 """
 
-import json
 import os
 import shutil
 import uuid
@@ -20,6 +19,7 @@ from bngan.manifest import (
     atomic_folder,
     damage,
     digest,
+    parse_manifest,
     remove_folder,
     scratch_folder,
     write_manifest,
@@ -130,8 +130,10 @@ class Storage:
         with suppress(_Damaged), atomic_folder(self.local / name, None) as draft:
             (draft / NAME).write_bytes(manifest)
             try:
-                files = list(json.loads(manifest)["files"])
-            except (ValueError, KeyError, TypeError):
+                files = list(
+                    parse_manifest(manifest)["files"]
+                )  # names below the folder, all of them
+            except ValueError:
                 files = []
             for file in files:
                 (draft / file).parent.mkdir(parents=True, exist_ok=True)

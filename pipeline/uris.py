@@ -1,8 +1,11 @@
-"""URIs: what they name, and what they may show to whoever sees jobs, logs or MLflow."""
+"""URIs: what they name, and what they and other text may show to whoever sees jobs, logs or MLflow."""
 
+import os
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, unquote
 
 from pipeline.errors import UserError
 
@@ -14,6 +17,15 @@ _SECRET = re.compile(
     r"|[?&][^=&#]*(secret|password|token|key|sig)[^=&#]*=",
     re.IGNORECASE,
 )
+_LOGIN = re.compile(r"://(?P<login>[^/?#\s\"'<>]*)@")
+_KEY = re.compile(r"([?&][^=&#\s]*(?:secret|password|token|key|sig)[^=&#\s]*=)[^&#\s\"'<>]*", re.I)
+_SECRET_NAME = re.compile(
+    r"(secret|passw(or)?d|token|credential|webhook|api_?key|access_?key|private_?key)"
+    r"(?!.*_(path|file|dir)$)",
+    re.IGNORECASE,
+)
+_SHORTEST = 5
+"""Characters of a secret that is looked for in text: shorter ones would be found everywhere."""
 
 
 def is_uri(text: str) -> bool:
@@ -24,6 +36,29 @@ def is_uri(text: str) -> bool:
 def carries_secret(uri: str) -> bool:
     """Whether a URI has a login, or a query that looks like a key."""
     return bool(_SECRET.search(uri))
+
+
+def without_secrets(text: str) -> str:
+    """Any text as everybody may see it.
+
+    Blanked are logins and keys in URIs, and the values of environment variables whose names speak of
+    secrets, or which are URIs with a password, wherever they occur.
+    """
+    for secret in sorted(set(_secrets()), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _KEY.sub(r"\1***", _LOGIN.sub("://", text))
+
+
+def _secrets() -> Iterator[str]:
+    """What in the environment must not be seen, as it is and as URIs write it."""
+    for name, value in os.environ.items():
+        found = [value] if _SECRET_NAME.search(name) else []
+        for login in _LOGIN.finditer(value):
+            found.append(login["login"].partition(":")[2])
+        for secret in found:
+            for form in (secret, quote(secret, safe=""), unquote(secret)):
+                if len(form) >= _SHORTEST:
+                    yield form
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import expected_bias, moments
 from bngan.metrics.memorization import authenticity_estimate, data_copying
 from bngan.metrics.protocol import Protocol, estimates, floor, limits, score
+from bngan.records import described, record
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
 BETTER: dict[str, Literal["lower", "higher"]] = {
@@ -51,10 +52,17 @@ class Reference:
 
     @classmethod
     def load(cls, folder: Path) -> "Reference":
-        """Read what ``save`` wrote."""
-        description = json.loads((folder / _DESCRIPTION).read_text())
-        protocol, floor = Protocol(**description["protocol"]), description["floor"]
-        return cls(protocol, Extractor.load(folder), Features.load(folder / _REAL), floor)
+        """Read what ``save`` wrote.
+
+        Raises:
+            ValueError: naming the file and what is wrong with it.
+        """
+        description = described(folder / _DESCRIPTION)
+        protocol = record(Protocol, description.get("protocol"), _DESCRIPTION)
+        extractor, real = Extractor.load(folder), Features.load(folder / _REAL)
+        if len(real.features) != protocol.count:
+            raise ValueError(f"{_REAL} has {len(real.features)} images, not {protocol.count}")
+        return cls(protocol, extractor, real, description.get("floor", {}))
 
     def smaller(self, protocol: Protocol) -> "Reference":
         """The same with fewer of its images, and the floor that these make among themselves.

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bngan.data import ImageShape
+from bngan.records import described, record
 
 ExtractorKind = Literal["classifier", "random", "inception", "file"]
 InputRange = Literal["byte", "unit", "signed"]
@@ -35,9 +38,16 @@ class Features(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> "Features":
-        """Read what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(arrays["features"], arrays["logits"])
+        """Read what ``save`` wrote.
+
+        Raises:
+            ValueError: if it is anything else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["features"], arrays["logits"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path.name} holds no features: {error}") from error
 
     @classmethod
     def join(cls, parts: Iterable["Features"]) -> "Features":
@@ -152,17 +162,22 @@ class Extractor:
         """Read what ``save`` wrote.
 
         Raises:
-            ValueError: if the file that others made is missing or another one than it was.
+            ValueError: naming the file that is missing or not as it was.
         """
         from bngan.metrics.classifier import Classifier
         from bngan.metrics.pretrained import foreign_extractor
 
-        info = ExtractorInfo(**json.loads((folder / _INFO).read_text()))
-        channels, height, width = info.image_shape
-        info.image_shape = (channels, height, width)
+        info = record(ExtractorInfo, described(folder / _INFO), _INFO)
         path = folder / info.stored_as
         if info.weights is not None:
             return foreign_extractor(info, path)
-        network = Classifier(info.image_shape, info.classes)
-        network.load_state_dict(load_file(path))
+        try:
+            state = load_file(path)
+            if info.classes > sum(value.numel() for value in state.values()):
+                raise ValueError(f"{_INFO} describes a larger network")
+            network = Classifier(info.image_shape, info.classes)
+            network.load_state_dict(state)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+            raise ValueError(f"{path.name} cannot be used: {reason}") from error
         return cls(network, info)

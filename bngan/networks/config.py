@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bngan.records import record
+
 Normalization = Literal["batch", "self_modulated_batch", "layer", "group", "instance", "none"]
 NormPlace = Literal["before_activation", "after_activation"]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "none"]
@@ -111,10 +113,9 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """Inverse of ``dataclasses.asdict``."""
-        parts = {
-            "generator": GeneratorConfig(**values["generator"]),
-            "discriminator": DiscriminatorConfig(**values["discriminator"]),
-            "batch_norm": BatchNormConfig(**values["batch_norm"]),
-        }
-        return cls(**{**values, **parts})
+        """Inverse of ``dataclasses.asdict``.
+
+        Raises:
+            ValueError: naming a key that is unknown or has a value of another type.
+        """
+        return record(cls, values, "model")

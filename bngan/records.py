@@ -1,0 +1,73 @@
+"""Dataclasses from JSON that anybody may have written."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+_Record = TypeVar("_Record")
+_LARGEST = 2**24
+"""Bytes of a description, which has some thousands."""
+
+
+def described(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ValueError: if there is none, naming the file.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("too large")
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is no description in JSON: {error}") from error
+    return values
+
+
+def record(kind: type[_Record], values: Any, where: str) -> _Record:
+    """JSON ``values`` (``where`` they stand) as a dataclass; what is not given has its default.
+
+    Raises:
+        ValueError: naming a key that is unknown, missing, or has a value of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} must be an object of keys and values")
+    hints, found = get_type_hints(kind), dict[str, Any]()
+    for key, value in values.items():
+        if key not in hints:
+            raise ValueError(f"{where} has an unknown key {key!r:.60}")
+        hint = hints[key]
+        if isinstance(hint, type) and is_dataclass(hint):
+            found[key] = record(hint, value, f"{where}.{key}")
+        elif not _fits(value, hint):
+            raise ValueError(f"{where}.{key} cannot be {value!r:.60}")
+        else:
+            found[key] = tuple(value) if get_origin(hint) is tuple else value
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise ValueError(f"{where}: {str(error).partition('() ')[2]}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of a type, or of one that stands for it in JSON."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return isinstance(value, str) and value in args
+    if origin is UnionType:
+        return any(_fits(value, arg) for arg in args)
+    if origin is list or (origin is tuple and args[-1] is Ellipsis):
+        return isinstance(value, list | tuple) and all(_fits(part, args[0]) for part in value)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(args):
+            return False
+        return all(map(_fits, value, args))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
