@@ -1,23 +1,25 @@
 """A registered model over HTTP, with the requests and answers of MLflow's own scoring server.
 
 Weights are verified, and the code is what is installed here: a model's folder has code too, which
-MLflow's server runs unseen. What a request can ask for is bounded, and what is wrong with one is a line.
+MLflow's server runs unseen. What a request can ask for is bounded; what is wrong with one is a line.
 """
 
 import asyncio
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.exceptions import MlflowException
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
+from bngan.requests import PARAMETERS, answer
 from bngan.sampling import Sampler
 from pipeline import registry
 from pipeline.errors import UserError
-from pipeline.generator_model import PARAMETERS, GeneratorModel
 
 MOST_BODY = 2**20
 """Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
@@ -27,62 +29,57 @@ _READING = 30.0
 """Seconds that a request may take to arrive."""
 
 
-def application(workspace: Path, uri: str) -> Any:
-    """The ASGI application of the model at ``uri``: ``/invocations``, ``/ping``, ``/health``, ``/version``.
+def application(workspace: Path, uri: str) -> Starlette:
+    """The ASGI application of the model at ``uri``: /invocations, /ping, /health and /version.
 
     Raises:
         UserError: if there is no such model, or it is not as it was registered.
     """
-    model = GeneratorModel()
     with registry.downloaded(workspace, uri) as folder:
         try:
-            model.sampler = Sampler.load(folder / "generator")
+            sampler = Sampler.load(folder / "generator")
         except ValueError as error:
             raise UserError(f"{uri}: {error}") from error
-    return application_of(model)
+    return application_of(sampler)
 
 
-def application_of(model: GeneratorModel) -> Any:
-    """The same for a model that is loaded."""
-    from fastapi import FastAPI, Request
-    from fastapi.responses import PlainTextResponse, Response
+def application_of(sampler: Sampler) -> Starlette:
+    """The same for a generator that is loaded."""
+    one, waiting = asyncio.Lock(), 0
 
-    app, one, waiting = FastAPI(openapi_url=None), asyncio.Lock(), 0
-
-    @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         nonlocal waiting
         if waiting >= MOST_WAITING:
-            return _refusal(503, "TEMPORARILY_UNAVAILABLE", "too many requests at once: try again")
+            return _refusal(503, "too many requests at once: try again")
         waiting += 1
         try:
             if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-                return _refusal(415, "BAD_REQUEST", "Content-Type must be application/json")
+                return _refusal(415, "Content-Type must be application/json")
             body = await asyncio.wait_for(_body(request), _READING)
             if body is None:
-                return _refusal(413, "BAD_REQUEST", f"more than {MOST_BODY} bytes")
+                return _refusal(413, f"a request has {MOST_BODY} bytes at most")
             async with one:  # it takes all processors, and its memory once
-                answer = await asyncio.to_thread(partial(_answer, model, body))
-            return Response(answer, media_type="application/json")
-        except TimeoutError:
-            return _refusal(408, "BAD_REQUEST", f"no request within {_READING:.0f} s")
+                found = await asyncio.to_thread(_answer, sampler, body)
+            return Response(found, media_type="application/json")
+        except (TimeoutError, ClientDisconnect):
+            return _refusal(408, f"the request did not arrive within {_READING:.0f} s")
         except ValueError as error:
-            return _refusal(400, "BAD_REQUEST", str(error))
+            return _refusal(400, str(error))
         finally:
             waiting -= 1
 
-    for path, text in (("/ping", "\n"), ("/health", "\n"), ("/version", mlflow.__version__)):
-        app.get(path)(partial(PlainTextResponse, text))
-    return app
+    routes = [Route("/invocations", invocations, methods=["POST"])]
+    for path, text in {"/ping": "\n", "/health": "\n", "/version": mlflow.__version__}.items():
+        routes.append(Route(path, PlainTextResponse(text)))
+    return Starlette(routes=routes)
 
 
-def _refusal(status: int, code: str, message: str) -> Any:
-    from fastapi.responses import JSONResponse
-
+def _refusal(status: int, message: str) -> Response:
+    code = "BAD_REQUEST" if status < 500 else "TEMPORARILY_UNAVAILABLE"
     return JSONResponse({"error_code": code, "message": " ".join(message.split())}, status)
 
 
-async def _body(request: Any) -> bytes | None:
+async def _body(request: Request) -> bytes | None:
     """A request's body, or None if it is too long, which is known before all of it is there."""
     body = b""
     async for part in request.stream():
@@ -92,17 +89,13 @@ async def _body(request: Any) -> bytes | None:
     return body
 
 
-def _answer(model: GeneratorModel, body: bytes) -> bytes:
+def _answer(sampler: Sampler, body: bytes) -> bytes:
     """The body of the answer.
 
     Raises:
         ValueError: saying what is wrong with the request.
     """
-    values, params = _parsed(body)
-    try:
-        found = model.predict(None, values, params)
-    except MlflowException as error:
-        raise ValueError(error.message) from error
+    found = answer(sampler, *_parsed(body))
     predictions = found.tolist() if isinstance(found, np.ndarray) else found
     return json.dumps({"predictions": predictions}).encode()
 
