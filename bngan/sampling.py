@@ -229,13 +229,13 @@ def _no_larger_than(model: ModelConfig, state: Mapping[str, Tensor]) -> Iterator
     """Inside, a network much larger than its weights is refused before memory is touched for it."""
     numbers = sum(value.numel() for value in state.values())
     config, made = model.generator, 0
-    for key, value, most in (
-        ("model.generator.depth", config.depth or 0, len(state)),
-        ("model.generator.mapping", config.mapping, len(state)),
-        ("model.generator.width", config.width, numbers),
-        ("model.latent_dim", model.latent_dim, numbers),
+    for key, value, least, most in (
+        ("model.generator.depth", config.depth or 0, 0, len(state)),
+        ("model.generator.mapping", config.mapping, 0, len(state)),
+        ("model.generator.width", config.width, 1, numbers),
+        ("model.latent_dim", model.latent_dim, 1, numbers),
     ):
-        if not 0 <= value <= most:
+        if not least <= value <= most:
             raise ValueError(f"{key} cannot be {value}")
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
