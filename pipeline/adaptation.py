@@ -86,6 +86,8 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
 
     with registry.downloaded(Storage(config.workspace).local, base) as model:
         reference = model / "reference"
+        if reference.is_dir():
+            registry.require_trust(reference, base)
         yield model / "generator", reference if reference.is_dir() else None
 
 

@@ -22,12 +22,17 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
 from bngan.manifest import damage, digest, outputs_digest, scratch_folder, write_manifest
+from bngan.metrics.features import INFO, ExtractorInfo
+from bngan.metrics.pretrained import file_hash
+from bngan.records import described, record
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
 from pipeline.server import reason
 from pipeline.tracking import existing_client, tracking_uri
 from pipeline.uris import without_secrets
 
+TRUST = "BNGAN_TRUST_EXTRACTOR"
+"""Environment variable: SHA-256 of foreign networks that may be loaded, with commas in between."""
 _FILES = "bngan.files"
 """Tag of versions: digest of all files, in another place than the files are."""
 _CARD_LIMIT = 5000
@@ -163,6 +168,29 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
         if problem := _difference(folder / "artifacts", tags.get(_FILES)):
             raise UserError(f"{uri} is not used: {problem}")
         yield folder / "artifacts"
+
+
+def require_trust(reference: Path, uri: str) -> None:
+    """Refuse what the model at ``uri`` is scored by if it may run any code, and nobody trusts it.
+
+    Inception's weights are tensors and our own networks safetensors; a file by torch.export or
+    TorchScript is a program (docs/security.md).
+
+    Raises:
+        UserError: saying how to trust it.
+    """
+    try:
+        info = record(ExtractorInfo, described(reference / INFO), INFO)
+        if info.weights is None or info.kind == "inception":
+            return
+        sha256 = file_hash(reference / info.stored_as)
+    except ValueError as error:
+        raise UserError(f"{uri}: {error}") from error
+    if sha256 not in os.environ.get(TRUST, "").split(","):
+        raise UserError(
+            f"{uri} is scored by the network in {info.weights}, which may run any code here: if you "
+            f"trust who made it, set {TRUST}={sha256}"
+        )
 
 
 def _sealed(parts: Mapping[str, Path]) -> str:

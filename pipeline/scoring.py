@@ -130,11 +130,16 @@ def scorable(storage: Storage, uri: str) -> Iterator[Path]:
     """A registered version's generator and reference, in folders of these names.
 
     Raises:
-        UserError: if there is no such version, or it has no reference.
+        UserError: if there is no such version, or it has no reference, or none to be trusted.
     """
     with registry.downloaded(storage.local, uri) as model:
         if not (model / "reference").is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
+        registry.require_trust(model / "reference", uri)
+        try:
+            Sampler.load(model / "generator")
+        except ValueError as error:
+            raise UserError(f"{uri}: {error}") from error
         with storage.lent(model / "generator", model / "reference"):
             yield model
 

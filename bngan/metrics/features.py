@@ -20,7 +20,8 @@ from bngan.records import described, record
 
 ExtractorKind = Literal["classifier", "random", "inception", "file"]
 InputRange = Literal["byte", "unit", "signed"]
-_INFO = "extractor.json"
+INFO = "extractor.json"
+"""Name of the file with an extractor's identity."""
 _BATCH = 250
 
 
@@ -155,7 +156,7 @@ class Extractor:
                 digest.update(key.encode() + state[key].numpy().tobytes())
             self.info.sha256 = digest.hexdigest()
             save_file(state, path)
-        (folder / _INFO).write_text(json.dumps(asdict(self.info), indent=2))
+        (folder / INFO).write_text(json.dumps(asdict(self.info), indent=2))
 
     @classmethod
     def load(cls, folder: Path) -> "Extractor":
@@ -167,14 +168,14 @@ class Extractor:
         from bngan.metrics.classifier import Classifier
         from bngan.metrics.pretrained import foreign_extractor
 
-        info = record(ExtractorInfo, described(folder / _INFO), _INFO)
+        info = record(ExtractorInfo, described(folder / INFO), INFO)
         path = folder / info.stored_as
         if info.weights is not None:
             return foreign_extractor(info, path)
         try:
             state = load_file(path)
             if info.classes > sum(value.numel() for value in state.values()):
-                raise ValueError(f"{_INFO} describes a larger network")
+                raise ValueError(f"{INFO} describes a larger network")
             network = Classifier(info.image_shape, info.classes)
             network.load_state_dict(state)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
