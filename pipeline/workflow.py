@@ -129,7 +129,7 @@ class _Run:
             decision = self._decide(stage)
             outcome.reason = decision.reason
             self.display.stage_started(decision)
-            assert decision.fingerprint is not None
+            assert decision.fingerprint is not None  # noqa: S101 (tells the type checker)
             folder = _folder(self.config, stage, decision.fingerprint)
             if not decision.hit:
                 decision = self._persist(stage, decision, folder)
@@ -175,7 +175,7 @@ class _Run:
         with hold(lock, f"{stage.name} of this configuration"):
             if (again := self._decide(stage)).hit:
                 return again
-            assert decision.fingerprint is not None
+            assert decision.fingerprint is not None  # noqa: S101 (tells the type checker)
             return replace(decision, summary=self._attempts(stage, decision.fingerprint, folder))
 
     def _attempts(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
