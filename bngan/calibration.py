@@ -83,8 +83,8 @@ def calibrate(generator: nn.Module, batches: Batches) -> None:
                 except _Reached:
                     continue
         mean, variance, count = moments.joined()
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
+        assert norm.running_mean is not None  # noqa: S101 (tells the type checker)
+        assert norm.running_var is not None  # noqa: S101 (tells the type checker)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance * (count / max(count - 1, 1)))
 

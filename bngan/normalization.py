@@ -144,7 +144,7 @@ class BatchNorm(_BatchNorm):
         """Groups of this worker; all follow all workers' statistics, by one message."""
         pairs: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * len(sizes)
         if track:
-            assert self.running_mean is not None
+            assert self.running_mean is not None  # noqa: S101 (tells the type checker)
             moments = self.running_mean.new_zeros(2, len(sizes), self.num_features)
             pairs = list(zip(*moments, strict=True))
         parts = [  # with momentum 1, what follows the batch becomes the batch's
@@ -164,9 +164,9 @@ class BatchNorm(_BatchNorm):
     @torch.no_grad()
     def _follow(self, means: Tensor, variances: Tensor) -> None:
         """Running statistics follow each group's mean and unbiased variance, ``(G, C)``, in order."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None  # noqa: S101 (tells the type checker)
+        assert self.running_var is not None  # noqa: S101 (tells the type checker)
+        assert self.num_batches_tracked is not None  # noqa: S101 (tells the type checker)
         for mean, variance in zip(means, variances, strict=True):
             self.num_batches_tracked.add_(1)
             weight = self.momentum

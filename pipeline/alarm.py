@@ -50,7 +50,7 @@ def _post(address: str, text: bytes) -> str:
     opener = urllib.request.build_opener(_NoRedirects)
     for attempt in range(1, _TRIES + 1):
         try:
-            with opener.open(urllib.request.Request(bare, text, headers), timeout=_TIMEOUT):
+            with opener.open(urllib.request.Request(bare, text, headers), timeout=_TIMEOUT):  # noqa: S310 (load_schedule lets http and https through)
                 return f"webhook at {host}"
         except urllib.error.HTTPError as error:
             reason = f"it answers {error.code}"
@@ -65,7 +65,7 @@ def _post(address: str, text: bytes) -> str:
 
 def _run(command: str, text: bytes) -> str:
     try:
-        done = subprocess.run(command, shell=True, input=text, timeout=_COMMAND_TIMEOUT)
+        done = subprocess.run(command, shell=True, input=text, timeout=_COMMAND_TIMEOUT)  # noqa: S602 (the user's own command line)
     except subprocess.TimeoutExpired:
         raise UserError(f"alarm.command took more than {_COMMAND_TIMEOUT:.0f} s") from None
     if done.returncode:

@@ -87,7 +87,7 @@ def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":
     here = str(Path(__file__).parents[1])
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     # In a session of its own, Ctrl-C is ours to pass on, once.
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 (ours, and no shell)
         [*command, "--partition", partition],
         env={**os.environ, "PYTHONPATH": paths},
         start_new_session=True,

@@ -61,7 +61,7 @@ class ConsoleDisplay:
             )
             self.task = self.bar.add_task(stage, total=total, note=note)
             self.bar.start()
-        assert self.task is not None
+        assert self.task is not None  # noqa: S101 (tells the type checker)
         self.bar.update(self.task, completed=done, total=total, note=note)
 
     def message(self, text: str) -> None:

@@ -247,11 +247,11 @@ class Storage:
 
     @property
     def _filesystem(self) -> Any:
-        assert self.remote is not None
+        assert self.remote is not None  # noqa: S101 (tells the type checker)
         return self.remote[0]
 
     def _key(self, name: str) -> str:
-        assert self.remote is not None
+        assert self.remote is not None  # noqa: S101 (tells the type checker)
         return f"{self.remote[1].rstrip('/')}/{name}"
 
     def _infos(self, parent: str, recursive: bool = False) -> list[Any]:
