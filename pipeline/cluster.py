@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline.environment import own_token
 from pipeline.errors import UserError
 
 Record = dict[str, Any]
@@ -150,6 +151,7 @@ def _ray() -> Iterator[None]:
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
     else:
+        own_token()
         ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
     # Ray takes SIGTERM over; the caller's handler is the one that closes its books.
     signal.signal(signal.SIGTERM, handler)

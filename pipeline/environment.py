@@ -1,11 +1,15 @@
 """Defaults for the environment variables of Ray, MLflow and datasets; what the user sets wins."""
 
 import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
 
 _DEFAULTS = {
     # Nothing reports home.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     # Models are safetensors; a pickle among them is an attack.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # How often Ray Train looks at its workers; every report waits for the next look (default 2 s).
@@ -37,6 +41,21 @@ def set_defaults() -> None:
     if "RAY_ADDRESS" not in os.environ:
         # A cluster of our own takes Ray's default, said aloud so that Ray need not warn about it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def own_token() -> None:
+    """See to a token for clusters of our own that nobody else can read, as they could one of Ray's."""
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if given or os.environ.get("RAY_AUTH_MODE") != "token":
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w") as opened:
+            opened.write(secrets.token_hex(32))
+    if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
+        path.chmod(0o600)
 
 
 def inside_a_job() -> bool:

@@ -29,7 +29,6 @@ from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with
 from pipeline.errors import UserError
 from pipeline.server import reason
 from pipeline.tracking import existing_client, tracking_uri
-from pipeline.uris import without_secrets
 
 TRUST = "BNGAN_TRUST_EXTRACTOR"
 """Environment variable: SHA-256 of foreign networks that may be loaded, with commas in between."""
@@ -155,6 +154,7 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     name, number, alias = address.groups()
     client = existing_client(workspace)
     # In the workspace, where other machines find it too.
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     with scratch_folder(workspace / "downloads", "model") as temporary:
         with _stores(workspace):
             try:
@@ -164,7 +164,7 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
                 pinned = f"models:/{name}/{number}"
                 folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
             except (MlflowException, OSError) as error:
-                raise UserError(f"cannot load {uri}: {without_secrets(reason(error))}") from error
+                raise UserError(f"cannot load {uri}: {reason(error)}") from error
         if problem := _difference(folder / "artifacts", tags.get(_FILES)):
             raise UserError(f"{uri} is not used: {problem}")
         yield folder / "artifacts"

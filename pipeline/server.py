@@ -8,6 +8,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from pipeline.errors import ServerAway, UserError
+from pipeline.uris import without_secrets
 
 _PATIENCE = 5
 """Seconds for a server to answer at all."""
@@ -47,11 +48,7 @@ def _passes(status: int) -> bool:
 
 def shown(uri: str) -> str:
     """A URI as a person may see it: without user, password and query."""
-    return _without_user(uri).split("?")[0]
-
-
-def _without_user(text: str) -> str:
-    return re.sub(r"://[^/\s]*@", "://", text)
+    return re.sub(r"://[^/\s]*@", "://", uri).split("?")[0]
 
 
 def away(error: Exception) -> bool:
@@ -68,6 +65,6 @@ def away(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """What lies behind an error, in a line; no password that its URIs may have."""
-    line = _without_user((str(error).splitlines() or [type(error).__name__])[0])
+    line = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
     behind = re.search(r"Caused by \w+\([\"'](?:.*: )?(.*?)[\"']\)", line)
     return behind[1] if behind else line

@@ -29,6 +29,7 @@ from mlflow.utils.mlflow_tags import (
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
 from pipeline.server import reason, require_server, shown
+from pipeline.uris import without_secrets
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
@@ -89,7 +90,8 @@ class Tracker:
     def __init__(self, workspace: Path, experiment: str) -> None:
         self.uri = tracking_uri(workspace)
         try:
-            workspace.mkdir(parents=True, exist_ok=True)
+            # For its user alone; who shares a workspace makes the folder, and its mode stays.
+            workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
         require_server(self.uri)
@@ -117,6 +119,7 @@ class Tracker:
         all_tags = {MLFLOW_RUN_NAME: name, **tags}
         if parent:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent
+        all_tags = {key: without_secrets(value) for key, value in all_tags.items()}
         run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
         return str(run.info.run_id)
 
@@ -126,7 +129,7 @@ class Tracker:
 
     def params(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Record configuration values."""
-        params = [Param(key, str(value)[:6000]) for key, value in values.items()]
+        params = [Param(key, without_secrets(str(value))[:6000]) for key, value in values.items()]
         self.client.log_batch(run_id, params=params)
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
@@ -136,20 +139,22 @@ class Tracker:
     def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
         """Record what data a run has read: MLflow keeps 36 characters of its digest."""
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
+        source = without_secrets(source)
         where = json.dumps({"uri": source})
         data = Dataset(Path(source).name, digest[:32], "bngan", where)
         self.client.log_inputs(run_id, [DatasetInput(data, tags)])
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
+        tags = [RunTag(key, without_secrets(value)) for key, value in values.items()]
+        self.client.log_batch(run_id, tags=tags)
 
     def artifact(self, run_id: str, name: str, content: bytes) -> None:
         """Keep a file with the run, under ``folder/file``."""
         folder, _, file = name.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
             path = Path(temporary) / file
-            path.write_bytes(content)
+            path.write_bytes(_seen(content))
             self.client.log_artifact(run_id, str(path), folder or None)
 
     def finished(self, stage: str, fingerprint: str) -> Run | None:
@@ -172,6 +177,14 @@ class Tracker:
             order_by=["attributes.end_time DESC"],
         )
         return runs[0] if runs else None
+
+
+def _seen(content: bytes) -> bytes:
+    """A file as everybody may see it: text without secrets."""
+    try:
+        return without_secrets(content.decode()).encode()
+    except UnicodeDecodeError:
+        return content  # a picture
 
 
 def points(values: Mapping[str, float], step: int) -> list[Metric]:

@@ -17,7 +17,9 @@ _SECRET = re.compile(
     r"|[?&][^=&#]*(secret|password|token|key|sig)[^=&#]*=",
     re.IGNORECASE,
 )
-_LOGIN = re.compile(r"://(?P<login>[^/?#\s\"'<>]*)@")
+_LOGIN = re.compile(  # abfs:// has its container before the @
+    r"((?<=http://)|(?<=https://))[^/\s\"'<>]*@|(?<=://)[^/\s\"'<>:@]*:[^/\s\"'<>]*@", re.IGNORECASE
+)
 _KEY = re.compile(r"([?&][^=&#\s]*(?:secret|password|token|key|sig)[^=&#\s]*=)[^&#\s\"'<>]*", re.I)
 _SECRET_NAME = re.compile(
     r"(secret|passw(or)?d|token|credential|webhook|api_?key|access_?key|private_?key)"
@@ -46,7 +48,7 @@ def without_secrets(text: str) -> str:
     """
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, "***")
-    return _KEY.sub(r"\1***", _LOGIN.sub("://", text))
+    return _KEY.sub(r"\1***", _LOGIN.sub("", text))
 
 
 def _secrets() -> Iterator[str]:
@@ -54,7 +56,7 @@ def _secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         found = [value] if _SECRET_NAME.search(name) else []
         for login in _LOGIN.finditer(value):
-            found.append(login["login"].partition(":")[2])
+            found.append(login[0][:-1].partition(":")[2])
         for secret in found:
             for form in (secret, quote(secret, safe=""), unquote(secret)):
                 if len(form) >= _SHORTEST:

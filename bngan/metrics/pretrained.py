@@ -130,9 +130,12 @@ def _downloaded() -> Path:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     path: Path = Path(get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
+    # Its name ends with how its hash begins: of what lies there already, too.
+    if path.exists() and not file_hash(path).startswith(path.stem.rpartition("-")[2]):
+        raise ValueError(f"{path} is not Inception's weights: its hash is another; delete it")
     if not path.exists():
         try:
-            load_state_dict_from_url(URL_INCEPTION_V3, weights_only=True)
+            load_state_dict_from_url(URL_INCEPTION_V3, weights_only=True, check_hash=True)
         except Exception as error:
             message = f"Inception's weights could not be downloaded ({error}): give their file"
             raise ValueError(message) from error

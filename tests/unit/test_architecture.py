@@ -86,7 +86,9 @@ def full_name(node: ast.AST, names: dict[str, str]) -> str:
 
 def dangerous_call(node: ast.Call, name: str) -> set[str]:
     given = {k.arg: ast.unparse(k.value) for k in node.keywords}
-    found = {f"{key}=True" for key in ("shell", "allow_pickle") if given.get(key, "False") != "False"}
+    found = {
+        f"{key}=True" for key in ("shell", "allow_pickle") if given.get(key, "False") != "False"
+    }
     for loader, keyword in NEEDED.items():
         if (name == loader or name.endswith(f".{loader}")) and given.get(keyword) != "True":
             found.add(f"{loader} without {keyword}")
