@@ -23,7 +23,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.reading import flatten, read
 from pipeline.upload import FILE, code_digest, working_folder
-from pipeline.uris import REGISTERED
+from pipeline.uris import REGISTERED, without_secrets
 from pipeline.validation import not_everywhere, problems, secrets, worker_range
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -164,6 +164,12 @@ def _environment() -> dict[str, str]:
 def _submit(client: Any, work: Work) -> Submission:
     """Under the first free id of NAME, NAME-2, NAME-3 ..., unless the last of them is under way."""
     environment, until = _environment(), time.monotonic() + _PATIENCE
+    entrypoint = f"python -m pipeline {shlex.join(work.command)}"
+    for what, text in (("the command", entrypoint), (str(work.file), work.file.read_text())):
+        if without_secrets(text) != text:
+            raise UserError(
+                f"{what} has a login, key or secret of the environment in it: leave it out"
+            )
     with working_folder(work.file) as folder:
         while True:
             number, last = _last(client, work.name)
@@ -172,7 +178,7 @@ def _submit(client: Any, work: Work) -> Submission:
             job = work.name if number == 0 else f"{work.name}-{number + 1}"
             try:
                 client.submit_job(
-                    entrypoint=f"python -m pipeline {shlex.join(work.command)}",
+                    entrypoint=entrypoint,
                     submission_id=job,
                     runtime_env={"working_dir": str(folder), "env_vars": environment},
                 )

@@ -205,3 +205,15 @@ def test_a_log_is_told_once_and_not_followed_for_ever(
     monkeypatch.setattr(sys.stdout, "write", closed)
     with pytest.raises(BrokenPipeError):
         asyncio.run(jobs._print_log(Log(), "job"))
+
+
+def test_a_secret_of_the_environment_in_a_command_or_its_file_is_not_shown_to_all(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_PLANTED")
+    (file := tmp_path / "a.yaml").write_text(f"{DIGITS.read_text()}\n# hf_PLANTED\n")
+    for path, override in ((DIGITS, "register.model=hf_PLANTED"), (file, "seed=1")):
+        with pytest.raises(UserError, match="has a login, key or secret") as told:
+            jobs.submit_run(path, ["workspace=/shared", override], "http://head:8265")
+        assert "PLANTED" not in str(told.value)
+    assert cluster.submitted == []

@@ -59,7 +59,7 @@ def test_text_is_shown_without_secrets(text: str, seen: str | None) -> None:
 
 
 def test_a_traceback_is_shown_without_secrets() -> None:
-    script = "password = 'mlflow-PLANTED'\nraise OSError(f'http://me:{password}@host refuses hf_PLANTED')"
+    script = "me = 'me:mlflow-PLANTED'\nraise OSError(f'http://{me}@host refuses hf_PLANTED')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "PLANTED" in done.stderr
     assert "PLANTED" not in without_secrets(done.stderr)
