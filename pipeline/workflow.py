@@ -22,6 +22,7 @@ from pipeline.stage import Events, Stage, StageContext, Summary
 from pipeline.stages import evaluate, prepare, reference, register, train
 from pipeline.storage import Storage
 from pipeline.tracking import PIPELINE, USES, Tracker, recorded_fingerprint, stage_tags
+from pipeline.uris import without_secrets
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
 """In the order they run."""
@@ -143,7 +144,7 @@ class _Run:
             outcome.status = "interrupted"
             raise
         except Exception as error:
-            outcome.reason = f"{type(error).__name__}: {error}"
+            outcome.reason = without_secrets(f"{type(error).__name__}: {error}")
             raise StageFailed(self.result, error) from error
         finally:
             outcome.seconds = time.monotonic() - started

@@ -18,6 +18,7 @@ from rich.markup import escape
 from bngan import __version__
 from pipeline.environment import inside_a_job, set_defaults
 from pipeline.errors import ServerAway, UserError, essence
+from pipeline.uris import without_secrets
 
 app = typer.Typer(
     help="Train GANs with batch normalisation: data, training, scores and registry in one command.",
@@ -85,7 +86,7 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        for line in str(error).splitlines():
+        for line in without_secrets(str(error)).splitlines():
             errors.print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         raise typer.Exit(3 if isinstance(error, ServerAway) else 2) from None
     except KeyboardInterrupt:
@@ -98,8 +99,9 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         if os.environ.get(_DEBUG) or inside_a_job():
-            traceback.print_exception(error)
-        told = f"[red]failed:[/] {escape(essence(error))}; bngan --debug COMMAND shows where"
+            typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True)
+        line = escape(without_secrets(essence(error)))
+        told = f"[red]failed:[/] {line}; bngan --debug COMMAND shows where"
         errors.print(told, highlight=False, soft_wrap=True)
         _print_line(interrupted)
         raise typer.Exit(3) from None

@@ -69,9 +69,14 @@ def test_a_traceback_for_who_asks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BNGAN_DEBUG", "1")
-    with pytest.raises(typer.Exit), errors_as_exit_codes():
-        raise RuntimeError("broken")
-    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "plainly-seen")
+    for error in (RuntimeError("broken plainly-seen"), UserError("no plainly-seen")):
+        with pytest.raises(typer.Exit), errors_as_exit_codes():
+            raise error
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "broken ***" in told
+    assert "plainly-seen" not in told
 
 
 @pytest.mark.parametrize(("alias", "code"), [("champion", 0), ("challenger", 4), (None, 4)])
