@@ -58,7 +58,8 @@ class Given(Generic[_Schema]):
     def _placed(self, text: str) -> tuple[int, str]:
         """With the line of its key, or 0."""
         key = re.match(r"(?:unknown key )?([\w.]*)", text)
-        return self.lines.get(key[1] if key else "", 0), text
+        seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)  # in one line
+        return self.lines.get(key[1] if key else "", 0), seen
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Given[_Schema]:
@@ -103,7 +104,7 @@ def structured(
         key = ".".join(map(str, path))
         problem = _foreign(key, value)
         if path[0] not in free:
-            problem = problem or _unknown(path, known)
+            problem = problem or _unknown(path, known) or _nested_list(key, value)
         try:
             if not problem:
                 schema.merge_with(_nested(path, value))
@@ -201,6 +202,12 @@ def _unknown(path: tuple[Any, ...], known: Mapping[str, Any]) -> str | None:
     close = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
     close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"unknown key {key}" + (f": did you mean {close[0]}?" if close else "")
+
+
+def _nested_list(key: str, value: Any) -> str | None:
+    if isinstance(value, list) and any(isinstance(part, list | dict) for part in value):
+        return f"{key} is a list of single values, got {value}"
+    return None
 
 
 def _foreign(key: str, value: Any) -> str | None:

@@ -101,6 +101,9 @@ GOOD = "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
         ("name=${oc.env:BNGAN_${seed}}", "name: only ${OTHER.KEY}"),
         ("name=${oc.decode:x}", "name: only ${OTHER.KEY}"),
         ("name=${nowhere}", "name: Interpolation key 'nowhere' not found"),
+        ("model.generator.attention=[[8]]", "model.generator.attention is a list of single values"),
+        ("data.classes=[{a: 1}]", "data.classes is a list of single values"),
+        ("a\u2028b", "'a\\u2028b' is not an override"),
         ("seed=-1", "seed and data.split_seed must lie in"),
     ],
 )
