@@ -148,14 +148,19 @@ def _ray() -> Iterator[None]:
 
     handler = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
-    if address := os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, **quiet)
-    else:
-        own_token()
-        ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
-    # Ray takes SIGTERM over; the caller's handler is the one that closes its books.
-    signal.signal(signal.SIGTERM, handler)
     try:
+        try:
+            if address := os.environ.get("RAY_ADDRESS"):
+                ray.init(address=address, **quiet)
+            else:
+                own_token()
+                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
+        except SystemExit:
+            # Its own answer to SIGTERM, which it takes over: the caller's is the one that closes books.
+            signal.signal(signal.SIGTERM, handler)
+            signal.raise_signal(signal.SIGTERM)
+            raise
+        signal.signal(signal.SIGTERM, handler)
         yield
     finally:
         ray.shutdown()

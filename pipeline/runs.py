@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ BEAT = 15.0
 """Seconds between two signs of life of a run."""
 SILENCE = 4 * BEAT
 """Seconds without one after which a run is taken for dead."""
+_AGAIN = 0.05
+"""Seconds until what was dropped is raised again."""
 _BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
@@ -69,19 +72,39 @@ def closing(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 @contextmanager
 def terminate_as_exit() -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED."""
+    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED.
+
+    Python drops what is raised while it finalizes something, or in a callback from C: then that, and
+    KeyboardInterrupt, is raised again until it gets through.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told: list[BaseException] = []
 
-    def leave(*_: Any) -> None:
-        raise SystemExit(143)
+    def leave(number: int, _: Any) -> None:
+        told[:] = [SystemExit(143) if number == signal.SIGTERM else KeyboardInterrupt()]
+        raise told[0]
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    def again(*_: Any) -> None:
+        raise told[0]
+
+    def dropped(what: Any) -> None:
+        if what.exc_value in told:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            hook(what)
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
+    handlers = {signal.SIGTERM: leave, signal.SIGINT: leave, signal.SIGALRM: again}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 @dataclass

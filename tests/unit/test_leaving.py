@@ -1,0 +1,75 @@
+"""SIGTERM and Ctrl-C at any moment, such as those in which Python drops what is raised."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline import cluster
+from pipeline.runs import terminate_as_exit
+
+BOTH = pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+
+
+class Trap:
+    """When it is finalized."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action = action
+
+    def __del__(self) -> None:
+        self.action()
+
+
+@BOTH
+def test_one_that_python_has_dropped_is_raised_again(number: int, raised: type) -> None:
+    def twice() -> None:
+        Trap(lambda: signal.raise_signal(number))
+        time.sleep(10)
+
+    started = time.monotonic()
+    with pytest.raises(raised), terminate_as_exit():
+        Trap(twice)
+        time.sleep(10)
+    assert time.monotonic() - started < 5
+
+
+@BOTH
+def test_one_that_got_through_is_raised_once(number: int, raised: type) -> None:
+    def leave() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            time.sleep(0.3)  # what closes the books is left in peace
+
+    with pytest.raises(raised), terminate_as_exit():
+        leave()
+
+
+def test_afterwards_all_is_as_before() -> None:
+    def state() -> list[Any]:
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+        return [sys.unraisablehook, *map(signal.getsignal, numbers)]
+
+    before = state()
+    with terminate_as_exit():
+        assert state() != before
+    assert state() == before
+
+
+def test_sigterm_while_ray_starts_ends_the_run_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(SystemExit) as left, terminate_as_exit():
+        cluster._ray().__enter__()
+    assert left.value.code == 143
