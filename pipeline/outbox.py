@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from mlflow.entities import Metric
 
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway
 from pipeline.server import away, reason, shown
 
 BATCH = 1000
@@ -127,7 +127,7 @@ class Outbox:
             limit: seconds in all.
 
         Raises:
-            UserError: if one of them is over.
+            ServerAway: if one of them is over.
             Exception: what the server had against a write.
         """
         begun = time.monotonic()
@@ -137,7 +137,7 @@ class Outbox:
                 left = 0.0 if self.given_up else over - time.monotonic()
                 if left <= 0:
                     self.given_up, count = True, len(self._waiting)
-                    raise UserError(
+                    raise ServerAway(
                         f"MLflow at {self.server} is away ({self._away or 'too slow'}): "
                         f"{count} write{'s'[: count > 1]} undelivered"
                     )

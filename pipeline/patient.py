@@ -57,8 +57,8 @@ class PatientTracker(Tracker):
         """Close a run when all that it was told is delivered: as FAILED if some of it was refused.
 
         Raises:
-            UserError: if it has FINISHED and the server stays away, or has refused something. What else
-                ended it matters more.
+            ServerAway: if it has FINISHED and the server stays away. What else ended it matters more.
+            UserError: the same if the server has refused something.
         """
         now, known, finished = int(time.time() * 1000), self.outbox.given_up, status == "FINISHED"
         refusal = self._flushed(PATIENCE) if finished else None

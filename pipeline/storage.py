@@ -24,7 +24,7 @@ from bngan.manifest import (
     scratch_folder,
     write_manifest,
 )
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway, UserError
 from pipeline.lock import hold
 from pipeline.uris import carries_secret, filesystem_of, is_uri
 
@@ -37,6 +37,14 @@ _PATIENCE = 3600.0
 _FLAT = ("s3", "gcs", "abfs")
 """File systems without folders to be made."""
 _STREAMS = 8
+_PASSES = (
+    "NETWORK_CONNECTION",
+    "SERVICE_UNAVAILABLE",
+    "INTERNAL_FAILURE",
+    "SLOW_DOWN",
+    "HTTP status 5",
+)
+"""What pyarrow's S3 calls troubles that may be over soon."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ class Storage:
         """See that it is there, and at first that it can be written to.
 
         Raises:
-            UserError: if it cannot.
+            ServerAway: if its server does not answer.
+            UserError: if it cannot for other reasons.
         """
         if not self.remote:
             return
@@ -92,7 +101,8 @@ class Storage:
                 self.write(_MARK, b"A workspace of bngan.\n")
         except Exception as error:  # every file system has its own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"workspace: {self} cannot be reached: {reason}") from error
+            kind = ServerAway if any(word in reason for word in _PASSES) else UserError
+            raise kind(f"workspace: {self} cannot be reached: {reason}") from error
 
     def name(self, folder: Path) -> str:
         """What other machines find a folder by."""

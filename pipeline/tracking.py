@@ -1,6 +1,7 @@
 """MLflow's tracking API: one parent run per invocation, one nested run per stage that ran."""
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -36,6 +37,8 @@ PIPELINE = "pipeline"
 USES = "uses."
 """Prefix of an invocation's tags that say what folder of a stage it made or found."""
 _PARTS = ("code", "config", "inputs")
+# What it says of each attempt at a database is 80 lines long, and said again in a line here.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def tracking_uri(workspace: Path) -> str:

@@ -39,7 +39,7 @@ SMALL = (
 )
 BOUND = 300.0
 """Seconds after which a command is said to hang."""
-TMPFS = "64m"
+TMPFS = "256m"
 WAITS = 15.0
 """Seconds that a run waits for a server that is away, in place of ten minutes."""
 
@@ -138,7 +138,7 @@ class World:
         fault: Callable[[int], None] = lambda pid: None,
         seconds: float = BOUND,
     ) -> Ended:
-        """``bngan run`` up to a stage; ``fault`` strikes its process once ``when`` holds of what it said."""
+        """``bngan run`` up to a stage; ``fault`` strikes once ``when`` holds of what it said."""
         command = [sys.executable, "-m", "tests.faults.driver", "run", "configs/digits.yaml"]
         settings = (f"workspace={self.workspace}", *SMALL, *more)
         log, begun = self.folder / "stderr", time.monotonic()

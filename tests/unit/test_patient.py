@@ -1,5 +1,6 @@
 """How runs are opened and closed at a server that refuses, is away, or answers too late."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from rich.console import Console
 from pipeline import outbox, patient, tracking, workflow
 from pipeline.config import load_config
 from pipeline.display import ConsoleDisplay
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway, UserError
 from pipeline.patient import PatientTracker
 from pipeline.runs import closing
 from pipeline.stage import Stage
@@ -147,8 +148,18 @@ def test_a_finished_run_whose_server_stays_away_says_so(tracker, client, monkeyp
     monkeypatch.setattr(patient, "PATIENCE", 0.1)
     run_id = tracker.start("x", {})
     client.there = False
-    with pytest.raises(UserError, match="1 write undelivered"):
+    with pytest.raises(ServerAway, match="1 write undelivered"):
         tracker.finish(run_id, "FINISHED")
+
+
+def test_a_database_without_room_is_told_of_once(tmp_path: Path, capfd) -> None:
+    """And not by MLflow, in 80 lines each time."""
+    found = tracking.Tracker(tmp_path, "experiment")
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        store.execute("drop table tags")
+    with pytest.raises(MlflowException):
+        found.start("x", {"a": "b"})
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_ctrl_c_while_a_run_is_opened_leaves_none_open(tracker, client, monkeypatch) -> None:

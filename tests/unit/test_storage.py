@@ -10,7 +10,7 @@ import torch
 from bngan.checkpoint import CheckpointError
 from bngan.manifest import atomic_folder
 from pipeline.checkpoints import Checkpoints
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway, UserError
 from pipeline.lock import OWNER
 from pipeline.storage import CACHE, Storage
 from pipeline.uris import carries_secret, is_uri
@@ -250,3 +250,23 @@ def test_how_a_workspace_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     memory = Storage.parse("memory://bucket")  # by fsspec
     memory.write("file", b"content")
     assert memory.read("file") == b"content"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7", ServerAway),
+        ("AWS Error UNKNOWN (HTTP status 500) during HeadObject operation", ServerAway),
+        ("AWS Error NO_SUCH_BUCKET during HeadObject operation", UserError),
+    ],
+)
+def test_an_object_store_that_is_away_may_be_back(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, reason: str, kind: type[UserError]
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(reason)
+
+    monkeypatch.setattr(Storage, "has", fails)
+    with pytest.raises(UserError, match="cannot be reached: AWS Error") as raised:
+        machine("a").require()
+    assert type(raised.value) is kind
