@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,10 +69,15 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-def sweep_drafts(parent: Path) -> None:
-    """Remove what killed processes left half-written in ``parent``; the living lock theirs."""
+def sweep_drafts(parent: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left half-written in ``parent``; the living lock theirs.
+
+    Only what is older than ``age`` seconds.
+    """
     for path in parent.glob(f".*{_DRAFT}*"):
         try:
+            if time.time() - path.stat().st_mtime < age:
+                continue
             lock = os.open(path, os.O_RDONLY)
         except OSError:
             continue

@@ -17,6 +17,7 @@ from bngan.sampling import Sampler
 from bngan.sources import convert, decode, open_source
 from pipeline import cluster, registry
 from pipeline.errors import UserError
+from pipeline.lending import borrowed, lent
 from pipeline.storage import SHARED, Storage
 
 Tell = Callable[[int, int, str], None]
@@ -77,7 +78,7 @@ def _features(
 def _loaded(
     storage: Storage, generator: str, extractor: str, device: str
 ) -> tuple[Sampler, Extractor]:
-    sampler = Sampler.load(storage.path(generator)).to(device)
+    sampler = Sampler.load(borrowed(storage, generator)).to(device)
     return sampler, Extractor.load(storage.path(extractor)).to(device)
 
 
@@ -140,7 +141,7 @@ def scorable(storage: Storage, uri: str) -> Iterator[Path]:
             Sampler.load(model / "generator")
         except ValueError as error:
             raise UserError(f"{uri}: {error}") from error
-        with storage.lent(model / "generator", model / "reference"):
+        with lent(storage, model / "generator", model / "reference"):
             yield model
 
 

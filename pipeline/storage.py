@@ -22,7 +22,6 @@ from bngan.manifest import (
     parse_manifest,
     remove_folder,
     scratch_folder,
-    write_manifest,
 )
 from pipeline.errors import ServerAway, UserError
 from pipeline.lock import hold
@@ -177,17 +176,12 @@ class Storage:
                 file.write(content)
             self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
 
-    @contextmanager
-    def lent(self, *folders: Path) -> Iterator[None]:
-        """Folders of this machine that all may read inside the block."""
-        try:
-            for folder in folders if self.remote else ():
-                write_manifest(folder, {})
-                self.publish(self.name(folder))
-            yield
-        finally:
-            for folder in folders if self.remote else ():
-                self._delete(self.name(folder))
+    def written(self, parent: str) -> Iterator[tuple[str, float]]:
+        """Files below a folder at the URI, by their names from there, and when they were written."""
+        begin = len(self._key(parent)) + 1
+        for info in self._infos(parent, True):
+            if info.is_file:
+                yield info.path[begin:], info.mtime_ns / 1e9
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -197,7 +191,7 @@ class Storage:
                 yield folder
             finally:
                 if self.remote:
-                    self._delete(self.name(folder))
+                    self.withdraw(self.name(folder))
 
     def folders(self, parent: str) -> list[str]:
         """Names of what is in ``parent``, but for what is only being written."""
@@ -216,7 +210,7 @@ class Storage:
     def remove(self, name: str) -> None:
         """Remove a folder everywhere but from other machines' copies."""
         if self.remote:
-            self._delete(name)
+            self.withdraw(name)
         remove_folder(self.local / name)
 
     def read(self, name: str) -> bytes:
@@ -270,7 +264,8 @@ class Storage:
         where = FileSelector(self._key(parent), allow_not_found=True, recursive=recursive)
         return list(self._filesystem.get_file_info(where))
 
-    def _delete(self, name: str) -> None:
+    def withdraw(self, name: str) -> None:
+        """Remove a folder at the URI."""
         for delete, key in (
             (self._filesystem.delete_file, self._key(f"{name}/{NAME}")),  # what counts goes first
             (self._filesystem.delete_dir, self._key(name)),

@@ -19,6 +19,7 @@ from pipeline import registry
 from pipeline.aliases import GENERATOR, Verdict, enter
 from pipeline.card import card
 from pipeline.gate import Contender, Gap, judge
+from pipeline.lending import lent
 from pipeline.scoring import generated_features, load_reference
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.stages.reference import TRAIN
@@ -107,7 +108,7 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
     same = known.get(_MEASURE) == tags[_MEASURE]
     with (
         registry.downloaded(context.workspace, f"models:/{name}/{champion}") as model,
-        context.storage.lent(theirs := model / "generator"),
+        lent(context.storage, theirs := model / "generator"),
     ):
         ours = context.inputs["train"]
         shapes = [Sampler.load(side).spec.shape for side in (ours, theirs)]

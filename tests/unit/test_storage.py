@@ -1,6 +1,7 @@
 """A workspace at a URI: machines with copies of their own see the same, or are told what is wrong."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from bngan.checkpoint import CheckpointError
 from bngan.manifest import atomic_folder
+from pipeline import lending
 from pipeline.checkpoints import Checkpoints
 from pipeline.errors import ServerAway, UserError
 from pipeline.lock import OWNER
@@ -94,10 +96,27 @@ def test_what_is_lent_is_taken_back(machine: Machine) -> None:
     folder = storage.local / "downloads" / "x"
     folder.mkdir(parents=True)
     (folder / "file").write_text("model")
-    with storage.lent(folder):
+    with lending.lent(storage, folder):
         assert (machine("b").path("downloads/x") / "file").read_text() == "model"
         machine("a")
     assert machine("c").damage("downloads/x")
+
+
+def test_what_a_killed_process_has_lent_goes_a_day_later_and_so_do_copies(machine: Machine) -> None:
+    """Nobody is left to take it back, nor to tell the machines that have copied it."""
+    lives = [f"downloads/.model.tmp-{number}" for number in range(2)]
+    for name in lives:
+        write(machine("a"), "model", f"{name}/generator")
+        lending.borrowed(machine("b"), f"{name}/generator")
+    bucket = Path(machine("a").workspace.removeprefix("file://"))
+    for top in (bucket / lives[0], machine("b").local / lives[0]):
+        for path in (top, *top.rglob("*")):
+            os.utime(path, (1, 1))
+    write(machine("a"), "other")
+    with lending.lent(machine("a"), machine("a").local / NAME):
+        assert [(bucket / name / "generator").exists() for name in lives] == [False, True]
+    lending.borrowed(machine("b"), f"{lives[1]}/generator")
+    assert [(machine("b").local / name).exists() for name in lives] == [False, True]
 
 
 def checkpoints(storage: Storage) -> Checkpoints:
