@@ -56,8 +56,10 @@ class Ended:
 
     @property
     def last(self) -> str:
-        lines = [line for line in self.said.splitlines() if line.strip()]
-        return lines[-1].strip() if lines else ""
+        """The last line, or what it says of the error."""
+        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(("error:", "failed:"))]
+        return (errors or lines or [""])[-1]
 
 
 class World:
