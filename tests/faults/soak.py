@@ -51,6 +51,8 @@ class Round:
     fault: str
     at: float
     """Seconds after the start."""
+    struck: bool
+    """Or the run was over, or had no worker yet."""
     codes: list[int | None]
     seconds: float
     disk: float
@@ -68,15 +70,17 @@ class Round:
     problems: list[str]
 
 
-def strike(world: World, fault: str) -> Callable[[int], None]:
-    """What does it to a driver, or to a worker of its if there is one by then."""
+def strike(world: World, fault: str, struck: list[str]) -> Callable[[int], None]:
+    """What does it to a driver, or to a worker of its if there is one by then; noted in ``struck``."""
 
     def act(pid: int) -> None:
         if not fault.startswith("worker"):
             number = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}.get(fault)
             os.kill(pid, number or signal.SIGKILL)
+            struck.append(fault)
         elif workers := list(marked(world.mark, WORKER)):
             os.kill(workers[0], signal.SIGKILL if fault.endswith("killed") else signal.SIGSTOP)
+            struck.append(fault)
             if not fault.endswith("killed"):
                 time.sleep(5)
                 os.kill(workers[0], signal.SIGCONT)
@@ -84,15 +88,14 @@ def strike(world: World, fault: str) -> Callable[[int], None]:
     return act
 
 
-def disturbed(world: World, fault: str, at: float) -> list[Ended]:
-    """A run with the fault, and the same again until it is done."""
-    over = time.monotonic() + at
-    ends = [
-        world.run("register", when=lambda _: time.monotonic() > over, fault=strike(world, fault))
-    ]
+def disturbed(world: World, fault: str, at: float) -> tuple[list[Ended], bool]:
+    """A run with the fault, and the same again until it is done; whether it was struck."""
+    over, struck = time.monotonic() + at, list[str]()
+    act = strike(world, fault, struck)
+    ends = [world.run("register", when=lambda _: time.monotonic() > over, fault=act)]
     while ends[-1].code and len(ends) < TRIES:
         ends.append(world.run("register"))
-    return ends
+    return ends, bool(struck)
 
 
 def forget(world: World) -> None:
@@ -133,7 +136,7 @@ def one(world: World, dice: random.Random, expected: dict[str, object], long: fl
     """A round: fault, reruns, what is wrong then, and what is left after cleaning up."""
     fault, at = dice.choice(list(CODES)), dice.uniform(1, long)
     memory, started = shared_memory(), time.monotonic()
-    ends = disturbed(world, fault, at)
+    ends, struck = disturbed(world, fault, at)
     problems = [] if ends[-1].code == 0 else [f"not done: {ends[-1].last}"]
     if ends[0].code not in (0, *CODES[fault]):
         problems.append(f"exit code {ends[0].code}: {ends[0].last}")
@@ -149,6 +152,7 @@ def one(world: World, dice: random.Random, expected: dict[str, object], long: fl
     return Round(
         fault,
         round(at, 1),
+        struck,
         [end.code for end in ends],
         round(seconds, 1),
         round(megabytes(world.workspace) - database, 2),
@@ -165,6 +169,8 @@ def one(world: World, dice: random.Random, expected: dict[str, object], long: fl
 def verdict(rounds: list[Round]) -> list[str]:
     """What is wrong with them all together."""
     found = [f"round {i}: {problem}" for i, r in enumerate(rounds, 1) for problem in r.problems]
+    if not any(each.struck for each in rounds):
+        found.append("no fault has struck")
     warm = rounds[WARM - 1 :]
     if len(warm) < 2:
         return [*found, f"too few rounds to tell growth: {len(rounds)}"]
@@ -190,10 +196,14 @@ def main() -> None:
         long = time.monotonic() - started
         end = time.monotonic() + 60 * given.minutes
         while time.monotonic() < end:
-            rounds.append(one(world, dice, expected, long / 2))
+            rounds.append(one(world, dice, expected, long / 3))
             print(len(rounds), asdict(rounds[-1]), flush=True)
     found = verdict(rounds)
-    print(f"{len(rounds)} rounds; " + ("; ".join(found) or "nothing leaks, nothing grows"))
+    struck = sum(each.struck for each in rounds)
+    print(
+        f"{len(rounds)} rounds, {struck} struck; "
+        + ("; ".join(found) or "nothing leaks, nothing grows")
+    )
     sys.exit(bool(found))
 
 

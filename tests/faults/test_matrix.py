@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -111,13 +112,16 @@ def test_a_workspace_without_room_is_put_back() -> None:
 
 def test_a_soak_tells_what_grows_and_what_went_wrong() -> None:
     def rounds(**last: object) -> list[soak.Round]:
-        plain = dict(fault="x", at=1.0, codes=[0], seconds=1.0, disk=5.0, database=1.0)
+        plain = dict(fault="x", at=1.0, struck=True, codes=[0], seconds=1.0, disk=5.0, database=1.0)
         plain |= dict(temporary=0, sessions=0, descriptors=9, threads=3, memory=500.0, problems=[])
         return [*(soak.Round(**plain) for _ in range(5)), soak.Round(**{**plain, **last})]
 
     assert soak.verdict(rounds()) == []
     assert soak.verdict(rounds(memory=600.0)) == ["memory grew by 100.0 in 4 rounds"]
     assert soak.verdict(rounds(problems=["hangs"])) == ["round 6: hangs"]
+    assert soak.verdict([replace(each, struck=False) for each in rounds()]) == [
+        "no fault has struck"
+    ]
     assert "too few rounds" in soak.verdict(rounds()[:2])[0]
 
 
