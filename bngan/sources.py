@@ -4,26 +4,25 @@ Everything becomes one ``datasets`` table per split with an undecoded image colu
 file is met, and can be named, where its pixels are needed.
 """
 
-import io
+import os
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bngan.decoding import MAX_BYTES, Fit, convert, decode, one_line
 from bngan.embedded import EMBEDDED
+from bngan.folder import Folder, look
 
 if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
     import datasets
 
+__all__ = ["HUB_PREFIX", "Fit", "Source", "convert", "decode", "is_symbolic", "open_source"]
+
 HUB_PREFIX = "hub:"
-
-
-Fit = Literal["crop", "pad", "stretch"]
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_MAX_PIXELS = 64_000_000
 _SPLITS = ("train", "validation", "test")
 
 
@@ -40,11 +39,15 @@ class Source:
         table: its rows.
         image: name of the image column, which holds ``{"bytes", "path"}``.
         label: name of the label column, if there is one.
+        root: the folder, if images are files in one; they are then called as they are in it.
+        ignored: what lies beside the data of all splits and is none, each ``name: why``.
     """
 
     table: "datasets.Dataset"
     image: str
     label: str | None
+    root: str | None = None
+    ignored: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -59,20 +62,35 @@ class Source:
         names = getattr(feature, "names", None)
         return None if names is None else list(names)
 
-    def files(self, order: np.ndarray, chunk: int = 1000) -> Iterator[tuple[str, bytes | None]]:
-        """Name and content of the images at ``order``, in that order; None where there is none."""
+    def files(
+        self, order: np.ndarray, chunk: int = 1000
+    ) -> Iterator[tuple[str, bytes | OSError | None]]:
+        """Name of the images at ``order``, in that order, and their content for ``decode``.
+
+        Why a file cannot be read in place of its content; None where there is none.
+        """
         for start in range(0, len(order), chunk):
             rows = self.table[order[start : start + chunk]][self.image]
             for index, row in zip(order[start : start + chunk], rows, strict=True):
-                yield _read(int(index), row)
+                path, content = (row["path"], row["bytes"]) if row else (None, None)
+                if content is None and path:
+                    content = _content(path)
+                yield self._name(int(index), path), content
+
+    def _name(self, index: int, path: str | None) -> str:
+        if self.root is not None and path:
+            return one_line(os.path.relpath(path, self.root))
+        return f"row {index}" + (f" ({one_line(Path(path).name)})" if path else "")
 
 
-def _read(index: int, row: dict[str, Any] | None) -> tuple[str, bytes | None]:
-    path = row["path"] if row else None
-    content = row["bytes"] if row else None
-    if content is None and path and Path(path).is_file():
-        content = Path(path).read_bytes()
-    return f"row {index}" + (f" ({Path(path).name})" if path else ""), content
+def _content(path: str) -> bytes | OSError:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for ever
+            return OSError("no file")
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return error
 
 
 def open_source(
@@ -81,8 +99,8 @@ def open_source(
     """Open the data at ``path``: one of ``EMBEDDED``, ``hub:OWNER/NAME`` or a folder.
 
     A folder holds images (a sub-folder per class, if classes are known), parquet or Arrow files, or
-    what ``Dataset.save_to_disk`` wrote. Files or sub-folders named train, validation or test
-    become splits of those names.
+    what ``Dataset.save_to_disk`` wrote. Sub-folders of images, or tables, that are named train,
+    validation or test become splits of those names.
 
     Args:
         cache: folder for what ``datasets`` converts; may be deleted once the source is no longer used.
@@ -90,29 +108,87 @@ def open_source(
     Raises:
         ValueError: if nothing can be read there, or a column is missing.
     """
-    import datasets
-
+    folder = None if is_symbolic(path) or _saved(path) else _folder(path)
+    listed = folder is not None and folder.images and not folder.described
+    ignored = folder.ignored if folder is not None and listed else []
+    tables = _tables(path, folder) if folder is not None and listed else _open_tables(path, cache)
     sources = {}
-    for split, table in _open_tables(path, cache).items():
-        if split not in _SPLITS:
-            continue
-        image = image_column or _first(table, datasets.Image) or "image"
-        label = label_column or _first(table, datasets.ClassLabel)
-        label = label or ("label" if "label" in table.column_names else None)
-        for column in (image, label):
-            if column is not None and column not in table.column_names:
-                raise ValueError(
-                    f"{path} has no column '{column}' in split {split}; it has "
-                    f"{', '.join(table.column_names)}"
-                )
-        table = table.cast_column(image, datasets.Image(decode=False))
-        sources[split] = Source(table, image, label)
+    for split, table in tables.items():
+        if split in _SPLITS:
+            columns = _columns(path, split, table, image_column, label_column)
+            sources[split] = _source(table, *columns, path if listed else None, ignored)
+        else:
+            ignored.append(f"split {split}: {len(table):,} rows, of no split that is used")
     if "train" not in sources:
         found = ", ".join(sources) or "no split of a usual name"
         raise ValueError(
             f"{path} has no train split, only {found}; names of files and folders decide"
         )
     return sources
+
+
+def _columns(
+    path: str, split: str, table: "datasets.Dataset", image: str | None, label: str | None
+) -> tuple[str, str | None]:
+    """Names of the columns of images and of labels, as given or as found."""
+    import datasets
+
+    image = image or _first(table, datasets.Image) or "image"
+    label = label or _first(table, datasets.ClassLabel)
+    label = label or ("label" if "label" in table.column_names else None)
+    for column in (image, label):
+        if column is not None and column not in table.column_names:
+            raise ValueError(
+                f"{path} has no column '{column}' in split {split}; it has "
+                f"{one_line(', '.join(table.column_names))}"
+            )
+    return image, label
+
+
+def _source(
+    table: "datasets.Dataset", image: str, label: str | None, root: str | None, ignored: list[str]
+) -> Source:
+    import datasets
+
+    try:
+        table = table.cast_column(image, datasets.Image(decode=False))
+    except Exception as error:  # pyarrow's and datasets' errors have no common base
+        raise ValueError(f"column '{image}' holds no images: {one_line(error)}") from error
+    return Source(table, image, label, root, ignored)
+
+
+def _saved(path: str) -> bool:
+    return any((Path(path) / name).exists() for name in ("dataset_dict.json", "state.json"))
+
+
+def _folder(path: str) -> Folder:
+    if not os.path.isdir(path):
+        raise ValueError(
+            f"{path} is a file, not a folder" if os.path.exists(path) else f"there is no {path}"
+        )
+    folder = look(path)
+    if not folder.images and not folder.ignored:
+        raise ValueError(f"{path} is empty")
+    return folder
+
+
+def _tables(path: str, folder: Folder) -> "dict[str, datasets.Dataset]":
+    """A row for each file that is an image."""
+    import datasets
+    import pyarrow as pa
+
+    tables = {}
+    for split, names in folder.images.items():
+        paths = pa.array([os.path.join(path, name) for name in names], pa.string())
+        empty = pa.nulls(len(names), pa.binary())
+        columns = {"image": pa.StructArray.from_arrays([empty, paths], ["bytes", "path"])}
+        features = {"image": datasets.Image(decode=False)}
+        if folder.classes:
+            columns["label"] = pa.array(folder.labels(split), pa.int64())
+            features["label"] = datasets.ClassLabel(names=folder.classes)
+        info = datasets.DatasetInfo(features=datasets.Features(features))
+        tables[split] = datasets.Dataset(pa.table(columns), info)
+    return tables
 
 
 def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
@@ -123,58 +199,15 @@ def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
     try:
         if path.startswith(HUB_PREFIX):
             loaded = datasets.load_dataset(path.removeprefix(HUB_PREFIX), cache_dir=str(cache))
-        elif (Path(path) / "dataset_dict.json").exists() or (Path(path) / "state.json").exists():
+        elif _saved(path):
             loaded = datasets.load_from_disk(path)
         else:
             loaded = datasets.load_dataset(path, cache_dir=str(cache))
     except Exception as error:
         # datasets has no common base for what can be wrong with files, names and connections.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"cannot read {path}: {reason[0]}") from error
+        raise ValueError(f"cannot read {path}: {one_line(error)}") from error
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 
 
 def _first(table: "datasets.Dataset", kind: type) -> str | None:
     return next((name for name, f in table.features.items() if isinstance(f, kind)), None)
-
-
-def decode(content: bytes | None) -> Image.Image:
-    """A PIL image in mode L or RGB, upright, transparency laid over white.
-
-    Raises:
-        ValueError: if there is no image or it cannot be read.
-    """
-    if content is None:
-        raise ValueError("no image")
-    try:
-        file = Image.open(io.BytesIO(content), formats=_FORMATS)
-        if file.width * file.height > _MAX_PIXELS:
-            raise ValueError(f"{file.width}x{file.height} pixels are too many")
-        image: Image.Image = ImageOps.exif_transpose(file)
-    except UnidentifiedImageError as error:
-        raise ValueError("unreadable: no image format that is known") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"unreadable: {error}") from error
-    if image.mode.startswith("I"):  # 16-bit grey
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        grey = image.mode in ("LA", "La")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        return image.convert("L" if grey else "RGB")
-    return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
-
-
-def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np.ndarray:
-    """uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
-    image = image.convert("L" if channels == 1 else "RGB")
-    if size is not None and image.size != (size, size):
-        target, method = (size, size), Image.Resampling.BICUBIC
-        if fit == "crop":
-            image = ImageOps.fit(image, target, method)
-        elif fit == "pad":
-            image = ImageOps.pad(image, target, method)
-        else:
-            image = image.resize(target, method)
-    pixels = np.asarray(image, dtype=np.uint8)
-    return pixels.reshape(image.height, image.width, channels)

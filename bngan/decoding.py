@@ -1,0 +1,137 @@
+"""From the content of an image file to pixels, or to the reason why there are none.
+
+Whatever the content: an array of uint8 or a ``ValueError``, within bounds of time and memory.
+"""
+
+import io
+import struct
+import zlib
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Fit = Literal["crop", "pad", "stretch"]
+MAX_BYTES = 2**28
+"""Of a file; one image of as many pixels as are taken has less."""
+_MAX_PIXELS = 64_000_000
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_COUNTED = 2**24
+"""Bytes of a file up to which its frames are counted: each is looked for, and may have 20 bytes."""
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By a PNG's kind of colour."""
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+_INTERLACED = (*_PASSES, (0, 1, 1, 2))
+"""First column, first row and their steps in the passes of an interlaced PNG."""
+
+
+class _Unusable(ValueError):
+    """What Pillow could read, and is no image to train on."""
+
+
+def one_line(told: object) -> str:
+    """An error, or a name from outside, as one line without control characters."""
+    text = str(told).strip() or type(told).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def decode(content: bytes | OSError | None) -> Image.Image:
+    """A PIL image in mode L or RGB, upright, transparency laid over white.
+
+    Of several pictures in one file, as phones write into JPEG (MPO), the first; animations and
+    documents of several pages are refused, and so are floats and integers of more than 16 bits: what
+    their white is, nobody knows.
+
+    Raises:
+        ValueError: if there is no image or it cannot be used, with the reason.
+    """
+    if content is None:
+        raise ValueError("no image")
+    if isinstance(content, OSError):
+        raise ValueError(f"cannot be read: {one_line(content.strerror or content)}")
+    if not content:
+        raise ValueError("an empty file")
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES // 2**20} MiB are too much for an image")
+    try:
+        file = Image.open(io.BytesIO(content), formats=_FORMATS)
+        _require_one_picture(file, content)
+        ImageOps.exif_transpose(file, in_place=True)
+        return _plain(file)
+    except _Unusable:
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueError("unreadable: no image format that is known") from error
+    except Exception as error:  # Pillow's parsers raise whatever they run into
+        raise ValueError(f"unreadable: {one_line(error)}") from error
+
+
+def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np.ndarray:
+    """uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
+    image = _in_mode(image, "L" if channels == 1 else "RGB")
+    if size is not None and image.size != (size, size):
+        target, method = (size, size), Image.Resampling.BICUBIC
+        if fit == "crop":
+            image = ImageOps.fit(image, target, method)
+        elif fit == "pad":
+            image = ImageOps.pad(image, target, method)
+        else:
+            image = image.resize(target, method)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels.reshape(image.height, image.width, channels)
+
+
+def _require_one_picture(file: Image.Image, content: bytes) -> None:
+    """Before its pixels are decoded."""
+    if getattr(file, "is_animated", False) and file.format != "MPO":
+        count = file.n_frames if len(content) < _COUNTED else "several"  # type: ignore[attr-defined]
+        raise _Unusable(f"{count} frames: an image must be one picture")
+    if not 0 < file.width * file.height <= _MAX_PIXELS:
+        raise _Unusable(
+            f"{file.width}x{file.height} pixels are too {'many' if file.width else 'few'}"
+        )
+    if file.format == "PNG":
+        _require_all_rows(content)
+
+
+def _require_all_rows(content: bytes) -> None:
+    """Pillow takes a PNG whose data end early, or have a wrong checksum, and leaves the rest black."""
+    width, height, depth, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
+    expected = sum(
+        -(-(height - y) // down)
+        * (1 + -(-(-(-(width - x) // right) * depth * _SAMPLES[kind]) // 8))
+        for x, y, right, down in (_INTERLACED if interlaced else ((0, 0, 1, 1),))
+        if x < width and y < height
+    )
+    parts, place = [], 8
+    while place + 8 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, place)
+        if name == b"IDAT":
+            parts.append(content[place + 8 : place + 8 + length])
+        place += 12 + length
+    stream, data, found = zlib.decompressobj(), b"".join(parts), 0
+    while found <= expected and (rows := stream.decompress(data, 2**20)):
+        found, data = found + len(rows), stream.unconsumed_tail
+    if found < expected:
+        raise _Unusable(f"unreadable: {found} of {expected} bytes of its pixels are there")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In mode L or RGB."""
+    if image.mode == "F":
+        raise _Unusable("floating-point pixels: save them with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise _Unusable("pixels of more than 16 bits: save them with 8 or 16")
+        return Image.fromarray((levels >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        grey = image.mode in ("LA", "La")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return image.convert("L" if grey else "RGB")
+    return _in_mode(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,147 @@
+"""Images that are files in a folder, found in one pass over names: no file is opened."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+READ = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""Suffixes of what can be read."""
+_UNREAD = (
+    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".eps", ".ico", ".tga", ".pcx"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".dds", ".xcf"),
+)
+"""Suffixes of images too: each counts as one that cannot be used, so that none is missed in silence."""
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+
+
+@dataclass
+class Folder:
+    """What lies in a folder.
+
+    Attributes:
+        images: by split, names relative to the folder, sorted.
+        classes: names of the classes, if a sub-folder for each holds the images.
+        ignored: what else lies there, each ``name: why it is no image``.
+        described: whether files such as metadata.csv say what the images are.
+    """
+
+    images: dict[str, list[str]] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    described: bool = False
+
+    def labels(self, split: str) -> list[int]:
+        """The class of each image of a split, as its place in ``classes``."""
+        number = {name: place for place, name in enumerate(self.classes)}
+        return [number[_places(name)[1][-1]] for name in self.images[split]]
+
+    @property
+    def suffixes(self) -> str:
+        """Which kinds of other files there are, the most frequent first."""
+        kinds = Counter(PurePath(line.rpartition(": ")[0]).suffix or "?" for line in self.ignored)
+        return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+
+
+def look(path: str) -> Folder:
+    """List a folder of images.
+
+    Folders named train, validation or test, or as ``datasets`` also calls them, make splits; what lies
+    outside of them is then ignored. The sub-folder of an image is its class, if there are several of
+    them and all are equally deep.
+
+    Raises:
+        ValueError: if the folder, or one in it, cannot be read.
+    """
+    found, names = Folder(), list[str]()
+    for name, _ in walk(path, found.ignored):
+        suffix = os.path.splitext(name)[1].lower()
+        found.described |= os.path.basename(name) in _METADATA
+        if suffix not in READ and suffix not in _UNREAD:
+            found.ignored.append(f"{name}: no image by its name")
+        elif not name.isprintable() and not _storable(name):
+            found.ignored.append(f"{name}: its name is not UTF-8")
+        else:
+            names.append(name)
+    names.sort()
+    split = any(_places(name)[0] for name in names)
+    places = set()
+    for name in names:
+        part, folders = _places(name)
+        if split and not part:
+            found.ignored.append(f"{name}: outside of the folders that make the splits")
+            continue
+        found.images.setdefault(part or "train", []).append(name)
+        places.add((len(folders), folders[-1] if folders else ""))
+    if len({depth for depth, _ in places}) == 1 and len(places) > 1:
+        found.classes = sorted(name for _, name in places)
+    return found
+
+
+def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files of a folder and its sub-folders, in no order, as names relative to it and what they are.
+
+    Links are followed, but each folder is entered once. What is hidden, or starts with ``__`` as what
+    archives bring along does, is ``ignored``.
+
+    Raises:
+        ValueError: if a folder cannot be read.
+    """
+    entered, folders, links = set[tuple[int, int]](), [""], list[str]()
+    while folders or links:
+        if not folders:  # whether a folder or a link to it counts must not depend on their order
+            links.sort(reverse=True)
+            folders.append(links.pop())
+        prefix = folders.pop()
+        try:
+            state = os.stat(os.path.join(path, prefix))
+            if (state.st_dev, state.st_ino) in entered:
+                ignored.append(f"{prefix}: a link to a folder that is read already")
+                continue
+            entered.add((state.st_dev, state.st_ino))
+            with os.scandir(os.path.join(path, prefix)) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    if entry.name.startswith((".", "__")):
+                        ignored.append(f"{name}: hidden")
+                    elif _is_folder(entry):
+                        (links if entry.is_symlink() else folders).append(f"{name}/")
+                    else:
+                        yield name, entry
+        except OSError as error:
+            raise ValueError(
+                f"cannot read the folder {prefix or path}: {error.strerror}"
+            ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: whoever reads it will say so
+        return False
+
+
+def _places(name: str) -> tuple[str | None, list[str]]:
+    """The split that a file belongs to by the folders it lies in, and the other folders."""
+    folders = name.split("/")[:-1]
+    for place, folder in enumerate(folders):
+        if folder in _SPLITS:
+            return _SPLITS[folder], folders[:place] + folders[place + 1 :]
+    return None, folders
+
+
+def _storable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
