@@ -1,5 +1,6 @@
-"""Images that are files in a folder, found in one pass over names: no file is opened."""
+"""What lies in a folder, found in one pass over names: no file is opened."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ _UNREAD = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".dds", ".xcf"),
 )
 """Suffixes of images too: each counts as one that cannot be used, so that none is missed in silence."""
+_TABLES = (".parquet", ".arrow", ".zip", ".tar", ".csv", ".json", ".jsonl")
+"""Suffixes of what ``datasets`` may find images in."""
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -45,11 +48,19 @@ class Folder:
         number = {name: place for place, name in enumerate(self.classes)}
         return [number[_places(name)[1][-1]] for name in self.images[split]]
 
-    @property
-    def suffixes(self) -> str:
-        """Which kinds of other files there are, the most frequent first."""
-        kinds = Counter(PurePath(line.rpartition(": ")[0]).suffix or "?" for line in self.ignored)
-        return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    def require_something(self, path: str) -> None:
+        """Refuse a folder that holds neither images nor tables.
+
+        Raises:
+            ValueError: saying what it holds.
+        """
+        kinds = Counter(
+            PurePath(line.rpartition(": ")[0]).suffix or "other" for line in self.ignored
+        )
+        if self.images or any(kind.lower() in _TABLES for kind in kinds):
+            return
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+        raise ValueError(f"{path} holds no images, only {told}" if told else f"{path} is empty")
 
 
 def look(path: str) -> Folder:
@@ -68,7 +79,7 @@ def look(path: str) -> Folder:
         found.described |= os.path.basename(name) in _METADATA
         if suffix not in READ and suffix not in _UNREAD:
             found.ignored.append(f"{name}: no image by its name")
-        elif not name.isprintable() and not _storable(name):
+        elif not _storable(name):
             found.ignored.append(f"{name}: its name is not UTF-8")
         else:
             names.append(name)
@@ -85,6 +96,22 @@ def look(path: str) -> Folder:
     if len({depth for depth, _ in places}) == 1 and len(places) > 1:
         found.classes = sorted(name for _, name in places)
     return found
+
+
+def identity(path: str) -> str:
+    """Changes when files may have, by names, sizes and times, not content."""
+    try:
+        files = sorted(walk(path, []), key=lambda file: file[0])
+    except ValueError as error:
+        return str(error)
+    found = hashlib.sha256()
+    for name, entry in files:
+        try:
+            state = entry.stat()
+            found.update(f"{name!r} {state.st_size} {state.st_mtime_ns}\n".encode())
+        except OSError as error:  # such as a broken link
+            found.update(f"{name!r} {error.strerror}\n".encode())
+    return found.hexdigest()
 
 
 def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -167,8 +167,7 @@ def _folder(path: str) -> Folder:
             f"{path} is a file, not a folder" if os.path.exists(path) else f"there is no {path}"
         )
     folder = look(path)
-    if not folder.images and not folder.ignored:
-        raise ValueError(f"{path} is empty")
+    folder.require_something(path)
     return folder
 
 
@@ -205,8 +204,22 @@ def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
             loaded = datasets.load_dataset(path, cache_dir=str(cache))
     except Exception as error:
         # datasets has no common base for what can be wrong with files, names and connections.
-        raise ValueError(f"cannot read {path}: {one_line(error)}") from error
+        raise ValueError(f"cannot read {path}: {_reason(path, error)}") from error
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+
+
+def _reason(path: str, error: Exception) -> str:
+    """With the name of the broken file, where there is one."""
+    from pyarrow import parquet
+
+    for file in sorted(Path(path).rglob("*.parquet")):
+        try:
+            for _ in parquet.ParquetFile(file).iter_batches(batch_size=1000):
+                pass
+        except Exception as broken:
+            return f"{one_line(file.relative_to(path))}: {one_line(broken)}"
+    told = str(error.__cause__ or error).strip().splitlines()
+    return one_line(told[0] if told else type(error).__name__)
 
 
 def _first(table: "datasets.Dataset", kind: type) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from bngan import __version__
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config import Config, to_yaml
+from pipeline.contents import as_html
 from pipeline.page import HEAD
 
 Pictures = dict[str, bytes]
@@ -48,6 +49,7 @@ $samples
 <p>$batch_norm</p>
 <h2>Data</h2>
 <p>$data</p>
+$contents
 <h2>Configuration</h2>
 <pre>$config</pre>
 <p><small>$versions</small></p>
@@ -112,6 +114,7 @@ def render(
         training=html.escape(f"{_training(history, seconds)}{adaptation(record)}"),
         batch_norm=html.escape(_batch_norm(config, record)),
         data=html.escape(data_summary(config, record)),
+        contents=as_html(record["contents"], record["data"]),
         config=html.escape(to_yaml(config)),
         versions=", ".join(
             [f"bngan {__version__}", *(f"{n} {version(n)}" for n in ("torch", "ray", "mlflow"))]

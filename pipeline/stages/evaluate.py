@@ -44,7 +44,8 @@ def run(context: StageContext) -> Summary:
     record["batch_norm"] = _batch_norm(context, reference, record["seeds"], history)
     if context.config.adapt.base:
         record["adapted"] = _adapted(context)
-    record["data"] = json.loads((context.inputs["prepare"] / "dataset.json").read_text())
+    for key, name in {"data": "dataset.json", "contents": "contents.json"}.items():
+        record[key] = json.loads((context.inputs["prepare"] / name).read_text())
     (output / "scores.json").write_text(json.dumps(record, indent=2))
     pictures = _pictures(context, reference, train, history)
     took = time.monotonic() - started
@@ -148,7 +149,7 @@ STAGE = Stage(
         *("adapt.base", "adapt.method"),
     ),
     inputs={
-        "prepare": ("train_images.npy", "dataset.json"),
+        "prepare": ("train_images.npy", "dataset.json", "contents.json"),
         "reference": ("extractor.*", "real.npz", "reference.json", TRAIN, f"{BASE}/*"),
         "train": ("generator.*", "history.json"),
     },

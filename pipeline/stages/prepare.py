@@ -1,8 +1,9 @@
 """prepare: images from anywhere become three splits of uint8 arrays that can be memory-mapped."""
 
+import hashlib
 import json
-import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib.metadata import version
@@ -13,22 +14,25 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from bngan.data import SPLITS, UNLABELLED, Split
+from bngan.decoding import convert, decode, one_line
 from bngan.embedded import EMBEDDED
+from bngan.folder import identity
 from bngan.images import png_bytes
-from bngan.manifest import digest
 from bngan.randomness import Stream, generator
-from bngan.sources import Source, convert, decode, is_symbolic, open_source
+from bngan.sources import Source, is_symbolic, open_source
 from pipeline.config import Config, DataConfig
+from pipeline.contents import Digests, contents, listing, shared
 from pipeline.errors import UserError
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.validation import FEWEST
 
 _PEEK = 100
 """Images looked at to find out the size and whether all are grey."""
+_CHUNK = 1000
 
 
 def run(context: StageContext) -> Summary:
-    """Write ``<split>_images.npy``, ``<split>_labels.npy`` and ``dataset.json``."""
+    """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
         try:
@@ -38,21 +42,43 @@ def run(context: StageContext) -> Summary:
         classes, numbers = _classes(sources["train"], data.classes)
         parts = _split(sources, data, numbers)
         shape = _image_shape(*parts["train"], data)
-        total, done = sum(len(order) for _, order in parts.values()), 0
-        skipped: list[str] = []
-        for split, (source, order) in parts.items():
-            writer = _Writer(context.output, split, source, order, shape, numbers)
-            for _ in writer.write(data):
-                done += 1
-                if done % 500 == 0:
-                    context.events.progress(done, total, f"{len(skipped)} skipped")
-            skipped += writer.skipped
+        writers = {
+            split: _Writer(context.output, split, *part, shape, numbers)
+            for split, part in parts.items()
+        }
+        with warnings.catch_warnings(action="ignore"):  # Pillow's, of what it makes of odd files
+            _write(writers, data, context)
+    skipped = [line for writer in writers.values() for line in writer.skipped]
+    ignored = sorted(one_line(line) for line in _unused(sources))
+    for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
+        if lines:
+            context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
+    total = sum(len(writer.order) for writer in writers.values())
     if len(skipped) > data.max_skipped * total:
         raise UserError(
-            f"data.path: {len(skipped)} of {total} images cannot be used, more than "
-            f"data.max_skipped={data.max_skipped} allows; the first: {skipped[0]}"
+            f"data.path: {len(skipped):,} of {total:,} images cannot be used, more than "
+            f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
+            f"{listing(skipped)}"
         )
-    return _summarise(context, shape, classes, skipped)
+    return _summarise(context, shape, classes, writers, skipped, ignored)
+
+
+def _write(writers: dict[Split, "_Writer"], data: DataConfig, context: StageContext) -> None:
+    total, done = sum(len(writer.order) for writer in writers.values()), 0
+    for writer in writers.values():
+        for _ in writer.write(data):
+            done += 1
+            if done % 500 == 0:
+                skipped = sum(len(each.skipped) for each in writers.values())
+                context.events.progress(done, total, f"{skipped} skipped")
+
+
+def _unused(sources: dict[str, Source]) -> list[str]:
+    unused = sources["train"].ignored
+    if sources.get("test") and sources.get("validation"):
+        rows = len(sources["validation"])
+        return [*unused, f"split validation: {rows:,} images, and there is a test split to test on"]
+    return unused
 
 
 def _split(
@@ -130,27 +156,32 @@ def _all_classes(source: Source) -> tuple[list[str], dict[Any, int]]:
 
 
 def _hashable(labels: list[Any]) -> list[Any]:
+    """The same, None where a float is no number."""
     if any(isinstance(label, list | dict) for label in labels):
         raise UserError(
             "data.label_column: a label must be one value, not a list: name another column"
         )
-    return labels
+    return [label if label == label else None for label in labels]
 
 
 def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
     """(H, W, C) of the prepared images."""
-    looked_at = []
-    for _, content in source.files(order[:_PEEK]):
+    looked_at, reasons = set[tuple[str, tuple[int, int]]](), list[str]()
+    for name, content in source.files(order[:_PEEK]):
         try:
-            looked_at.append(decode(content))
-        except ValueError:
-            continue
+            image = decode(content)
+            looked_at.add((image.mode, image.size))
+        except ValueError as error:
+            reasons.append(f"{name}: {error}")
     if not looked_at:
-        raise UserError(f"data.path: none of the first {_PEEK} images of {data.path} can be read")
-    channels = data.channels or (1 if all(image.mode == "L" for image in looked_at) else 3)
+        raise UserError(
+            f"data.path: none of the first {len(reasons)} images of {data.path} can be used:\n"
+            f"{listing(reasons)}"
+        )
+    channels = data.channels or (1 if {mode for mode, _ in looked_at} == {"L"} else 3)
     if data.image_size:
         return data.image_size, data.image_size, channels
-    sizes = sorted({image.size for image in looked_at})
+    sizes = sorted({size for _, size in looked_at})
     if min(sizes[0]) < 4:
         raise UserError("data.image_size: images under 4 pixels have to be enlarged: set it")
     if len(sizes) > 1:
@@ -162,7 +193,7 @@ def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[i
 
 
 class _Writer:
-    """Decodes one split into its arrays."""
+    """Decodes one split into its arrays, and says what cannot be used and which pixels are the same."""
 
     def __init__(
         self,
@@ -179,6 +210,7 @@ class _Writer:
         coded = [numbers.get(stored[i], UNLABELLED) for i in order]
         self.numbers = np.array(coded, dtype=np.int64)
         self.skipped: list[str] = []
+        self.digests = bytearray()
 
     def write(self, data: DataConfig) -> Iterator[None]:
         """Yield after every image."""
@@ -193,51 +225,65 @@ class _Writer:
                     )
                 array[len(kept)] = pixels
                 kept.append(position)
+                self.digests += hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
             except ValueError as error:
                 self.skipped.append(f"{name}: {error}")
             yield
         array.flush()
         if len(kept) < len(self.order):
-            np.save(self.images, np.array(array[: len(kept)]))
-        np.save(self.labels, self.numbers[kept])
+            _shorten(self.images, len(kept))
+        self.numbers = self.numbers[kept]
+        np.save(self.labels, self.numbers)
+
+
+def _shorten(path: Path, count: int) -> None:
+    """Keep the first ``count`` images, of a file that need not fit into memory."""
+    whole, part = np.load(path, mmap_mode="r"), path.with_suffix(".part")
+    kept = open_memmap(part, "w+", np.uint8, (count, *whole.shape[1:]))
+    for start in range(0, count, _CHUNK):
+        kept[start : start + _CHUNK] = whole[start : min(start + _CHUNK, count)]
+    kept.flush()
+    part.replace(path)
 
 
 def _summarise(
-    context: StageContext, shape: tuple[int, int, int], classes: list[str], skipped: list[str]
+    context: StageContext,
+    shape: tuple[int, int, int],
+    classes: list[str],
+    writers: dict[Split, _Writer],
+    skipped: list[str],
+    ignored: list[str],
 ) -> Summary:
     output = context.output
-    counts = {split: len(np.load(output / f"{split}_labels.npy")) for split in SPLITS}
+    labels = {split: writer.numbers for split, writer in writers.items()}
+    digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
+    counts = {split: len(labels[split]) for split in SPLITS}
     dataset = {"image_shape": shape, "classes": classes, "counts": counts}
     (output / "dataset.json").write_text(json.dumps(dataset, indent=2))
-    (output / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped))
+    found = contents(labels, classes, digests, skipped, ignored)
+    (output / "contents.json").write_text(json.dumps(found, indent=2))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
+    if warning := shared(found["duplicates"], counts):
+        context.events.message(warning)
     height, width, channels = shape
     note = (
         f"{counts['train']:,} images to train on, {counts['select']:,} to select and "
         f"{counts['test']:,} to test with, {height}x{width}x{channels}, "
-        f"{len(classes) or 'no'} classes, {len(skipped)} skipped"
+        f"{len(classes) or 'no'} classes, {len(skipped):,} skipped, {len(ignored):,} other files, "
+        f"{found['duplicates']['repeated']:,} duplicates"
     )
-    return {**dataset, "skipped": len(skipped), "note": note}
+    return {**dataset, "skipped": len(skipped), "duplicates": found["duplicates"], "note": note}
 
 
 def _identity(config: Config) -> str:
-    """Changes when the raw data may have: names, sizes and times of files, not their content."""
+    """Changes when the raw data may have."""
     path = config.data.path
     if path in EMBEDDED:
         return f"scikit-learn {version('scikit-learn')}"
     if is_symbolic(path):
         return path
-    listing = []
-    for folder, folders, files in os.walk(path):
-        folders.sort()
-        for name in sorted(files):
-            file = Path(folder) / name
-            if not file.exists():  # a broken link: prepare will say so
-                continue
-            state = file.stat()
-            listing.append([os.path.relpath(file, path), state.st_size, state.st_mtime_ns])
-    return digest(listing)
+    return identity(path)
 
 
 STAGE = Stage(

@@ -21,9 +21,13 @@ from pipeline.stages import prepare
 @dataclass
 class Silence:
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         pass
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
     def metrics(self, values: Any, step: int) -> None:
         pass
@@ -32,10 +36,12 @@ class Silence:
         self.artifacts[name] = content
 
 
-def prepared(path: Path | str, output: Path, **data: Any) -> tuple[Path, dict[str, Any]]:
+def prepared(
+    path: Path | str, output: Path, events: Silence | None = None, **data: Any
+) -> tuple[Path, dict[str, Any]]:
     output.mkdir()
     config = Config(name="x", data=DataConfig(path=str(path), **data))
-    context = StageContext(config, {}, {}, output, output, "run", "print", Silence())
+    context = StageContext(config, {}, {}, output, output, "run", "print", events or Silence())
     return output, prepare.run(context)
 
 
@@ -125,9 +131,16 @@ def folder_of(tmp_path: Path, count: int, size: tuple[int, int] = (6, 5)) -> Pat
 def test_unreadable_images_are_skipped_and_named_up_to_a_share(tmp_path) -> None:
     folder = folder_of(tmp_path, 300)
     (folder / "017.png").write_bytes(b"not an image")
-    output, summary = prepared(folder, tmp_path / "a")
+    (folder / "notes.txt").write_text("about")
+    events = Silence()
+    output, summary = prepared(folder, tmp_path / "a", events)
     assert summary["skipped"] == 1
-    assert "017.png" in (output / "skipped.txt").read_text()
+    line = "017.png: unreadable: no image format that is known"
+    assert events.artifacts["skipped.txt"].decode() == f"{line}\n"
+    assert events.artifacts["ignored.txt"].decode() == "notes.txt: no image by its name\n"
+    found = json.loads((output / "contents.json").read_text())
+    assert found["skipped"] == {"count": 1, "first": [line]}
+    assert found["ignored"]["count"] == 1
     assert sum(summary["counts"].values()) == 299
     assert len(ImageSplit.load(output, "train")) == summary["counts"]["train"]
     assert json.loads((output / "dataset.json").read_text())["image_shape"] == [5, 6, 3]

@@ -67,12 +67,42 @@ def test_what_save_to_disk_wrote(tmp_path) -> None:
     np.testing.assert_array_equal(first_pixels(source), random_image(0))
 
 
-def test_files_whose_names_look_like_a_test_split_are_not_all_there_is(tmp_path) -> None:
+def test_names_of_folders_make_splits_and_names_of_image_files_do_not(tmp_path) -> None:
     for i in range(3):
         png(random_image(i), tmp_path / "data" / f"image{i}.png")
     png(random_image(9), tmp_path / "data" / "test_9.png")
-    with pytest.raises(ValueError, match="no train split, only test"):
-        open_source(str(tmp_path / "data"), tmp_path / "cache")
+    (source,) = open_source(str(tmp_path / "data"), tmp_path / "cache").values()
+    assert len(source) == 4
+    for split, name in [("train", "cat"), ("train", "dog"), ("val", "dog"), ("test", "cat")]:
+        png(random_image(0), tmp_path / "split" / split / name / "x.png")
+    png(random_image(0), tmp_path / "split" / "y.png")
+    sources = open_source(str(tmp_path / "split"), tmp_path / "cache")
+    assert {split: source.labels() for split, source in sources.items()} == {
+        "train": [0, 1],
+        "validation": [1],
+        "test": [0],
+    }
+    assert sources["train"].class_names() == ["cat", "dog"]
+    assert sources["train"].ignored == ["y.png: outside of the folders that make the splits"]
+
+
+def test_folders_of_splits_are_no_classes(tmp_path) -> None:
+    for split in ("train", "test"):
+        png(random_image(0), tmp_path / split / "x.png")
+    sources = open_source(str(tmp_path), tmp_path / "cache")
+    assert [source.labels() for source in sources.values()] == [[None], [None]]
+
+
+def test_images_in_a_folder_are_in_the_order_that_datasets_has_and_of_the_same_classes(
+    tmp_path,
+) -> None:
+    for name in ("b/2.png", "b/10.PNG", "a/x y.png", "a-b/ü.jpg", "a/1.png"):
+        png(random_image(0), tmp_path / "data" / name)
+    ours = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
+    theirs = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    theirs = theirs["train"].cast_column("image", datasets.Image(decode=False))
+    assert ours.table["image"][:] == theirs["image"][:]
+    assert (ours.labels(), ours.class_names()) == (theirs["label"][:], ["a", "a-b", "b"])
 
 
 def test_the_embedded_digits(tmp_path, digits) -> None:
@@ -110,7 +140,7 @@ def test_broken_files_are_named_not_guessed(tmp_path) -> None:
     png(random_image(0, (60, 60)), tmp_path / "x.png")
     whole = (tmp_path / "x.png").read_bytes()
     for content in (None, b"", b"no image", whole[: len(whole) // 2]):
-        with pytest.raises(ValueError, match=r"no image|unreadable"):
+        with pytest.raises(ValueError, match=r"no image|an empty file|unreadable"):
             decode(content)
 
 

@@ -1,0 +1,115 @@
+"""What became of the raw data: which images are used, which are not and why, which are there twice."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bngan.data import SPLITS, UNLABELLED, Split
+
+LISTED = 20
+"""Names that are given of what is not used; ``skipped.txt`` and ``ignored.txt`` have them all."""
+_CLASSES = 100
+"""Up to so many are listed in the report."""
+
+Digests = dict[Split, np.ndarray]
+"""64 bits of a hash of each image's pixels: among a million different ones, two agree by chance once in
+4 * 10^7 data sets."""
+
+
+def contents(
+    labels: Mapping[Split, np.ndarray],
+    classes: Sequence[str],
+    digests: Digests,
+    skipped: Sequence[str],
+    ignored: Sequence[str],
+) -> dict[str, Any]:
+    """All of it as JSON values."""
+    known = {split: codes[codes != UNLABELLED] for split, codes in labels.items()}
+    return {
+        "class_counts": {
+            split: np.bincount(codes, minlength=len(classes)).tolist()
+            for split, codes in known.items()
+        },
+        "unlabelled": {split: len(labels[split]) - len(known[split]) for split in SPLITS},
+        "skipped": _first(skipped),
+        "ignored": _first(ignored),
+        "duplicates": duplicates(digests),
+    }
+
+
+def _first(lines: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(lines), "first": list(lines[:LISTED])}
+
+
+def duplicates(digests: Digests) -> dict[str, int]:
+    """How many images have the pixels of an earlier one, and of select and test of one in train."""
+    everything = np.concatenate([digests[split] for split in SPLITS])
+    return {
+        "repeated": len(everything) - len(np.unique(everything)),
+        "select_in_train": int(np.isin(digests["select"], digests["train"]).sum()),
+        "test_in_train": int(np.isin(digests["test"], digests["train"]).sum()),
+    }
+
+
+def shared(found: Mapping[str, int], counts: Mapping[Any, int]) -> str:
+    """What to know of images to score by that are trained on as well; empty if there are none."""
+    parts = [
+        f"{found[f'{split}_in_train']:,} of {counts[split]:,} {split} images"
+        for split in ("select", "test")
+        if found[f"{split}_in_train"]
+    ]
+    if not parts:
+        return ""
+    return (
+        f"{' and '.join(parts)} are in train as well, pixel by pixel: scores on them flatter a "
+        "generator that copies"
+    )
+
+
+def listing(lines: Sequence[str]) -> str:
+    """The first of them, each on a line, and how many more there are."""
+    more = [f"and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])
+
+
+def as_html(found: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Of ``contents``, beside ``dataset.json``: a table of classes, and what is not used."""
+    told = found["duplicates"]
+    parts = [f"<p>{told['repeated']:,} images have exactly the pixels of another one.</p>"]
+    if warning := shared(told, data["counts"]):
+        parts.append(f'<p class="note">{warning}.</p>')
+    parts.append(_class_table(found, data["classes"]))
+    parts.append(_list(found["skipped"], "images cannot be used and are left out"))
+    parts.append(_list(found["ignored"], "files are no images, or not where images are looked for"))
+    return "\n".join(filter(None, parts))
+
+
+def _class_table(found: Mapping[str, Any], classes: Sequence[str]) -> str:
+    if not classes:
+        return ""
+    counts = [found["class_counts"][split] for split in SPLITS]
+    rows = [(name, *numbers) for name, *numbers in zip(classes, *counts, strict=True)][:_CLASSES]
+    if any(found["unlabelled"].values()):
+        rows.append(("without a class", *(found["unlabelled"][split] for split in SPLITS)))
+    cells = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f"<td>{number:,}</td>" for number in numbers)
+        + "</tr>\n"
+        for name, *numbers in rows
+    )
+    heads = "".join(f"<th>{head}</th>" for head in ("Class", *SPLITS))
+    more = f"<p>And {len(classes) - _CLASSES:,} more.</p>" if len(classes) > _CLASSES else ""
+    return f'<div class="wide"><table>\n<tr>{heads}</tr>\n{cells}</table></div>{more}'
+
+
+def _list(lines: Mapping[str, Any], what: str) -> str:
+    if not lines["count"]:
+        return f"<p>0 {what}.</p>"
+    items = "".join(f"<li>{html.escape(line)}</li>\n" for line in lines["first"])
+    more = lines["count"] - len(lines["first"])
+    rest = f"<li>and {more:,} more</li>\n" if more else ""
+    return (
+        f"<details><summary>{lines['count']:,} {what}</summary><ul>\n{items}{rest}</ul></details>"
+    )
