@@ -15,6 +15,7 @@ Fit = Literal["crop", "pad", "stretch"]
 MAX_BYTES = 2**28
 """Of a file; one image of as many pixels as are taken has less."""
 _MAX_PIXELS = 64_000_000
+"""So that decoding takes less than a GB. Half of them for WebP, whose decoder keeps four copies."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _COUNTED = 2**24
 """Bytes of a file up to which its frames are counted: each is looked for, and may have 20 bytes."""
@@ -86,10 +87,9 @@ def _require_one_picture(file: Image.Image, content: bytes) -> None:
     if getattr(file, "is_animated", False) and file.format != "MPO":
         count = file.n_frames if len(content) < _COUNTED else "several"  # type: ignore[attr-defined]
         raise _Unusable(f"{count} frames: an image must be one picture")
-    if not 0 < file.width * file.height <= _MAX_PIXELS:
-        raise _Unusable(
-            f"{file.width}x{file.height} pixels are too {'many' if file.width else 'few'}"
-        )
+    most = _MAX_PIXELS // 2 if file.format == "WEBP" else _MAX_PIXELS
+    if not 0 < file.width * file.height <= most:
+        raise _Unusable(f"{file.width}x{file.height} pixels, and 1 to {most:,} can be read")
     if file.format == "PNG":
         _require_all_rows(content)
 
@@ -126,7 +126,7 @@ def _plain(image: Image.Image) -> Image.Image:
             raise _Unusable("pixels of more than 16 bits: save them with 8 or 16")
         return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = _in_mode(image, "RGBA")
         grey = image.mode in ("LA", "La")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         return image.convert("L" if grey else "RGB")
