@@ -101,17 +101,21 @@ def look(path: str) -> Folder:
 def identity(path: str) -> str:
     """Changes when files may have, by names, sizes and times, not content."""
     try:
-        files = sorted(walk(path, []), key=lambda file: file[0])
+        states = sorted(_state(name, entry) for name, entry in walk(path, []))
     except ValueError as error:
         return str(error)
     found = hashlib.sha256()
-    for name, entry in files:
-        try:
-            state = entry.stat()
-            found.update(f"{name!r} {state.st_size} {state.st_mtime_ns}\n".encode())
-        except OSError as error:  # such as a broken link
-            found.update(f"{name!r} {error.strerror}\n".encode())
+    for state in states:
+        found.update(state.encode())
     return found.hexdigest()
+
+
+def _state(name: str, entry: os.DirEntry[str]) -> str:
+    try:
+        state = entry.stat()
+    except OSError as error:  # such as a broken link
+        return f"{name!r} {error.strerror}\n"
+    return f"{name!r} {state.st_size} {state.st_mtime_ns}\n"
 
 
 def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -37,13 +37,14 @@ class DataConfig:
     image_column: str | None = None
     """Column of the images in tables; null takes the first image column."""
     label_column: str | None = None
-    """Column of integer labels in tables; null takes the first class column, or 'label'."""
+    """Column of labels in tables; null takes the first class column, or 'label'."""
     select: float = 0.1
     """Share of the training images set apart for choosing the best checkpoint."""
     test: float = 0.1
     """Share set apart for the final scores, where the source has no test split of its own."""
     max_skipped: float = 0.01
-    """Share of unreadable images that is skipped and reported; more is an error."""
+    """Share of images that cannot be used which is left out, and listed in the report and in skipped.txt of
+    the run; more is an error. 0: not one."""
     classes: list[int] | None = None
     """Use only images of these classes, by their numbers in the source; null: all images. They are
     renumbered in this order, as if the source had no others."""

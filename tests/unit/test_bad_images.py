@@ -1,0 +1,355 @@
+"""What people have in their folders: each thing is used as documented or refused with its reason."""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from bngan import decoding, sources
+from bngan.decoding import convert, decode
+from bngan.sources import open_source
+
+NOISE = np.random.default_rng(0).integers(0, 256, (16, 12, 3), dtype=np.uint8)
+PICTURE = Image.fromarray(NOISE)
+
+
+def encoded(picture: Image.Image | np.ndarray, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture.save(file, format, **options)
+    return file.getvalue()
+
+
+def moving(format: str, frames: int = 12) -> bytes:
+    others = [Image.fromarray(NOISE + np.uint8(20 * i)) for i in range(1, frames)]
+    return encoded(PICTURE, format, save_all=True, append_images=others)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def png(
+    width: int = 8,
+    height: int = 8,
+    rows: int = 8,
+    before: bytes = b"",
+    pixels: bytes | None = None,
+    interlaced: int = 0,
+) -> bytes:
+    """Grey, with as many rows as are asked for, whatever its header says."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
+    data = zlib.compress((b"\0" + b"\x80" * width) * rows) if pixels is None else pixels
+    parts = chunk(b"IHDR", header), before, chunk(b"IDAT", data), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def wrong_checksum() -> bytes:
+    return zlib.compress((b"\0" + b"\x80" * 8) * 8)[:-4] + b"\0\0\0\0"
+
+
+BOMB = zlib.compress(bytes(50_000_000))
+PNG, JPEG = encoded(PICTURE, "PNG"), encoded(PICTURE, "JPEG")
+REFUSED: dict[str, tuple[bytes | OSError | None, str]] = {
+    "no content": (None, "no image"),
+    "empty file": (b"", "an empty file"),
+    "no permission": (
+        PermissionError(13, "Permission denied"),
+        "cannot be read: Permission denied",
+    ),
+    "text named png": (b"one word\n", "unreadable: no image format that is known"),
+    "random bytes": (
+        np.random.default_rng(1).bytes(500),
+        "unreadable: no image format that is known",
+    ),
+    "signature alone": (PNG[:8], "unreadable: "),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image format that is known"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no image format that is known"),
+    "PNG cut": (PNG[: len(PNG) // 2], "bytes of its pixels are there"),
+    "JPEG cut": (JPEG[:-40], "unreadable: image file is truncated"),
+    "GIF cut": (encoded(PICTURE, "GIF")[:-200], "unreadable: image file is truncated"),
+    "BMP cut": (encoded(PICTURE, "BMP")[:-200], "unreadable: image file is truncated"),
+    "PPM cut": (encoded(PICTURE, "PPM")[:-200], "unreadable: image file is truncated"),
+    "TIFF cut": (encoded(PICTURE, "TIFF")[:300], "unreadable: "),
+    "WebP cut": (encoded(PICTURE, "WEBP")[:-200], "unreadable: "),
+    "PNG with too few rows": (png(rows=4), "unreadable: 36 of 72 bytes of its pixels are there"),
+    "interlaced PNG with too few rows": (png(rows=8, interlaced=1), "72 of 79 bytes"),
+    "PNG with damaged pixels": (png(pixels=wrong_checksum()), "unreadable: Error -3"),
+    "PNG without pixels": (png(pixels=b""), "unreadable: "),
+    "PNG of no size": (png(width=0), "unreadable: "),
+    "GIF of 12 frames": (moving("GIF"), "12 frames: an image must be one picture"),
+    "APNG": (moving("PNG"), "12 frames: an image must be one picture"),
+    "WebP of 12 frames": (moving("WEBP"), "12 frames: an image must be one picture"),
+    "TIFF of 3 pages": (moving("TIFF", 3), "3 frames: an image must be one picture"),
+    "PNG of 10^10 pixels": (
+        png(100_000, 100_000, 1),
+        "Image size (10000000000 pixels) exceeds limit",
+    ),
+    "PNG of 65 million pixels": (png(65_000, 1000, 1), "65000x1000 pixels"),
+    "BMP of 2 * 10^9 pixels": (
+        b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 45000, 45000, 1, 24, *[0] * 6),
+        "Image size (2025000000 pixels) exceeds limit",
+    ),
+    "text that unpacks to 50 MB": (png(before=chunk(b"zTXt", b"k\0\0" + BOMB)), "too large"),
+    "profile that unpacks to 50 MB": (png(before=chunk(b"iCCP", b"k\0\0" + BOMB)), "too large"),
+    "text of 100 MB in pieces": (
+        png(before=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000))) * 100),
+        "Too much memory used in text chunks",
+    ),
+    "floats": (encoded(np.ones((8, 8), np.float32), "TIFF"), "floating-point pixels"),
+    "32-bit integers": (encoded(np.full((8, 8), 70_000, np.int32), "TIFF"), "more than 16 bits"),
+    "negative integers": (encoded(np.full((8, 8), -1, np.int32), "TIFF"), "more than 16 bits"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_an_image_that_cannot_be_used_has_a_reason(content: Any, message: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 (the whole message is looked at)
+        decode(content)
+    assert message in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_a_file_of_hundreds_of_megabytes_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_BYTES", len(PNG) - 1)
+    with pytest.raises(ValueError, match="MiB are too much for an image"):
+        decode(PNG)
+
+
+def rotated() -> bytes:
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    return encoded(PICTURE.transpose(Image.Transpose.ROTATE_90), "PNG", exif=orientation)
+
+
+MIDDLE = np.full((16, 12), 128, np.uint8)
+USED: dict[str, tuple[bytes, np.ndarray]] = {
+    "PNG": (PNG, NOISE),
+    "PNG, whatever its name": (PNG, NOISE),
+    "photo that was turned": (rotated(), NOISE),
+    "one page": (encoded(PICTURE, "TIFF"), NOISE),
+    "one frame": (encoded(PICTURE, "WEBP", lossless=True), NOISE),
+    "CMYK": (encoded(PICTURE.convert("CMYK"), "TIFF"), NOISE),
+    "16 bits": (encoded(MIDDLE.astype(np.uint16) * 256 + 7, "PNG"), MIDDLE),
+    "16 bits, PGM": (b"P5 1 1 65535\n\x80\x07", np.array([[128]], np.uint8)),
+    "1 bit": (encoded(Image.fromarray(MIDDLE > 0), "PNG"), np.full_like(MIDDLE, 255)),
+    "palette": (
+        encoded(PICTURE.convert("P"), "PNG"),
+        np.asarray(PICTURE.convert("P").convert("RGB")),
+    ),
+    "half transparent": (
+        encoded(Image.merge("LA", [Image.new("L", (12, 16), c) for c in (1, 128)]), "PNG"),
+        MIDDLE,
+    ),
+    "rows beyond the last": (png(rows=100), np.full((8, 8), 128, np.uint8)),
+    "interlaced": (png(pixels=zlib.compress(
+        b"".join((b"\0" + b"\x80" * w) * h for w, h in
+                 ((1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4)))), interlaced=1),
+        np.full((8, 8), 128, np.uint8)),
+    "one pixel": (png(1, 1, 1), np.array([[128]], np.uint8)),
+    "very wide": (png(5000, 1, 1), np.full((1, 5000), 128, np.uint8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "pixels"), USED.values(), ids=USED.keys())
+def test_an_unusual_image_is_used_as_documented(content: bytes, pixels: np.ndarray) -> None:
+    np.testing.assert_array_equal(np.asarray(decode(content)), pixels)
+
+
+def test_of_several_pictures_that_a_phone_puts_into_a_jpeg_the_first_counts() -> None:
+    second = Image.fromarray(255 - NOISE)
+    content = encoded(PICTURE, "MPO", save_all=True, append_images=[second])
+    assert Image.open(io.BytesIO(content)).n_frames == 2  # type: ignore[attr-defined]
+    difference = np.abs(np.asarray(decode(content)).astype(int) - NOISE)
+    assert difference.mean() < np.abs(np.asarray(second).astype(int) - NOISE).mean() / 2
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
+def test_tiny_and_extreme_images_become_squares(size: tuple[int, int], fit: Any) -> None:
+    assert convert(decode(png(*size, size[1])), 3, 8, fit).shape == (8, 8, 3)
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+def a_file(folder: Path) -> None:
+    folder.rmdir()
+    folder.write_bytes(PNG)
+
+
+def no_folder(folder: Path) -> None:
+    folder.rmdir()
+
+
+def texts(folder: Path) -> None:
+    (folder / "a.txt").write_text("a")
+    (folder / "b.txt").write_text("b")
+
+
+def hidden_images(folder: Path) -> None:
+    (folder / ".a.png").write_bytes(PNG)
+
+
+def only_a_test_split(folder: Path) -> None:
+    (folder / "test").mkdir()
+    (folder / "test" / "a.png").write_bytes(PNG)
+
+
+def table(folder: Path, name: str = "train-0.parquet") -> Path:
+    column = datasets.Features({"image": datasets.Image()})
+    rows = datasets.Dataset.from_dict({"image": [PICTURE] * 20}, column)
+    rows.to_parquet(folder / name)
+    return folder / name
+
+
+def empty_table(folder: Path) -> None:
+    table(folder)
+    (folder / "train-1.parquet").write_bytes(b"")
+
+
+def cut_table(folder: Path) -> None:
+    content = table(folder).read_bytes()
+    (folder / "train-1.parquet").write_bytes(content[: len(content) // 2])
+
+
+def damaged_table(folder: Path) -> None:
+    content = bytearray(table(folder).read_bytes())
+    content[20:220] = b"\xff" * 200
+    (folder / "train-0.parquet").write_bytes(content)
+
+
+def text_for_a_table(folder: Path) -> None:
+    (folder / "train.parquet").write_text("these are no columns")
+
+
+def numbers_for_images(folder: Path) -> None:
+    datasets.Dataset.from_dict({"image": [1.5] * 20}).to_parquet(folder / "train.parquet")
+
+
+def no_images_in_a_table(folder: Path) -> None:
+    datasets.Dataset.from_dict({"x": [1] * 20}).to_parquet(folder / "train.parquet")
+
+
+def bad_archive(folder: Path) -> None:
+    (folder / "images.zip").write_bytes(b"no archive")
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "empty": (nothing, "is empty"),
+    "a file": (a_file, "is a file, not a folder"),
+    "missing": (no_folder, "there is no "),
+    "texts": (texts, "holds no images, only 2 .txt"),
+    "hidden images": (hidden_images, "holds no images, only 1 .png"),
+    "a test split alone": (only_a_test_split, "no train split, only test"),
+    "an empty table": (empty_table, "train-1.parquet: Parquet file size is 0 bytes"),
+    "a table that was cut": (cut_table, "train-1.parquet: Parquet magic bytes not found"),
+    "a damaged table": (damaged_table, "train-0.parquet: "),
+    "text for a table": (text_for_a_table, "train.parquet: "),
+    "numbers for images": (numbers_for_images, "column 'image' holds no images"),
+    "a table without images": (no_images_in_a_table, "has no column 'image'"),
+    "an archive that is none": (bad_archive, "File is not a zip file"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), FOLDERS.values(), ids=FOLDERS.keys())
+def test_a_folder_that_cannot_be_used_has_a_reason(
+    make: Callable[[Path], Any], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    make(folder)
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 (the whole message is looked at)
+        open_source(str(folder), tmp_path / "cache")
+    assert message in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def outcome(folder: Path, cache: Path) -> tuple[dict[str, str], list[str]]:
+    """By name, ``used`` or the reason against it; and what was ignored."""
+    source = open_source(str(folder), cache)["train"]
+    found = {}
+    for name, content in source.files(np.arange(len(source))):
+        try:
+            decode(content)
+            found[name] = "used"
+        except ValueError as error:
+            found[name] = str(error)
+    return found, source.ignored
+
+
+def test_each_thing_in_a_folder_is_used_or_unusable_or_ignored(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / "a").mkdir(parents=True)
+    for name in ("a/1.png", "a/x y\n[red].JPG", "a/<script>.png", "a/ünï.png", 'a/"q".png'):
+        (folder / name).write_bytes(PNG)
+    (folder / "a" / "photo.heic").write_bytes(b"a phone's")
+    (folder / "a" / "broken.png").symlink_to(folder / "nowhere.png")
+    (folder / "a" / "round.png").symlink_to(folder / "a" / "round.png")
+    (folder / "a" / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "a" / "notes.md").write_text("notes")
+    (folder / "__MACOSX").mkdir()
+    os.mkfifo(folder / "a" / "pipe.png")
+    (folder / "a" / "folder.png").mkdir()
+    (folder.joinpath("a", "folder.png", "deep.png")).write_bytes(PNG)
+    with open(os.fsencode(folder / "a") + b"/\xff.png", "wb") as file:
+        file.write(PNG)
+    used, ignored = outcome(folder, tmp_path / "cache")
+    unknown = "unreadable: no image format that is known"
+    assert used == {
+        **dict.fromkeys(("a/1.png", "a/x y\\n[red].JPG", "a/<script>.png", "a/ünï.png"), "used"),
+        **dict.fromkeys(('a/"q".png', "a/folder.png/deep.png"), "used"),
+        "a/photo.heic": unknown,
+        "a/broken.png": "cannot be read: No such file or directory",
+        "a/round.png": "cannot be read: Too many levels of symbolic links",
+        "a/pipe.png": "cannot be read: no file",
+    }
+    assert sorted(ignored) == [
+        "__MACOSX: hidden",
+        "a/loop/: a link to a folder that is read already",
+        "a/notes.md: no image by its name",
+        "a/\udcff.png: its name is not UTF-8",
+    ]
+
+
+def test_a_linked_folder_is_read_once_whichever_name_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for name in ("m", "n"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x.png").write_bytes(PNG)
+    (folder / "a").symlink_to(folder / "m", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "y.png").write_bytes(PNG)
+    (folder / "z").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    source = open_source(str(folder), tmp_path / "cache")["train"]
+    assert (source.class_names(), source.labels()) == (["m", "n", "z"], [0, 1, 2])
+    assert source.ignored == ["a/: a link to a folder that is read already"]
+
+
+def test_what_must_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For root nothing is forbidden, so the system's answers are given here."""
+    folder = tmp_path / "data"
+    (folder / "closed").mkdir(parents=True)
+    (folder / "a.png").write_bytes(PNG)
+
+    def refuse(*args: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sources, "open", refuse, raising=False)
+    used, _ = outcome(folder, tmp_path / "cache")
+    assert used == {"a.png": "cannot be read: Permission denied"}
+    monkeypatch.undo()
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda p: refuse() if "closed" in str(p) else scan(p))
+    with pytest.raises(ValueError, match="cannot read the folder closed/: Permission denied"):
+        open_source(str(folder), tmp_path / "cache")
