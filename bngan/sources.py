@@ -63,11 +63,12 @@ class Source:
         return None if names is None else list(names)
 
     def files(
-        self, order: np.ndarray, chunk: int = 1000
+        self, order: np.ndarray, chunk: int = 100
     ) -> Iterator[tuple[str, bytes | OSError | None]]:
         """Name of the images at ``order``, in that order, and their content for ``decode``.
 
-        Why a file cannot be read in place of its content; None where there is none.
+        Why a file cannot be read in place of its content; None where there is none. ``chunk`` rows of a
+        table are in memory at once.
         """
         for start in range(0, len(order), chunk):
             rows = self.table[order[start : start + chunk]][self.image]

@@ -43,8 +43,8 @@ class DataConfig:
     test: float = 0.1
     """Share set apart for the final scores, where the source has no test split of its own."""
     max_skipped: float = 0.01
-    """Share of images that cannot be used which is left out, and listed in the report and in skipped.txt of
-    the run; more is an error. 0: not one."""
+    """Share of images that cannot be used which is left out and listed in the report; more is an
+    error, and 0 allows not one."""
     classes: list[int] | None = None
     """Use only images of these classes, by their numbers in the source; null: all images. They are
     renumbered in this order, as if the source had no others."""
