@@ -17,10 +17,10 @@ _UNREAD = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".dds", ".xcf"),
 )
 """Suffixes of images too: each counts as one that cannot be used, so that none is missed in silence."""
-_TABLES = (".parquet", ".arrow", ".zip", ".tar", ".csv", ".json", ".jsonl")
+TABLES = (".parquet", ".arrow", ".zip", ".tar", ".csv", ".json", ".jsonl")
 """Suffixes of what ``datasets`` may find images in."""
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_SPLITS = {
+SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
@@ -57,7 +57,7 @@ class Folder:
         kinds = Counter(
             PurePath(line.rpartition(": ")[0]).suffix or "other" for line in self.ignored
         )
-        if self.images or any(kind.lower() in _TABLES for kind in kinds):
+        if self.images or any(kind.lower() in TABLES for kind in kinds):
             return
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
         raise ValueError(f"{path} holds no images, only {told}" if told else f"{path} is empty")
@@ -165,8 +165,8 @@ def _places(name: str) -> tuple[str | None, list[str]]:
     """The split that a file belongs to by the folders it lies in, and the other folders."""
     folders = name.split("/")[:-1]
     for place, folder in enumerate(folders):
-        if folder in _SPLITS:
-            return _SPLITS[folder], folders[:place] + folders[place + 1 :]
+        if folder in SPLIT_NAMES:
+            return SPLIT_NAMES[folder], folders[:place] + folders[place + 1 :]
     return None, folders
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from bngan import soundness
 from bngan.data import ImageSpec
 from bngan.embedded import PREFIX
+from bngan.folder import READ, SPLIT_NAMES, TABLES
 from bngan.sources import is_symbolic
 from pipeline.adaptation import load_config
 from pipeline.config import Config
@@ -28,8 +29,6 @@ _COPIES = 4
 """Checkpoints that lie there at once: the last ones, the healthy one, and one being written."""
 _NUMBERS = 20
 """Bytes of a checkpoint for each parameter: weights, their average, Adam's two moments, and buffers."""
-_TABLES = (".parquet", ".arrow")
-_NO_IMAGES = (*_TABLES, ".json", ".jsonl", ".csv", ".txt", ".md", ".zip", ".tar")
 
 
 def obstacles(config: Config, told: Sequence[str] = ()) -> Iterator[str]:
@@ -94,11 +93,9 @@ def _images(config: Config) -> Iterator[str]:
     needed = math.ceil(FEWEST / min(data.select, data.test))
     found = 0
     for _, folders, files in os.walk(data.path):
-        if {"train", "test", "validation"} & set(folders):
-            return  # its own splits
-        if any(name.lower().endswith(_TABLES) for name in files):
-            return
-        found += sum(not name.lower().endswith(_NO_IMAGES) for name in files)
+        if set(SPLIT_NAMES) & set(folders) or any(name.lower().endswith(TABLES) for name in files):
+            return  # its own splits, or rows that only reading counts
+        found += sum(name.lower().endswith(READ) for name in files)
         if found >= needed:
             return
     if not found:
