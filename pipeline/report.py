@@ -27,6 +27,7 @@ img.samples { image-rendering: pixelated; width: 36rem; }
 pre { overflow-x: auto; padding: .8rem; background: #8881; border-radius: .4rem; font-size: .85rem; }
 .note { border-left: .3rem solid #d97706; padding-left: .8rem; }
 figcaption, small { color: #808080; }
+li { overflow-wrap: anywhere; }
 </style></head><body>
 <h1>$title</h1>
 <h2>Scores</h2>
