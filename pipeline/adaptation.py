@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from bngan.metrics.features import INFO
 from bngan.networks import ModelConfig
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
 from pipeline.config import Config, Further, located, plain
@@ -72,23 +73,34 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
     """Folders of ``adapt.base``: its generator, and what it was scored by, if it is known.
 
     Raises:
-        UserError: if there is no such generator.
+        UserError: if there is no such generator, or what it was scored by is not trusted.
     """
     base = str(config.adapt.base)
-    if not base.startswith(REGISTERED):
-        folder = Path(base)
-        for name in (WEIGHTS, DESCRIPTION):
-            if not (folder / name).is_file():
-                raise UserError(f"adapt.base: there is no {name} in {folder}")
-        yield folder, folder if (folder / "extractor.json").is_file() else None
-        return
-    from pipeline import registry  # MLflow takes seconds to import
+    if base.startswith(REGISTERED):
+        from pipeline import registry  # MLflow takes seconds to import
 
-    with registry.downloaded(Storage(config.workspace).local, base) as model:
-        reference = model / "reference"
-        if reference.is_dir():
-            registry.require_trust(reference, base)
-        yield model / "generator", reference if reference.is_dir() else None
+        with registry.downloaded(Storage(config.workspace).local, base) as model:
+            yield model / "generator", _trusted(model / "reference", base)
+        return
+    folder = Path(base)
+    for name in (WEIGHTS, DESCRIPTION):
+        if not (folder / name).is_file():
+            raise UserError(f"adapt.base: there is no {name} in {folder}")
+    yield folder, _trusted(folder, base)
+
+
+def _trusted(folder: Path, base: str) -> Path | None:
+    """The folder, if there is what images are scored by in it.
+
+    Raises:
+        UserError: if that may run any code, and nobody trusts it.
+    """
+    if not (folder / INFO).is_file():
+        return None
+    from pipeline import registry
+
+    registry.require_trust(folder, base)
+    return folder
 
 
 def base_files(config: Config) -> list[Path]:

@@ -5,8 +5,12 @@ class UserError(Exception):
     """Wrong input: a line for each problem, which names field or file and the mend; exit code 2."""
 
 
-class ServerAway(UserError):
-    """A server that does not answer: the same may work later; exit code 3."""
+class TryLater(UserError):
+    """Nothing is wrong with the input: the same may work later; exit code 3."""
+
+
+class ServerAway(TryLater):
+    """A server that does not answer."""
 
 
 def essence(error: BaseException) -> str:

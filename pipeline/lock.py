@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import TryLater
 
 OWNER = "owner.json"
 
@@ -31,7 +31,7 @@ def hold(folder: Path, what: str, patience: float = 0.0) -> Iterator[str]:
         patience: seconds to wait for another owner.
 
     Raises:
-        UserError: naming who owns it now.
+        TryLater: naming who owns it now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + patience
@@ -39,7 +39,7 @@ def hold(folder: Path, what: str, patience: float = 0.0) -> Iterator[str]:
         while not _locked(file):
             if time.monotonic() >= until:
                 file.seek(0)
-                raise UserError(f"{what} is being run by {_describe(file.read())}")
+                raise TryLater(f"{what} is being run by {_describe(file.read())}")
             time.sleep(0.05)
         attempt = uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from bngan import __version__
 from pipeline.environment import inside_a_job, set_defaults
-from pipeline.errors import ServerAway, UserError, essence
+from pipeline.errors import TryLater, UserError, essence
 from pipeline.uris import without_secrets
 
 app = typer.Typer(
@@ -88,7 +88,7 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
     except UserError as error:
         for line in without_secrets(str(error)).splitlines():
             errors.print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(3 if isinstance(error, ServerAway) else 2) from None
+        raise typer.Exit(3 if isinstance(error, TryLater) else 2) from None
     except KeyboardInterrupt:
         _print_line("interrupted", interrupted)
         raise typer.Exit(130) from None

@@ -123,7 +123,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
     # Somebody else at it: told who, and nothing else happens.
     (training,) = (tmp_path / "training").iterdir()
     with hold(training, "training"):
-        busy = bngan(*arguments, code=2).stderr
+        busy = bngan(*arguments, code=3).stderr
     assert f"is being run by process {os.getpid()} of " in busy
     told = bngan(*arguments).stderr
     assert re.search(r"continues from [\d,]+ of 8,000 images|finished already", told)

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from bngan.data import ImageSpec
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.features import Extractor
+from bngan.metrics.pretrained import from_file
 from bngan.networks import GeneratorConfig, ModelConfig, build_generator
 from bngan.sampling import Sampler
 from pipeline.adaptation import base_files, load_config
@@ -100,6 +102,20 @@ def test_an_address_that_is_not_one_version_is_told(base: str, tmp_path: Path) -
     (tmp_path / "x.yaml").write_text(DIGITS.read_text())
     with pytest.raises(UserError, match=r"^adapt.base: write models:/NAME@ALIAS"):
         load_config(tmp_path / "x.yaml", [f"adapt.base={base}"], print)
+
+
+def test_a_folders_network_that_may_run_any_code_is_not_loaded_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, network = saved(tmp_path / "base"), nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    torch.jit.trace(network, torch.zeros(3, 1, 8, 8)).save(tmp_path / "net.pt")  # type: ignore[no-untyped-call]
+    extractor = from_file((1, 8, 8), tmp_path / "net.pt", None, "unit")
+    extractor.save(base)
+    trust = f"BNGAN_TRUST_EXTRACTOR={extractor.info.sha256}"
+    with pytest.raises(UserError, match=trust):
+        loaded(base)
+    monkeypatch.setenv(*trust.split("="))
+    assert loaded(base).adapt.base == str(base)
 
 
 def test_who_submits_need_not_have_the_base(tmp_path: Path) -> None:

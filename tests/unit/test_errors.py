@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
-from pipeline.errors import ServerAway, UserError, essence
+from pipeline.errors import ServerAway, TryLater, UserError, essence
 from pipeline.outcome import RunResult, StageFailed
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
@@ -45,6 +45,7 @@ def test_the_line_that_matters(error: Exception, line: str) -> None:
     [
         (UserError("a: wrong\nb: [wrong]"), 2, "error: a: wrong\nerror: b: [wrong]\n"),
         (ServerAway("MLflow is away"), 3, "error: MLflow is away\n"),
+        (TryLater("a is being run"), 3, "error: a is being run\n"),
         (RuntimeError("broken"), 3, "failed: RuntimeError: broken; bngan --debug COMMAND shows "),
         (KeyboardInterrupt(), 130, "interrupted; go on like this"),
         (SystemExit(143), 143, "terminated; go on like this"),
