@@ -222,7 +222,9 @@ def _training(job: Document) -> Iterator[str]:
         yield f"RayJob: Ray {cluster['rayVersion']}, but constraints.txt has {pins()['ray']}"
     if (program, command) != ("bngan", "run"):
         yield f"RayJob: the entrypoint is {program} {command}"
-    config = read(Config, ROOT / path.removeprefix("/app/"), overrides).values
+    given = read(Config, ROOT / path.removeprefix("/app/"), overrides)
+    given.refuse()
+    config = given.values
     yield from (f"RayJob: {problem}" for problem in problems(config, here=False))
     if not config.workspace.startswith("/workspace/"):
         yield f"RayJob: the workspace {config.workspace} is not shared"
