@@ -109,9 +109,10 @@ def _require_all_rows(content: bytes) -> None:
         if name == b"IDAT":
             parts.append(content[place + 8 : place + 8 + length])
         place += 12 + length
-    stream, data, found = zlib.decompressobj(), b"".join(parts), 0
-    while found <= expected and (rows := stream.decompress(data, 2**20)):
-        found, data = found + len(rows), stream.unconsumed_tail
+    stream, found = zlib.decompressobj(), 0
+    for part in parts:
+        while found <= expected and (rows := stream.decompress(part, 2**20)):
+            found, part = found + len(rows), stream.unconsumed_tail
     if found < expected:
         raise _Unusable(f"unreadable: {found} of {expected} bytes of its pixels are there")
 

@@ -36,12 +36,14 @@ class Folder:
         classes: names of the classes, if a sub-folder for each holds the images.
         ignored: what else lies there, each ``name: why it is no image``.
         described: whether files such as metadata.csv say what the images are.
+        tables: whether images lie in tables, and those in files are beside the point.
     """
 
     images: dict[str, list[str]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     described: bool = False
+    tables: bool = False
 
     def labels(self, split: str) -> list[int]:
         """The class of each image of a split, as its place in ``classes``."""
@@ -77,6 +79,7 @@ def look(path: str) -> Folder:
     for name, _ in walk(path, found.ignored):
         suffix = os.path.splitext(name)[1].lower()
         found.described |= os.path.basename(name) in _METADATA
+        found.tables |= suffix in (".parquet", ".arrow")
         if suffix not in READ and suffix not in _UNREAD:
             found.ignored.append(f"{name}: no image by its name")
         elif not _storable(name):

@@ -69,5 +69,5 @@ def _fits(value: Any, hint: Any) -> bool:
             return False
         return all(map(_fits, value, args))
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) is int or (type(value) is float and math.isfinite(value))
     return type(value) is hint

@@ -110,7 +110,7 @@ def open_source(
         ValueError: if nothing can be read there, or a column is missing.
     """
     folder = None if is_symbolic(path) or _saved(path) else _folder(path)
-    listed = folder is not None and folder.images and not folder.described
+    listed = folder is not None and folder.images and not (folder.described or folder.tables)
     ignored = folder.ignored if folder is not None and listed else []
     tables = _tables(path, folder) if folder is not None and listed else _open_tables(path, cache)
     sources = {}

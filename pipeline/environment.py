@@ -50,10 +50,17 @@ def own_token() -> None:
         return
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists() or not path.stat().st_size:
+        draft = path.with_name(f".auth_token-{secrets.token_hex(8)}")
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w") as opened:
             opened.write(secrets.token_hex(32))
+        with suppress(FileExistsError):  # by another process
+            if path.exists():
+                draft.replace(path)  # an empty one
+            else:
+                os.link(draft, path)
+        draft.unlink(missing_ok=True)
     if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
         path.chmod(0o600)
 

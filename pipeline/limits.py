@@ -77,10 +77,10 @@ _AT_MOST = {
 def out_of_range(values: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with numbers by themselves, a line each; ``values`` by dotted keys."""
     for key in _POSITIVE:
-        if values[key] is not None and not (math.isfinite(values[key]) and values[key] > 0):
+        if values[key] is not None and not (_finite(values[key]) and values[key] > 0):
             yield f"{key} must be positive, got {values[key]}"
     for key in _NOT_NEGATIVE:
-        if values[key] is not None and not (math.isfinite(values[key]) and values[key] >= 0):
+        if values[key] is not None and not (_finite(values[key]) and values[key] >= 0):
             yield f"{key} must not be negative, got {values[key]}"
     for key, interval in _FRACTIONS.items():
         low, high = interval[0] == "[", interval[-1] == "]"
@@ -90,3 +90,7 @@ def out_of_range(values: Mapping[str, Any]) -> Iterator[str]:
     for key, most in _AT_MOST.items():
         if values[key] is not None and values[key] > most:
             yield f"{key} must be at most {most:,}, got {values[key]:,}"
+
+
+def _finite(value: float) -> bool:
+    return isinstance(value, int) or math.isfinite(value)  # an int may be too large for a float

@@ -4,7 +4,6 @@ Nothing is written, and no cluster is asked: a cluster says itself what it lacks
 """
 
 import itertools
-import math
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from bngan import soundness
 from bngan.data import ImageSpec
 from bngan.embedded import PREFIX
-from bngan.folder import READ, SPLIT_NAMES, TABLES
+from bngan.folder import READ, SPLIT_NAMES, TABLES, walk
 from bngan.sources import is_symbolic
 from pipeline.adaptation import load_config
 from pipeline.config import Config
@@ -90,14 +89,18 @@ def _images(config: Config) -> Iterator[str]:
     data = config.data
     if is_symbolic(data.path) or data.path.startswith(PREFIX) or not Path(data.path).is_dir():
         return
-    needed = math.ceil(FEWEST / min(data.select, data.test))
-    found = 0
-    for _, folders, files in os.walk(data.path):
-        if set(SPLIT_NAMES) & set(folders) or any(name.lower().endswith(TABLES) for name in files):
-            return  # its own splits, or rows that only reading counts
-        found += sum(name.lower().endswith(READ) for name in files)
-        if found >= needed:
-            return
+    share, found = min(data.select, data.test), 0
+    try:
+        for name, _ in walk(data.path, []):
+            if set(SPLIT_NAMES) & set(name.split("/")[:-1]) or name.lower().endswith(TABLES):
+                return  # its own splits, or rows that only reading counts
+            found += name.lower().endswith(READ)
+            if round(found * share) >= FEWEST:
+                return
+    except ValueError as error:
+        yield f"data.path: {error}"
+        return
+    needed = next(n for n in itertools.count(found) if round(n * share) >= FEWEST)
     if not found:
         yield f"data.path: there are no images in {data.path}"
         return
@@ -110,7 +113,7 @@ def _images(config: Config) -> Iterator[str]:
 def _workers(config: Config) -> Iterator[str]:
     from pipeline.cluster import cores, local_device, missing_workers, takes_gpus
 
-    if "RAY_ADDRESS" in os.environ:
+    if "RAY_ADDRESS" in os.environ or _trained(config):
         return
     least, _ = worker_range(config.train.num_workers)
     accelerator, gpus = config.train.accelerator, 0
@@ -141,6 +144,11 @@ def _room(config: Config) -> Iterator[str]:
         )
 
 
+def _trained(config: Config) -> bool:
+    """Whether a training is there, which may be all that is wanted, and has its place."""
+    return (Storage(config.workspace).local / "training").is_dir()
+
+
 def _above(config: Config) -> Path:
     """The workspace, or the folder that it will be made in."""
     folder = Storage(config.workspace).local
@@ -149,6 +157,8 @@ def _above(config: Config) -> Path:
 
 def _checkpoints(config: Config) -> int:
     """Bytes, as far as they can be told before the images are known."""
+    if _trained(config):
+        return 0
     size, channels = config.data.image_size or 32, config.data.channels or 3
     images = ImageSpec((channels, size, size), (0.5, 0.5))
     try:

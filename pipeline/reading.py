@@ -47,7 +47,7 @@ class Given(Generic[_Schema]):
             UserError: with a line for each, and its place in the file.
         """
         # What is said of a key that could not be read is said of its default.
-        others = [text for text in problems if not any(key in text for key in self.wrong)]
+        others = [text for text in problems if not _keys_in(text) & set(self.wrong)]
         found = sorted(map(self._placed, dict.fromkeys([*self.wrong.values(), *others])))
         if found:
             places = (f"{self.where}:{line}: " if line else "" for line, _ in found)
@@ -102,6 +102,8 @@ def structured(
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
     for path, value in leaves:
         key = ".".join(map(str, path))
+        if value == {} and any(name.startswith(f"{key}.") for name in known):
+            continue
         problem = _foreign(key, value)
         if path[0] not in free:
             problem = problem or _unknown(path, known) or _nested_list(key, value)
@@ -117,6 +119,8 @@ def structured(
             OmegaConf.select(schema, key)
         except OmegaConfBaseException as error:
             wrong[key] = _of_value(error, key)
+            if key not in known:  # of a section without defaults
+                raise UserError("\n".join(wrong.values())) from error
             OmegaConf.update(schema, key, known[key])
     return _filled(schema, {".".join(map(str, path)) for path, _ in leaves}, wrong, where)
 
@@ -128,6 +132,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
+
+
+def _keys_in(text: str) -> set[str]:
+    """The key that a problem begins with, and others that it names in full."""
+    words = re.findall(r"\w[\w.]*\w|\w", text)
+    return {word for place, word in enumerate(words) if place == 0 or "." in word}
 
 
 def _leaves(tree: Mapping[Any, Any], above: tuple[Any, ...] = ()) -> list[tuple[Any, Any]]:

@@ -74,6 +74,10 @@ class Product:
     data: tuple[str, str]
 
 
+class Altered(UserError):
+    """A registered model that is not as it was registered, or cannot be known to be."""
+
+
 def register(workspace: Path, run_id: str, name: str, product: Product) -> str:
     """Register a generator as a version of ``name``; its number.
 
@@ -147,7 +151,8 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     """The parts of the model at ``uri``, in folders of their names, as long as the block lasts.
 
     Raises:
-        UserError: if there is no such model, or a file of it is not as it was registered, by name.
+        Altered: if a file of it is not as it was registered, by name.
+        UserError: if there is no such model.
     """
     if not (address := re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)):
         raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
@@ -166,7 +171,7 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
             except (MlflowException, OSError) as error:
                 raise UserError(f"cannot load {uri}: {reason(error)}") from error
         if problem := _difference(folder / "artifacts", tags.get(_FILES)):
-            raise UserError(f"{uri} is not used: {problem}")
+            raise Altered(f"{uri} is not used: {problem}")
         yield folder / "artifacts"
 
 
@@ -186,10 +191,10 @@ def require_trust(reference: Path, uri: str) -> None:
         sha256 = file_hash(reference / info.stored_as)
     except ValueError as error:
         raise UserError(f"{uri}: {error}") from error
-    if sha256 not in os.environ.get(TRUST, "").split(","):
+    if sha256 not in (text.strip() for text in os.environ.get(TRUST, "").split(",")):
         raise UserError(
             f"{uri} is scored by the network in {info.weights}, which may run any code here: if you "
-            f"trust who made it, set {TRUST}={sha256}"
+            f"trust who made it, set {TRUST}={sha256} (of a cluster, on its nodes)"
         )
 
 

@@ -97,7 +97,11 @@ def terminate_as_exit() -> Iterator[None]:
 
     hook, sys.unraisablehook = sys.unraisablehook, dropped
     handlers = {signal.SIGTERM: leave, signal.SIGINT: leave, signal.SIGALRM: again}
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN  # as in the background of a script
+    }
     try:
         yield
     finally:

@@ -124,4 +124,4 @@ def _parsed(body: bytes) -> tuple[Any, dict[str, Any]]:
 
 def _refuse_unknown(what: str, given: Any, known: Any) -> None:
     if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"unknown {what} {unknown[0][:60]}: there are {', '.join(known)}")
+        raise ValueError(f"unknown {what} {unknown[0]!r:.60}: there are {', '.join(known)}")

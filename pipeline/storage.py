@@ -180,7 +180,7 @@ class Storage:
         """Files below a folder at the URI, by their names from there, and when they were written."""
         begin = len(self._key(parent)) + 1
         for info in self._infos(parent, True):
-            if info.is_file:
+            if info.is_file and info.mtime_ns is not None:
                 yield info.path[begin:], info.mtime_ns / 1e9
 
     @contextmanager

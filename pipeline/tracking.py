@@ -202,6 +202,9 @@ def stage_tags(stage: str, fingerprint: Fingerprint) -> dict[str, str]:
     return {"stage": stage, "fingerprint": fingerprint.value, **parts}
 
 
-def recorded_fingerprint(run: Run) -> Fingerprint:
-    """The fingerprint a run was tagged with."""
-    return Fingerprint(**{part: json.loads(run.data.tags[f"fp.{part}"]) for part in _PARTS})
+def recorded_fingerprint(run: Run) -> Fingerprint | None:
+    """The fingerprint a run was tagged with, if it can be read: what is secret in one is blanked."""
+    try:
+        return Fingerprint(**{part: json.loads(run.data.tags[f"fp.{part}"]) for part in _PARTS})
+    except (ValueError, KeyError):
+        return None

@@ -20,14 +20,17 @@ _SECRET = re.compile(
 _LOGIN = re.compile(  # abfs:// has its container before the @
     r"((?<=http://)|(?<=https://))[^/\s\"'<>]*@|(?<=://)[^/\s\"'<>:@]*:[^/\s\"'<>]*@", re.IGNORECASE
 )
-_KEY = re.compile(r"([?&][^=&#\s]*(?:secret|password|token|key|sig)[^=&#\s]*=)[^&#\s\"'<>]*", re.I)
+_KEY = re.compile(
+    r"([?&][^=?&#\s]{0,60}?(?:secret|password|token|key|sig)[^=?&#\s]{0,60}=)[^&#\s\"'<>]*", re.I
+)
 _SECRET_NAME = re.compile(
-    r"(secret|passw(or)?d|token|credential|webhook|api_?key|access_?key|private_?key)"
+    r"(secret|passw(or)?d|(?<![^_])token(?![^_])|credential|webhook|(api|access|private)_?key)"
     r"(?!.*_(path|file|dir)$)",
     re.IGNORECASE,
 )
-_SHORTEST = 5
+_SHORTEST = 8
 """Characters of a secret that is looked for in text: shorter ones would be found everywhere."""
+_NO_SECRET = re.compile(r"[\d.,_+-]*|true|false|disabled|enabled", re.IGNORECASE)
 
 
 def is_uri(text: str) -> bool:
@@ -54,7 +57,8 @@ def without_secrets(text: str) -> str:
 def _secrets() -> Iterator[str]:
     """What in the environment must not be seen, as it is and as URIs write it."""
     for name, value in os.environ.items():
-        found = [value] if _SECRET_NAME.search(name) else []
+        named = _SECRET_NAME.search(name) and not _NO_SECRET.fullmatch(value)
+        found = [value] if named else []
         for login in _LOGIN.finditer(value):
             found.append(login[0][:-1].partition(":")[2])
         for secret in found:

@@ -238,7 +238,8 @@ def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tra
         reason = f"unchanged since run {known.info.run_id[:8]}"
         return Decision(stage.name, True, reason, current, summary)
     earlier = tracker.latest(stage.name)
-    reason = current.difference(recorded_fingerprint(earlier)) if earlier else "first run"
+    before = recorded_fingerprint(earlier) if earlier else None
+    reason = current.difference(before) if before else "first run"
     return Decision(stage.name, False, reason, current)
 
 

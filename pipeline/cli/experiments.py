@@ -16,6 +16,7 @@ from pipeline.cli.app import (
     errors_as_exit_codes,
     stdout,
 )
+from pipeline.errors import UserError
 from pipeline.storage import Storage
 
 AllowMismatch = Annotated[
@@ -71,8 +72,8 @@ def run(
         emit(_as_json(result))
         if not as_json and "register" in result.summaries:
             print_summary(console, result, Storage(settings.workspace))
-        if enforce and result.summaries.get("register", {}).get("alias") != "champion":
-            raise typer.Exit(4)
+        if enforce:
+            _enforce(result)
 
 
 @app.command()
@@ -145,6 +146,13 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
         print_differences(console, differences, workers)
         if max(d.exact for d in differences) > LIMIT:
             raise typer.Exit(1)
+
+
+def _enforce(result: "RunResult") -> None:
+    if "register" not in result.summaries:
+        raise UserError("--enforce is about what is registered, and --to ends before")
+    if result.summaries["register"]["alias"] != "champion":
+        raise typer.Exit(4)
 
 
 def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Config":

@@ -106,6 +106,8 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
     train = Features.load(folder / TRAIN).features
     known = registry.tags_of(context.workspace, name, champion)
     same = known.get(_MEASURE) == tags[_MEASURE]
+    if problem := _unusable(context, f"models:/{name}/{champion}"):
+        return Verdict(False, f"{problem}: bngan promote {name} VERSION replaces it")
     with (
         registry.downloaded(context.workspace, f"models:/{name}/{champion}") as model,
         lent(context.storage, theirs := model / "generator"),
@@ -128,6 +130,16 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
         verdict = judge(context.config.register, reference.real, *sides)
     reason = f"{verdict.reason} of champion version {champion}"
     return Verdict(verdict.promote, reason, {**verdict.details, "champion_version": champion})
+
+
+def _unusable(context: StageContext, champion: str) -> str | None:
+    """Why nothing can be compared with the champion, if so: no later run would fare better."""
+    try:
+        with registry.downloaded(context.workspace, champion) as model:
+            Sampler.load(model / "generator")
+    except (registry.Altered, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:

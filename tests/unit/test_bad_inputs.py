@@ -104,6 +104,7 @@ GOOD = "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
         ("model.generator.attention=[[8]]", "model.generator.attention is a list of single values"),
         ("data.classes=[{a: 1}]", "data.classes is a list of single values"),
         ("a\u2028b", "'a\\u2028b' is not an override"),
+        ("train.images=1" + "0" * 400, "train.images must be at most"),
         ("seed=-1", "seed and data.split_seed must lie in"),
     ],
 )
@@ -186,6 +187,26 @@ def test_everything_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> 
     assert "train.images" in lines[-1]
 
 
+def test_a_wrong_key_hides_no_problem_of_another(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text("name: [x]\nlr: 1\ntrain: {lr: -1}\ndata: {path: x}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(file, ["register.model=a/b", "=5"])
+    told = str(caught.value)
+    for key in (
+        "name: ",
+        "unknown key lr",
+        "train.lr must be",
+        "data.path: there",
+        "register.model",
+    ):
+        assert key in told
+
+
+def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + "train: {}\n")
+    assert load_config(file).train.lr == load_config(file, ["seed=1"]).train.lr > 0
+
+
 def test_what_replaces_a_line_of_the_file_has_no_line_there(tmp_path: Path) -> None:
     (file := tmp_path / "x.yaml").write_text(GOOD + "seed: 1\n")
     with pytest.raises(UserError, match=r"^seed and data"):
@@ -212,7 +233,7 @@ def test_variables_of_bngans_are_filled_in_and_other_keys(
             "train.num_workers=9999 needs as many CPUs, but this machine has",
         ),
         (["train.accelerator=gpu", "train.num_workers=99"], "needs as many GPUs, but this machine"),
-        (["data.path=FEW"], "data.path: 3 images in FEW, and 100 are needed"),
+        (["data.path=FEW"], "data.path: 3 images in FEW, and 98 are needed"),
         (["data.path=EMPTY"], "data.path: there are no images in EMPTY"),
         (["workspace=FEW/0.png"], "workspace: FEW/0.png is no folder"),
         (["workspace=FEW/0.png/x"], "workspace: FEW/0.png is no folder"),
@@ -235,6 +256,23 @@ def test_what_would_stop_a_run_is_told_before_it_begins(
         all_problems(DIGITS, given, print)
     (line,) = str(caught.value).splitlines()
     assert message.replace("FEW", str(few)).replace("EMPTY", str(empty)) in line
+
+
+def test_class_folders_that_are_links_are_counted(tmp_path: Path) -> None:
+    for name in "ab":
+        (real := tmp_path / "elsewhere" / name).mkdir(parents=True)
+        for n in range(60):
+            (real / f"{n}.png").touch()
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / name).symlink_to(real)
+    given = [f"data.path={tmp_path}/images", f"workspace={tmp_path}/w"]
+    assert list(obstacles(load_config(DIGITS, given))) == []
+
+
+def test_a_training_that_is_there_needs_no_other_place(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    config = load_config(DIGITS, [f"workspace={tmp_path}", "train.num_workers=9999"])
+    assert list(obstacles(config)) == []
 
 
 def test_a_full_disk_and_one_that_cannot_be_written_to(
@@ -283,6 +321,7 @@ def test_a_schedule_that_makes_no_sense(values: str, message: str, tmp_path: Pat
         ("control: a\ncommon: [train.lr=-1]", "a on ring8: train.lr must be positive, got -1"),
         ("control: a\naxes: {train.lrr: [1]}", "a on ring8: unknown key train.lrr: did you"),
         ("control: a\nx: 1", "unknown key x"),
+        ("control: a\nthresholds: {ring8: '${nope}'}", "thresholds.ring8: Interpolation key"),
     ],
 )
 def test_a_study_that_makes_no_sense(text: str, message: str, tmp_path: Path) -> None:

@@ -76,3 +76,12 @@ def test_sigterm_while_ray_starts_ends_the_run_as_ever(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as left, terminate_as_exit():
         cluster._ray().__enter__()
     assert left.value.code == 143
+
+
+def test_ctrl_c_that_a_script_has_switched_off_stays_off() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with terminate_as_exit():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -70,7 +70,8 @@ def test_a_file_that_nobody_recorded_is_told(tmp_path: Path) -> None:
     (tmp_path / "sub" / "a").write_text("a")
     write_manifest(tmp_path, {"note": "x", "share": (1, 2)})
     assert damage(tmp_path) is None
-    for path in (tmp_path / "b", tmp_path / "sub" / ".hidden", tmp_path / "sub" / "link"):
+    (tmp_path / ".nfs0001").write_text("a file system's own, which nothing reads")
+    for path in (tmp_path / "b", tmp_path / "sub" / "hid.den", tmp_path / "sub" / "link"):
         path.symlink_to("/etc/passwd") if path.name == "link" else path.write_text("b")
         assert damage(tmp_path) == f"unexpected file: {path}"
         path.unlink()

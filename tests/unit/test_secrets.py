@@ -58,6 +58,18 @@ def test_text_is_shown_without_secrets(text: str, seen: str | None) -> None:
     assert without_secrets(text) == (text if seen is None else seen)
 
 
+def test_what_only_sounds_like_a_secret_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "TOKENIZERS_PARALLELISM": "false",
+        "SOME_TOKEN": "disabled",
+        "MAX_TOKENS_WANTED": "configuration",
+        "API_KEY": "100000000",
+    }.items():
+        monkeypatch.setenv(name, value)
+    text = "flip: false, disabled: 100000000, configuration"
+    assert without_secrets(text) == text
+
+
 def test_a_traceback_is_shown_without_secrets() -> None:
     script = "me = 'me:mlflow-PLANTED'\nraise OSError(f'http://{me}@host refuses hf_PLANTED')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
