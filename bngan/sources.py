@@ -165,7 +165,9 @@ def _saved(path: str) -> bool:
 def _folder(path: str) -> Folder:
     if not os.path.isdir(path):
         raise ValueError(
-            f"{path} is a file, not a folder" if os.path.exists(path) else f"there is no {path}"
+            f"cannot read {path}: it is a file"
+            if os.path.exists(path)
+            else f"cannot read {path}: there is no such folder"
         )
     folder = look(path)
     folder.require_something(path)

@@ -247,7 +247,7 @@ def bad_archive(folder: Path) -> None:
 
 FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (nothing, "is empty"),
-    "a file": (a_file, "is a file, not a folder"),
+    "a file": (a_file, "it is a file"),
     "missing": (no_folder, "there is no "),
     "texts": (texts, "holds no images, only 2 .txt"),
     "hidden images": (hidden_images, "holds no images, only 1 .png"),
