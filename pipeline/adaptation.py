@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from bngan.metrics.features import INFO
 from bngan.networks import ModelConfig
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
-from pipeline.config import Config, Further, located, plain
+from pipeline.config import Config, Further, located, no_further, plain
 from pipeline.errors import UserError
 from pipeline.reading import flatten, read
+from pipeline.seal import require_trust
 from pipeline.storage import Storage
 from pipeline.uris import REGISTERED
 from pipeline.validation import problems
@@ -25,7 +26,7 @@ def load_config(
     path: Path,
     overrides: Sequence[str],
     tell: Callable[[str], None],
-    further: Further = lambda config, told: (),
+    further: Further = no_further,
 ) -> Config:
     """As ``pipeline.config.load_config``; with ``adapt.base``, as the base wants it.
 
@@ -97,9 +98,7 @@ def _trusted(folder: Path, base: str) -> Path | None:
     """
     if not (folder / INFO).is_file():
         return None
-    from pipeline import registry
-
-    registry.require_trust(folder, base)
+    require_trust(folder, base)
     return folder
 
 

@@ -180,7 +180,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return plain(read(Config, path, overrides))
 
 
-def plain(given: Given[Config], further: "Further" = lambda config, told: ()) -> Config:
+Further = Callable[[Config, Sequence[str]], Iterable[str]]
+"""What else is wrong with an experiment, but for what is told already."""
+
+
+def no_further(config: Config, told: Sequence[str]) -> Iterable[str]:
+    """Nothing."""
+    return ()
+
+
+def plain(given: Given[Config], further: Further = no_further) -> Config:
     """What is given, as ``load_config`` does, with ``further`` looks at it."""
     config, wrong = given.values, located(given.values)
     if config.adapt.base:
@@ -188,10 +197,6 @@ def plain(given: Given[Config], further: "Further" = lambda config, told: ()) ->
     wrong += problems(config, known=not given.wrong)
     given.refuse([*wrong, *further(config, [*given.wrong.values(), *wrong])])
     return config
-
-
-Further = Callable[[Config, Sequence[str]], Iterable[str]]
-"""What else is wrong with an experiment, but for what is told already."""
 
 
 def located(config: Config) -> list[str]:

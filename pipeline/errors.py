@@ -1,5 +1,8 @@
 """The exceptions a user is meant to read."""
 
+_WRAPPED = ("worker_failures", "controller_failure", "cause")
+"""Attributes that hold what an error of Ray's, or of a stage's, was caused by."""
+
 
 class UserError(Exception):
     """Wrong input: a line for each problem, which names field or file and the mend; exit code 2."""
@@ -26,7 +29,3 @@ def essence(error: BaseException) -> str:
         return ": ".join(filter(None, (error.strerror, error.filename and str(error.filename))))
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-_WRAPPED = ("worker_failures", "controller_failure", "cause")
-"""Attributes that hold what an error of Ray's, or of a stage's, was caused by."""

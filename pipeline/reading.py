@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from bngan.decoding import one_line
 from pipeline.errors import UserError
 
 _Schema = TypeVar("_Schema")
@@ -58,8 +59,7 @@ class Given(Generic[_Schema]):
     def _placed(self, text: str) -> tuple[int, str]:
         """With the line of its key, or 0."""
         key = re.match(r"(?:unknown key )?([\w.]*)", text)
-        seen = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)  # in one line
-        return self.lines.get(key[1] if key else "", 0), seen
+        return self.lines.get(key[1] if key else "", 0), one_line(text)
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Given[_Schema]:

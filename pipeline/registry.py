@@ -21,19 +21,13 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
-from bngan.manifest import damage, digest, outputs_digest, scratch_folder, write_manifest
-from bngan.metrics.features import INFO, ExtractorInfo
-from bngan.metrics.pretrained import file_hash
-from bngan.records import described, record
+from bngan.manifest import scratch_folder
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
+from pipeline.seal import FILES, Altered, difference, sealed
 from pipeline.server import reason
 from pipeline.tracking import existing_client, tracking_uri
 
-TRUST = "BNGAN_TRUST_EXTRACTOR"
-"""Environment variable: SHA-256 of foreign networks that may be loaded, with commas in between."""
-_FILES = "bngan.files"
-"""Tag of versions: digest of all files, in another place than the files are."""
 _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 
@@ -74,10 +68,6 @@ class Product:
     data: tuple[str, str]
 
 
-class Altered(UserError):
-    """A registered model that is not as it was registered, or cannot be known to be."""
-
-
 def register(workspace: Path, run_id: str, name: str, product: Product) -> str:
     """Register a generator as a version of ``name``; its number.
 
@@ -87,7 +77,7 @@ def register(workspace: Path, run_id: str, name: str, product: Product) -> str:
     with _stores(workspace), alone_with(workspace, name) as client:
         number = _existing(client, name, product.tags["bngan.fingerprint"])
         if number is None:
-            tags = {**product.tags, _FILES: _sealed(product.parts)}
+            tags = {**product.tags, FILES: sealed(product.parts)}
             model = _log_model(run_id, product)
             tags["bngan.model_id"] = str(model.model_id)
             number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
@@ -170,58 +160,9 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
                 folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
             except (MlflowException, OSError) as error:
                 raise UserError(f"cannot load {uri}: {reason(error)}") from error
-        if problem := _difference(folder / "artifacts", tags.get(_FILES)):
+        if problem := difference(folder / "artifacts", tags.get(FILES)):
             raise Altered(f"{uri} is not used: {problem}")
         yield folder / "artifacts"
-
-
-def require_trust(reference: Path, uri: str) -> None:
-    """Refuse what the model at ``uri`` is scored by if it may run any code, and nobody trusts it.
-
-    Inception's weights are tensors and our own networks safetensors; a file by torch.export or
-    TorchScript is a program (docs/security.md).
-
-    Raises:
-        UserError: saying how to trust it.
-    """
-    try:
-        info = record(ExtractorInfo, described(reference / INFO), INFO)
-        if info.weights is None or info.kind == "inception":
-            return
-        sha256 = file_hash(reference / info.stored_as)
-    except ValueError as error:
-        raise UserError(f"{uri}: {error}") from error
-    if sha256 not in (text.strip() for text in os.environ.get(TRUST, "").split(",")):
-        raise UserError(
-            f"{uri} is scored by the network in {info.weights}, which may run any code here: if you "
-            f"trust who made it, set {TRUST}={sha256} (of a cluster, on its nodes)"
-        )
-
-
-def _sealed(parts: Mapping[str, Path]) -> str:
-    """Give each part its manifest; the digest of them all, to be kept apart from them."""
-    for folder in parts.values():
-        write_manifest(folder, {})
-    return _digest(parts)
-
-
-def _digest(parts: Mapping[str, Path]) -> str:
-    return digest({name: outputs_digest(folder, ("*",)) for name, folder in parts.items()})
-
-
-def _difference(folder: Path, registered: str | None) -> str | None:
-    """What in a downloaded model is not as it was registered, if anything."""
-    if registered is None:
-        return f"the registry has no tag {_FILES} to verify it by: register it again"
-    parts = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    for path in parts.values():
-        if problem := damage(path):
-            return problem.replace(f"{folder}/", "")
-    if _digest(parts) != registered:
-        return (
-            f"its parts ({', '.join(sorted(parts))}) are others than the registry's {_FILES} says"
-        )
-    return None
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:

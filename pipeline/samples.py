@@ -7,7 +7,7 @@ import numpy as np
 
 from bngan.images import encode, png_bytes, to_pil
 from bngan.sampling import Sampler
-from pipeline import registry
+from pipeline import registry, seal
 from pipeline.errors import UserError
 
 _COLUMNS = 10
@@ -39,7 +39,7 @@ def write(workspace: Path, uri: str, wanted: Wanted, output: Path) -> str:
         raise UserError(f"--output must be a folder with --separately, and {output} is a file")
     with registry.downloaded(workspace, uri) as model:
         try:
-            images, columns = _images(Sampler.load(model / "generator"), wanted)
+            images, columns = _images(seal.generator(model, uri), wanted)
         except ValueError as error:
             raise UserError(f"{uri}: {error}") from error
     if wanted.separately:

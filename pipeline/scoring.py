@@ -15,7 +15,7 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
 from bngan.sampling import Sampler
 from bngan.sources import convert, decode, open_source
-from pipeline import cluster, registry
+from pipeline import cluster, registry, seal
 from pipeline.errors import UserError
 from pipeline.lending import borrowed, lent
 from pipeline.storage import SHARED, Storage
@@ -136,11 +136,8 @@ def scorable(storage: Storage, uri: str) -> Iterator[Path]:
     with registry.downloaded(storage.local, uri) as model:
         if not (model / "reference").is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
-        registry.require_trust(model / "reference", uri)
-        try:
-            Sampler.load(model / "generator")
-        except ValueError as error:
-            raise UserError(f"{uri}: {error}") from error
+        seal.require_trust(model / "reference", uri)
+        seal.generator(model, uri)
         with lent(storage, model / "generator", model / "reference"):
             yield model
 

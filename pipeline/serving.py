@@ -18,8 +18,7 @@ from starlette.routing import Route
 
 from bngan.requests import PARAMETERS, answer
 from bngan.sampling import Sampler
-from pipeline import registry
-from pipeline.errors import UserError
+from pipeline import registry, seal
 
 MOST_BODY = 2**20
 """Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
@@ -36,10 +35,7 @@ def application(workspace: Path, uri: str) -> Starlette:
         UserError: if there is no such model, or it is not as it was registered.
     """
     with registry.downloaded(workspace, uri) as folder:
-        try:
-            sampler = Sampler.load(folder / "generator")
-        except ValueError as error:
-            raise UserError(f"{uri}: {error}") from error
+        sampler = seal.generator(folder, uri)
     return application_of(sampler)
 
 

@@ -139,9 +139,7 @@ class Storage:
         with suppress(_Damaged), atomic_folder(self.local / name, None) as draft:
             (draft / NAME).write_bytes(manifest)
             try:
-                files = list(
-                    parse_manifest(manifest)["files"]
-                )  # names below the folder, all of them
+                files = list(parse_manifest(manifest)["files"])  # all of them below the folder
             except ValueError:
                 files = []
             for file in files:

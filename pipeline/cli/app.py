@@ -90,10 +90,10 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
             errors.print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         raise typer.Exit(3 if isinstance(error, TryLater) else 2) from None
     except KeyboardInterrupt:
-        _print_line("interrupted", interrupted)
+        say("interrupted", interrupted)
         raise typer.Exit(130) from None
     except SystemExit:
-        _print_line("terminated", interrupted)
+        say("terminated", interrupted)
         raise
     except typer.Exit:
         raise
@@ -103,13 +103,14 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         line = escape(without_secrets(essence(error)))
         told = f"[red]failed:[/] {line}; bngan --debug COMMAND shows where"
         errors.print(told, highlight=False, soft_wrap=True)
-        _print_line(interrupted)
+        say(interrupted)
         raise typer.Exit(3) from None
 
 
-def _print_line(*parts: str) -> None:
+def say(*parts: str) -> None:
+    """A line on standard error, if there is any."""
     if line := "; ".join(filter(None, parts)):
-        errors.print(line, highlight=False, markup=False, soft_wrap=True)
+        typer.echo(line, err=True)  # rich, interrupted while it prints, prints it again
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pipeline.cli.app import (
     console,
     errors,
     errors_as_exit_codes,
+    say,
     stdout,
 )
 from pipeline.errors import UserError
@@ -100,12 +101,13 @@ def adapt(
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say all that is wrong with an experiment's file, a study's or a schedule's, a line each.
 
-    Exit code 2 if anything is. Writes nothing, and asks no cluster.
+    Exit code 2 if anything is. Writes nothing, unless the base of an adaptation has to be fetched,
+    and asks no cluster.
     """
     with errors_as_exit_codes():
         from pipeline.preflight import all_problems
 
-        kind = all_problems(config, overrides or [], _say)
+        kind = all_problems(config, overrides or [], say)
         console.print(f"{config}: nothing is wrong with this {kind}", highlight=False, markup=False)
 
 
@@ -158,18 +160,14 @@ def _enforce(result: "RunResult") -> None:
 def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Config":
     """Read the configuration of what is to be done ``here``, or only planned; say what is doubtful."""
     from pipeline.adaptation import load_config
+    from pipeline.config import no_further
     from pipeline.preflight import obstacles
     from pipeline.validation import warnings
 
-    further = obstacles if here else lambda config, told: ()
-    config = load_config(path, overrides or [], _say, further)
+    config = load_config(path, overrides or [], say, obstacles if here else no_further)
     for warning in warnings(config):
         errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     return config
-
-
-def _say(text: str) -> None:
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":

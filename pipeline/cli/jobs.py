@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes
+from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes, say
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def schedule(
         kept = load_schedule(file, here)
         with terminate_as_exit():
             if partition is None:
-                keep(file, kept, _say)
+                keep(file, kept, say)
                 return
             partitions = due(kept, partition, datetime.now(UTC))
     codes = [_evaluate(file, kept, each) for each in partitions]
@@ -124,16 +124,12 @@ def _submit_partition(file: Path, kept: "Schedule", partition: str, address: str
         command = ("schedule", FILE, "--partition", partition, "--here")
         submission = jobs.submit(jobs.Work(name, file, command, once=True), address)
         _tell(submission.began, address)
-        _say(submission.id)
+        say(submission.id)
     return _follow(address, submission.id)
 
 
 def _tell(began: bool, address: str) -> None:
-    _say(f"{'submitted to' if began else 'there already, at'} {address}")
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)  # rich, interrupted while it prints, prints it again
+    say(f"{'submitted to' if began else 'there already, at'} {address}")
 
 
 def _follow(address: str, job: str) -> int:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bngan.data import ImageShape
 from bngan.manifest import digest
 from bngan.metrics.features import Features
 from bngan.metrics.memorization import authenticity_estimate
 from bngan.metrics.pretrained import file_hash
 from bngan.randomness import derived_seed
 from bngan.sampling import Sampler
-from pipeline import registry
+from pipeline import registry, seal
 from pipeline.aliases import GENERATOR, Verdict, enter
 from pipeline.card import card
 from pipeline.gate import Contender, Gap, judge
@@ -100,46 +101,45 @@ def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
 
 
 def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:
-    """Score candidate and champion side by side: the same real images, the same fresh latents."""
-    name, folder = context.config.register.model, context.inputs["reference"]
+    """Score candidate and champion side by side, unless the latter cannot be used, now or later."""
+    name = context.config.register.model
+    uri = f"models:/{name}/{champion}"
+    try:
+        with (
+            registry.downloaded(context.workspace, uri) as model,
+            lent(context.storage, model / "generator"),
+        ):
+            theirs = model / "generator"
+            shape = seal.generator(model, uri).spec.shape
+            return _compare(context, tags, champion, theirs, shape)
+    except seal.Altered as error:
+        return Verdict(False, f"{error}: bngan promote {name} VERSION replaces it")
+
+
+def _compare(
+    context: StageContext, tags: dict[str, str], champion: str, theirs: Path, shape: ImageShape
+) -> Verdict:
+    """The same real images, the same fresh latents."""
+    ours, folder = context.inputs["train"], context.inputs["reference"]
+    if (own := Sampler.load(ours).spec.shape) != shape:
+        return Verdict(
+            False, f"makes other images than champion version {champion}: {own}, {shape}"
+        )
     reference = load_reference(folder)
     train = Features.load(folder / TRAIN).features
-    known = registry.tags_of(context.workspace, name, champion)
+    known = registry.tags_of(context.workspace, context.config.register.model, champion)
     same = known.get(_MEASURE) == tags[_MEASURE]
-    if problem := _unusable(context, f"models:/{name}/{champion}"):
-        return Verdict(False, f"{problem}: bngan promote {name} VERSION replaces it")
-    with (
-        registry.downloaded(context.workspace, f"models:/{name}/{champion}") as model,
-        lent(context.storage, theirs := model / "generator"),
-    ):
-        ours = context.inputs["train"]
-        shapes = [Sampler.load(side).spec.shape for side in (ours, theirs)]
-        if shapes[0] != shapes[1]:
-            reason = (
-                f"makes other images than champion version {champion}: {shapes[0]}, {shapes[1]}"
-            )
-            return Verdict(False, reason)
-        sides = [
-            Contender(
-                partial(_draw, context, generator, reference.protocol.count),
-                lambda features: authenticity_estimate(features.features, train),
-                _gap(its, same),
-            )
-            for generator, its in ((ours, tags), (theirs, known))
-        ]
-        verdict = judge(context.config.register, reference.real, *sides)
+    sides = [
+        Contender(
+            partial(_draw, context, generator, reference.protocol.count),
+            lambda features: authenticity_estimate(features.features, train),
+            _gap(its, same),
+        )
+        for generator, its in ((ours, tags), (theirs, known))
+    ]
+    verdict = judge(context.config.register, reference.real, *sides)
     reason = f"{verdict.reason} of champion version {champion}"
     return Verdict(verdict.promote, reason, {**verdict.details, "champion_version": champion})
-
-
-def _unusable(context: StageContext, champion: str) -> str | None:
-    """Why nothing can be compared with the champion, if so: no later run would fare better."""
-    try:
-        with registry.downloaded(context.workspace, champion) as model:
-            Sampler.load(model / "generator")
-    except (registry.Altered, ValueError) as error:
-        return str(error)
-    return None
 
 
 def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:

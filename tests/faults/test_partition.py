@@ -10,16 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.infra.network import POSSIBLE, Machine
-from tests.infra.test_namespaces import (
-    IMAGES,
-    MANIFESTS,
-    RUN,
-    WORKSPACE,
-    Cluster,
-)
+from tests.infra.test_namespaces import IMAGES, MANIFESTS, RUN, Cluster
 from tests.infra.test_namespaces import cluster as cluster  # a fixture
-from tests.infra.tools import INFRA
-from tests.integration.conftest import TINY, run
+from tests.integration.conftest import run
 from tests.integration.head import until
 
 pytestmark = [
@@ -41,18 +34,7 @@ def test_a_machine_that_nobody_reaches(
     cluster: Cluster, tmp_path: Path, seconds: float | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.start()
-    until(lambda: len(cluster.alive()["nodes"]) == 3, 120)
-    given = ("configs/digits.yaml", *TINY, *RUN, f"workspace={WORKSPACE}", "--follow")
-    submitted = subprocess.Popen(
-        cluster.head.command(sys.executable, "-m", "pipeline", "submit", *given),
-        cwd=INFRA.parent,
-        env=cluster.network.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    both = until(lambda: len(found := cluster.alive()["workers"]) == 2 and found, 300)
-    victim = next(machine for machine in cluster.workers if machine.address in both)
+    submitted, victim = cluster.train()
     (seen,) = until(lambda: [n for n in cluster.metrics("ray_bngan_images") if n > 0], 200)
     assert seen < IMAGES / 2
     cable(victim, "down")
@@ -64,7 +46,7 @@ def test_a_machine_that_nobody_reaches(
         print(f"\ndone {time.monotonic() - cut:.0f} s after the cut")
     assert submitted.returncode == 0, told[-4000:]
     assert "champion (first version)" in told
-    run(tmp_path / "alone", *RUN)
+    run(tmp_path / "alone", *RUN, timeout=900)
     (there,) = json.loads(cluster.store.run(sys.executable, "-c", MANIFESTS))
     (here,) = (tmp_path / "alone" / "stages" / "train").glob("[!.]*/manifest.json")
     weights = "generator.safetensors"

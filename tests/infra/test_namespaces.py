@@ -25,6 +25,7 @@ IMAGES = 200_000
 RUN = [f"train.images={IMAGES}", "train.score_every=100000", "train.checkpoint_every=1"]
 STARTED = "ray_bngan_worker_start_timestamp_seconds"
 WORKSPACE, MODEL = "s3://bngan/runs", "models:/bngan-digits@champion"
+GIVEN = ("configs/digits.yaml", *TINY, *RUN, f"workspace={WORKSPACE}")
 ALIVE = """
 import json
 from ray.util.state import list_actors, list_nodes
@@ -110,6 +111,20 @@ class Cluster:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{machine.log.read_text()[-4000:]}") from error
 
+    def train(self) -> tuple[subprocess.Popen[str], Machine]:
+        """A job that is followed, when it trains, and one of the machines that it trains on."""
+        until(lambda: len(self.alive()["nodes"]) == 3, 120)
+        submitted = subprocess.Popen(
+            self.head.command(sys.executable, "-m", "pipeline", "submit", *GIVEN, "--follow"),
+            cwd=INFRA.parent,
+            env=self.network.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        both = until(lambda: len(found := self.alive()["workers"]) == 2 and found, 300)
+        return submitted, next(each for each in self.workers if each.address in both)
+
     def alive(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = json.loads(self.head.run(sys.executable, "-c", ALIVE))
         return found
@@ -151,19 +166,7 @@ def test_a_machine_dies_in_mid_training_and_nothing_is_lost(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.start()
-    head = cluster.head
-    until(lambda: len(cluster.alive()["nodes"]) == 3, 120)
-    given = ("configs/digits.yaml", *TINY, *RUN, f"workspace={WORKSPACE}", "--follow")
-    submitted = subprocess.Popen(
-        head.command(sys.executable, "-m", "pipeline", "submit", *given),
-        cwd=INFRA.parent,
-        env=cluster.network.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    both = until(lambda: len(found := cluster.alive()["workers"]) == 2 and found, 300)
-    victim = next(machine for machine in cluster.workers if machine.address in both)
+    submitted, victim = cluster.train()
     until(lambda: cluster.metrics("ray_bngan_checkpoint_timestamp_seconds"), 200)
     (started,) = cluster.metrics(STARTED)
     (seen,) = until(lambda: [n for n in cluster.metrics("ray_bngan_images") if n > 0], 200)
@@ -174,7 +177,7 @@ def test_a_machine_dies_in_mid_training_and_nothing_is_lost(
         machine.address for machine in (cluster.head, *cluster.workers) if machine is not victim
     )
     # A cluster that has lost a machine is one still; the job that runs there is found.
-    again = head.run(sys.executable, "-m", "pipeline", "submit", *given[:-1])
+    again = cluster.head.run(sys.executable, "-m", "pipeline", "submit", *GIVEN)
     told, _ = submitted.communicate(timeout=600)
     assert again in told
     assert submitted.returncode == 0, told[-4000:]

@@ -114,8 +114,8 @@ def test_half_of_the_classes_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(alarm, "_PAUSE", 0.0)
-    monkeypatch.setenv("HOOK", f"http://{receiver.host}/?token=secret")
-    kept = load_schedule(write(workspace, camera, "gone", webhook="${oc.env:HOOK}"))
+    monkeypatch.setenv("BNGAN_HOOK", f"http://{receiver.host}/?token=secret")
+    kept = load_schedule(write(workspace, camera, "gone", webhook="${oc.env:BNGAN_HOOK}"))
     receiver.codes = [500, 500, 500]
     with pytest.raises(UserError, match="could not be told, 3 times: it answers 500"):
         drift.evaluate(kept, "2026-11-22T03:00", silent)

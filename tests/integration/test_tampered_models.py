@@ -20,7 +20,7 @@ from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.pretrained import from_file
 from bngan.metrics.protocol import Protocol
-from pipeline import registry, samples, serving
+from pipeline import registry, samples, seal, serving
 from pipeline.adaptation import base_folders
 from pipeline.config import load_config
 from pipeline.errors import UserError
@@ -197,7 +197,7 @@ def test_a_network_in_a_file_is_not_loaded_before_somebody_trusts_it(
         path.write_text(json.dumps({**info, "kind": "random"}))  # whatever it calls itself
         monkeypatch.delenv("BNGAN_TRUST_EXTRACTOR")
         with pytest.raises(UserError, match="may run any code"):
-            registry.require_trust(model / "reference", uri)
+            seal.require_trust(model / "reference", uri)
 
 
 def test_requests_that_nobody_sends_by_mistake_are_refused_by_mlflows_server_too(

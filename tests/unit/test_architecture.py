@@ -47,7 +47,7 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 COMMANDS = {"eval", "exec", "compile", "os.system", "os.popen", "__import__"}
 PROGRAMS = {"torch.jit.load", "torch.export.load", "mlflow.pyfunc.load_model"}
-"""What loads code; a file named by its owner, whom registry.require_trust asks, is the exception."""
+"""What loads code; a file named by its owner, whom seal.require_trust asks, is the exception."""
 SAFE = {"yaml.SafeLoader", "yaml.CSafeLoader", "SafeLoader", "CSafeLoader"}
 NEEDED = {"torch.load": "weights_only", "load_state_dict_from_url": "weights_only"}
 EXCEPTIONS = {

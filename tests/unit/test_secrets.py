@@ -24,9 +24,14 @@ from pipeline.uris import without_secrets
 ROOT = Path(__file__).parents[2]
 
 
+def export(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
+    given = {
         "AWS_SECRET_ACCESS_KEY": "aws/PLANTED+1",
         "MLFLOW_TRACKING_PASSWORD": "mlflow-PLANTED",
         "HF_TOKEN": "hf_PLANTED",
@@ -35,8 +40,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         "RAY_AUTH_TOKEN_PATH": "/home/me/token",
         "SHORT_TOKEN": "a",
         "EMPTY_TOKEN": "",
-    }.items():
-        monkeypatch.setenv(name, value)
+    }
+    export(monkeypatch, given)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +64,13 @@ def test_text_is_shown_without_secrets(text: str, seen: str | None) -> None:
 
 
 def test_what_only_sounds_like_a_secret_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
+    given = {
         "TOKENIZERS_PARALLELISM": "false",
         "SOME_TOKEN": "disabled",
         "MAX_TOKENS_WANTED": "configuration",
         "API_KEY": "100000000",
-    }.items():
-        monkeypatch.setenv(name, value)
+    }
+    export(monkeypatch, given)
     text = "flip: false, disabled: 100000000, configuration"
     assert without_secrets(text) == text
 
