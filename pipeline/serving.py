@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from bngan.decoding import one_line
 from bngan.requests import PARAMETERS, answer
 from bngan.sampling import Sampler
 from pipeline import registry, seal
@@ -120,4 +121,4 @@ def _parsed(body: bytes) -> tuple[Any, dict[str, Any]]:
 
 def _refuse_unknown(what: str, given: Any, known: Any) -> None:
     if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"unknown {what} {unknown[0]!r:.60}: there are {', '.join(known)}")
+        raise ValueError(f"unknown {what} {one_line(unknown[0]):.60}: there are {', '.join(known)}")

@@ -107,7 +107,7 @@ BODIES = [
     b"", b"{", b"null", b"[]", b"3", b"\xff\xfe", b"{}", b'{"params": {}}', b'{"inputs": [0], "x": 1}',
     b'{"inputs": [0], "instances": [0]}', b'{"inputs": [0], "params": [1]}', b"[" * 100_000,
     b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"9" * 5000,
-    b'{"inputs": [' + b"9" * 5000 + b"]}",
+    b'{"inputs": [' + b"9" * 5000 + b"]}", b'{"inputs": [0], "\\ud800": 1}',
 ]  # fmt: skip
 
 
