@@ -51,8 +51,8 @@ def require_trust(reference: Path, uri: str) -> None:
         raise UserError(f"{uri}: {error}") from error
     if sha256 not in (text.strip() for text in os.environ.get(TRUST, "").split(",")):
         raise UserError(
-            f"{uri} is scored by the network in {info.weights}, which may run any code here: if you "
-            f"trust who made it, set {TRUST}={sha256} (of a cluster, on its nodes)"
+            f"{uri} is scored by the network in {info.weights}, which may run any code where it is "
+            f"loaded, here or on a cluster's nodes: if you trust who made it, set {TRUST}={sha256}"
         )
 
 
