@@ -111,10 +111,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mnist", nargs="?", help="folder with MNIST as parquet files")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--norm", default="batch", help="the generator's normalisation")
+    parser.add_argument("--initialization", default="auto", help="the generator's")
     parser.add_argument("--grid", type=Path, help="PNG of samples to write")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recipe = MNIST if options.mnist else DIGITS
+    recipe.model.generator.norm = options.norm
+    recipe.model.generator.initialization = options.initialization
     found, real, images = run(options.mnist or "embedded:digits", recipe, options.seed)
     print(f"generated {found}, real {real}")
     if options.grid:
