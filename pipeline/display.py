@@ -16,9 +16,9 @@ from pipeline.check import LIMIT, Difference
 from pipeline.outcome import Decision, RunResult, StageResult
 from pipeline.report import LABELS, readable, score_rows, warnings
 from pipeline.runs import RunState
-from pipeline.server import shown
 from pipeline.storage import Storage
 from pipeline.tracking import tracking_uri
+from pipeline.uris import shown
 
 _PLAIN_INTERVAL = 10.0
 _MARKS = {

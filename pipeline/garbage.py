@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 from pipeline.lock import hold
-from pipeline.server import shown
 from pipeline.storage import Storage
 from pipeline.tracking import USES, all_runs, existing_client, tracking_uri
+from pipeline.uris import shown
 
 
 @dataclass

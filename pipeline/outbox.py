@@ -15,7 +15,8 @@ from typing import TypeVar
 from mlflow.entities import Metric
 
 from pipeline.errors import ServerAway
-from pipeline.server import away, reason, shown
+from pipeline.server import away, reason
+from pipeline.uris import shown
 
 BATCH = 1000
 """Metrics that MLflow takes at once."""

@@ -8,7 +8,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from pipeline.errors import ServerAway, UserError
-from pipeline.uris import without_secrets
+from pipeline.uris import shown, without_secrets
 
 _PATIENCE = 5
 """Seconds for a server to answer at all."""
@@ -44,11 +44,6 @@ def require_server(uri: str) -> None:
 def _passes(status: int) -> bool:
     """Whether what an HTTP status complains of may be over soon."""
     return status >= 500 or status == 429
-
-
-def shown(uri: str) -> str:
-    """A URI as a person may see it: without user, password and query."""
-    return re.sub(r"://[^/\s]*@", "://", uri).split("?")[0]
 
 
 def away(error: Exception) -> bool:

@@ -29,8 +29,8 @@ from mlflow.utils.mlflow_tags import (
 
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
-from pipeline.server import reason, require_server, shown
-from pipeline.uris import without_secrets
+from pipeline.server import reason, require_server
+from pipeline.uris import shown, without_secrets
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""

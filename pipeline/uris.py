@@ -11,12 +11,6 @@ from pipeline.errors import UserError
 
 REGISTERED = "models:/"
 """What the address of a registered model begins with."""
-_SECRET = re.compile(
-    r"https?://[^/?#]*@"  # a user is half of a login there; abfs:// has its container before the @
-    r"|://[^/?#@]*:[^/?#]*@"
-    r"|[?&][^=&#]*(secret|password|token|key|sig)[^=&#]*=",
-    re.IGNORECASE,
-)
 _LOGIN = re.compile(  # abfs:// has its container before the @
     r"((?<=http://)|(?<=https://))[^/\s\"'<>]*@|(?<=://)[^/\s\"'<>:@]*:[^/\s\"'<>]*@", re.IGNORECASE
 )
@@ -40,7 +34,12 @@ def is_uri(text: str) -> bool:
 
 def carries_secret(uri: str) -> bool:
     """Whether a URI has a login, or a query that looks like a key."""
-    return bool(_SECRET.search(uri))
+    return bool(_LOGIN.search(uri) or _KEY.search(uri))
+
+
+def shown(uri: str) -> str:
+    """A URI as a line of text names it: without secrets and query."""
+    return without_secrets(uri).split("?")[0]
 
 
 def without_secrets(text: str) -> str:
@@ -84,8 +83,8 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         try:
             filesystem, path = fsspec.core.url_to_fs(uri)
         except Exception:  # whatever a foreign file system has against it
-            shown = uri.split("?")[0]
-            reason = str(unknown).replace(uri, shown)
-            raise UserError(f"workspace: {shown} cannot be opened: {reason}") from unknown
+            named = uri.split("?")[0]
+            reason = str(unknown).replace(uri, named)
+            raise UserError(f"workspace: {named} cannot be opened: {reason}") from unknown
         found = PyFileSystem(FSSpecHandler(filesystem)), path
     return found

@@ -20,9 +20,10 @@ from pipeline import display, garbage
 from pipeline.errors import ServerAway, UserError
 from pipeline.outbox import Outbox
 from pipeline.outcome import RunResult
-from pipeline.server import away, reason, require_server, shown
+from pipeline.server import away, reason, require_server
 from pipeline.storage import Storage
 from pipeline.tracking import Tracker, existing_client
+from pipeline.uris import shown
 from tests.conftest import free_port
 from tests.unit.test_outbox import NO_ANSWER, Server
 
