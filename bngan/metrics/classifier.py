@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bngan.data import ImageShape
 from bngan.metrics.features import Extractor, ExtractorInfo
+from bngan.optimizers import Adam
 from bngan.randomness import Stream, generator
 
 FEATURES = 64
@@ -71,7 +72,7 @@ def _train_classifier(
     image_shape = (images.shape[3], images.shape[1], images.shape[2])
     extractor = untrained_extractor(image_shape, classes)
     network = extractor.network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, weight_decay=1e-4)
+    optimizer = Adam(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in range(steps):
         chosen = generator(0, Stream.CLASSIFIER, step).integers(len(images), size=64)

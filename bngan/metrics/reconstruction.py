@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bngan.latents import indexed_latents
+from bngan.optimizers import Adam
 from bngan.sampling import Sampler
 
 STEPS, STARTS = 200, 2
@@ -32,7 +33,7 @@ def reconstruction_errors(
     latents = _on_the_sphere(indexed_latents(seed, range(STARTS * count), dim)).requires_grad_()
     target = images.repeat(STARTS, 1, 1, 1)
     condition: tuple[Any, ...] = () if labels is None else (labels.repeat(STARTS),)
-    optimizer = torch.optim.Adam([latents], lr=_LR)
+    optimizer = Adam([latents], lr=_LR)
     best = torch.full((STARTS * count,), torch.inf, dtype=torch.float64)
     for step in range(STEPS + 1):
         with torch.enable_grad():

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -113,3 +116,27 @@ def test_schedules_are_functions_of_images(options, course: dict[int, float]) ->
 )
 def test_schedules_that_make_no_sense_are_told(options, problem: str) -> None:
     assert (schedule_problem(OptimizerConfig(**options)) or "").startswith(problem)
+
+
+WITHOUT_COMPILER = """
+import sys
+import numpy as np
+from bngan.metrics.classifier import train_classifier
+from bngan.networks import ModelConfig
+from bngan.optimization import OptimizationConfig
+from bngan.trainer import Trainer
+from bngan.data import ImageSplit
+images = np.zeros((64, 8, 8, 1), np.uint8)
+data = ImageSplit(images)
+for optimizer in ("adam", "adamw"):
+    options = OptimizationConfig(batch_size=32, optimizer=optimizer)
+    trainer = Trainer(ModelConfig(), options, data.spec, 0)
+    trainer.fit(data, 64)
+    trainer.load_state_dict(trainer.state_dict())
+train_classifier(images, np.arange(64) % 2, 2)
+assert "torch._dynamo" not in sys.modules
+"""
+
+
+def test_training_does_not_import_torchs_compiler() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], check=True)
