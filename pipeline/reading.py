@@ -4,7 +4,9 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_origin
 
@@ -95,7 +97,7 @@ def structured(
     kind: type[_Schema], given: DictConfig, overrides: Sequence[str], where: str
 ) -> Given[_Schema]:
     """What is given (``where``), and ``key=value`` overrides, as the dataclass ``kind``."""
-    schema, wrong = OmegaConf.structured(kind), dict[str, str]()
+    schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, str]()
     user = _merged(given, overrides, wrong)
     leaves = _leaves(cast(dict[str, Any], OmegaConf.to_container(user)))
     free = {f.name for f in fields(cast(Any, kind)) if get_origin(f.type) is dict}
@@ -123,6 +125,12 @@ def structured(
                 raise UserError("\n".join(wrong.values())) from error
             OmegaConf.update(schema, key, known[key])
     return _filled(schema, {".".join(map(str, path)) for path, _ in leaves}, wrong, where)
+
+
+@lru_cache
+def _schema(kind: Any) -> Any:
+    """Not to be changed: what a study reads for each trial takes long to make."""
+    return OmegaConf.structured(kind)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -167,14 +175,14 @@ def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:
 
 def _merged(given: DictConfig, overrides: Sequence[str], wrong: dict[str, str]) -> DictConfig:
     """What is given with the overrides in it; those that are none are entered into ``wrong``."""
-    user = given
+    user = deepcopy(given)
     for override in overrides:
         problem = None
         try:
             if "=" not in override or override.startswith("-"):
                 problem = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
             else:
-                user = cast(DictConfig, OmegaConf.merge(user, OmegaConf.from_dotlist([override])))
+                user.merge_with(OmegaConf.from_dotlist([override]))
         except (YAMLError, RecursionError):
             problem = f"an override has a value that is not valid YAML: {override}"
         except OmegaConfBaseException as error:
