@@ -231,3 +231,11 @@ def test_mirrored_images_are_images_of_their_own() -> None:
     np.testing.assert_array_equal(images[0], DATA.images[3])
     np.testing.assert_array_equal(images[1], DATA.images[3, :, ::-1])
     assert split.spec.shape == (1, 9, 9)
+
+
+def test_subnormal_numbers_are_zero_where_networks_are_trained() -> None:
+    smallest = torch.tensor([1e-30])
+    torch.set_flush_denormal(False)
+    assert (smallest * 1e-10).item() > 0
+    trained(model())
+    assert (smallest * 1e-10).item() == 0
