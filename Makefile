@@ -18,8 +18,10 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
+# The rest takes all cores itself.
 tests: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile tests/unit tests/benchmarks tests/faults
+	$(BIN)/pytest tests/distributed tests/infra tests/integration
 
 # What infra/ has, judged by what reads it; a part of tests. Alerts want promtool, units systemd-analyze.
 test-infra: $(INSTALLED)

@@ -136,6 +136,7 @@ def train_on_the_ring(steps: int) -> Iterator[nn.Module]:
             yield network
 
 
+@pytest.mark.slow
 def test_calibration_rescues_modes_that_running_statistics_lose() -> None:
     random = torch.Generator().manual_seed(9)
     points, population = (torch.randn(10_000, 2, generator=random) for _ in range(2))

@@ -68,6 +68,7 @@ def test_leaving_a_group_out_of_the_moments_is_computing_them_anew() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.15, 1.0], ids=["same", "near", "far"])
 def test_intervals_cover_the_expected_distance(shift: float) -> None:
     pairs = [(normal(2 * i, shift=shift), normal(2 * i + 1)) for i in range(400)]
@@ -179,6 +180,7 @@ def test_a_comparison_finds_the_better_one_and_says_when_there_is_none(reference
     assert {c.verdict for c in same.values()} == {"neither"}
 
 
+@pytest.mark.slow
 def test_chance_alone_is_rarely_taken_for_a_difference(reference) -> None:
     found = [
         compare(reference, features(normal(100 + i)), features(normal(200 + i))) for i in range(60)

@@ -123,6 +123,7 @@ def test_lower_fid_at_the_cost_of_coverage_is_refused() -> None:
     assert "worse by coverage" in verdict.reason
 
 
+@pytest.mark.slow
 def test_equal_generators_are_rarely_promoted() -> None:
     config = RegisterConfig("model", max_coverage_loss=1, max_kid_increase=100)
     wins = sum(
