@@ -26,7 +26,7 @@ from bngan.optimizers import (
     trained,
 )
 from bngan.randomness import derived_seed
-from bngan.steps import Means, add, descend, mean_over_steps, place
+from bngan.steps import Means, add, descend, flushing_subnormals, mean_over_steps, place
 from bngan.steps import NotFinite as NotFinite  # part of this interface
 
 
@@ -92,6 +92,7 @@ class Trainer:
         """Generator and discriminator."""
         return {"generator": self.generator, "discriminator": self.discriminator}
 
+    @flushing_subnormals()
     def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """One update of D, then of G if it is its turn, on this worker's part of the global batch.
 

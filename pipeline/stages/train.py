@@ -196,6 +196,7 @@ def worker(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
+    torch.set_flush_denormal(True)  # before there are other threads, which inherit it
     storage = Storage(settings["workspace"])
     here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
     tell, store = watched(settings, storage, settings["queue"].put)

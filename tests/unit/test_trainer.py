@@ -233,9 +233,18 @@ def test_mirrored_images_are_images_of_their_own() -> None:
     assert split.spec.shape == (1, 9, 9)
 
 
-def test_subnormal_numbers_are_zero_where_networks_are_trained() -> None:
-    smallest = torch.tensor([1e-30])
-    torch.set_flush_denormal(False)
-    assert (smallest * 1e-10).item() > 0
-    trained(model())
-    assert (smallest * 1e-10).item() == 0
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_step_takes_subnormal_numbers_for_zero_and_nothing_else_does(flushed: bool) -> None:
+    smallest, seen = torch.tensor([1e-30]), list[float]()
+    trainer = trained(model())
+    hook = trainer.generator.register_forward_hook(
+        lambda *_: seen.append((smallest * 1e-10).item())
+    )
+    torch.set_flush_denormal(flushed)
+    try:
+        trainer.fit(DATA, (STEPS + 1) * BATCH)
+        assert ((smallest * 1e-10).item() == 0) == flushed
+    finally:
+        torch.set_flush_denormal(False)
+        hook.remove()
+    assert seen == [0.0]
