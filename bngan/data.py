@@ -93,18 +93,17 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return generator(seed, Stream.SAMPLE_ORDER, epoch).permutation(size)
 
 
-def sample_order(seed: int, start: int, count: int, size: int) -> np.ndarray:
-    """Dataset indices ``(count,)`` int64 at positions ``start ...`` of the endless training order.
+def sample_order(seed: int, positions: np.ndarray, size: int) -> np.ndarray:
+    """Dataset indices ``(n,)`` int64 at ``positions`` ``(n,)`` int64 of the endless training order.
 
     The order is one fresh permutation of ``range(size)`` per epoch, a pure function of
     (seed, epoch): every worker can compute it, and training can resume at any position.
     """
     if size < 1:
         raise ValueError("an empty dataset has no sample order")
-    positions = np.arange(start, start + count)
-    epochs = positions // size
-    parts = [
-        _permutation(seed, int(epoch), size)[positions[epochs == epoch] % size]
-        for epoch in np.unique(epochs)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    epochs, places = np.divmod(positions, size)
+    order = np.empty_like(positions)
+    for epoch in np.unique(epochs):
+        inside = epochs == epoch
+        order[inside] = _permutation(seed, int(epoch), size)[places[inside]]
+    return order

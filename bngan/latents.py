@@ -1,11 +1,12 @@
 """Latent vectors and labels, each a pure function of where it is used.
 
-Two laws: in training the noise of a whole global batch depends on (seed, step), so any sharding
-sees the same numbers; in sampling the noise of each image depends on (seed, index) alone, so image i
-is the same alone or among thousands.
+Two laws: in training the noise of each row of the global batch depends on (seed, step, row), so any
+sharding sees the same numbers, and a worker draws little more than its own; in sampling the noise of
+each image depends on (seed, index) alone, so image i is the same alone or among thousands.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,28 +16,57 @@ from bngan.augmentation import DRAWS
 from bngan.distributed import shard
 from bngan.randomness import Stream, generator
 
+BLOCK = 256
+"""Rows of a global batch whose noise comes from one generator. Another number is another training."""
 CALIBRATION_LATENTS = 10_000
 _BATCH = 500
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 """Its fractional part, in units of 2^-64."""
 
 
-def training_latents(seed: int, step: int, batch_size: int, dim: int) -> Tensor:
-    """N(0, 1) latents ``(batch_size, dim)`` float32 of the global batch at ``step``."""
-    random = generator(seed, Stream.TRAINING, step)
-    return torch.from_numpy(random.standard_normal((batch_size, dim), dtype=np.float32))
+class Rows(NamedTuple):
+    """Rows of a global batch that lie in one block of it."""
+
+    block: int
+    drawn: int
+    """How many the block draws for them: its first ones, as far as the last of these."""
+    places: np.ndarray
+    """Where in the block they are, ``(n,)`` int64."""
 
 
-def mixture_weights(seed: int, step: int, batch_size: int) -> Tensor:
-    """Uniform weights ``(batch_size, 1, 1, 1)`` float32 in [0, 1) that mix images at ``step``."""
-    weights = generator(seed, Stream.PENALTY, step).random((batch_size, 1, 1, 1), dtype=np.float32)
-    return torch.from_numpy(weights)
+def in_blocks(rows: np.ndarray) -> list[Rows]:
+    """Rows ``(n,)`` of a global batch, in ascending order, by the block that they lie in."""
+    if not len(rows):
+        return [Rows(0, 0, rows)]
+    parts = np.split(rows, np.flatnonzero(np.diff(rows // BLOCK)) + 1)
+    return [Rows(int(p[0]) // BLOCK, int(p[-1]) % BLOCK + 1, p % BLOCK) for p in parts]
 
 
-def augmentation_draws(seed: int, step: int, batch_size: int) -> Tensor:
-    """Uniform numbers ``(batch_size, 3, DRAWS)`` float32 in [0, 1) that augment images at ``step``."""
-    random = generator(seed, Stream.AUGMENTATION, step)
-    return torch.from_numpy(random.random((batch_size, 3, DRAWS), dtype=np.float32))
+def training_latents(seed: int, step: int, rows: list[Rows], dim: int) -> Tensor:
+    """N(0, 1) latents ``(n, dim)`` float32 of ``rows`` of the global batch at ``step``."""
+    source = seed, Stream.TRAINING, step
+    return _drawn(source, rows, lambda random, n: random.standard_normal((n, dim), np.float32))
+
+
+def mixture_weights(seed: int, step: int, rows: list[Rows]) -> Tensor:
+    """Uniform weights ``(n, 1, 1, 1)`` float32 in [0, 1) that mix ``rows`` at ``step``."""
+    source = seed, Stream.PENALTY, step
+    return _drawn(source, rows, lambda random, n: random.random((n, 1, 1, 1), np.float32))
+
+
+def augmentation_draws(seed: int, step: int, rows: list[Rows]) -> Tensor:
+    """Uniform numbers ``(n, 3, DRAWS)`` float32 in [0, 1) that augment ``rows`` at ``step``."""
+    source = seed, Stream.AUGMENTATION, step
+    return _drawn(source, rows, lambda random, n: random.random((n, 3, DRAWS), np.float32))
+
+
+def _drawn(
+    source: tuple[int, Stream, int],
+    rows: list[Rows],
+    draw: Callable[[np.random.Generator, int], np.ndarray],
+) -> Tensor:
+    parts = [draw(generator(*source, part.block), part.drawn)[part.places] for part in rows]
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: float = 1.0) -> Tensor:

@@ -1,7 +1,7 @@
 """Random numbers as pure functions of (seed, stream, position): no live state to save or to share.
 
-Counter-based generators (Philox, Salmon et al. 2011) give every position of every stream its own
-block of numbers. Any worker can compute any block, and a resumed run computes the same ones.
+Counter-based generators (Philox, Salmon et al. 2011) give every position of every stream numbers of
+its own, block by block. Any worker can compute any block, and a resumed run computes the same ones.
 """
 
 from enum import IntEnum
@@ -27,11 +27,11 @@ class Stream(IntEnum):
     PRIOR = 12
 
 
-def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:
-    """The generator of block ``position`` (0 to 2^64 - 1); seeds are taken modulo 2^64."""
-    # The last counter word names the block; the others count the draws inside it.
+def generator(seed: int, stream: Stream, position: int = 0, block: int = 0) -> np.random.Generator:
+    """The generator of a block of a position (both 0 to 2^64 - 1); seeds are taken modulo 2^64."""
+    # The upper counter words name position and block; the lower ones count the draws inside.
     key = np.array([seed % 2**64, int(stream)], dtype=np.uint64)
-    counter = np.array([0, 0, 0, position], dtype=np.uint64)
+    counter = np.array([0, 0, block, position], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

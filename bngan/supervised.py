@@ -29,7 +29,7 @@ from bngan.averaging import ExponentialMovingAverage
 from bngan.data import ImageSplit, sample_order
 from bngan.distributed import broadcast_module, shard, world_size
 from bngan.images import from_uint8
-from bngan.latents import training_latents
+from bngan.latents import in_blocks, training_latents
 from bngan.networks import ModelConfig, build_generator
 from bngan.optimization import OptimizationConfig
 from bngan.optimizers import (
@@ -125,7 +125,8 @@ class SupervisedTrainer:
         self.optimizer = build_optimizer(self.generator, optimization, optimization.lr)
         self.optimizer_z = build_optimizer(self.latents, optimization, supervision.latent_lr)
         self.images_seen = self.rollbacks = 0
-        self._part = shard(optimization.batch_size)
+        self._rows = np.arange(optimization.batch_size)[shard(optimization.batch_size)]
+        self._blocks = in_blocks(self._rows)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -137,8 +138,8 @@ class SupervisedTrainer:
         """One update of gamma, beta and latents, on this worker's part of the global batch.
 
         Args:
-            order: which images of the data set the global batch is made of, ``(B,)``.
-            real: this worker's part of them, ``(n, C, H, W)`` in [-1, 1].
+            order: which images of the data set that is, ``(n,)``.
+            real: the images, ``(n, C, H, W)`` in [-1, 1].
             labels: int64 ``(n,)`` for a conditional model.
 
         Returns:
@@ -147,8 +148,8 @@ class SupervisedTrainer:
         factor = scheduled_factor(self.config, self.images_seen)
         for optimizer in (self.optimizer, self.optimizer_z):
             set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
-        latents: Tensor = self.latents(torch.from_numpy(order[self._part]).to(self.device))
-        noise = self._noise()[self._part].to(self.device, self.dtype)
+        latents: Tensor = self.latents(torch.from_numpy(order).to(self.device))
+        noise = self._noise().to(self.device, self.dtype)
         share = 1 / self.config.batch_size
         fake = self._generate(latents + self.supervision.latent_noise * noise, labels)
         with torch.no_grad():
@@ -173,10 +174,10 @@ class SupervisedTrainer:
         return {name: mean.detach() for name, mean in means.items()}
 
     def _noise(self) -> Tensor:
-        """N(0, 1) for the whole batch at the present step, ``(B, d)``."""
+        """N(0, 1) for this worker's part of the batch at the present step, ``(n, d)``."""
         step = self.images_seen // self.config.batch_size
         seed = derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
-        return training_latents(seed, step, self.config.batch_size, self.model.latent_dim)
+        return training_latents(seed, step, self._blocks, self.model.latent_dim)
 
     def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         bfloat16 = self.config.precision == "bfloat16"
@@ -226,8 +227,8 @@ class SupervisedTrainer:
 
     def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
         while self.images_seen < until:
-            order = sample_order(self.seed, self.images_seen, self.config.batch_size, len(data))
-            images, classes = data.take(order[self._part])
+            order = sample_order(self.seed, self.images_seen + self._rows, len(data))
+            images, classes = data.take(order)
             real = from_uint8(images, self.device).to(self.dtype)
             labels = torch.from_numpy(classes).to(self.device)
             yield self.step(order, real, labels if self.model.conditional else None)

@@ -12,7 +12,7 @@ from bngan.data import ImageSpec, ImageSplit, sample_order
 from bngan.distributed import shard, world_size
 from bngan.game import Game, Groups, MicroBatch
 from bngan.images import from_uint8
-from bngan.latents import augmentation_draws, mixture_weights, training_latents
+from bngan.latents import augmentation_draws, in_blocks, mixture_weights, training_latents
 from bngan.networks import ModelConfig, build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
 from bngan.normalization import group_sizes, groups_are_whole
@@ -82,7 +82,8 @@ class Trainer:
         self._passes = optimization.batch_size // micro
         groups = group_sizes(range(part.start, part.stop), micro, optimization.norm_batch)
         every = np.arange(optimization.batch_size).reshape(self._passes, micro)
-        self._indices = every[:, part].flatten()
+        self._rows = every[:, part].flatten()
+        self._blocks = in_blocks(self._rows)
         networks = self.generator, self.discriminator
         whole = groups_are_whole(micro, optimization.norm_batch)
         self.game = Game(*networks, model, optimization, Groups(groups, whole), self.device)
@@ -134,20 +135,19 @@ class Trainer:
 
     def _split(self, real: Tensor, labels: Tensor | None) -> list[MicroBatch]:
         """This worker's part of the batch at the present step, with its noise, pass by pass."""
-        batch = self.config.batch_size
-        step = self.images_seen // batch
+        step, rows = self.images_seen // self.config.batch_size, self._blocks
         seed = derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
-        unused = torch.empty(batch, 0)
+        unused = torch.empty(len(self._rows), 0)
         mixed, augmented = self.config.penalty == "gradient_penalty", bool(self.config.augment)
         noise = (
-            training_latents(seed, step, batch, self.model.latent_dim),
-            mixture_weights(seed, step, batch) if mixed else unused,
-            augmentation_draws(seed, step, batch) if augmented else unused,
+            training_latents(seed, step, rows, self.model.latent_dim),
+            mixture_weights(seed, step, rows) if mixed else unused,
+            augmentation_draws(seed, step, rows) if augmented else unused,
         )
-        mine = [values[self._indices].to(self.device, self.dtype) for values in noise]
+        mine = [values.to(self.device, self.dtype) for values in noise]
 
         def passes(values: Tensor) -> Tensor:
-            return values.view(self._passes, len(self._indices) // self._passes, *values.shape[1:])
+            return values.view(self._passes, len(self._rows) // self._passes, *values.shape[1:])
 
         columns = [passes(values) for values in (real, *mine)]
         classes = [None] * self._passes if labels is None else passes(labels)
@@ -165,8 +165,8 @@ class Trainer:
 
     def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
         while self.images_seen < until:
-            order = sample_order(self.seed, self.images_seen, self.config.batch_size, len(data))
-            images, classes = data.take(order[self._indices])
+            order = sample_order(self.seed, self.images_seen + self._rows, len(data))
+            images, classes = data.take(order)
             real = from_uint8(images, self.device).to(self.dtype)
             labels = torch.from_numpy(classes).to(self.device)
             yield self.step(real, labels if self.model.conditional else None)

@@ -40,7 +40,7 @@ def folder_of_pngs(folder: Path, count: int) -> Path:
 def batches(data: ImageSplit, count: int) -> Iterator[torch.Tensor]:
     """As training takes them."""
     for start in range(0, count, BATCH):
-        images, _ = data.take(sample_order(0, start, BATCH, len(data)))
+        images, _ = data.take(sample_order(0, np.arange(start, start + BATCH), len(data)))
         yield from_uint8(images)
 
 

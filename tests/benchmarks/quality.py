@@ -87,7 +87,7 @@ class Example:
     def train(self, until: int) -> None:
         """See ``Contender``."""
         while self.seen < until:
-            order = sample_order(self.seed, self.seen, _BATCH, len(self.data))
+            order = sample_order(self.seed, self.seen + np.arange(_BATCH), len(self.data))
             real = from_uint8(self.data.take(order)[0], torch.device("cpu"))
             self.step(F.pad(real, [_BORDER] * 4, value=-1.0))
             self.seen += _BATCH

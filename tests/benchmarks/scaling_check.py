@@ -22,11 +22,18 @@ import torch
 import torch.distributed as dist
 
 from bngan.distributed import agree, all_reduce_sum, rank, world_size
-from bngan.latents import training_latents
+from bngan.latents import in_blocks, training_latents
 from bngan.trainer import Trainer
 from tests.benchmarks.rates import occasion
 from tests.benchmarks.scaling import EACH, seconds
-from tests.benchmarks.scaling_model import Line, Ring, Worker, messages, step_seconds
+from tests.benchmarks.scaling_model import (
+    Line,
+    Ring,
+    Worker,
+    drawn_by,
+    messages,
+    step_seconds,
+)
 from tests.benchmarks.steps import LATENT, our_dcgan
 from tests.conftest import run_workers
 
@@ -145,9 +152,10 @@ def ring(two: Line) -> Ring:
 def latents_seconds() -> float:
     """For the latents of one image."""
     count, found = 4096, []
+    rows = in_blocks(np.arange(count))
     for step in range(9):
         started = time.perf_counter()
-        training_latents(0, step, count, LATENT)
+        training_latents(0, step, rows, LATENT)
         found.append((time.perf_counter() - started) / count)
     return statistics.median(found)
 
@@ -160,7 +168,7 @@ def worker(everyone: Sequence[list[Turn]], drawn: float) -> Worker:
     if len(parts) > 1:
         noise = np.sqrt(np.pi) * np.abs(parts[0] - parts[1]).mean(0) / 2
     compute = float(np.mean([part.sum(1).mean() for part in parts]))
-    compute -= drawn * EACH * len(everyone)
+    compute -= drawn * float(np.mean([drawn_by(number, EACH) for number in range(len(active))]))
     return Worker(compute, noise.tolist(), drawn, EACH, CORES)
 
 

@@ -4,8 +4,8 @@ A step is a chain of segments of compute, each of which ends with a message that
 
     T(P) = c(P) + noise(P) + sum over messages of t(bytes, P)
 
-    c(P)      compute of a worker on its b images, and drawing the latents of all b * P, of which it
-              keeps its own; where workers outnumber cores, their work shares them
+    c(P)      compute of a worker on its b images, and drawing latents, block by block up to its own;
+              where workers outnumber cores, their work shares them
     noise(P)  in every segment all wait for the slowest: sum of sigma * E[max of P normal numbers]
     t         alpha(P) + beta(P) * bytes, of a ring (gloo) or a tree over nodes (NCCL)
 
@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
 
+import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from bngan.latents import in_blocks
 
 
 def channels(network: nn.Module) -> list[int]:
@@ -146,11 +149,22 @@ class Worker:
     cores: int | None = None
 
 
+def drawn_by(worker: int, images: int) -> int:
+    """Of how many images this worker draws latents: of its own, and of those before in their blocks."""
+    rows = in_blocks(worker * images + np.arange(images))
+    return sum(part.drawn for part in rows)
+
+
+def most_drawn(images: int, workers: int) -> int:
+    """By the worker that draws most, for whom the others wait."""
+    return max(drawn_by(worker, images) for worker in range(workers))
+
+
 def step_seconds(worker: Worker, sizes: Sequence[int], network: Network, workers: int) -> float:
     """T(P). Where workers outnumber cores a core that waits takes another's work: no noise is added."""
     crowded = worker.cores is not None and workers > worker.cores
     share = workers / worker.cores if crowded and worker.cores else 1.0
     noise = 0.0 if crowded else slowest(workers) * sum(worker.noise)
     sent = sum(network.seconds(size, workers) for size in sizes)
-    drawn = worker.drawn * worker.images * workers
+    drawn = worker.drawn * most_drawn(worker.images, workers)
     return share * (worker.compute + drawn) + noise + sent

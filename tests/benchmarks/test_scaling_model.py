@@ -5,7 +5,7 @@ import pytest
 
 from tests.benchmarks.scaling_check import ring
 from tests.benchmarks.scaling_curves import EFA, INFINIBAND
-from tests.benchmarks.scaling_model import Line, Worker, slowest, step_seconds
+from tests.benchmarks.scaling_model import Line, Worker, most_drawn, slowest, step_seconds
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 16, 1024])
@@ -42,3 +42,11 @@ def test_a_step_is_compute_and_waiting_and_messages() -> None:
     two = 0.1001 + 0.003 / np.sqrt(np.pi) + 1e-3 + 1e-3
     assert step_seconds(worker, [10**6], line, 2) == pytest.approx(two)
     assert step_seconds(worker, [], line, 4) == pytest.approx(2 * 0.1002)
+    one_of_many = Worker(0.1, [], 1e-6, 64)
+    assert step_seconds(one_of_many, [], line, 1024) == pytest.approx(0.1 + 256e-6)
+
+
+def test_workers_draw_latents_from_the_start_of_the_blocks_that_theirs_lie_in() -> None:
+    assert [most_drawn(64, workers) for workers in (1, 2, 3, 4, 1024)] == [64, 128, 192, 256, 256]
+    assert most_drawn(96, 8) == 256 + 64  # those of the sixth end in the next block
+    assert most_drawn(600, 1) == 600

@@ -76,6 +76,16 @@ CASES = {
     "mlp, accumulation": Case(_mlp(), _training(16, norm_batch=8, micro_batch=8)),
     "dcgan, conditional": Case(_dcgan(conditional=True), _training()),
     "mlp, self-modulated, conditional": Case(_mlp("self_modulated_batch", True), _training()),
+    "mlp, two blocks of noise": Case(
+        _mlp(),
+        _training(
+            300,
+            micro_batch=150,
+            norm_batch=50,
+            penalty="gradient_penalty",
+            augment=["translation"],
+        ),
+    ),
     "mlp, R1 lazily": Case(_mlp(), _training(penalty="r1", penalty_every=2)),
     "dcgan, gradient penalty": Case(_dcgan(), _training(10, penalty="gradient_penalty")),
     "mlp, spectral norm": Case(

@@ -1,22 +1,32 @@
 """Noise and sample order for any seed, size, position and number of workers."""
 
+from collections.abc import Callable
+from itertools import combinations
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bngan import distributed
-from bngan.data import sample_order
+from bngan import distributed, latents
+from bngan import trainer as trainer_module
+from bngan.data import ImageSpec, sample_order
 from bngan.latents import (
+    BLOCK,
+    augmentation_draws,
     calibration_batches,
+    in_blocks,
     indexed_labels,
     indexed_latents,
     mixture_weights,
     training_latents,
 )
+from bngan.networks import ModelConfig
 from bngan.normalization import group_sizes
+from bngan.optimization import OptimizationConfig
+from bngan.randomness import Stream
 
 seeds = st.integers(0, 2**63 - 1)
 counts = st.integers(0, 60)
@@ -38,7 +48,7 @@ def test_shards_are_disjoint_complete_in_order_and_even(count: int, workers: int
 @given(seed=seeds, size=sizes, epochs=st.integers(0, 3), first=st.integers(0, 10**12))
 def test_every_epoch_is_disjoint_and_complete(seed, size, epochs, first) -> None:
     start = first // size * size
-    order = sample_order(seed, start, epochs * size, size)
+    order = sample_order(seed, start + np.arange(epochs * size), size)
     for epoch in order.reshape(epochs, size):
         assert sorted(epoch) == list(range(size))
 
@@ -47,25 +57,79 @@ def test_every_epoch_is_disjoint_and_complete(seed, size, epochs, first) -> None
 def test_the_order_can_be_resumed_at_any_index(seed, size, start, data) -> None:
     count = data.draw(counts)
     middle = data.draw(st.integers(0, count))
-    whole = sample_order(seed, start, count, size)
-    first, second = (
-        sample_order(seed, start, middle, size),
-        sample_order(seed, start + middle, count - middle, size),
-    )
-    np.testing.assert_array_equal(whole, np.concatenate([first, second]))
+    positions = start + np.arange(count)
+    parts = [sample_order(seed, part, size) for part in np.split(positions, [middle])]
+    np.testing.assert_array_equal(sample_order(seed, positions, size), np.concatenate(parts))
 
 
-@given(seed=seeds, step=st.integers(0, 10**12), batch=sizes, workers=st.integers(1, 8))
-def test_noise_of_a_step_is_the_same_however_it_is_shared(seed, step, batch, workers) -> None:
-    for noise in (training_latents(seed, step, batch, 3), mixture_weights(seed, step, batch)):
-        joined = torch.cat([noise[part] for part in shards(batch, workers)])
-        assert torch.equal(joined, noise)
-    assert torch.equal(
-        training_latents(seed, step, batch, 3), training_latents(seed, step, batch, 3)
+Noise = Callable[[int, int, list[latents.Rows]], torch.Tensor]
+NOISE: dict[str, Noise] = {
+    "latents": lambda seed, step, rows: training_latents(seed, step, rows, 5),
+    "mixture": mixture_weights,
+    "augmentation": augmentation_draws,
+}
+every_noise = pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+
+
+@every_noise
+@given(seed=seeds, step=st.integers(0, 10**12), batch=st.integers(0, 1200), data=st.data())
+def test_noise_of_a_step_is_the_same_however_it_is_shared(noise, seed, step, batch, data) -> None:
+    rows = np.arange(batch)
+    whole = noise(seed, step, in_blocks(rows))
+    assert len(whole) == batch
+    cuts = sorted(data.draw(st.lists(st.integers(0, batch), max_size=8)))
+    parts = [noise(seed, step, in_blocks(part)) for part in np.split(rows, cuts)]
+    assert torch.equal(torch.cat(parts), whole)
+    some = rows[data.draw(st.integers(0, 300)) :: data.draw(st.integers(1, 300))]
+    assert torch.equal(noise(seed, step, in_blocks(some)), whole[some])
+
+
+@pytest.mark.parametrize(
+    ("batch", "latent", "weight", "draws"),
+    [
+        (1, [-0.26580974, 0.34952223, -0.16579008], 0.97966737, [0.39457160, 0.39405584]),
+        (128, [-0.34099039, 0.30466092, 0.35665214], 0.85797304, [0.37527108, 0.71142572]),
+        (256, [0.28979626, -0.24183600, 0.48747215], 0.10716850, [0.03825617, 0.26841080]),
+    ],
+)
+def test_noise_of_a_batch_within_a_block_is_what_it_always_was(
+    batch, latent, weight, draws
+) -> None:
+    """Numbers of the last row, from before there were blocks: else old trainings would go elsewhere."""
+    last = [
+        make(7, 3, in_blocks(np.arange(batch)))[-1].flatten().tolist() for make in NOISE.values()
+    ]
+    for ours, known in zip(last, (latent, [weight], draws), strict=True):
+        assert ours[: len(known)] == pytest.approx(known, rel=0, abs=1e-8)
+
+
+@every_noise
+@given(seed=seeds, step=st.integers(0, 10**12))
+def test_noise_differs_from_block_to_block_and_from_step_to_step(noise, seed, step) -> None:
+    rows = in_blocks(np.arange(3 * BLOCK))
+    blocks = [block for n in range(3) for block in noise(seed, step + n, rows).split(BLOCK)]
+    for one, other in combinations(blocks, 2):
+        assert (one == other).float().mean() < 0.05  # float32 meets by chance now and then
+
+
+def test_a_worker_draws_the_blocks_of_its_rows_and_no_others() -> None:
+    optimization = OptimizationConfig(
+        batch_size=1200,
+        micro_batch=600,
+        norm_batch=300,
+        penalty="gradient_penalty",
+        augment=["cutout"],
     )
-    assert not torch.equal(
-        training_latents(seed, step, batch, 3), training_latents(seed, step + 1, batch, 3)
+    with mock.patch.object(trainer_module, "shard", return_value=slice(300, 400)):
+        trainer = trainer_module.Trainer(ModelConfig("mlp"), optimization, ImageSpec((1, 4, 4)), 0)
+    with mock.patch.object(latents, "generator", wraps=latents.generator) as generator:
+        trainer.step(torch.zeros(200, 1, 4, 4))
+    streams = (Stream.TRAINING, Stream.PENALTY, Stream.AUGMENTATION)
+    asked = sorted(
+        (stream, block) for _, stream, _, block in (c.args for c in generator.mock_calls)
     )
+    assert asked == sorted((stream, block) for stream in streams for block in (1, 3))
+    assert [rows.drawn for rows in in_blocks(np.arange(300, 600))] == [256, 88]
 
 
 @given(seed=seeds, indices=st.lists(st.integers(0, 2**63), max_size=6))

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from bngan.augmentation import augment
 from bngan.data import ImageSplit, sample_order
 from bngan.images import from_uint8
-from bngan.latents import augmentation_draws, mixture_weights, training_latents
+from bngan.latents import augmentation_draws, in_blocks, mixture_weights, training_latents
 from bngan.losses import LOSSES
 from bngan.networks import (
     DiscriminatorConfig,
@@ -30,6 +30,7 @@ from bngan.trainer import Trainer
 
 DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (30, 9, 9, 1), dtype=np.uint8))
 BATCH, SEED, STEPS = 8, 3, 4
+ROWS = in_blocks(np.arange(BATCH))
 _power = _SpectralNorm._power_method
 
 
@@ -59,10 +60,10 @@ def plain(config: ModelConfig, options: OptimizationConfig) -> tuple[nn.Module, 
     joint = config.discriminator.batch_statistics == "joint"
     loss, weight = LOSSES[options.loss], options.penalty_weight * options.penalty_every
     for step in range(STEPS):
-        order = sample_order(SEED, step * BATCH, BATCH, len(DATA))
+        order = sample_order(SEED, step * BATCH + np.arange(BATCH), len(DATA))
         real = from_uint8(DATA.images[order]).double()
-        fake = g(training_latents(SEED, step, BATCH, 5).double())
-        draws = augmentation_draws(SEED, step, BATCH).double().unbind(1)
+        fake = g(training_latents(SEED, step, ROWS, 5).double())
+        draws = augmentation_draws(SEED, step, ROWS).double().unbind(1)
         real = augment(real, draws[0], options.augment).requires_grad_()
         detached = augment(fake.detach(), draws[1], options.augment).requires_grad_()
         if joint:
@@ -78,7 +79,7 @@ def plain(config: ModelConfig, options: OptimizationConfig) -> tuple[nn.Module, 
             if "r2" in options.penalty:
                 value = value + weight * 0.5 * gradient_norms(fake_logits, detached).square().mean()
             if options.penalty == "gradient_penalty":
-                share = mixture_weights(SEED, step, BATCH).double()
+                share = mixture_weights(SEED, step, ROWS).double()
                 mixed = (share * real + (1 - share) * detached).detach().requires_grad_()
                 value = value + weight * (gradient_norms(d(mixed), mixed) - 1).square().mean()
         optimizers[0].zero_grad()
