@@ -4,6 +4,7 @@ Everything becomes one ``datasets`` table per split with an undecoded image colu
 file is met, and can be named, where its pixels are needed.
 """
 
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -16,13 +17,13 @@ import numpy as np
 from bngan.decoding import MAX_BYTES, Fit, convert, decode, one_line
 from bngan.embedded import EMBEDDED
 from bngan.folder import Folder, look
+from bngan.hub import HUB_PREFIX, load
 
 if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
     import datasets
 
-__all__ = ["HUB_PREFIX", "Fit", "Source", "convert", "decode", "is_symbolic", "open_source"]
+__all__ = ["Fit", "Source", "convert", "decode", "is_symbolic", "open_source"]
 
-HUB_PREFIX = "hub:"
 _SPLITS = ("train", "validation", "test")
 
 
@@ -41,6 +42,7 @@ class Source:
         label: name of the label column, if there is one.
         root: the folder, if images are files in one; they are then called as they are in it.
         ignored: what lies beside the data of all splits and is none, each ``name: why``.
+        commit: which one of a dataset on the Hub it is.
     """
 
     table: "datasets.Dataset"
@@ -48,6 +50,7 @@ class Source:
     label: str | None
     root: str | None = None
     ignored: list[str] = field(default_factory=list)
+    commit: str | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -95,9 +98,13 @@ def _content(path: str) -> bytes | OSError:
 
 
 def open_source(
-    path: str, cache: Path, image_column: str | None = None, label_column: str | None = None
+    path: str,
+    cache: Path,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    max_download: float = math.inf,
 ) -> dict[str, Source]:
-    """Open the data at ``path``: one of ``EMBEDDED``, ``hub:OWNER/NAME`` or a folder.
+    """Open the data at ``path``: one of ``EMBEDDED``, ``hub:OWNER/NAME@REVISION`` or a folder.
 
     A folder holds images (a sub-folder per class, if classes are known), parquet or Arrow files, or
     what ``Dataset.save_to_disk`` wrote. Sub-folders of images, or tables, that are named train,
@@ -105,19 +112,30 @@ def open_source(
 
     Args:
         cache: folder for what ``datasets`` converts; may be deleted once the source is no longer used.
+            What comes from the Hub is kept in the cache of ``datasets`` instead.
+        max_download: bytes that may be downloaded from the Hub.
 
     Raises:
-        ValueError: if nothing can be read there, or a column is missing.
+        ValueError: if nothing can be read there, or a column is missing; ``hub.TooLarge`` if there is
+            more to download.
+        ConnectionError: if the Hub does not answer.
     """
     folder = None if is_symbolic(path) or _saved(path) else _folder(path)
     listed = folder is not None and folder.images and not (folder.described or folder.tables)
     ignored = folder.ignored if folder is not None and listed else []
-    tables = _tables(path, folder) if folder is not None and listed else _open_tables(path, cache)
+    commit = None
+    if path.startswith(HUB_PREFIX):
+        tables, commit = load(path, max_download)
+    elif folder is not None and listed:
+        tables = _tables(path, folder)
+    else:
+        tables = _open_tables(path, cache)
     sources = {}
     for split, table in tables.items():
         if split in _SPLITS:
             columns = _columns(path, split, table, image_column, label_column)
-            sources[split] = _source(table, *columns, path if listed else None, ignored)
+            table = _undecoded(table, columns[0])
+            sources[split] = Source(table, *columns, path if listed else None, ignored, commit)
         else:
             ignored.append(f"split {split}: {len(table):,} rows, of no split that is used")
     if "train" not in sources:
@@ -146,16 +164,13 @@ def _columns(
     return image, label
 
 
-def _source(
-    table: "datasets.Dataset", image: str, label: str | None, root: str | None, ignored: list[str]
-) -> Source:
+def _undecoded(table: "datasets.Dataset", image: str) -> "datasets.Dataset":
     import datasets
 
     try:
-        table = table.cast_column(image, datasets.Image(decode=False))
+        return table.cast_column(image, datasets.Image(decode=False))
     except Exception as error:  # pyarrow's and datasets' errors have no common base
         raise ValueError(f"column '{image}' holds no images: {one_line(error)}") from error
-    return Source(table, image, label, root, ignored)
 
 
 def _saved(path: str) -> bool:
@@ -199,14 +214,12 @@ def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
     if path in EMBEDDED:
         return EMBEDDED[path]()
     try:
-        if path.startswith(HUB_PREFIX):
-            loaded = datasets.load_dataset(path.removeprefix(HUB_PREFIX), cache_dir=str(cache))
-        elif _saved(path):
+        if _saved(path):
             loaded = datasets.load_from_disk(path)
         else:
             loaded = datasets.load_dataset(path, cache_dir=str(cache))
     except Exception as error:
-        # datasets has no common base for what can be wrong with files, names and connections.
+        # datasets has no common base for what can be wrong with files and names.
         raise ValueError(f"cannot read {path}: {_reason(path, error)}") from error
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 

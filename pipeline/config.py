@@ -25,7 +25,10 @@ class DataConfig:
     """Where the images come from and what is done to them."""
 
     path: str = MISSING
-    """embedded:digits, embedded:patches, hub:OWNER/NAME, or a folder of images or tables."""
+    """embedded:digits, embedded:patches, a folder of images or tables, or hub:OWNER/NAME@REVISION: a
+    branch, tag or commit of a dataset on the Hugging Face Hub; without @REVISION its default branch."""
+    max_download_gb: float = 20.0
+    """Gigabytes (10^9 bytes) that may be downloaded from the Hub; more is an error before any is."""
     image_size: int | None = None
     """Side in pixels to resize to; null keeps the images' own size, which must then be one size."""
     channels: int | None = None

@@ -24,10 +24,12 @@ def contents(
     digests: Digests,
     skipped: Sequence[str],
     ignored: Sequence[str],
+    commit: str | None,
 ) -> dict[str, Any]:
-    """All of it as JSON values."""
+    """All of it as JSON values; ``commit`` is which one of a dataset on the Hub it is."""
     known = {split: codes[codes != UNLABELLED] for split, codes in labels.items()}
     return {
+        "commit": commit,
         "class_counts": {
             split: np.bincount(codes, minlength=len(classes)).tolist()
             for split, codes in known.items()

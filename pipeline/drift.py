@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Run
 
+from bngan.hub import pinned
 from bngan.metrics.confidence import GROUPS
 from bngan.metrics.drift import drift
 from bngan.metrics.evaluation import Reference, evaluation
@@ -19,18 +20,19 @@ from bngan.metrics.features import Features
 from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.protocol import EVALUATION_SEEDS
 from bngan.randomness import Stream, generator
-from bngan.sources import convert, decode, open_source
+from bngan.sources import convert, decode
 from pipeline import alarm, registry
 from pipeline.aliases import CHAMPION, aliases
 from pipeline.cluster import local_device
 from pipeline.drift_report import explain, render
 from pipeline.errors import UserError
 from pipeline.lock import hold
+from pipeline.raw import opened
 from pipeline.runs import closing, died, heartbeat, process_of
 from pipeline.schedule import Schedule
 from pipeline.scoring import Tell, fakes_of, load_reference, scorable
 from pipeline.storage import Storage
-from pipeline.tracking import Tracker, existing_client
+from pipeline.tracking import Tracker, dataset_name, existing_client
 
 KIND = "evaluation"
 """Of runs that evaluate on schedule, as their tag ``bngan.kind``."""
@@ -153,7 +155,6 @@ def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dic
         },
         "data": images
         and {
-            "path": path,
             **images.about,
             **_compared(
                 schedule, reference, images.features(reference), fakes[EVALUATION_SEEDS[0]]
@@ -177,15 +178,17 @@ def _number(text: str | None) -> float | None:
 
 @dataclass(frozen=True)
 class _Images:
-    """New real images ``(N, H, W, C)``, and the names of those that could not be read."""
+    """New real images ``(N, H, W, C)``, where from, and the names of those that could not be read."""
 
+    path: str
     pixels: np.ndarray
     skipped: list[str]
 
     @property
     def about(self) -> dict[str, Any]:
         digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
-        return {"count": len(self.pixels), "skipped": len(self.skipped), "sha256": digest}
+        count, skipped = len(self.pixels), len(self.skipped)
+        return {"path": self.path, "count": count, "skipped": skipped, "sha256": digest}
 
     def features(self, reference: Reference) -> Features:
         return reference.extractor.to(local_device("auto"))(self.pixels)
@@ -196,10 +199,8 @@ def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
     channels, height, width = reference.extractor.info.image_shape
     size, found, skipped = height if height == width else None, list[np.ndarray](), list[str]()
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
-        try:
-            sources = open_source(path, Path(cache), schedule.data.image_column)
-        except ValueError as error:
-            raise UserError(f"data.path: {error}") from error
+        given = schedule.data
+        sources = opened(path, Path(cache), given.max_download_gb, given.image_column)
         source = sources.get(reference.protocol.split, sources["train"])
         order = generator(0, Stream.SPLIT, 0).permutation(len(source))
         for name, content in source.files(order):
@@ -216,7 +217,7 @@ def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
         raise UserError(f"data.path: {len(skipped)} images cannot be used; the first: {skipped[0]}")
     if len(found) < GROUPS:
         raise UserError(f"data.path: {path} has {len(found)} images, and {GROUPS} are needed")
-    return _Images(np.stack(found), skipped)
+    return _Images(pinned(path, source.commit), np.stack(found), skipped)
 
 
 def _compared(
@@ -261,7 +262,7 @@ def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> No
     if data is not None:
         tracker.dataset(run_id, data["path"], data["sha256"], "drift")
         values = {f"drift_{k}": data[k] for k in ("distance", "expected", "p_value", "fid_new")}
-        new = (Path(data["path"]).name, data["sha256"])
+        new = (dataset_name(data["path"]), data["sha256"])
         registry.link_metrics(tracker.client, run_id, model, values, new)
     tracker.artifact(run_id, "drift.json", json.dumps(record, indent=2).encode())
     tracker.artifact(run_id, "report.html", render(record).encode())

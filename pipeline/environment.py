@@ -10,6 +10,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     # Models are safetensors; a pickle among them is an attack.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # How often Ray Train looks at its workers; every report waits for the next look (default 2 s).

@@ -27,6 +27,7 @@ _POSITIVE = (
     "register.draws",
 )
 _NOT_NEGATIVE = (
+    "data.max_download_gb",
     "model.generator.depth",
     "model.discriminator.depth",
     "model.generator.mapping",

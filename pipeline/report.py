@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from bngan import __version__
+from bngan.hub import pinned
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config import Config, to_yaml
 from pipeline.contents import as_html
@@ -181,14 +182,12 @@ def _batch_norm(config: Config, record: Mapping[str, Any]) -> str:
 
 
 def data_summary(config: Config, record: Mapping[str, Any]) -> str:
-    """Size, classes and splits of the data, in a sentence."""
-    data = record["data"]
+    """Size, classes and splits of the data, in a sentence, and which commit of a dataset it is."""
+    data, source = record["data"], pinned(config.data.path, record["contents"]["commit"])
     height, width, channels = data["image_shape"]
     counts = ", ".join(f"{count:,} to {split}" for split, count in data["counts"].items())
     classes = f"{len(data['classes'])} classes" if data["classes"] else "no classes"
-    return (
-        f"{config.data.path}: {height} x {width} pixels, {channels} channels, {classes}; {counts}."
-    )
+    return f"{source}: {height} x {width} pixels, {channels} channels, {classes}; {counts}."
 
 
 def readable(score: float) -> str:

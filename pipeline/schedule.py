@@ -22,8 +22,7 @@ from bngan.sources import is_symbolic
 from pipeline.config import absolute_workspace
 from pipeline.errors import UserError
 from pipeline.reading import flatten, read
-from pipeline.uris import is_uri
-from pipeline.validation import not_everywhere, secrets
+from pipeline.validation import not_everywhere, secrets, source
 
 _DATE = "{date}"
 _GIVEN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d)|(T\d\d:\d\d))?", re.ASCII)
@@ -40,6 +39,8 @@ class NewImages:
     that the extractor has learned from: it knows those better."""
     image_column: str | None = None
     """Column of the images in tables; null takes the first image column."""
+    max_download_gb: float = 20.0
+    """Gigabytes that may be downloaded from the Hub at a time."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How an image of another size than the model's becomes that: as data.fit of its experiment."""
 
@@ -194,8 +195,9 @@ def _problems(schedule: Schedule) -> Iterator[str]:
         yield from filter(None, (not_everywhere(key, path) for key, path in paths.items()))
     known = flatten(asdict(schedule))
     yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
-    if is_uri(schedule.data.path or ""):
-        yield "data.path is a URI: images are read from folders or the Hub"
+    if not 0 <= (most := schedule.data.max_download_gb) < math.inf:
+        yield f"data.max_download_gb must be finite and not negative, got {most}"
+    yield from source(schedule.images_of("2000-01-01") or "")
     if schedule.alarm.webhook:
         yield from _address("alarm.webhook", schedule.alarm.webhook)
 

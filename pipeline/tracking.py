@@ -27,6 +27,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_RUN_NAME,
 )
 
+from bngan.hub import HUB_PREFIX
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
 from pipeline.server import reason, require_server
@@ -144,7 +145,7 @@ class Tracker:
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
         source = without_secrets(source)
         where = json.dumps({"uri": source})
-        data = Dataset(Path(source).name, digest[:32], "bngan", where)
+        data = Dataset(dataset_name(source), digest[:32], "bngan", where)
         self.client.log_inputs(run_id, [DatasetInput(data, tags)])
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
@@ -180,6 +181,11 @@ class Tracker:
             order_by=["attributes.end_time DESC"],
         )
         return runs[0] if runs else None
+
+
+def dataset_name(source: str) -> str:
+    """What MLflow calls the data that comes from there, whichever revision of it."""
+    return Path(source.partition("@")[0] if source.startswith(HUB_PREFIX) else source).name
 
 
 def _seen(content: bytes) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bngan import optimization, soundness
 from bngan.data import ImageSpec
 from bngan.embedded import EMBEDDED, PREFIX
+from bngan.hub import HUB_PREFIX, HubName
 from bngan.metrics.protocol import Protocol
 from bngan.sources import is_symbolic
 from pipeline.limits import out_of_range
@@ -109,7 +110,7 @@ def _data(config: "Config") -> Iterator[str]:
     data = config.data
     if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
         yield "seed and data.split_seed must lie in [0, 2^63)"
-    yield from _source(data.path)
+    yield from source(data.path)
     if data.image_size is not None and data.image_size < 4:
         yield f"data.image_size must be at least 4 pixels, got {data.image_size}"
     if data.channels not in (None, 1, 3):
@@ -127,11 +128,17 @@ def _data(config: "Config") -> Iterator[str]:
             yield f"{key} must lie between 0 and 0.5, got {share}"
 
 
-def _source(path: str) -> Iterator[str]:
+def source(path: str) -> Iterator[str]:
+    """What is wrong with how raw data is named, if anything."""
     if path.startswith(PREFIX) and path not in EMBEDDED:
         yield f"data.path: only {' and '.join(EMBEDDED)} are embedded, not {path}"
     if is_uri(path):
         yield "data.path is a URI: images are read from folders or the Hub"
+    elif path.startswith(HUB_PREFIX):
+        try:
+            HubName.parse(path)
+        except ValueError as error:
+            yield f"data.path: {error}"
 
 
 def _extractor(config: "Config") -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from bngan.hub import pinned
 from bngan.manifest import atomic_folder, read_manifest
 from pipeline.config import Config, to_yaml
 from pipeline.errors import ServerAway, UserError
@@ -200,7 +201,9 @@ class _Run:
         with closing(self.tracker, run_id):
             self.tracker.params(run_id, current.config)
             if prepared := current.inputs.get("prepare"):
-                self.tracker.dataset(run_id, self.config.data.path, prepared, stage.name)
+                commit = self.result.summaries["prepare"]["commit"]
+                source = pinned(self.config.data.path, commit)
+                self.tracker.dataset(run_id, source, prepared, stage.name)
             with atomic_folder(folder, summary) as draft:
                 context = StageContext(
                     config=self.config,

@@ -19,26 +19,28 @@ from bngan.embedded import EMBEDDED
 from bngan.folder import identity
 from bngan.images import png_bytes
 from bngan.randomness import Stream, generator
-from bngan.sources import Source, is_symbolic, open_source
+from bngan.sources import Source, is_symbolic
 from pipeline.config import Config, DataConfig
 from pipeline.contents import Digests, contents, listing, shared
 from pipeline.errors import UserError
+from pipeline.raw import opened
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.validation import FEWEST
 
 _PEEK = 100
 """Images looked at to find out the size and whether all are grey."""
 _CHUNK = 1000
+_ELSEWHERE = ("flip", "max_download_gb")
+"""Keys that make no other arrays: mirroring is training's business."""
 
 
 def run(context: StageContext) -> Summary:
     """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
-        try:
-            sources = open_source(data.path, Path(cache), data.image_column, data.label_column)
-        except ValueError as error:
-            raise UserError(f"data.path: {error}") from error
+        sources = opened(
+            data.path, Path(cache), data.max_download_gb, data.image_column, data.label_column
+        )
         classes, numbers = _classes(sources["train"], data.classes)
         parts = _split(sources, data, numbers)
         shape = _image_shape(*parts["train"], data)
@@ -254,13 +256,13 @@ def _summarise(
     skipped: list[str],
     ignored: list[str],
 ) -> Summary:
-    output = context.output
+    output, commit = context.output, writers["train"].source.commit
     labels = {split: writer.numbers for split, writer in writers.items()}
     digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
     counts = {split: len(labels[split]) for split in SPLITS}
     dataset = {"image_shape": shape, "classes": classes, "counts": counts}
     (output / "dataset.json").write_text(json.dumps(dataset, indent=2))
-    found = contents(labels, classes, digests, skipped, ignored)
+    found = contents(labels, classes, digests, skipped, ignored, commit)
     (output / "contents.json").write_text(json.dumps(found, indent=2))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
@@ -271,13 +273,14 @@ def _summarise(
         f"{counts['train']:,} images to train on, {counts['select']:,} to select and "
         f"{counts['test']:,} to test with, {height}x{width}x{channels}, "
         f"{len(classes) or 'no'} classes, {len(skipped):,} skipped, {len(ignored):,} other files, "
-        f"{found['duplicates']['repeated']:,} duplicates"
+        f"{found['duplicates']['repeated']:,} duplicates" + (f", commit {commit}" if commit else "")
     )
-    return {**dataset, "skipped": len(skipped), "duplicates": found["duplicates"], "note": note}
+    told = {"skipped": len(skipped), "duplicates": found["duplicates"], "commit": commit}
+    return {**dataset, **told, "note": note}
 
 
 def _identity(config: Config) -> str:
-    """Changes when the raw data may have."""
+    """Changes when the raw data may have, as far as this machine knows: the Hub is not asked."""
     path = config.data.path
     if path in EMBEDDED:
         return f"scikit-learn {version('scikit-learn')}"
@@ -289,8 +292,7 @@ def _identity(config: Config) -> str:
 STAGE = Stage(
     "prepare",
     run,
-    # Mirroring is training's business.
-    config=tuple(f"data.{field.name}" for field in fields(DataConfig) if field.name != "flip"),
+    config=tuple(f"data.{key.name}" for key in fields(DataConfig) if key.name not in _ELSEWHERE),
     inputs={},
     libraries=("datasets", "numpy", "pillow"),
     external=_identity,

@@ -24,6 +24,7 @@ from pipeline.lending import lent
 from pipeline.scoring import generated_features, load_reference
 from pipeline.stage import Stage, StageContext, Summary
 from pipeline.stages.reference import TRAIN
+from pipeline.tracking import dataset_name
 
 _MEASURE = "bngan.measure"
 _GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
@@ -42,7 +43,7 @@ def run(context: StageContext) -> Summary:
             tags,
             card(context.config, record, context.run_id),
             record["scores"],
-            (Path(context.config.data.path).name, context.input_digests["prepare"]),
+            (dataset_name(context.config.data.path), context.input_digests["prepare"]),
         )
         number = registry.register(context.workspace, context.run_id, name, product)
     compare = partial(_judge, context, tags)

@@ -3,15 +3,34 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bngan import embedded
 from bngan.metrics.drift import Drift, drift
 from pipeline import alarm
+from pipeline.drift import _new_images
 from pipeline.errors import UserError
-from pipeline.schedule import AlarmConfig, DriftConfig
+from pipeline.schedule import AlarmConfig, DriftConfig, NewImages, Schedule
 from tests.receiver import Receiver
+
+
+def test_new_images_from_the_hub_are_called_by_their_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, commit, digits = list[tuple[str, float]](), "0" * 40, embedded.digits()
+    monkeypatch.setattr("bngan.sources.load", lambda *w: asked.append(w) or (digits, commit))
+    new = NewImages("hub:o/n@main", max_download_gb=3)
+    reference: Any = SimpleNamespace(
+        extractor=SimpleNamespace(info=SimpleNamespace(image_shape=(1, 8, 8))),
+        protocol=SimpleNamespace(split="test", count=100),
+    )
+    found = _new_images(Schedule("n", "m", "0 3 * * *", data=new), "hub:o/n@main", reference)
+    assert (found.about["path"], found.about["count"]) == (f"hub:o/n@{commit}", 100)
+    assert asked == [("hub:o/n@main", 3e9)]
 
 
 def classes(random: np.random.Generator, count: int, kinds: int = 10) -> np.ndarray:

@@ -99,6 +99,11 @@ def write(tmp_path: Path, **values: str) -> Path:
         ({"alarm": "{webhook: 'http://host/the secret'}"}, "alarm.webhook must have no spaces"),
         ({"alarm": '{webhook: "http://host/secret\\n"}'}, "alarm.webhook must have no spaces"),
         ({"data": "{path: 's3://user:secret@host/x'}"}, "data.path has a "),
+        ({"data": "{path: 'hub:a/b@'}"}, "data.path: write hub:OWNER/NAME"),
+        (
+            {"data": "{max_download_gb: .nan}"},
+            "data.max_download_gb must be finite and not negative",
+        ),
         ({"address": "http://head:8265"}, "workspace=runs is relative"),
         (
             {"address": "http://head:8265", "workspace": "/shared", "data": "{path: images}"},

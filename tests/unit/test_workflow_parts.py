@@ -124,6 +124,7 @@ def shape(name: str, *overrides: str) -> Fingerprint:
         ("train.accelerator=cpu", set()),
         ("workspace=/elsewhere", set()),
         ("data.test=0.3", {"prepare"}),
+        ("data.max_download_gb=5", set()),
         ("evaluate.protocol=fid90_test", {"reference", "evaluate"}),
         ("register.model=other", {"register"}),
     ],
