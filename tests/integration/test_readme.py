@@ -161,6 +161,7 @@ def test_every_command_is_covered() -> None:
     assert [c for c in COMMANDS if not c.startswith(covered)] == []
 
 
+@pytest.mark.timeout(1800)  # more than twenty commands
 def test_using_it(shell: Shell) -> None:
     for command in COMMANDS:
         if command.startswith("bngan") and not is_server(command) and not is_elsewhere(command):
