@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bngan.augmentation import DRAWS, augment
-from bngan.latents import augmentation_draws
+from bngan.latents import augmentation_draws, in_blocks
 
 ALL = ["color", "translation", "cutout"]
 
@@ -18,6 +19,10 @@ def draws(**columns: float) -> Tensor:
     neutral = {"hole_row": 2.0, "hole_column": 2.0}  # a hole outside
     row = [columns.get(name, neutral.get(name, 0.5)) for name in names]
     return torch.tensor([row] * 4, dtype=torch.float64)
+
+
+def drawn(seed: int, step: int, n: int) -> Tensor:
+    return augmentation_draws(seed, step, in_blocks(np.arange(n))).double()
 
 
 def test_neutral_draws_change_nothing() -> None:
@@ -58,7 +63,7 @@ def test_color_changes_brightness_saturation_and_contrast() -> None:
 
 
 def test_every_image_has_draws_of_its_own_and_the_rest_of_a_batch_does_not_matter() -> None:
-    given, numbers = images(), augmentation_draws(3, 5, 4)[:, 1].double()
+    given, numbers = images(), drawn(3, 5, 4)[:, 1]
     assert numbers.shape == (4, DRAWS)
     together = augment(given, numbers, ALL)
     for i in range(4):
@@ -66,12 +71,12 @@ def test_every_image_has_draws_of_its_own_and_the_rest_of_a_batch_does_not_matte
         torch.testing.assert_close(together[i : i + 1], alone)
     same = augment(given[:1].expand(4, -1, -1, -1), numbers, ALL)
     assert not torch.allclose(same[0], same[1])
-    assert not torch.equal(augmentation_draws(3, 5, 4), augmentation_draws(3, 6, 4))
+    assert not torch.equal(drawn(3, 5, 4), drawn(3, 6, 4))
 
 
 @pytest.mark.parametrize("names", [["color"], ["translation"], ["cutout"], ALL])
 def test_it_is_differentiable_twice(names) -> None:
-    numbers = augmentation_draws(0, 0, 2)[:, 0].double()
+    numbers = drawn(0, 0, 2)[:, 0]
     given = images(size=5)[:2].requires_grad_()
     assert torch.autograd.gradcheck(lambda x: augment(x, numbers, names), given)
     assert torch.autograd.gradgradcheck(lambda x: augment(x, numbers, names).sin(), given)
