@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 READ = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif"),
@@ -155,6 +155,11 @@ def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]
             raise ValueError(
                 f"cannot read the folder {prefix or path}: {error.strerror}"
             ) from error
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there, in which it would be made."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

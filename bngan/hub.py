@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bngan.decoding import one_line
+from bngan.folder import existing
 
 if TYPE_CHECKING:  # takes seconds to import
     import datasets
@@ -169,8 +170,7 @@ def _require_room(name: HubName, table: int, missing: int) -> None:
 
     needed, places = Counter[int](), dict[int, Path]()
     for cache, size in ((constants.HF_HUB_CACHE, missing), (config.HF_DATASETS_CACHE, table)):
-        folder = Path(cache).expanduser().absolute()
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        there = existing(Path(cache).expanduser().absolute())
         needed[device := there.stat().st_dev] += size
         places[device] = there
     for device, size in needed.items():

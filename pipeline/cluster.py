@@ -154,6 +154,8 @@ def _ray() -> Iterator[None]:
                 ray.init(address=address, **quiet)
             else:
                 own_token()
+                # Nobody drains its machine; what looks out for that would start beside the workers.
+                os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
                 ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         except SystemExit:
             # Its own answer to SIGTERM, which it takes over: the caller's is the one that closes books.

@@ -42,8 +42,6 @@ def set_defaults() -> None:
     if "RAY_ADDRESS" not in os.environ:
         # A cluster of our own takes Ray's default, said aloud so that Ray need not warn about it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        # Nobody drains its machine, and a process that looks out for it would start beside the workers.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 
 def own_token() -> None:

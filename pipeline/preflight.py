@@ -13,7 +13,7 @@ from pathlib import Path
 from bngan import soundness
 from bngan.data import ImageSpec
 from bngan.embedded import PREFIX
-from bngan.folder import READ, SPLIT_NAMES, TABLES, walk
+from bngan.folder import READ, SPLIT_NAMES, TABLES, existing, walk
 from bngan.sources import is_symbolic
 from pipeline.adaptation import load_config
 from pipeline.config import Config
@@ -128,7 +128,7 @@ def _workers(config: Config) -> Iterator[str]:
 
 
 def _workspace(config: Config) -> Iterator[str]:
-    there = _above(config)
+    there = existing(Storage(config.workspace).local)
     if not there.is_dir():
         yield f"workspace: {there} is no folder"
     elif not os.access(there, os.W_OK | os.X_OK):
@@ -136,7 +136,7 @@ def _workspace(config: Config) -> Iterator[str]:
 
 
 def _room(config: Config) -> Iterator[str]:
-    there, needed = _above(config), _ROOM + _checkpoints(config)
+    there, needed = existing(Storage(config.workspace).local), _ROOM + _checkpoints(config)
     if (free := shutil.disk_usage(there).free) < needed:
         yield (
             f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
@@ -147,12 +147,6 @@ def _room(config: Config) -> Iterator[str]:
 def _trained(config: Config) -> bool:
     """Whether a training is there, which may be all that is wanted, and has its place."""
     return (Storage(config.workspace).local / "training").is_dir()
-
-
-def _above(config: Config) -> Path:
-    """The workspace, or the folder that it will be made in."""
-    folder = Storage(config.workspace).local
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _checkpoints(config: Config) -> int:

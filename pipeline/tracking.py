@@ -55,7 +55,7 @@ def existing_client(workspace: Path) -> MlflowClient:
     """
     uri = tracking_uri(workspace)
     require_server(uri)
-    database = shown(uri).removeprefix("sqlite:///")
+    database = uri.removeprefix("sqlite:///").partition("?")[0]
     if uri.startswith("sqlite:///") and not Path(database).exists():
         raise UserError(f"there is no MLflow database {database}: set --workspace")
     return MlflowClient(uri, registry_uri=uri)

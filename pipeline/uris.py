@@ -83,8 +83,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         try:
             filesystem, path = fsspec.core.url_to_fs(uri)
         except Exception:  # whatever a foreign file system has against it
-            named = uri.split("?")[0]
-            reason = str(unknown).replace(uri, named)
-            raise UserError(f"workspace: {named} cannot be opened: {reason}") from unknown
+            reason = str(unknown).replace(uri, shown(uri))
+            raise UserError(f"workspace: {shown(uri)} cannot be opened: {reason}") from unknown
         found = PyFileSystem(FSSpecHandler(filesystem)), path
     return found

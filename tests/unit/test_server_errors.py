@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,18 @@ def test_the_reason_is_what_a_person_needs() -> None:
 )
 def test_a_person_sees_no_password(uri: str, seen: str) -> None:
     assert shown(uri) == seen
+
+
+def test_a_folder_whose_name_is_a_secret_elsewhere_has_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("SOME_API_KEY", tmp_path.name)
+    (tmp_path / "mlflow.db").touch()
+    existing_client(tmp_path)
+    (tmp_path / "mlflow.db").unlink()
+    with pytest.raises(UserError, match="there is no MLflow database"):
+        existing_client(tmp_path)
 
 
 def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
