@@ -1,7 +1,13 @@
 """The exceptions a user is meant to read."""
 
+import re
+
 _WRAPPED = ("worker_failures", "controller_failure", "cause")
 """Attributes that hold what an error of Ray's, or of a stage's, was caused by."""
+_GIVEN_UP = re.compile(
+    r"(?:failed with exception )?HTTPS?ConnectionPool\(.*Caused by \w+\([\"'](?:.*: )?(.*?)[\"']\)+"
+)
+"""How urllib3 puts it that a server does not answer."""
 
 
 class UserError(Exception):
@@ -28,4 +34,18 @@ def essence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(filter(None, (error.strerror, error.filename and str(error.filename))))
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return (
+        f"{type(error).__name__}: {_GIVEN_UP.sub(_failed, lines[0])}"
+        if lines
+        else type(error).__name__
+    )
+
+
+def unanswered(line: str) -> str | None:
+    """Why a server did not answer, from the line of an error that says so."""
+    found = _GIVEN_UP.search(line)
+    return found and found[1]
+
+
+def _failed(found: re.Match[str]) -> str:
+    return f"failed: {found[1]}"

@@ -25,7 +25,7 @@ from bngan.manifest import scratch_folder
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
 from pipeline.seal import FILES, Altered, difference, sealed
-from pipeline.server import reason
+from pipeline.server import refusal
 from pipeline.tracking import existing_client, tracking_uri
 
 _CARD_LIMIT = 5000
@@ -159,7 +159,7 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
                 pinned = f"models:/{name}/{number}"
                 folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
             except (MlflowException, OSError) as error:
-                raise UserError(f"cannot load {uri}: {reason(error)}") from error
+                raise refusal(f"cannot load {uri}", error) from error
         if problem := difference(folder / "artifacts", tags.get(FILES)):
             raise Altered(f"{uri} is not used: {problem}")
         yield folder / "artifacts"

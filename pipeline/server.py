@@ -1,13 +1,11 @@
 """MLflow's server: whether it is there, and what its errors mean."""
 
-import re
-
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from pipeline.errors import ServerAway, UserError
+from pipeline.errors import ServerAway, UserError, unanswered
 from pipeline.uris import shown, without_secrets
 
 _PATIENCE = 5
@@ -61,5 +59,9 @@ def away(error: Exception) -> bool:
 def reason(error: Exception) -> str:
     """What lies behind an error, in a line; no password that its URIs may have."""
     line = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
-    behind = re.search(r"Caused by \w+\([\"'](?:.*: )?(.*?)[\"']\)", line)
-    return behind[1] if behind else line
+    return unanswered(line) or line
+
+
+def refusal(what: str, error: Exception) -> UserError:
+    """``error`` as a user's: that ``what`` is so, and why; ``ServerAway`` if it may pass."""
+    return (ServerAway if away(error) else UserError)(f"{what}: {reason(error)}")

@@ -30,7 +30,7 @@ from mlflow.utils.mlflow_tags import (
 from bngan.hub import HUB_PREFIX
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
-from pipeline.server import reason, require_server
+from pipeline.server import refusal, require_server
 from pipeline.uris import shown, without_secrets
 
 PIPELINE = "pipeline"
@@ -103,9 +103,7 @@ class Tracker:
             self.client = MlflowClient(self.uri, registry_uri=self.uri)
             self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:
-            raise UserError(
-                f"MLflow at {shown(self.uri)} cannot be used: {reason(error)}"
-            ) from error
+            raise refusal(f"MLflow at {shown(self.uri)} cannot be used", error) from error
 
     def _experiment(self, name: str, workspace: Path) -> str:
         known = self.client.get_experiment_by_name(name)

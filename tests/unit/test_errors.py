@@ -11,8 +11,10 @@ from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
 from pipeline.errors import ServerAway, TryLater, UserError, essence
 from pipeline.outcome import RunResult, StageFailed
+from tests.unit.test_outbox import NO_ANSWER
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
+ASKED, REFUSED = "http://127.0.0.1:1/api", "[Errno 111] Connection refused"
 
 
 class Wrapped(Exception):
@@ -28,6 +30,7 @@ class Wrapped(Exception):
     [
         (ValueError("no such thing\nand more"), "ValueError: no such thing"),
         (MemoryError(), "MemoryError"),
+        (RuntimeError(NO_ANSWER), f"RuntimeError: API request to {ASKED} failed: {REFUSED}"),
         (OSError(28, "No space left on device", "/x/y"), "No space left on device: /x/y"),
         (OSError("cannot be had"), "OSError: cannot be had"),
         (StageFailed(RunResult("", {}, {}, {}), KeyError("a")), "KeyError: 'a'"),
