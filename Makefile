@@ -18,10 +18,10 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-# The rest takes all cores itself.
+# The longest files first, each of them in one process.
 tests: $(INSTALLED)
-	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile tests/unit tests/benchmarks tests/faults
-	$(BIN)/pytest tests/distributed tests/infra tests/integration
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+		tests/integration tests/distributed tests/infra tests/unit tests/benchmarks tests/faults
 
 # What infra/ has, judged by what reads it; a part of tests. Alerts want promtool, units systemd-analyze.
 test-infra: $(INSTALLED)
