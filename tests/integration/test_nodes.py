@@ -52,6 +52,7 @@ def machines(
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_the_same_generator_as_on_one_machine(
     first: dict[str, Any],
     workspace: Path,
