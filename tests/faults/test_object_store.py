@@ -20,7 +20,6 @@ from tests.integration.conftest import ROOT, bngan, statuses
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 BOUND = 1800.0
-COMMAND = ("run", "configs/digits.yaml", "--json", "workspace=s3://bucket/workspace", *SMALL)
 
 
 class Store:
@@ -31,6 +30,9 @@ class Store:
         from moto.server import ThreadedMotoServer
 
         port = free_port()
+        self.bucket = f"bucket-{port}"  # what is in them, all servers of a process share
+        workspace = f"workspace=s3://{self.bucket}/workspace"
+        self.command = ("run", "configs/digits.yaml", "--json", workspace, *SMALL)
         self.server, self.proxy = ThreadedMotoServer("127.0.0.1", port, verbose=False), Proxy(port)
         self.server.start()
         self.environment = {
@@ -47,16 +49,16 @@ class Store:
             aws_access_key_id="key",
             aws_secret_access_key="secret",
         )
-        self.client.create_bucket(Bucket="bucket")
+        self.client.create_bucket(Bucket=self.bucket)
 
     def keys(self, prefix: str, part: str) -> list[str]:
-        found = self.client.list_objects_v2(Bucket="bucket", Prefix=prefix)
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
         return [each["Key"] for each in found.get("Contents", []) if part in each["Key"]]
 
     def strike(self, mode: str, seconds: float) -> tuple[int, str]:
         """Exit code and standard error of a run that has lost its store after a checkpoint."""
         driver = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *COMMAND],
+            [sys.executable, "-m", "pipeline", *self.command],
             cwd=ROOT,
             env={**os.environ, **self.environment},
             stdout=subprocess.DEVNULL,
@@ -92,7 +94,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     workspace = tmp_path_factory.mktemp("undisturbed")
     bngan("run", "configs/digits.yaml", f"workspace={workspace}", *SMALL, "--to", "train")
     (folder,) = (workspace / "stages" / "train").glob("[!.]*")
-    return str(read_manifest(folder)["files"]["generator.safetensors"])
+    return str(read_manifest(folder)["files"]["generator.safetensors"]["sha256"])
 
 
 @pytest.mark.parametrize("seconds", [8.0, 0.0], ids=["for 8 s", "for ever"])
@@ -108,8 +110,8 @@ def test_a_store_that_is_lost_costs_no_more_than_time(
     assert code in ((0, 3) if seconds else (3,)), said
     assert "Traceback" not in said
     if code:
-        again = json.loads(bngan(*COMMAND, timeout=900, **store.environment).stdout)
+        again = json.loads(bngan(*store.command, timeout=900, **store.environment).stdout)
         assert statuses(again).startswith("cached cached ran")
     (manifest,) = store.keys("workspace/stages/train", "manifest.json")
-    told = json.loads(store.client.get_object(Bucket="bucket", Key=manifest)["Body"].read())
-    assert told["files"]["generator.safetensors"] == undisturbed
+    told = json.loads(store.client.get_object(Bucket=store.bucket, Key=manifest)["Body"].read())
+    assert told["files"]["generator.safetensors"]["sha256"] == undisturbed
