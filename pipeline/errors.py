@@ -33,19 +33,11 @@ def essence(error: BaseException) -> str:
         error = inner
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(filter(None, (error.strerror, error.filename and str(error.filename))))
-    lines = str(error).strip().splitlines()
-    return (
-        f"{type(error).__name__}: {_GIVEN_UP.sub(_failed, lines[0])}"
-        if lines
-        else type(error).__name__
-    )
+    line = next(iter(str(error).strip().splitlines()), "")
+    return ": ".join(filter(None, (type(error).__name__, _GIVEN_UP.sub(r"failed: \1", line))))
 
 
 def unanswered(line: str) -> str | None:
     """Why a server did not answer, from the line of an error that says so."""
     found = _GIVEN_UP.search(line)
     return found and found[1]
-
-
-def _failed(found: re.Match[str]) -> str:
-    return f"failed: {found[1]}"
