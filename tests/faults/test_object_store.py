@@ -13,10 +13,10 @@ import pytest
 
 from bngan.manifest import read_manifest
 from pipeline.storage import CACHE
-from tests.conftest import free_port
 from tests.faults.proxy import Proxy
 from tests.faults.world import SMALL
 from tests.integration.conftest import ROOT, bngan, statuses
+from tests.integration.servers import object_store, s3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 BOUND = 1800.0
@@ -25,20 +25,15 @@ BOUND = 1800.0
 class Store:
     """An object store behind a proxy, and what finds it there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         import boto3
-        from moto.server import ThreadedMotoServer
 
-        port = free_port()
-        self.bucket = f"bucket-{port}"  # what is in them, all servers of a process share
+        self.bucket = f"bucket-{port}"  # a name of its own: stores of a process share theirs
         workspace = f"workspace=s3://{self.bucket}/workspace"
         self.command = ("run", "configs/digits.yaml", "--json", workspace, *SMALL)
-        self.server, self.proxy = ThreadedMotoServer("127.0.0.1", port, verbose=False), Proxy(port)
-        self.server.start()
+        self.proxy = Proxy(port)
         self.environment = {
-            **{"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"},
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.proxy.port}",
+            **s3(f"http://127.0.0.1:{self.proxy.port}"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             CACHE: str(folder / "cache"),
         }
@@ -82,10 +77,10 @@ class Store:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    found = Store(tmp_path)
-    yield found
-    found.proxy.close()
-    found.server.stop()
+    with object_store() as port:
+        found = Store(tmp_path, port)
+        yield found
+        found.proxy.close()
 
 
 @pytest.fixture(scope="module")

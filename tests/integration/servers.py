@@ -1,4 +1,4 @@
-"""MLflow's server with a database of its own, PostgreSQL."""
+"""MLflow's server with a database of its own, PostgreSQL, an object store."""
 
 import contextlib
 import os
@@ -70,6 +70,29 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
             server.wait(timeout=20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def object_store() -> Iterator[int]:
+    """The port of one on 127.0.0.1. Buckets are those of all stores of this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port := free_port(), verbose=False)
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop()
+
+
+def s3(address: str) -> dict[str, str]:
+    """The environment in which an object store is found."""
+    return {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": address,
+    }
 
 
 def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -9,32 +9,25 @@ import pytest
 
 from bngan.manifest import read_manifest
 from pipeline.storage import CACHE, Storage
-from tests.conftest import free_port
 from tests.integration.conftest import TINY, bngan, statuses
+from tests.integration.servers import object_store, s3
 
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """An object store; the environment in which it is found."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    port, home = free_port(), tmp_path_factory.mktemp("home")
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    environment = {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
-    }
-    with pytest.MonkeyPatch.context() as patch:
+    home = tmp_path_factory.mktemp("home")
+    with object_store() as port, pytest.MonkeyPatch.context() as patch:
+        environment = {
+            **s3(f"http://127.0.0.1:{port}"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
+        }
         for name, value in environment.items():
             patch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket="bucket")
         yield environment
-    server.stop()
 
 
 @pytest.fixture(scope="module")
