@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from omegaconf import MISSING, OmegaConf
 
@@ -209,8 +209,19 @@ def located(config: Config) -> list[str]:
         data.path = str(Path(data.path).expanduser().absolute())
     if base and not base.startswith(REGISTERED) and not is_uri(base):
         config.adapt.base = str(Path(base).expanduser().absolute())
+    return located_workspace(config)
+
+
+class InWorkspace(Protocol):
+    """What a file says that names a workspace: an experiment, a study or a schedule."""
+
+    workspace: str
+
+
+def located_workspace(settings: InWorkspace) -> list[str]:
+    """Make a workspace absolute; what is wrong with where it is."""
     try:
-        config.workspace = absolute_workspace(config.workspace)
+        settings.workspace = absolute_workspace(settings.workspace)
     except UserError as error:
         return [str(error)]
     return []

@@ -19,7 +19,7 @@ from omegaconf import MISSING
 
 from bngan import embedded
 from bngan.sources import is_symbolic
-from pipeline.config import absolute_workspace
+from pipeline.config import located_workspace
 from pipeline.errors import UserError
 from pipeline.reading import flatten, read
 from pipeline.validation import not_everywhere, secrets, source
@@ -108,15 +108,17 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
     ``here`` is whether it is, although it may name a cluster.
 
     Raises:
-        UserError: naming the first key that is unknown, missing or has a wrong value.
+        UserError: with a line for each key that is unknown, missing or has a wrong value.
     """
     given = read(Schedule, path)
     schedule = given.values
-    given.refuse(_problems(schedule) if not given.wrong else ())
+    wrong = list(_problems(schedule))
     if here:
         schedule.address = None
     if schedule.address is None:
-        schedule.workspace = absolute_workspace(schedule.workspace)
+        wrong += located_workspace(schedule)
+    given.refuse(wrong)
+    if schedule.address is None:
         where = schedule.data.path
         if where and not is_symbolic(where) and not where.startswith(embedded.PREFIX):
             schedule.data.path = str(Path(where).expanduser().absolute())

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.config import Config, absolute_workspace
+from pipeline.config import Config, located_workspace
 from pipeline.reading import flatten, read
 
 Point = dict[str, Any]
@@ -19,6 +19,8 @@ _SECTIONS = {field.name for field in fields(Config) if is_dataclass(field.defaul
 _DATA = ("data", "extractor", "evaluate")
 """Sections that stages before training read."""
 BUILT_IN = ("ring8", "grid25", "stacked_digits")
+_STRUCTURE = {"tasks", "arms", "control", "common", "axes", "thresholds"}
+"""Keys that refer to each other."""
 TREATMENTS = ("none", "data_dependent", "frozen_statistics")
 
 
@@ -93,16 +95,17 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     Overrides of experiments' keys, such as data.path=FOLDER, are for all arms.
 
     Raises:
-        UserError: naming what is wrong with it.
+        UserError: with a line for each thing that is wrong with it.
     """
     of_trials = [text for text in overrides if text.partition(".")[0] in _SECTIONS]
     given = read(Study, path, [text for text in overrides if text not in of_trials])
-    given.refuse()
     study = given.values
     study.common += of_trials
-    study.workspace = absolute_workspace(study.workspace)
     study.tasks = [_task(path, task) for task in study.tasks]
-    given.refuse(_problems(study))
+    wrong = [*located_workspace(study), *_ranges(study)]
+    if not {key.partition(".")[0] for key in given.wrong} & _STRUCTURE:
+        wrong += _structure(study)
+    given.refuse(wrong)
     return study
 
 
@@ -180,14 +183,17 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _problems(study: Study) -> Iterator[str]:
+def _ranges(study: Study) -> Iterator[str]:
+    for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
+        if (value := getattr(study, name)) is not None and value < 1:
+            yield f"{name} must be at least 1, got {value}"
+
+
+def _structure(study: Study) -> Iterator[str]:
     if study.control not in study.arms:
         yield f"control: there is no arm {study.control}: {', '.join(study.arms)}"
     if study.tune and not study.axes:
         yield "tune: there are no axes to tune"
-    for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
-        if (value := getattr(study, name)) is not None and value < 1:
-            yield f"{name} must be at least 1, got {value}"
     for key, values in study.axes.items():
         if not values:
             yield f"axes.{key} has no values"

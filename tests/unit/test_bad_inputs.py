@@ -268,3 +268,29 @@ def test_a_study_that_makes_no_sense(text: str, message: str, tmp_path: Path) ->
     with pytest.raises(UserError) as caught:
         all_problems(file, [], print)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "model: a/b\ncron: [x]\ndrift: {level: 2, tolerance: x}\nmore: 1\n",
+            ("name is", "1: model", "2: cron", "3: drift.level", "3: drift.tol", "4: unknown key more"),
+        ),
+        (
+            "name: n\ntasks: [ring9]\narms: {a: []}\ncontrol: b\nseeds: 0\nat_once: x\n",
+            ("2: tasks", "4: control", "5: seeds", "6: at_once"),
+        ),
+        ("arms: {a: 1}\ncontrol: b\nseeds: 0\n", ("name", "tasks", "1: arms.a", "3: seeds")),
+    ],
+)  # fmt: skip
+def test_so_it_is_with_schedules_and_studies(
+    text: str, lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    (file := tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        all_problems(file, [], print)
+    told = str(caught.value).replace(f"{file}:", "").splitlines()
+    assert len(told) == len(lines), told
+    for line, start in zip(told, lines, strict=True):
+        assert line.startswith(start), told
