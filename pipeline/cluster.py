@@ -43,14 +43,13 @@ def fit(
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        least, most = num_workers
-        use_gpu = _choose_gpu(least, accelerator)
+        (least, most), use_gpu = _crew_here(num_workers, accelerator)
         queue = _queue_beside_the_driver()
         trainer = TorchTrainer(
             worker,
             train_loop_config={**settings, "queue": queue},
             scaling_config=ScalingConfig(
-                num_workers=least if least == most else num_workers,  # type: ignore[arg-type]
+                num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
                 use_gpu=use_gpu,
             ),
             run_config=RunConfig(
@@ -178,14 +177,14 @@ def _queue_beside_the_driver() -> Any:
     return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
 
-def _choose_gpu(num_workers: int, accelerator: str) -> bool:
+def _crew_here(num_workers: tuple[int, int], accelerator: str) -> tuple[tuple[int, int], bool]:
     import ray
 
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    use_gpu = takes_gpus(total, num_workers, accelerator)
-    if problem := missing_workers(total, num_workers, use_gpu):
+    number, use_gpu = crew(total, num_workers, accelerator)
+    if problem := missing_workers(total, number[0], use_gpu):
         raise UserError(problem)
-    return use_gpu
+    return number, use_gpu
 
 
 def cores() -> int:
@@ -193,10 +192,18 @@ def cores() -> int:
     return max(os.cpu_count() or 1, 2)
 
 
-def takes_gpus(resources: Mapping[str, float], num_workers: int, accelerator: str) -> bool:
-    """Whether workers get a GPU each: as told, or by ``auto`` where there are enough."""
-    enough = resources.get("GPU", 0) >= num_workers
-    return accelerator == "gpu" or (accelerator == "auto" and enough)
+def crew(
+    resources: Mapping[str, float], num_workers: tuple[int, int], accelerator: str
+) -> tuple[tuple[int, int], bool]:
+    """How many workers, as (min, max), and whether each of them has a GPU.
+
+    ``auto`` takes what GPUs there are, though they are fewer: the number changes the speed alone.
+    """
+    (least, most), gpus = num_workers, int(resources.get("GPU", 0))
+    if accelerator != "auto" or not gpus:
+        return num_workers, accelerator == "gpu"
+    fewer = min(least, gpus)
+    return (fewer, fewer if least == most else most), True
 
 
 def local_device(accelerator: str) -> str:

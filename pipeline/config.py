@@ -84,7 +84,7 @@ class TrainConfig(OptimizationConfig):
     """Data-parallel workers sharing the global batch: a number, or [min, max] to take what the cluster
     has while training goes on. Changes the speed, not the result."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """Device of the workers; auto takes GPUs where there is one for every worker."""
+    """Device of the workers; auto takes GPUs where there are any, and no more workers than they are."""
     threads_per_worker: int = 1
     """CPU threads of each worker."""
 

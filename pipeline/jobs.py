@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bngan.manifest import digest
-from pipeline.cluster import missing_workers, takes_gpus
+from pipeline.cluster import crew, missing_workers
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.reading import flatten, read
@@ -80,9 +80,8 @@ def submit_run(
     identity = digest({"config": asdict(config), "code": code_digest(), "options": options})
     name = job_name(config.name, identity[:12])
     work = Work(name, path, ("run", FILE, *overrides, *options))
-    least, _ = worker_range(config.train.num_workers)
     with _client(address) as client:
-        _require_room(address, least, config.train.accelerator)
+        _require_room(address, worker_range(config.train.num_workers), config.train.accelerator)
         return _submit(client, work)
 
 
@@ -205,7 +204,7 @@ def _succeeded(job: Any) -> bool:
     return bool(job.status == "SUCCEEDED")
 
 
-def _require_room(address: str, num_workers: int, accelerator: str) -> None:
+def _require_room(address: str, num_workers: tuple[int, int], accelerator: str) -> None:
     """Ray itself would wait for ever for nodes that are not there."""
     from ray.util.state import list_nodes
 
@@ -219,8 +218,8 @@ def _require_room(address: str, num_workers: int, accelerator: str) -> None:
         time.sleep(1.0)  # the head answers before it counts itself
     for node in nodes:
         total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
-    use_gpu = takes_gpus(total, num_workers, accelerator)
-    if problem := missing_workers(total, num_workers, use_gpu):
+    (least, _), use_gpu = crew(total, num_workers, accelerator)
+    if problem := missing_workers(total, least, use_gpu):
         raise UserError(f"{problem} on {len(nodes)} node{'s'[: len(nodes) != 1]}")
 
 

@@ -111,18 +111,17 @@ def _images(config: Config) -> Iterator[str]:
 
 
 def _workers(config: Config) -> Iterator[str]:
-    from pipeline.cluster import cores, local_device, missing_workers, takes_gpus
+    from pipeline.cluster import cores, crew, local_device, missing_workers
 
     if "RAY_ADDRESS" in os.environ or _trained(config):
         return
-    least, _ = worker_range(config.train.num_workers)
     accelerator, gpus = config.train.accelerator, 0
     if local_device(accelerator) == "cuda":
         import torch
 
         gpus = torch.cuda.device_count()
     have = {"CPU": float(cores()), "GPU": float(gpus)}
-    use_gpu = takes_gpus(have, least, accelerator)
+    (least, _), use_gpu = crew(have, worker_range(config.train.num_workers), accelerator)
     if problem := missing_workers(have, least, use_gpu, "this machine"):
         yield problem
 

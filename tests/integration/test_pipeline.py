@@ -236,15 +236,3 @@ def test_bad_data_ends_the_run_with_a_line_and_a_failed_stage(tmp_path: Path) ->
     assert json.loads(done.stdout)["stages"]["prepare"]["status"] == "failed"
     runs = MlflowClient(f"sqlite:///{tmp_path}/w/mlflow.db").search_runs(["1"])
     assert {run.info.status for run in runs} == {"FAILED"}
-
-
-def test_more_workers_than_the_cluster_has_is_said_at_once(first: dict[str, Any]) -> None:
-    from pipeline.cluster import missing_workers
-
-    assert missing_workers({"CPU": 4.0}, 8, use_gpu=False) == (
-        "train.num_workers=8 needs as many CPUs, but the Ray cluster has 4"
-    )
-    assert missing_workers({"CPU": 4.0, "GPU": 1.0}, 2, use_gpu=True) == (
-        "train.num_workers=2 needs as many GPUs, but the Ray cluster has 1"
-    )
-    assert missing_workers({"CPU": 4.0}, 4, use_gpu=False) is None
