@@ -18,7 +18,7 @@ _KEY = re.compile(
     r"([?&][^=?&#\s]{0,60}?(?:secret|password|token|key|sig)[^=?&#\s]{0,60}=)[^&#\s\"'<>]*", re.I
 )
 _SECRET_NAME = re.compile(
-    r"(secret|passw(or)?d|(?<![^_])token(?![^_])|credential|webhook|(api|access|private)_?key)"
+    r"(secret|passw(or)?d|(?<![^_])token(?![^_])|credential|webhook|(api|access)key|(?<![^_])key(?![^_]))"
     r"(?!.*_(path|file|dir)$)",
     re.IGNORECASE,
 )

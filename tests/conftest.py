@@ -1,6 +1,6 @@
-import os
 import pickle
 import socket
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -27,11 +27,10 @@ def free_port() -> int:
 
 
 def _enter(
-    rank: int, workers: int, port: int, results: Any, function: Callable[..., Any], args: Any
+    rank: int, workers: int, meeting: str, results: Any, function: Callable[..., Any], args: Any
 ) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=workers)
     try:
         # As plain bytes: tensors would travel as open files, and there may be many.
         results[rank] = pickle.dumps(function(*args))
@@ -47,11 +46,11 @@ def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[
     """
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["bngan.trainer"])
-    with context.Manager() as manager:
+    with context.Manager() as manager, tempfile.TemporaryDirectory() as folder:
         results = manager.dict()
         mp.start_processes(
             _enter,
-            (workers, free_port(), results, function, args),
+            (workers, f"{folder}/meeting", results, function, args),
             nprocs=workers,
             start_method="forkserver",
         )

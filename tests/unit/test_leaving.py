@@ -44,14 +44,18 @@ def test_one_that_python_has_dropped_is_raised_again(number: int, raised: type) 
 
 @BOTH
 def test_one_that_got_through_is_raised_once(number: int, raised: type) -> None:
+    closed = []
+
     def leave() -> None:
         try:
             signal.raise_signal(number)
         finally:
             time.sleep(0.3)  # what closes the books is left in peace
+            closed.append("books")
 
     with pytest.raises(raised), terminate_as_exit():
         leave()
+    assert closed
 
 
 def test_afterwards_all_is_as_before() -> None:

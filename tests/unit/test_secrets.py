@@ -38,6 +38,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         "BNGAN_WEBHOOK": "https://hooks/PLANTED-path",
         "SOME_DATABASE": "postgresql://me:data-PLANTED@host/x",
         "RAY_AUTH_TOKEN_PATH": "/home/me/token",
+        "SIGNING_KEY": "sign-PLANTED",
         "SHORT_TOKEN": "a",
         "EMPTY_TOKEN": "",
     }
@@ -54,6 +55,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://h/?a=1&Token=PLANTED#x 'http://h/?sig=PLANTED'", "http://h/?a=1&Token=***#x 'http://h/?sig=***'"),
         ("key aws/PLANTED+1, in a URI aws%2FPLANTED%2B1", "key ***, in a URI ***"),
         ("mlflow-PLANTED hf_PLANTED https://hooks/PLANTED-path data-PLANTED", "*** *** *** ***"),
+        ("signed sign-PLANTED", "signed ***"),
         ("abfs://container@account/x sqlite:////home/me@work/x", None),
         ("a token at /home/me/token, me@host", None),
         ("", None),
@@ -68,6 +70,7 @@ def test_what_only_sounds_like_a_secret_is_left_alone(monkeypatch: pytest.Monkey
         "TOKENIZERS_PARALLELISM": "false",
         "SOME_TOKEN": "disabled",
         "MAX_TOKENS_WANTED": "configuration",
+        "KEYBOARD_LAYOUT": "configuration",
         "API_KEY": "100000000",
     }
     export(monkeypatch, given)

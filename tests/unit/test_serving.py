@@ -25,7 +25,6 @@ from bngan.requests import MOST_BYTES, MOST_IMAGES, answer, most_images
 from bngan.sampling import Sampler
 from pipeline import serving
 from pipeline.serving import MOST_BODY, MOST_WAITING, application_of
-from tests.conftest import free_port
 
 
 def tiny(shape: tuple[int, int, int] = (1, 8, 8)) -> Sampler:
@@ -51,18 +50,18 @@ class Client:
 
 @contextmanager
 def served(model: Sampler) -> Iterator[Client]:
-    port = free_port()
-    config = uvicorn.Config(application_of(model), port=port, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    try:
-        yield Client(port)
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
+    server = uvicorn.Server(uvicorn.Config(application_of(model), log_level="error"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.05)
+        try:
+            yield Client(listening.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
 
 
 @pytest.fixture(scope="module")
