@@ -54,6 +54,8 @@ class Round:
     struck: bool
     """Or the run was over, or had no worker yet."""
     codes: list[int | None]
+    last: list[str]
+    """What each run that was not done said last."""
     seconds: float
     disk: float
     """MB of the workspace after gc, without MLflow's books."""
@@ -154,6 +156,7 @@ def one(world: World, dice: random.Random, expected: dict[str, object], long: fl
         round(at, 1),
         struck,
         [end.code for end in ends],
+        [end.last for end in ends if end.code != 0],
         round(seconds, 1),
         round(megabytes(world.workspace) - books, 2),
         round(books, 2),

@@ -112,7 +112,8 @@ def test_a_workspace_without_room_is_put_back() -> None:
 
 def test_a_soak_tells_what_grows_and_what_went_wrong() -> None:
     def rounds(**last: object) -> list[soak.Round]:
-        plain = dict(fault="x", at=1.0, struck=True, codes=[0], seconds=1.0, disk=5.0, books=1.0)
+        plain = dict(fault="x", at=1.0, struck=True, codes=[0], last=[], seconds=1.0)
+        plain |= dict(disk=5.0, books=1.0)
         plain |= dict(temporary=0, sessions=0, descriptors=9, threads=3, memory=500.0, problems=[])
         return [*(soak.Round(**plain) for _ in range(5)), soak.Round(**{**plain, **last})]
 
