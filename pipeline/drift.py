@@ -41,8 +41,8 @@ _TAG = "bngan.drift"
 _SAME = 0.01
 """Share of a score by which the rounding of other hardware or another library may change it."""
 _MAX_SKIPPED = 0.01
-_PATIENCE = 4 * 3600.0
-"""Seconds that an evaluation waits for another one of the same schedule."""
+_PATIENCE = 2 * 3600.0
+"""Seconds that an evaluation waits for another one of the same schedule; infra/ ends it after three hours."""
 
 
 @dataclass(frozen=True)
