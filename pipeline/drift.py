@@ -42,7 +42,7 @@ _SAME = 0.01
 """Share of a score by which the rounding of other hardware or another library may change it."""
 _MAX_SKIPPED = 0.01
 _PATIENCE = 2 * 3600.0
-"""Seconds that an evaluation waits for another one of the same schedule; infra/ ends it after three hours."""
+"""Seconds that an evaluation waits for another one of the same schedule: less than infra/ allows it."""
 
 
 @dataclass(frozen=True)

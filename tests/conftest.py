@@ -1,6 +1,7 @@
 import pickle
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,15 @@ torch.set_num_threads(1)
 # The same examples every time, and no verdict on how fast a busy machine is.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """What ``condition`` returns once it is true of anything; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
 
 
 def free_port() -> int:

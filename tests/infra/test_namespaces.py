@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import until
 from tests.infra.network import POSSIBLE, Machine, Network
 from tests.infra.tools import INFRA
 from tests.integration.conftest import TINY, bngan, run
-from tests.integration.head import until
 
 pytestmark = [
     pytest.mark.slow,

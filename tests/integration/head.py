@@ -12,9 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.conftest import free_port
 from tests.integration.conftest import ROOT
@@ -124,12 +122,3 @@ class Head:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
         shutil.rmtree(self.temporary, ignore_errors=True)
-
-
-def until(condition: Callable[[], Any], seconds: float) -> Any:
-    """What ``condition`` returns once it is true of anything; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    return found

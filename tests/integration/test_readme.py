@@ -1,5 +1,7 @@
 """Every command of the README's ``sh`` blocks, in order, in a folder that is new.
 
+All but the schedule that waits for its hour.
+
 Commands run as printed but for what a test must change: free ports, small budgets, a folder of
 images where the README says FOLDER.
 """

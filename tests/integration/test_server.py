@@ -24,7 +24,7 @@ from pipeline.cli import app
 from pipeline.config import load_config
 from pipeline.errors import UserError
 from pipeline.stage import StageContext, Summary
-from tests.conftest import free_port
+from tests.conftest import free_port, until
 from tests.integration.conftest import ROOT, statuses
 from tests.integration.test_operating import Silent
 
@@ -53,7 +53,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        until(self.answers)
+        until(self.answers, 120)
 
     def answers(self) -> bool:
         try:
@@ -90,13 +90,6 @@ def _there(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("workspace")
-
-
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def cli(*arguments: object, code: int = 0) -> str:
@@ -140,7 +133,7 @@ def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
             client.search_runs(["1"], "attributes.status = 'RUNNING' and metrics.loss_d > 0")
         )
 
-    until(trains)
+    until(trains, 120)
     server.kill()
     killed = time.time()
     time.sleep(seconds)

@@ -32,8 +32,6 @@ VALUES = st.recursive(
 CHANGES = st.dictionaries(st.sampled_from(KNOWN), VALUES, min_size=1, max_size=4)
 TEXTS = st.text(st.sampled_from(string.printable + "éß\x00\u2028${}&*!"), max_size=200)
 
-ASSIGNED = st.builds("{}={}".format, st.sampled_from(KNOWN), TEXTS)
-
 
 def read(file: Path, overrides: list[str]) -> None:
     try:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from mlflow.protos.databricks_pb2 import (
 from pipeline import outbox as module
 from pipeline.errors import UserError
 from pipeline.outbox import BATCH, Outbox
+from tests.conftest import until
 
 NO_ANSWER = (
     "API request to http://127.0.0.1:1/api failed with exception HTTPConnectionPool(host='127.0.0.1', "
@@ -78,13 +79,6 @@ def point(step: int, key: str = "loss") -> list[Metric]:
     return [Metric(key, 0.5, 1000, step)]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_what_is_sent_arrives_in_order_and_nobody_is_told(outbox, server, told) -> None:
     send(outbox, server, *range(100))
     outbox.flush(10)
@@ -99,7 +93,7 @@ def test_a_server_that_is_away_holds_nobody_up_and_loses_nothing(outbox, server,
         server.there.clear()
         before = time.monotonic()
         send(outbox, server, *range(10))
-        assert time.monotonic() - before < 0.5
+        assert time.monotonic() - before < 5  # not the server's absence
         until(lambda already=server.attempts: server.attempts > already + 4)
         server.there.set()
         outbox.flush(10)
@@ -180,8 +174,8 @@ def test_a_question_is_answered_after_what_was_sent_before(outbox, server) -> No
 
 def test_patience_counts_from_the_last_delivery(outbox, server, monkeypatch) -> None:
     for _ in range(8):
-        outbox.send(lambda: time.sleep(0.1))
-    outbox.flush(0.5)
+        outbox.send(lambda: time.sleep(0.3))
+    outbox.flush(2)
     assert not outbox.given_up
     for _ in range(8):
         outbox.send(lambda: time.sleep(0.1))

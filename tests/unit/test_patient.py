@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from pipeline.errors import ServerAway, UserError
 from pipeline.patient import PatientTracker
 from pipeline.runs import closing
 from pipeline.stage import Stage
+from tests.conftest import until
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
 
@@ -79,13 +79,6 @@ def told() -> list[str]:
 def tracker(client: Client, told: list[str], tmp_path: Path) -> Iterator[PatientTracker]:
     with PatientTracker(tmp_path, "experiment", told.append) as found:
         yield found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def refused(tracker: PatientTracker, run_id: str) -> None:
