@@ -11,13 +11,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 NAME = "manifest.json"
-_DRAFT = ".tmp-"
+_DRAFT, _OLD = ".tmp-", "-old"
 _LARGEST = 2**26
 """Bytes of a manifest, which has some hundred for each file."""
 
@@ -36,29 +36,56 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
         for path in (*draft.rglob("*"), draft):
             _flush(path)
         if folder.exists():
-            # A rename cannot replace a folder that is not empty.
-            old = draft.with_name(f"{draft.name}-old")
-            folder.rename(old)
-            draft.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
+            _replace(folder, draft)
         else:
             draft.rename(folder)
         _flush(folder.parent)
 
 
+def _replace(folder: Path, draft: Path) -> None:
+    """A rename cannot replace a folder that is not empty; killed in between, a sweep undoes it."""
+    old = draft.with_name(f"{draft.name}{_OLD}")
+    lock = _locked(folder)
+    try:
+        folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
 @contextmanager
-def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """An empty folder in ``parent`` that goes with the block or, if killed, at the next sweep there."""
-    sweep_drafts(parent)
-    draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
-    draft.mkdir(parents=True)
-    lock = os.open(draft, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+def scratch_folder(parent: Path, name: str, age: float = 0.0) -> Iterator[Path]:
+    """An empty folder in ``parent`` that goes with the block or, if killed, at the next sweep there.
+
+    Swept is, at once, what is older than ``age`` seconds.
+    """
+    sweep_drafts(parent, age)
+    draft, lock = _claim(parent, name)
     try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         os.close(lock)
+
+
+def _claim(parent: Path, name: str) -> tuple[Path, int]:
+    """A new draft and its lock; another one, if a sweep took it before it was locked."""
+    while True:
+        draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
+        draft.mkdir(parents=True)
+        with suppress(FileNotFoundError):
+            lock = _locked(draft)
+            if draft.exists():
+                return draft, lock
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor of a folder, with its lock."""
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def remove_folder(folder: Path) -> None:
@@ -83,7 +110,11 @@ def sweep_drafts(parent: Path, age: float = 0.0) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+            original = path.with_name(path.name[1:].rpartition(_DRAFT)[0])
+            if path.name.endswith(_OLD) and not original.exists():
+                path.rename(original)  # what was to come in its place has not
+            else:
+                shutil.rmtree(path, ignore_errors=True)
         except OSError:
             continue
         finally:

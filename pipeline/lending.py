@@ -10,7 +10,7 @@ from pipeline.storage import Storage
 
 FOLDER = "downloads"
 """Where in a workspace they are."""
-_OVER = 86400.0
+OVER = 86400.0
 """Seconds after which nobody reads what was lent, nor copies of it."""
 
 
@@ -37,7 +37,7 @@ def borrowed(storage: Storage, name: str) -> Path:
         OSError: if it cannot be had as it was written.
     """
     if storage.remote:
-        sweep_drafts(storage.local / FOLDER, _OVER)
+        sweep_drafts(storage.local / FOLDER, OVER)
     return storage.path(name)
 
 
@@ -48,5 +48,5 @@ def _sweep(storage: Storage) -> None:
         first = name.split("/")[0]
         newest[first] = max(newest.get(first, 0.0), written)
     for first, written in newest.items():
-        if time.time() - written > _OVER:
+        if time.time() - written > OVER:
             storage.withdraw(f"{FOLDER}/{first}")

@@ -24,6 +24,7 @@ import bngan
 from bngan.manifest import scratch_folder
 from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
 from pipeline.errors import UserError
+from pipeline.lending import FOLDER, OVER
 from pipeline.seal import FILES, Altered, difference, sealed
 from pipeline.server import refusal
 from pipeline.tracking import existing_client, tracking_uri
@@ -150,7 +151,8 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     client = existing_client(workspace)
     # In the workspace, where other machines find it too.
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with scratch_folder(workspace / "downloads", "model") as temporary:
+    # Beside copies of what other machines have lent, which nobody has locked.
+    with scratch_folder(workspace / FOLDER, "model", OVER) as temporary:
         with _stores(workspace):
             try:
                 # One version throughout, wherever the alias goes meanwhile.

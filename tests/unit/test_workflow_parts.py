@@ -2,12 +2,24 @@
 
 import fcntl
 import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bngan.manifest import atomic_folder, damage, outputs_digest, read_manifest, write_manifest
+from bngan.manifest import (
+    atomic_folder,
+    damage,
+    outputs_digest,
+    read_manifest,
+    scratch_folder,
+    sweep_drafts,
+    write_manifest,
+)
 from pipeline.config import load_config
 from pipeline.fingerprint import Fingerprint, _read, code_of, fingerprint
 from pipeline.workflow import STAGES
@@ -60,6 +72,39 @@ def test_a_killed_process_leaves_nothing_behind_for_long(tmp_path) -> None:
     with atomic_folder(tmp_path / "y", {"n": 3}):
         pass
     assert read_manifest(tmp_path / "y") == {"files": {}, "summary": {"n": 3}}
+
+
+def make_and_sweep(parent: Path, seconds: float) -> int:
+    made, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        with scratch_folder(parent, "x") as draft:
+            (draft / "file").touch()
+        made += 1
+    return made
+
+
+def test_neighbours_do_not_sweep_what_is_only_just_made(tmp_path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(make_and_sweep, [tmp_path] * 3, [2.0] * 3))
+    assert min(made) > 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_in_the_middle_of_a_replacement_loses_nothing(tmp_path) -> None:
+    with atomic_folder(tmp_path / "y", {"n": 1}):
+        pass
+    script = (
+        "import os, pathlib; from bngan.manifest import atomic_folder\n"
+        "rename, Path = pathlib.Path.rename, pathlib.Path\n"
+        "Path.rename = lambda a, b: rename(a, b) if b.name != 'y' else os._exit(9)\n"
+        f"with atomic_folder(Path({str(tmp_path / 'y')!r}), {{'n': 2}}): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 9
+    assert not (tmp_path / "y").exists()
+    sweep_drafts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["y"]
+    assert read_manifest(tmp_path / "y")["summary"] == {"n": 1}
+    assert damage(tmp_path / "y") is None
 
 
 def test_a_digest_covers_the_files_that_match(folder) -> None:
