@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bngan.decoding import one_line
 from bngan.folder import existing
+from bngan.records import first_line
 
 if TYPE_CHECKING:  # takes seconds to import
     import datasets
@@ -201,7 +202,7 @@ def _explanation(name: HubName, error: Exception) -> Exception:
 
     behind = list(_behind(error))
     answers = {e.response.status_code for e in behind if isinstance(e, errors.HfHubHTTPError)}
-    told = one_line((str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0])
+    told = one_line(first_line(error.__cause__ or error))
 
     def met(*kinds: type[BaseException]) -> bool:
         return any(isinstance(each, kinds) for each in behind)

@@ -13,6 +13,11 @@ _LARGEST = 2**24
 """Bytes of a description, which has some thousands."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def described(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 

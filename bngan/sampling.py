@@ -28,7 +28,7 @@ from bngan.latents import (
     indexed_latents,
 )
 from bngan.networks import ModelConfig, build_generator
-from bngan.records import described, record
+from bngan.records import described, first_line, record
 
 WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 _BATCH = 250
@@ -183,8 +183,8 @@ class Sampler:
             with _no_larger_than(model, state):
                 return cls(model, spec, state)
         except (ValueError, RuntimeError, ArithmeticError, LookupError, TypeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{DESCRIPTION} is not of {WEIGHTS}: {reason}") from error
+            message = f"{DESCRIPTION} is not of {WEIGHTS}: {first_line(error)}"
+            raise ValueError(message) from error
 
 
 def _check_spec(spec: ImageSpec) -> None:

@@ -18,6 +18,7 @@ from bngan.decoding import MAX_BYTES, Fit, convert, decode, one_line
 from bngan.embedded import EMBEDDED
 from bngan.folder import Folder, look
 from bngan.hub import HUB_PREFIX, load
+from bngan.records import first_line
 
 if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
     import datasets
@@ -234,8 +235,7 @@ def _reason(path: str, error: Exception) -> str:
                 pass
         except Exception as broken:
             return f"{one_line(file.relative_to(path))}: {one_line(broken)}"
-    told = str(error.__cause__ or error).strip().splitlines()
-    return one_line(told[0] if told else type(error).__name__)
+    return one_line(first_line(error.__cause__ or error))
 
 
 def _first(table: "datasets.Dataset", kind: type) -> str | None:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from bngan.metrics.features import INFO
 from bngan.networks import ModelConfig
+from bngan.records import first_line
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
 from pipeline.config import Config, Further, located, no_further, plain
 from pipeline.errors import UserError
@@ -65,8 +66,8 @@ def _base_of(folder: Path, base: str) -> Sampler:
     try:
         return Sampler.load(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        why = str(error).splitlines()[0]
-        raise UserError(f"adapt.base: {base} is no generator of bngan's: {why}") from error
+        message = f"adapt.base: {base} is no generator of bngan's: {first_line(error)}"
+        raise UserError(message) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from bngan.records import first_line
 from pipeline.errors import ServerAway, UserError, unanswered
 from pipeline.uris import shown, without_secrets
 
@@ -58,7 +59,7 @@ def away(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """What lies behind an error, in a line; no password that its URIs may have."""
-    line = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+    line = without_secrets(first_line(error))
     return unanswered(line) or line
 
 

@@ -23,6 +23,7 @@ from bngan.manifest import (
     remove_folder,
     scratch_folder,
 )
+from bngan.records import first_line
 from pipeline.errors import ServerAway, UserError
 from pipeline.lock import hold
 from pipeline.uris import carries_secret, filesystem_of, is_uri
@@ -99,7 +100,7 @@ class Storage:
             if not self.has(_MARK):
                 self.write(_MARK, b"A workspace of bngan.\n")
         except Exception as error:  # every file system has its own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             kind = ServerAway if any(word in reason for word in _PASSES) else UserError
             raise kind(f"workspace: {self} cannot be reached: {reason}") from error
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -151,10 +151,7 @@ class Extractor:
             shutil.copyfile(self.file, path)
         else:
             state = {name: value.cpu() for name, value in self.network.state_dict().items()}
-            digest = hashlib.sha256()
-            for key in sorted(state):
-                digest.update(key.encode() + state[key].numpy().tobytes())
-            self.info.sha256 = digest.hexdigest()
+            self.info.sha256 = _state_hash(state)
             save_file(state, path)
         (folder / INFO).write_text(json.dumps(asdict(self.info), indent=2))
 
@@ -176,9 +173,19 @@ class Extractor:
             state = load_file(path)
             if info.classes > sum(value.numel() for value in state.values()):
                 raise ValueError(f"{INFO} describes a larger network")
+            if _state_hash(state) != info.sha256:
+                raise ValueError("its hash has changed")
             network = Classifier(info.image_shape, info.classes)
             network.load_state_dict(state)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
             raise ValueError(f"{path.name} cannot be used: {reason}") from error
         return cls(network, info)
+
+
+def _state_hash(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names and values."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].numpy().tobytes())
+    return digest.hexdigest()

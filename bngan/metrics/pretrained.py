@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bngan.data import ImageShape
 from bngan.metrics.features import Extractor, ExtractorInfo, InputRange
+from bngan.records import first_line
 
 INCEPTION_FEATURES, INCEPTION_CLASSES = 2048, 1008
 _SCALES: dict[InputRange, tuple[float, float]] = {
@@ -53,10 +54,11 @@ def from_file(
     try:
         features, logits = extractor.network(sample)
     except Exception as error:
-        message = f"{path} does not take images {tuple(sample.shape)}: {str(error).splitlines()[0]}"
+        message = f"{path} does not take images {tuple(sample.shape)}: {first_line(error)}"
         raise ValueError(message) from error
-    if features.shape[0] != 3 or features.dim() != 2:
-        raise ValueError(f"{path} must give features (N, d), got {tuple(features.shape)} for N = 3")
+    for name, given in {"features (N, d)": features, "logits (N, classes)": logits}.items():
+        if given.dim() != 2 or len(given) != 3:
+            raise ValueError(f"{path} must give {name}, got {tuple(given.shape)} for N = 3")
     info.features, info.classes = features.shape[1], logits.shape[1]
     return extractor
 
@@ -83,8 +85,8 @@ class _Inception(nn.Module):
             names = ["2048", "logits_unbiased"]
             self.network = FeatureExtractorInceptionV3("inception", names, str(path))
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} does not hold Inception's weights: {reason}") from error
+            message = f"{path} does not hold Inception's weights: {first_line(error)}"
+            raise ValueError(message) from error
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = self.network(images.expand(-1, 3, -1, -1))
@@ -100,11 +102,10 @@ class _FromFile(nn.Module):
             load: Any = torch.export.load if exported else torch.jit.load
             loaded = load(path)
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"{path} is neither torch.export's nor TorchScript: {reason}"
-            ) from error
-        self.network = loaded.module() if exported else loaded
+            message = f"{path} is neither torch.export's nor TorchScript: {first_line(error)}"
+            raise ValueError(message) from error
+        # TorchScript keeps the mode that it was saved in; an exported program cannot be asked.
+        self.network = loaded.module() if exported else loaded.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         values = images.float() / self.scale - self.shift
@@ -117,7 +118,7 @@ class _FromFile(nn.Module):
         )
         return features, logits
 
-    def eval(self) -> "_FromFile":  # an exported program is in evaluation mode and cannot be asked
+    def eval(self) -> "_FromFile":
         return self
 
     def train(self, mode: bool = True) -> "_FromFile":

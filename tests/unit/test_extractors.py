@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from bngan.metrics.features import Extractor
+from bngan.metrics.classifier import Classifier
+from bngan.metrics.features import Extractor, ExtractorInfo
 from bngan.metrics.pretrained import from_file, inception
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
@@ -121,3 +123,35 @@ def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
     torch.jit.trace(nn.Identity(), torch.zeros(2, 3, 12, 12)).save(str(path))
     with pytest.raises(ValueError, match=r"must give features \(N, d\)"):
         from_file((3, 12, 12), path, None, "byte")
+    both = torch.jit.script(WithFlatLogits())
+    both.save(str(path))
+    with pytest.raises(ValueError, match=r"must give logits \(N, classes\), got \(3,\)"):
+        from_file((3, 12, 12), path, None, "byte")
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="does not hold Inception's weights: EOFError"):
+        inception((3, 12, 12), path)
+
+
+class WithFlatLogits(nn.Module):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = images.flatten(1)
+        return features, features[:, 0]
+
+
+def test_a_network_saved_in_training_mode_is_evaluated(tmp_path: Path) -> None:
+    body = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3 * 12 * 12), nn.Dropout())
+    torch.jit.script(body.train()).save(str(tmp_path / "network.pt"))
+    extractor = from_file((3, 12, 12), tmp_path / "network.pt", None, "unit")
+    expected = body.eval()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255).detach().numpy()
+    np.testing.assert_allclose(extractor(IMAGES).features, expected, rtol=1e-6)
+    np.testing.assert_allclose(extractor(IMAGES[:1]).features, expected[:1], rtol=1e-6)
+
+
+def test_weights_of_an_extractor_of_ones_own_are_checked(tmp_path: Path) -> None:
+    Extractor(Classifier((3, 12, 12), 4), ExtractorInfo("random", (3, 12, 12), 8, 4)).save(tmp_path)
+    Extractor.load(tmp_path)
+    state = load_file(tmp_path / "extractor.safetensors")
+    name = next(iter(state))
+    save_file(state | {name: 2 * state[name]}, tmp_path / "extractor.safetensors")
+    with pytest.raises(ValueError, match=r"extractor\.safetensors cannot be used: its hash has"):
+        Extractor.load(tmp_path)
