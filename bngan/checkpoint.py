@@ -1,6 +1,6 @@
 """Checkpoints without pickle: tensors as safetensors, everything else as JSON, checksums on both.
 
-A checkpoint appears whole or not at all, never holds a number that is not finite, and is verified
+A checkpoint appears whole or not at all, never holds a tensor that is not finite, and is verified
 before it is used. One that fails is set aside by name, and the one before it is used.
 """
 
@@ -143,8 +143,9 @@ class CheckpointStore:
 
 def not_finite(state: Any, path: str = "") -> str | None:
     """Which tensor of a state is not finite, in words; None if all are."""
-    if isinstance(state, Mapping):
-        found = (not_finite(value, f"{path}/{key}") for key, value in state.items())
+    if isinstance(state, Mapping | list | tuple):
+        parts = state.items() if isinstance(state, Mapping) else enumerate(state)
+        found = (not_finite(value, f"{path}/{key}") for key, value in parts)
         return next((problem for problem in found if problem), None)
     if isinstance(state, Tensor) and not bool(state.isfinite().all()):
         return f"{path} is not finite"

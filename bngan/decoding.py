@@ -128,7 +128,7 @@ def _plain(image: Image.Image) -> Image.Image:
         return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.has_transparency_data:
         layer = _in_mode(image, "RGBA")
-        grey = image.mode in ("LA", "La")
+        grey = image.mode in ("1", "L", "LA", "La")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         return image.convert("L" if grey else "RGB")
     return _in_mode(image, "L" if image.mode in ("1", "L") else "RGB")

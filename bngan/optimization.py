@@ -45,6 +45,11 @@ class OptimizationConfig(OptimizerConfig):
     ema_half_life: float = 10_000
     """Half-life in images of the averaged generator, the one that is evaluated and served."""
 
+    @property
+    def images_per_pass(self) -> int:
+        """Of the global batch, in one pass through the networks."""
+        return self.batch_size if self.micro_batch is None else self.micro_batch
+
 
 SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 """Names of everything here."""
@@ -67,7 +72,7 @@ def problems(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[s
 def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
     """Why the batch cannot be split as configured, in words; None if it can."""
     batch, group = optimization.batch_size, optimization.norm_batch
-    micro = batch if optimization.micro_batch is None else optimization.micro_batch
+    micro = optimization.images_per_pass
     normalised = model.generator.batch_normalised or model.discriminator.batch_normalised
     joint = model.discriminator.batch_statistics == "joint"
     if micro < 1 or batch % micro:

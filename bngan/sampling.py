@@ -46,6 +46,7 @@ class Sampler:
         model: configuration of its networks.
         spec: shape and classes of its images.
         batch: images that go through the generator together.
+        grouped: whether they are normalised by their own statistics, and so always as many.
     """
 
     def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
@@ -54,7 +55,7 @@ class Sampler:
         _require_same(state, self.generator.state_dict())
         self.generator.load_state_dict(state)
         self.generator.eval().requires_grad_(False)
-        self.device, self.batch = torch.device("cpu"), _BATCH
+        self.device, self.batch, self.grouped = torch.device("cpu"), _BATCH, False
 
     def to(self, device: torch.device | str) -> "Sampler":
         """Generate on ``device`` from now on; images still arrive on the CPU."""
@@ -95,11 +96,14 @@ class Sampler:
             raise ValueError("an image index must not be negative")
         self._check(labels, len(indices))
         for start in range(0, len(indices), self.batch):
-            chunk = slice(start, start + self.batch)
-            latents = indexed_latents(seed, indices[chunk], self.model.latent_dim, truncation)
-            yield self._generate(
-                latents, self._labels(seed, indices[chunk], labels and labels[chunk])
-            )
+            chosen = list(indices[start : start + self.batch])
+            classes = None if labels is None else list(labels[start : start + self.batch])
+            count, lacking = len(chosen), self.batch - len(chosen)
+            if self.grouped and lacking:  # with images that are not asked for
+                chosen += range(chosen[-1] + 1, chosen[-1] + 1 + lacking)
+                classes = classes and classes + classes[-1:] * lacking
+            latents = indexed_latents(seed, chosen, self.model.latent_dim, truncation)
+            yield self._generate(latents, self._labels(seed, chosen, classes))[:count]
 
     def interpolations(self, seed: int, rows: int, steps: int) -> np.ndarray:
         """uint8 images ``(rows * steps, H, W, C)``: each row goes from one latent to another.
@@ -115,9 +119,12 @@ class Sampler:
         return self._generate(latents, None if labels is None else labels.repeat_interleave(steps))
 
     def with_batch_statistics(self, group: int) -> "Sampler":
-        """A copy that normalises each ``group`` of images by its own statistics, as training does."""
+        """A copy that normalises each ``group`` of images by its own statistics, as training does.
+
+        The last group is made whole, too, and what it has beyond the images asked for left out.
+        """
         other = copy.copy(self)
-        other.generator, other.batch = copy.deepcopy(self.generator), group
+        other.generator, other.batch, other.grouped = copy.deepcopy(self.generator), group, True
         for module in other.generator.modules():
             if isinstance(module, _BatchNorm):
                 module.train()

@@ -46,8 +46,8 @@ def measure(trainer: Training, calibrated: Sampler) -> dict[str, float]:
         return tuple(part.to(calibrated.device) for part in whole)
 
     pairs = [(draw(2 * number, size), draw(2 * number + 1, size)) for number in range(_PAIRS)]
-    batch = draw(2 * _PAIRS, config.batch_size)
-    groups = _worker_parts(config.batch_size, size)
+    batch = draw(2 * _PAIRS, config.images_per_pass)
+    groups = _worker_parts(config.images_per_pass, size)
     found = {
         "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
         "running_distance": statistics_distance(trainer.ema.module, generator),
@@ -124,7 +124,7 @@ def worker_distance(
 
 
 def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
-    """Groups of ``size`` in a batch, each with what the workers' shards have of it."""
+    """Groups of ``size`` in the batch of a pass, each with what the workers' shards have of it."""
     found = []
     for start in range(0, batch, size):
         ends = [

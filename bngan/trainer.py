@@ -77,7 +77,7 @@ class Trainer:
         self.images_seen = self.rollbacks = 0
         if problem := next(problems(model, optimization), None):
             raise ValueError(problem)
-        micro = optimization.micro_batch or optimization.batch_size
+        micro = optimization.images_per_pass
         part = shard(micro)
         self._passes = optimization.batch_size // micro
         groups = group_sizes(range(part.start, part.stop), micro, optimization.norm_batch)

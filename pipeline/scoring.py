@@ -40,22 +40,21 @@ def generated_features(
     Args:
         generator: folder of a saved ``Sampler``.
         extractor: folder of a saved ``Extractor``.
-        group: normalise so many images together by their own statistics, as training does; the last
-            group is made whole as well, and what it has beyond ``count`` left out.
+        group: normalise so many images together by their own statistics, as training does.
         storage: the workspace that the folders are in.
     """
     folders = storage.name(generator), storage.name(extractor)
     size = group or 1
-    whole, step = -(-count // size) * size, max(_CHUNK // size, 1) * size
+    step = max(_CHUNK // size, 1) * size
     tasks = [
-        (storage, *folders, seed, start, min(start + step, whole), group)
-        for start in range(0, whole, step)
+        (storage, *folders, seed, start, min(start + step, count), group)
+        for start in range(0, count, step)
     ]
     parts = []
     for part in cluster.each(_features, tasks, accelerator):
         parts.append(part)
-        progress(min(sum(len(p.features) for p in parts), count), count)
-    return Features.join(parts).take(slice(count))
+        progress(sum(len(p.features) for p in parts), count)
+    return Features.join(parts)
 
 
 def _features(

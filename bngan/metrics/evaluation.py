@@ -11,7 +11,7 @@ import numpy as np
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import expected_bias, moments
 from bngan.metrics.memorization import authenticity_estimate, data_copying
-from bngan.metrics.protocol import Protocol, estimates, floor, limits, score
+from bngan.metrics.protocol import MIN_COUNT, Protocol, estimates, floor, limits, score
 from bngan.records import described, record
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
@@ -76,6 +76,11 @@ class Reference:
         if protocol.split != ours.split or protocol.count > ours.count:
             raise ValueError(
                 f"{protocol.name} cannot be measured here: there are the real images of {ours.name}"
+            )
+        if ours.count < (needed := 2 * MIN_COUNT):
+            raise ValueError(
+                f"{protocol.name} cannot be measured here: its floor takes {needed} real images, and "
+                f"there are {ours.count}"
             )
         real = self.real.take(slice(protocol.count))
         return Reference(protocol, self.extractor, real, floor([self.real], protocol.count))

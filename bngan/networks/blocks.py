@@ -35,7 +35,7 @@ class Generator(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
-        self.mapping = _mapping(model)
+        self.mapping = _mapping(model, modulated)
         self.embedding: nn.Module | None = None
         if model.conditional and not modulated:
             self.embedding = nn.Embedding(images.classes, model.latent_dim)
@@ -51,10 +51,12 @@ class Generator(nn.Module):
         return values
 
 
-def _mapping(model: ModelConfig) -> nn.Module:
+def _mapping(model: ModelConfig, modulated: bool) -> nn.Module:
     """From ``(N, latent_dim)`` to the same, in another distribution: not one ball but many."""
     if model.generator.mapping and model.generator.norm != "self_modulated_batch":
         raise ValueError("model.generator.mapping needs model.generator.norm=self_modulated_batch")
+    if model.generator.mapping and not modulated:
+        raise ValueError("model.generator.mapping has no layer to modulate")
     layers, before = list[nn.Module](), model.latent_dim
     for _ in range(model.generator.mapping):
         linear = nn.Linear(before, _MAPPING_UNITS, bias=False)

@@ -14,6 +14,7 @@ from torch import nn
 from bngan.latents import calibration_batches
 from bngan.manifest import digest
 from bngan.networks.initialization import weighted_layers
+from bngan.normalization import group_size
 from bngan.optimization import SHAPING
 from bngan.sampling import Sampler
 from bngan.telemetry import measure
@@ -122,7 +123,9 @@ class _Training:
             sampler = copy.deepcopy(as_trained) if frozen else calibrated(copy.deepcopy(as_trained))
             final = {**self.task.final(sampler), **self.task.generalisation(sampler)}
             if self.config.model.generator.batch_normalised and not frozen:
-                in_batches = sampler.with_batch_statistics(self.config.train.batch_size)
+                train = self.config.train
+                group = group_size(train.batch_size, train.norm_batch)
+                in_batches = sampler.with_batch_statistics(group)
                 for name, other in (("running", as_trained), ("batch", in_batches)):
                     score = self.task.final(other)[self.task.measure]
                     final[f"score_by_{name}_statistics"] = score

@@ -129,7 +129,6 @@ def rotated() -> bytes:
 MIDDLE = np.full((16, 12), 128, np.uint8)
 USED: dict[str, tuple[bytes, np.ndarray]] = {
     "PNG": (PNG, NOISE),
-    "PNG, whatever its name": (PNG, NOISE),
     "photo that was turned": (rotated(), NOISE),
     "one page": (encoded(PICTURE, "TIFF"), NOISE),
     "one frame": (encoded(PICTURE, "WEBP", lossless=True), NOISE),
@@ -145,6 +144,7 @@ USED: dict[str, tuple[bytes, np.ndarray]] = {
         encoded(Image.merge("LA", [Image.new("L", (12, 16), c) for c in (1, 128)]), "PNG"),
         MIDDLE,
     ),
+    "one level transparent": (encoded(Image.fromarray(MIDDLE), "PNG", transparency=3), MIDDLE),
     "rows beyond the last": (png(rows=100), np.full((8, 8), 128, np.uint8)),
     "interlaced": (png(pixels=zlib.compress(
         b"".join((b"\0" + b"\x80" * w) * h for w, h in

@@ -167,6 +167,14 @@ def test_a_smaller_protocol_takes_the_first_of_the_real_images(reference) -> Non
             reference.smaller(Protocol.parse(name))
 
 
+def test_a_floor_takes_twice_the_fewest_images() -> None:
+    few = Reference(
+        Protocol.parse("fid39_test"), untrained_extractor((1, 8, 8)), features(normal(0, 39)), {}
+    )
+    with pytest.raises(ValueError, match="fid20_test cannot be measured here: its floor takes 40"):
+        few.smaller(Protocol.parse("fid20_test"))
+
+
 def test_a_comparison_finds_the_better_one_and_says_when_there_is_none(reference) -> None:
     good = normal(5)
     worse = good * 1.5  # the same latents, so to say

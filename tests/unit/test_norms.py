@@ -32,6 +32,12 @@ def test_self_modulation_starts_as_a_plain_batch_norm_would() -> None:
     assert (beta == 0).all()
 
 
+def test_a_mapping_network_without_a_norm_to_modulate_is_refused() -> None:
+    config = ModelConfig("mlp", 5, False, GeneratorConfig(8, 0, "self_modulated_batch", mapping=1))
+    with pytest.raises(ValueError, match=r"generator\.mapping has no layer to modulate"):
+        build_generator(config, ImageSpec((1, 4, 4)))
+
+
 def test_a_mapping_network_is_what_modulates_norms_and_nothing_else() -> None:
     torch.manual_seed(0)
     config = ModelConfig("mlp", 5, False, GeneratorConfig(8, 1, "self_modulated_batch", mapping=2))

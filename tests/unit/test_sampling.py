@@ -34,6 +34,16 @@ def test_an_image_is_the_same_alone_and_among_others(sampler) -> None:
     assert not np.array_equal(sampler.images(4, [0]), sampler.images(3, [0]))
 
 
+def test_a_group_by_its_own_statistics_is_always_whole(sampler) -> None:
+    grouped = sampler.with_batch_statistics(16)
+    labels = np.arange(17) % 3 if sampler.model.conditional else None
+    few = grouped.images(3, range(17), labels=labels)
+    assert few.shape == (17, 16, 16, 3)
+    if labels is None:
+        whole = grouped.images(3, range(32))
+        assert np.abs(few.astype(int) - whole[:17].astype(int)).max() <= 1
+
+
 def test_bad_requests_are_refused(sampler) -> None:
     for truncation in (0, -1, 1.5, float("nan")):
         with pytest.raises(ValueError, match="truncation"):

@@ -71,6 +71,15 @@ def test_groups_and_workers_parts_of_them() -> None:
     ]
 
 
+def test_workers_share_the_batch_of_each_pass() -> None:
+    model, spec = ModelConfig(), ImageSpec((1, 8, 8))
+    passes = OptimizationConfig(batch_size=64, micro_batch=16, norm_batch=16)
+    trainer = Trainer(model, passes, spec, seed=0)
+    sampler = Sampler(model, spec, copy.deepcopy(trainer.ema.module).state_dict())
+    with mock.patch("bngan.distributed.world_size", return_value=2):
+        assert measure(trainer, sampler)["worker_distance/layers.1"] > 0.01
+
+
 def test_small_gammas_are_counted() -> None:
     norm = nn.BatchNorm1d(4)
     with torch.no_grad():
