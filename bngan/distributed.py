@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def world_size(process_group: dist.ProcessGroup | None = None) -> int:
-    """Number of workers, all or those of a process group; 1 when none was initialised."""
-    return dist.get_world_size(process_group) if _initialized() else 1
+def world_size() -> int:
+    """Number of workers; 1 when no process group exists."""
+    return dist.get_world_size() if _initialized() else 1
 
 
 def rank() -> int:
@@ -44,25 +44,24 @@ class _AllReduceSum(torch.autograd.Function):
     """Sum over workers. Its adjoint is itself, so it can be differentiated any number of times."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:
-        ctx.process_group = process_group
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total, group=process_group)
+        dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        return _AllReduceSum.apply(grad_outputs[0], ctx.process_group), None
+        return _AllReduceSum.apply(grad_outputs[0])
 
 
-def all_reduce_sum(tensor: Tensor, process_group: dist.ProcessGroup | None = None) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum of ``tensor`` over workers, differentiable with respect to every worker's input.
 
     A collective: every worker has to call it (and run its backward), with equal shapes.
     """
-    if world_size(process_group) == 1:
+    if world_size() == 1:
         return tensor
-    total: Tensor = _AllReduceSum.apply(tensor, process_group)  # type: ignore[no-untyped-call]
+    total: Tensor = _AllReduceSum.apply(tensor)  # type: ignore[no-untyped-call]
     return total
 
 

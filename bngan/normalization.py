@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,7 +32,6 @@ NormBatch = Literal["global"] | int
 class _Layout:
     sizes: list[int] | None = None
     track: bool = True
-    process_group: dist.ProcessGroup | None = None
     whole: bool = False
 
 
@@ -44,7 +42,6 @@ _layout: ContextVar[_Layout] = ContextVar("batch layout", default=_Layout())  # 
 def batch_layout(
     sizes: Sequence[int] | None = None,
     track: bool = True,
-    process_group: dist.ProcessGroup | None = None,
     whole: bool = False,
 ) -> Iterator[None]:
     """Say how samples fall into groups that share statistics, for the forward passes inside.
@@ -53,12 +50,11 @@ def batch_layout(
         sizes: this worker's samples in every group of the joined batch, in order: 0 for a group that
             only others have samples of, so that all workers name equally many. None: one group.
         track: whether running statistics follow, one update per group, in order.
-        process_group: the workers that normalise together; None: all.
         whole: on every worker alike, whether each group's samples are all of one worker. Then only
             running statistics need a message.
     """
     sizes = None if sizes is None else list(sizes)
-    token = _layout.set(_Layout(sizes, track, process_group, whole))
+    token = _layout.set(_Layout(sizes, track, whole))
     try:
         yield
     finally:
@@ -114,7 +110,7 @@ class BatchNorm(_BatchNorm):
             return super().forward(input)
         layout = _layout.get()
         sizes = layout.sizes or [len(input)]
-        alone = world_size(layout.process_group) == 1
+        alone = world_size() == 1
         if alone and not len(input):
             raise ValueError("batch norm needs more than one value per channel")
         if sum(sizes) != len(input):
@@ -124,13 +120,13 @@ class BatchNorm(_BatchNorm):
             parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
             return join_groups(parts)
         if layout.whole:
-            return self._whole(input, sizes, track, layout.process_group)
+            return self._whole(input, sizes, track)
         # Any point near the mean that all workers know: sums of squares about it cancel less.
         origin = torch.zeros((), dtype=torch.float64, device=input.device)
         if self.running_mean is not None:
             origin = self.running_mean.to(torch.float64, copy=True)
         output, *moments = Synchronized.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias, origin, self.eps, sizes, layout.process_group
+            input, self.weight, self.bias, origin, self.eps, sizes
         )
         if track:
             counts, mean, variance = Moments(*moments)
@@ -138,9 +134,7 @@ class BatchNorm(_BatchNorm):
         normalised: Tensor = output
         return normalised
 
-    def _whole(
-        self, input: Tensor, sizes: list[int], track: bool, group: dist.ProcessGroup | None
-    ) -> Tensor:
+    def _whole(self, input: Tensor, sizes: list[int], track: bool) -> Tensor:
         """Groups of this worker; all follow all workers' statistics, by one message."""
         pairs: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * len(sizes)
         if track:
@@ -153,7 +147,7 @@ class BatchNorm(_BatchNorm):
             if len(part)
         ]
         if track:
-            self._follow(*all_reduce_sum(moments, group))
+            self._follow(*all_reduce_sum(moments))
         return join_groups(parts)
 
     def _alone(self, group: Tensor, track: bool) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,14 +41,13 @@ class Synchronized(torch.autograd.Function):
         origin: Tensor,
         eps: float,
         sizes: list[int],
-        process_group: dist.ProcessGroup | None,
     ) -> tuple[Tensor, ...]:
         """Normalised ``(n, C, ...)``, and the moments: counts, means and variances of the groups."""
-        ctx.eps, ctx.sizes, ctx.process_group = eps, sizes, process_group
+        ctx.eps, ctx.sizes = eps, sizes
         mean, variance = _local_moments(input, sizes)
         local, centre = _local_counts(input, sizes), mean - origin
         squares = local * (variance + centre.square())
-        moments = _join(local, local * centre, squares, origin, input, process_group)
+        moments = _join(local, local * centre, squares, origin, input)
         statistics = zip(*_kernels(moments, input), strict=True)
         parts = [
             F.batch_norm(part, center, spread, weight, bias, False, 0.0, eps)
@@ -73,9 +71,9 @@ class Synchronized(torch.autograd.Function):
             found = _backward(ctx, input, weight, moments, dy)
         dx, sum_dy, sum_dy_x = found
         if weight is None:
-            return dx, None, None, None, None, None, None
+            return dx, None, None, None, None, None
         d_weight, d_bias = sum_dy_x.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype)
-        return dx, d_weight, d_bias, None, None, None, None
+        return dx, d_weight, d_bias, None, None, None
 
 
 def _backward(
@@ -93,7 +91,7 @@ def _backward(
         for pair, both in zip(pairs, statistics, strict=True)
     ]
     parts, mine = [dx for dx, _ in found], torch.stack([sums for _, sums in found], 1)
-    joined = all_reduce_sum(mine, ctx.process_group) / moments.counts
+    joined = all_reduce_sum(mine) / moments.counts
     lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1) - joined
     scale = (moments.variance + ctx.eps).rsqrt() * (1 if weight is None else weight)
     shifts, slopes = (lacking * scale).to(means.dtype)
@@ -136,12 +134,12 @@ def _differentiable_backward(
     first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
     squares = second + 2 * centre * first + local * centre.square()
     total = first + local * centre
-    moments = _join(local, total, squares, origin, input, ctx.process_group)
+    moments = _join(local, total, squares, origin, input)
     inverse = (moments.variance + ctx.eps).rsqrt()
     offset = (moments.mean - anchor) * inverse
     sum_dy = _sums(gradient, sizes)
     sum_dy_x = _sums(gradient * centred, sizes) * inverse - sum_dy * offset
-    means = all_reduce_sum(torch.stack([sum_dy, sum_dy_x]), ctx.process_group) / moments.counts
+    means = all_reduce_sum(torch.stack([sum_dy, sum_dy_x])) / moments.counts
     scale = inverse if weight is None else inverse * weight
     slope = -scale * inverse * means[1]
     constant = scale * (offset * means[1] - means[0])
@@ -200,10 +198,9 @@ def _join(
     squares: Tensor,
     origin: Tensor,
     values: Tensor,
-    process_group: dist.ProcessGroup | None,
 ) -> Moments:
     """Moments joined over workers, in one message: n, sum y and sum y^2 of y = x - ``origin``."""
-    message = all_reduce_sum(torch.cat([local, total, squares], dim=1), process_group)
+    message = all_reduce_sum(torch.cat([local, total, squares], dim=1))
     channels = values.shape[1]
     count, total, squares = torch.split(message, [1, channels, channels], dim=1)
     # On a GPU, looking means waiting: only where the shard is so small that it may be.

@@ -203,18 +203,3 @@ def without_tracking() -> list[Tensor]:
 def test_running_statistics_can_be_left_alone() -> None:
     for mean, variance, batches in run_workers(2, without_tracking):
         assert (mean.sum(), variance.sum(), batches) == (0, 3, 0)
-
-
-def pairs() -> Tensor:
-    groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
-    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(dist.get_rank()))
-    with batch_layout(process_group=groups[dist.get_rank() // 2]):
-        return BatchNorm(3)(x).detach()
-
-
-def test_a_process_group_normalises_by_itself() -> None:
-    outputs = run_workers(4, pairs)
-    x = [torch.randn(4, 3, generator=torch.Generator().manual_seed(rank)) for rank in range(4)]
-    for first in (0, 2):
-        expected = nn.BatchNorm1d(3)(torch.cat(x[first : first + 2])).detach()
-        torch.testing.assert_close(torch.cat(outputs[first : first + 2]), expected)
