@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bngan.arithmetic import exact_convolutions
 from bngan.distributed import all_reduce_sum
 
 Batches = Callable[[], Iterable[tuple[Any, ...]]]
@@ -54,6 +55,7 @@ class PopulationMoments:
         return mean, deviations / count, float(count)
 
 
+@exact_convolutions()
 @torch.no_grad()
 def calibrate(generator: nn.Module, batches: Batches) -> None:
     """Set running statistics to the population's, layer by layer in execution order.

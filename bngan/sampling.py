@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from bngan.arithmetic import exact_convolutions
 from bngan.checkpoint import not_finite
 from bngan.data import ImageSpec
 from bngan.images import to_uint8
@@ -130,6 +131,7 @@ class Sampler:
                 module.train()
         return other
 
+    @exact_convolutions()
     @torch.inference_mode()
     def _generate(self, latents: Tensor, labels: Tensor | None) -> np.ndarray:
         inputs = [latents] if labels is None else [latents, labels]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -15,9 +14,6 @@ from bngan.networks import ModelConfig
 from bngan.normalization import synchronize
 from bngan.optimization import OptimizationConfig
 from bngan.optimizers import gradient_norm, trained
-
-_SUBNORMAL = 5e-324
-"""Equal to zero in a thread that takes such numbers for zero."""
 
 
 class Means(dict[str, float]):
@@ -79,21 +75,6 @@ class Training(Protocol):
 
         Learning rates are multiplied by ``rollback_lr_factor``, each time anew.
         """
-
-
-@contextmanager
-def flushing_subnormals() -> Iterator[None]:
-    """Takes float32 numbers below 1.2e-38 for zero in this thread and those that it starts.
-
-    Gradients come to that where a discriminator is sure, and Intel's processors then take 100 times
-    as long for a matrix product.
-    """
-    before = _SUBNORMAL == 0.0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
 
 
 def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

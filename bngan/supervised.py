@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bngan.arithmetic import exact_convolutions, flushing_subnormals
 from bngan.averaging import ExponentialMovingAverage
 from bngan.data import ImageSplit, sample_order
 from bngan.distributed import broadcast_module, shard, world_size
@@ -41,7 +42,7 @@ from bngan.optimizers import (
     train_affine_only,
 )
 from bngan.randomness import Stream, derived_seed, generator
-from bngan.steps import Means, descend, flushing_subnormals, mean_over_steps, place
+from bngan.steps import Means, descend, mean_over_steps, place
 
 FeatureFunction = Callable[[Tensor], Tensor]
 """Images ``(N, C, H, W)`` in [-1, 1] to features ``(N, d)``, differentiable."""
@@ -133,6 +134,7 @@ class SupervisedTrainer:
         """Generator and latents."""
         return {"generator": self.generator, "latents": self.latents}
 
+    @exact_convolutions()
     @flushing_subnormals()
     def step(self, order: np.ndarray, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """One update of gamma, beta and latents, on this worker's part of the global batch.

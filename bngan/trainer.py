@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bngan.arithmetic import exact_convolutions, flushing_subnormals
 from bngan.averaging import ExponentialMovingAverage
 from bngan.data import ImageSpec, ImageSplit, sample_order
 from bngan.distributed import shard, world_size
@@ -26,7 +27,7 @@ from bngan.optimizers import (
     trained,
 )
 from bngan.randomness import derived_seed
-from bngan.steps import Means, add, descend, flushing_subnormals, mean_over_steps, place
+from bngan.steps import Means, add, descend, mean_over_steps, place
 from bngan.steps import NotFinite as NotFinite  # part of this interface
 
 
@@ -93,6 +94,7 @@ class Trainer:
         """Generator and discriminator."""
         return {"generator": self.generator, "discriminator": self.discriminator}
 
+    @exact_convolutions()
     @flushing_subnormals()
     def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """One update of D, then of G if it is its turn, on this worker's part of the global batch.

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bngan.arithmetic import exact_convolutions
 from bngan.data import ImageShape
 from bngan.records import described, record
 
@@ -127,6 +128,7 @@ class Extractor:
         for start in range(0, max(len(images), 1), _BATCH):
             yield self._features(np.array(images[start : start + _BATCH], order="C"))
 
+    @exact_convolutions()
     @torch.inference_mode()
     def _features(self, images: np.ndarray) -> Features:
         out = self.network(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
