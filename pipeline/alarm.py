@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pipeline.errors import UserError
+from pipeline.errors import TryLater
 from pipeline.schedule import AlarmConfig
 
 _TRIES, _PAUSE, _TIMEOUT = 3, 2.0, 10.0
@@ -22,7 +22,7 @@ def tell(config: AlarmConfig, alarm: Mapping[str, Any]) -> list[str]:
     """Tell everybody whom ``config`` names; who they were, in words without secrets.
 
     Raises:
-        UserError: if one of them could not be told.
+        TryLater: if one of them could not be told.
     """
     text, told = json.dumps(alarm).encode(), []
     if config.webhook:
@@ -60,14 +60,14 @@ def _post(address: str, text: bytes) -> str:
             reason = type(error).__name__  # what they say may have the path and the query in it
         if attempt < _TRIES:
             time.sleep(_PAUSE)
-    raise UserError(f"alarm.webhook at {host} could not be told, {_TRIES} times: {reason}")
+    raise TryLater(f"alarm.webhook at {host} could not be told, {_TRIES} times: {reason}")
 
 
 def _run(command: str, text: bytes) -> str:
     try:
         done = subprocess.run(command, shell=True, input=text, timeout=_COMMAND_TIMEOUT)  # noqa: S602 (the user's own command line)
     except subprocess.TimeoutExpired:
-        raise UserError(f"alarm.command took more than {_COMMAND_TIMEOUT:.0f} s") from None
+        raise TryLater(f"alarm.command took more than {_COMMAND_TIMEOUT:.0f} s") from None
     if done.returncode:
-        raise UserError(f"alarm.command ended with exit code {done.returncode}")
+        raise TryLater(f"alarm.command ended with exit code {done.returncode}")
     return "command"

@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
-from pipeline.lock import hold
-from pipeline.tracking import existing_client
+from pipeline.lock import hold, private
+from pipeline.tracking import existing_client, versions_of
+from pipeline.validation import misnamed_model
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
@@ -39,10 +40,19 @@ def alone_with(workspace: Path, name: str) -> Iterator[MlflowClient]:
 
     What a killed process had begun to move is moved first.
     """
+    require_name(name)
     client = existing_client(workspace)
-    with hold(workspace / "locks" / f"model-{name}", f"the registration of {name}", _PATIENCE):
+    with hold(
+        private(workspace) / "locks" / f"model-{name}", f"the registration of {name}", _PATIENCE
+    ):
         _finish(client, name)
         yield client
+
+
+def require_name(name: str) -> None:
+    """Raise ``UserError`` if no registered model is called so."""
+    for problem in misnamed_model("NAME", name):
+        raise UserError(problem)
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, str]:
@@ -132,7 +142,7 @@ def _foregone(client: MlflowClient, name: str, number: str, champion: str | None
 def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
     """The versions with the same generator, this one among them."""
     version = _version(client, name, number)
-    found = client.search_model_versions(f"name = '{name}'")
+    found = versions_of(client, name)
     same = version.tags.get(GENERATOR)
     return [version, *(other for other in found if same and other.tags.get(GENERATOR) == same)]
 

@@ -207,6 +207,8 @@ def located(config: Config) -> list[str]:
     data, base = config.data, config.adapt.base
     if not (is_symbolic(data.path) or is_uri(data.path) or data.path.startswith(embedded.PREFIX)):
         data.path = str(Path(data.path).expanduser().absolute())
+    if weights := config.extractor.weights:
+        config.extractor.weights = str(Path(weights).expanduser().absolute())
     if base and not base.startswith(REGISTERED) and not is_uri(base):
         config.adapt.base = str(Path(base).expanduser().absolute())
     return located_workspace(config)

@@ -25,8 +25,8 @@ from pipeline import alarm, registry
 from pipeline.aliases import CHAMPION, aliases
 from pipeline.cluster import local_device
 from pipeline.drift_report import explain, render
-from pipeline.errors import UserError
-from pipeline.lock import hold
+from pipeline.errors import TryLater, UserError
+from pipeline.lock import hold, private
 from pipeline.raw import opened
 from pipeline.runs import closing, died, heartbeat, process_of
 from pipeline.schedule import Schedule
@@ -64,7 +64,7 @@ def evaluate(schedule: Schedule, partition: str, tell: Tell) -> Outcome:
     """
     workspace = Storage(schedule.workspace).local
     client, name = existing_client(workspace), f"schedule-{schedule.name}"
-    with hold(workspace / "locks" / name, f"schedule {schedule.name}", _PATIENCE):
+    with hold(private(workspace) / "locks" / name, f"schedule {schedule.name}", _PATIENCE):
         number = aliases(client, schedule.model).get(CHAMPION)
         if number is None:
             raise UserError(f"model: {schedule.model} has no champion")
@@ -121,17 +121,15 @@ def _come_first(tracker: Tracker, schedule: Schedule, partition: str, run_id: st
 
 
 def _evaluations(tracker: Tracker, schedule: Schedule, partition: str) -> list[Run]:
-    found = tracker.client.search_runs(
-        [tracker.experiment_id],
+    condition = (
         f"tags.`bngan.kind` = '{KIND}' and tags.schedule = '{schedule.name}' "
-        f"and tags.partition = '{partition}'",
+        f"and tags.partition = '{partition}' and tags.model = '{schedule.model}'"
     )
-    # Not in the search: a model's name may have quotes in it.
-    return [run for run in found if run.data.tags.get("model") == schedule.model]
+    return list(tracker.client.search_runs([tracker.experiment_id], condition))
 
 
-def _at_it(partition: str, run: Run) -> UserError:
-    return UserError(f"{partition} is being evaluated by {process_of(run)}, run {run.info.run_id}")
+def _at_it(partition: str, run: Run) -> TryLater:
+    return TryLater(f"{partition} is being evaluated by {process_of(run)}, run {run.info.run_id}")
 
 
 def _measure(schedule: Schedule, partition: str, number: str, tell: Tell) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from bngan.manifest import digest
 from pipeline.cluster import crew, missing_workers
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import ServerAway, UserError
 from pipeline.reading import flatten, read
 from pipeline.upload import FILE, code_digest, working_folder
 from pipeline.uris import REGISTERED, without_secrets
@@ -89,7 +89,7 @@ def submit(work: Work, address: str) -> Submission:
     """Have a cluster do some work; if it is at it, the job that does.
 
     Raises:
-        UserError: if the cluster does not answer.
+        ServerAway: if the cluster does not answer.
     """
     with _client(address) as client:
         return _submit(client, work)
@@ -99,7 +99,7 @@ def follow(address: str, job: str) -> int:
     """Print a job's log as it comes, to the end; its exit code, 1 where Ray tells none.
 
     Raises:
-        UserError: if the cluster does not answer.
+        ServerAway: if the cluster does not answer.
     """
     with _client(address) as client:
         try:
@@ -246,7 +246,7 @@ def _client(address: str) -> Iterator[Any]:
             "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"
         ) from error
     except (RequestException, ConnectionError) as error:
-        raise UserError(f"no Ray cluster answers at {address}") from error
+        raise ServerAway(f"no Ray cluster answers at {address}") from error
     finally:
         os.environ.update(given)
 

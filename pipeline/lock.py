@@ -1,4 +1,4 @@
-"""One owner at a time for a folder that runs write to."""
+"""Folders that runs write to: their user's alone, and one owner's at a time."""
 
 import fcntl
 import getpass
@@ -16,6 +16,12 @@ from typing import IO, Any
 from pipeline.errors import TryLater
 
 OWNER = "owner.json"
+
+
+def private(folder: Path) -> Path:
+    """Make a workspace for its user alone; who shares one makes it, and its mode stays."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager

@@ -22,12 +22,21 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
 from bngan.manifest import scratch_folder
-from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, alone_with, if_there
+from pipeline.aliases import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    aliases,
+    alone_with,
+    if_there,
+    require_name,
+)
 from pipeline.errors import UserError
 from pipeline.lending import FOLDER, OVER
+from pipeline.lock import private
 from pipeline.seal import FILES, Altered, difference, sealed
 from pipeline.server import refusal
-from pipeline.tracking import existing_client, tracking_uri
+from pipeline.tracking import existing_client, models, tracking_uri, versions_of
 
 _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
@@ -111,8 +120,9 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
         UserError: if there is no such model.
     """
     client = existing_client(workspace)
-    condition = f"name = '{name}'" if name else None
-    names = [model.name for model in client.search_registered_models(condition)]
+    if name:
+        require_name(name)
+    names = [model.name for model in models(client) if name in (None, model.name)]
     if name and not names:
         raise UserError(f"there is no model {name}")
     return [
@@ -127,9 +137,7 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
         }
         for each in names
         for held in [aliases(client, each)]
-        for version in sorted(
-            client.search_model_versions(f"name = '{each}'"), key=lambda v: -int(v.version)
-        )
+        for version in sorted(versions_of(client, each), key=lambda v: -int(v.version))
     ]
 
 
@@ -150,9 +158,8 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     name, number, alias = address.groups()
     client = existing_client(workspace)
     # In the workspace, where other machines find it too.
-    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Beside copies of what other machines have lent, which nobody has locked.
-    with scratch_folder(workspace / FOLDER, "model", OVER) as temporary:
+    with scratch_folder(private(workspace) / FOLDER, "model", OVER) as temporary:
         with _stores(workspace):
             try:
                 # One version throughout, wherever the alias goes meanwhile.
@@ -182,14 +189,19 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
 @contextmanager
 def _stores(workspace: Path) -> Iterator[None]:
     """MLflow's fluent functions pointed at this workspace's stores, without its advice."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(tracking_uri(workspace))
+    # MLflow writes the variables itself; what comes later must find them as the user left them.
+    tracking, registry = (os.environ.get(f"MLFLOW_{kind}_URI") for kind in ("TRACKING", "REGISTRY"))
+    uri = tracking_uri(workspace)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)  # one store has it all, as clients here do
     try:
         with warnings.catch_warnings(record=True), redirect_stderr(io.StringIO()):
             yield
     finally:
-        # MLflow writes the variable itself; what comes later must find it as the user left it.
-        mlflow.set_tracking_uri(given)  # type: ignore[arg-type]
+        mlflow.set_tracking_uri(tracking)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(registry)  # type: ignore[arg-type]
+        if registry is None:
+            os.environ.pop("MLFLOW_REGISTRY_URI", None)
 
 
 def _log_model(run_id: str, product: Product) -> Any:
@@ -235,6 +247,6 @@ def link_metrics(
 
 
 def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:
-    found = client.search_model_versions(f"name = '{name}'")
+    found = versions_of(client, name)
     numbers = [int(v.version) for v in found if v.tags.get("bngan.fingerprint") == fingerprint]
     return str(min(numbers)) if numbers else None

@@ -24,6 +24,8 @@ BEAT = 15.0
 """Seconds between two signs of life of a run."""
 SILENCE = 4 * BEAT
 """Seconds without one after which a run is taken for dead."""
+_LAST_BEAT = 1.0
+"""Seconds that the end of a run waits for the sign of life that is under way."""
 _AGAIN = 0.05
 """Seconds until what was dropped is raised again."""
 _BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
@@ -49,7 +51,7 @@ def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(timeout=BEAT)
+        thread.join(timeout=_LAST_BEAT)
 
 
 @contextmanager
@@ -156,7 +158,7 @@ def reap(workspace: Path) -> list[RunState]:
         run = client.get_run(seen.info.run_id)  # it may have ended meanwhile, and its process then
         if died(run):
             dead.append(_state(client, run, names[run.info.experiment_id]))
-            for part in (*_open_stages(client, run), run):
+            for part in (*_open_parts(client, run), run):
                 client.set_tag(part.info.run_id, "bngan.reaped", _utc(time.time()))
                 client.set_terminated(part.info.run_id, "KILLED")
     return dead
@@ -174,7 +176,8 @@ def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
         key.removeprefix("stage."): value for key, value in tags.items() if key.startswith("stage.")
     }
     if state in ("running", "died"):
-        stages |= {part.data.tags["stage"]: alive for part in _open_stages(client, run)}
+        parts = [part.data.tags for part in _open_parts(client, run)]
+        stages |= {tags["stage"]: alive for tags in parts if "stage" in tags}
     ended = run.info.end_time / 1000 if run.info.end_time else _last_sign(run)
     started = run.info.start_time / 1000
     seconds = (time.time() if state == "running" else ended) - started
@@ -195,7 +198,8 @@ def process_of(run: Run) -> str:
     return "process {pid} of {user} on {host}".format(**process) if process else "unknown"
 
 
-def _open_stages(client: MlflowClient, run: Run) -> list[Run]:
+def _open_parts(client: MlflowClient, run: Run) -> list[Run]:
+    """Its stages, or a study's trials."""
     condition = f"tags.mlflow.parentRunId = '{run.info.run_id}' and attributes.status = 'RUNNING'"
     return list(client.search_runs([run.info.experiment_id], condition))
 

@@ -22,7 +22,7 @@ from bngan.sources import is_symbolic
 from pipeline.config import located_workspace
 from pipeline.errors import UserError
 from pipeline.reading import flatten, read
-from pipeline.validation import not_everywhere, secrets, source
+from pipeline.validation import misnamed, misnamed_model, not_everywhere, secrets, source
 
 _DATE = "{date}"
 _GIVEN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d)|(T\d\d:\d\d))?", re.ASCII)
@@ -181,10 +181,8 @@ def _partition(at: datetime) -> str:
 
 
 def _problems(schedule: Schedule) -> Iterator[str]:
-    if not re.fullmatch(r"[\w.-]+", schedule.name):
-        yield f"name must consist of letters, digits, '.', '-' and '_', got '{schedule.name}'"
-    if not schedule.model or set(schedule.model) & set("/:"):
-        yield f"model must be a name without '/' and ':', got '{schedule.model}'"
+    yield from misnamed(schedule.name)
+    yield from misnamed_model("model", schedule.model)
     yield from _timing(schedule)
     drift, paths = schedule.drift, {"workspace": schedule.workspace}
     if not 0.005 <= drift.level < 1:

@@ -6,11 +6,15 @@ MLflow's server runs unseen. What a request can ask for is bounded; what is wron
 
 import asyncio
 import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -20,6 +24,7 @@ from bngan.decoding import one_line
 from bngan.requests import PARAMETERS, answer
 from bngan.sampling import Sampler
 from pipeline import registry, seal
+from pipeline.errors import UserError
 
 MOST_BODY = 2**20
 """Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
@@ -69,6 +74,26 @@ def application_of(sampler: Sampler) -> Starlette:
     for path, text in {"/ping": "\n", "/health": "\n", "/version": mlflow.__version__}.items():
         routes.append(Route(path, PlainTextResponse(text)))
     return Starlette(routes=routes)
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[Callable[[Starlette], None]]:
+    """What serves an application at an address, until Ctrl-C.
+
+    Raises:
+        UserError: if nobody can listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(f"--port: {host}:{port} cannot be used: {error.strerror}") from error
+    with listening:
+
+        def serve(application: Starlette) -> None:
+            uvicorn.Server(uvicorn.Config(application, log_level="warning")).run([listening])
+
+        yield serve
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -25,7 +25,7 @@ from bngan.manifest import (
 )
 from bngan.records import first_line
 from pipeline.errors import ServerAway, UserError
-from pipeline.lock import hold
+from pipeline.lock import hold, private
 from pipeline.uris import carries_secret, filesystem_of, is_uri
 
 CACHE = "BNGAN_CACHE"
@@ -123,7 +123,11 @@ class Storage:
         folder = self.local / name
         if not self.remote:
             return damage(folder)
-        with hold(self.local / "locks" / f"copy-{digest(name)[:16]}", f"copying {name}", _PATIENCE):
+        with hold(
+            private(self.local) / "locks" / f"copy-{digest(name)[:16]}",
+            f"copying {name}",
+            _PATIENCE,
+        ):
             try:
                 manifest = self.read(f"{name}/{NAME}")
             except FileNotFoundError:
@@ -221,7 +225,7 @@ class Storage:
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file, in a folder and in an object store at once or not at all."""
-        path = self.local / name
+        path = private(self.local) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         draft.write_bytes(content)

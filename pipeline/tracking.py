@@ -20,6 +20,7 @@ from mlflow.entities import (
     RunTag,
     ViewType,
 )
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_DATASET_CONTEXT,
@@ -30,6 +31,7 @@ from mlflow.utils.mlflow_tags import (
 from bngan.hub import HUB_PREFIX
 from pipeline.errors import UserError
 from pipeline.fingerprint import Fingerprint
+from pipeline.lock import hold, private
 from pipeline.server import refusal, require_server
 from pipeline.uris import shown, without_secrets
 
@@ -38,6 +40,8 @@ PIPELINE = "pipeline"
 USES = "uses."
 """Prefix of an invocation's tags that say what folder of a stage it made or found."""
 _PARTS = ("code", "config", "inputs")
+_PATIENCE = 120.0
+"""Seconds in which a database is made, by another process."""
 # What it says of each attempt at a database is 80 lines long, and said again in a line here.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
@@ -73,6 +77,17 @@ def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
     return _pages(lambda token: client.search_runs(ids, condition, page_token=token))
 
 
+def models(client: MlflowClient) -> Iterator[RegisteredModel]:
+    """Every registered model."""
+    return _pages(lambda token: client.search_registered_models(page_token=token))
+
+
+def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
+    """Every version of a registered model."""
+    condition = f"name = '{model}'"
+    return list(_pages(lambda token: client.search_model_versions(condition, page_token=token)))
+
+
 def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
     """What a search of MLflow finds, page by page."""
     token = None
@@ -94,27 +109,33 @@ class Tracker:
     def __init__(self, workspace: Path, experiment: str) -> None:
         self.uri = tracking_uri(workspace)
         try:
-            # For its user alone; who shares a workspace makes the folder, and its mode stays.
-            workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private(workspace)
         except OSError as error:
             raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
         require_server(self.uri)
         try:
-            self.client = MlflowClient(self.uri, registry_uri=self.uri)
-            self.experiment_id = self._experiment(experiment, workspace)
+            # Of two that make a database at once, one would find it half made.
+            with hold(workspace / "locks" / "mlflow", f"making {self.uri}", _PATIENCE):
+                self.client = MlflowClient(self.uri, registry_uri=self.uri)
+                self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:
             raise refusal(f"MLflow at {shown(self.uri)} cannot be used", error) from error
 
     def _experiment(self, name: str, workspace: Path) -> str:
         known = self.client.get_experiment_by_name(name)
-        if known:
-            if known.lifecycle_stage == "deleted":
-                self.client.restore_experiment(known.experiment_id)
-            return str(known.experiment_id)
-        # A server knows where its artifacts go; a database does not, and would use this very folder.
-        served = self.uri.startswith(("http", "databricks"))
-        location = None if served else (workspace / "artifacts").as_uri()
-        return str(self.client.create_experiment(name, artifact_location=location))
+        if known is None:
+            # A server knows where its artifacts go; a database would use this very folder.
+            served = self.uri.startswith(("http", "databricks"))
+            location = None if served else (workspace / "artifacts").as_uri()
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location))
+            except MlflowException:
+                known = self.client.get_experiment_by_name(name)  # another machine's, by now
+                if known is None:
+                    raise
+        if known.lifecycle_stage == "deleted":
+            self.client.restore_experiment(known.experiment_id)
+        return str(known.experiment_id)
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run, nested under ``parent`` if given, and return its id."""

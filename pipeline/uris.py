@@ -24,7 +24,9 @@ _SECRET_NAME = re.compile(
 )
 _SHORTEST = 8
 """Characters of a secret that is looked for in text: shorter ones would be found everywhere."""
+_COUNTED = re.compile(r"token|key", re.IGNORECASE)
 _NO_SECRET = re.compile(r"[\d.,_+-]*|true|false|disabled|enabled", re.IGNORECASE)
+"""What a variable called by a word that is ``_COUNTED``, or switched, may have that is none."""
 
 
 def is_uri(text: str) -> bool:
@@ -56,7 +58,8 @@ def without_secrets(text: str) -> str:
 def _secrets() -> Iterator[str]:
     """What in the environment must not be seen, as it is and as URIs write it."""
     for name, value in os.environ.items():
-        named = _SECRET_NAME.search(name) and not _NO_SECRET.fullmatch(value)
+        plain = _COUNTED.search(name) and _NO_SECRET.fullmatch(value)
+        named = _SECRET_NAME.search(name) and not plain
         found = [value] if named else []
         for login in _LOGIN.finditer(value):
             found.append(login[0][:-1].partition(":")[2])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FEWEST = 20
 """Images that a split must have to be worked with."""
+_LONGEST_NAME = 200
+"""Bytes; more than a file's name may have, less what is added to it."""
 _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 """An address in the registry that means one version today and another tomorrow, or none."""
 
@@ -86,7 +88,9 @@ def problems(config: "Config", here: bool = True, known: bool = True) -> Iterato
         Protocol.parse(config.evaluate.protocol)
     except ValueError as error:
         yield f"evaluate.protocol: {error}"
-    yield from _names(config)
+    if config.name.isprintable():  # else told already
+        yield from misnamed(config.name)
+    yield from misnamed_model("register.model", config.register.model)
 
 
 def _texts(values: Mapping[str, Any]) -> Iterator[str]:
@@ -95,15 +99,26 @@ def _texts(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} has characters that cannot be seen, such as line ends: {value!r}"
 
 
-def _names(config: "Config") -> Iterator[str]:
-    model, limit = config.register.model, 200
-    if not model.strip() or set(model) & set("/:") or model in (".", ".."):
-        yield f"register.model must be a name without '/' and ':', got '{model}'"
-    if not config.name.strip():
-        yield f"name must not be empty, got '{config.name}'"
-    for key, name in {"name": config.name, "register.model": model}.items():
-        if len(name) > limit:
-            yield f"{key} must have at most {limit} characters, got {len(name)}"
+def misnamed(name: str) -> Iterator[str]:
+    """What is wrong with the name of an experiment, study or schedule, which folders are called by."""
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        yield (
+            "name must begin with a letter or digit and consist of those, ' ', '.', '-' and '_', got "
+            f"'{name}'"
+        )
+    yield from _too_long("name", name)
+
+
+def misnamed_model(key: str, name: str) -> Iterator[str]:
+    """What is wrong with a name for MLflow's registry, which cannot look for quotes."""
+    if not name.strip() or set(name) & set("/:'\"") or name in (".", ".."):
+        yield f"{key} must be a name without '/', ':' and quotes, got '{name}'"
+    yield from _too_long(key, name)
+
+
+def _too_long(key: str, name: str) -> Iterator[str]:
+    if (length := len(name.encode())) > _LONGEST_NAME:
+        yield f"{key} must have at most {_LONGEST_NAME} bytes, got {length}"
 
 
 def _data(config: "Config") -> Iterator[str]:
@@ -148,7 +163,10 @@ def _extractor(config: "Config") -> Iterator[str]:
         yield "extractor.weights must name the file of extractor.kind=file"
     if extractor.weights and not foreign:
         yield f"extractor.weights needs extractor.kind=inception or file, not {extractor.kind}"
-    if extractor.size is not None and extractor.size < 1:
+    for key in ("size", "range"):
+        if getattr(extractor, key) != getattr(type(extractor)(), key) and extractor.kind != "file":
+            yield f"extractor.{key} needs extractor.kind=file, not {extractor.kind}"
+    if extractor.kind == "file" and extractor.size is not None and extractor.size < 1:
         yield f"extractor.size must be positive, got {extractor.size}"
 
 

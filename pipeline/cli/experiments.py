@@ -65,6 +65,7 @@ def run(
         from pipeline.outcome import StageFailed
 
         options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
+        _require_registration(enforce, options)
         try:
             result = _bring_up_to_date(settings, options)
         except StageFailed as failure:
@@ -150,9 +151,12 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
             raise typer.Exit(1)
 
 
-def _enforce(result: "RunResult") -> None:
-    if "register" not in result.summaries:
+def _require_registration(enforce: bool, options: "Options") -> None:
+    if enforce and options.until not in (None, "register"):
         raise UserError("--enforce is about what is registered, and --to ends before")
+
+
+def _enforce(result: "RunResult") -> None:
     if result.summaries["register"]["alias"] != "champion":
         raise typer.Exit(4)
 

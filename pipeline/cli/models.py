@@ -77,13 +77,12 @@ def serve(
     Unlike there, a parameter that the model does not have is an error.
     """
     with errors_as_exit_codes():
-        import uvicorn
-
-        from pipeline.serving import application
+        from pipeline.serving import application, listen
 
         served = application(Storage.parse(workspace).local, model)
-        errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
-        uvicorn.run(served, host=host, port=port, log_level="warning")
+        with listen(host, port) as serve:
+            errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
+            serve(served)
 
 
 @app.command()

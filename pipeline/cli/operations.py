@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the registered mod
 @app.command()
 def status(
     workspace: Workspace = "runs",
-    last: Annotated[int, typer.Option(min=1, help="Number of runs, the newest.")] = 10,
+    last: Annotated[int, typer.Option(min=1, max=10_000, help="Number of runs, the newest.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Say what the newest runs do or have come to, whatever ended them."""

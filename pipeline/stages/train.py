@@ -20,7 +20,7 @@ from pipeline import cluster
 from pipeline.checkpoints import Checkpoints
 from pipeline.config import Config
 from pipeline.course import ORIGIN, ended, origins, refuse_to_go_back, trajectory
-from pipeline.errors import UserError
+from pipeline.errors import TryLater, UserError
 from pipeline.fingerprint import code_of
 from pipeline.gauges import watched
 from pipeline.lock import OWNER, hold
@@ -99,7 +99,7 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         state = store.latest()
     if state is None or not (why := ended(config, state)):
         where = store.where
-        raise UserError(f"the last checkpoint in {where} cannot be used; the same command goes on")
+        raise TryLater(f"the last checkpoint in {where} cannot be used; the same command goes on")
     if state["trainer"]["images_seen"] < config.train.images:
         context.events.message(f"stops: {why}")
     note = f"{device}, resumed from {seen:,}" if seen else device

@@ -9,9 +9,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from bngan.records import first_line
 from pipeline.config import Config, located_workspace
 from pipeline.reading import flatten, read
+from pipeline.validation import misnamed
 
 Point = dict[str, Any]
 """Values of a study's axes, by configuration key."""
@@ -102,7 +106,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     study = given.values
     study.common += of_trials
     study.tasks = [_task(path, task) for task in study.tasks]
-    wrong = [*located_workspace(study), *_ranges(study)]
+    wrong = [*located_workspace(study), *_values(study)]
     if not {key.partition(".")[0] for key in given.wrong} & _STRUCTURE:
         wrong += _structure(study)
     given.refuse(wrong)
@@ -183,13 +187,16 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _ranges(study: Study) -> Iterator[str]:
+def _values(study: Study) -> Iterator[str]:
+    yield from misnamed(study.name)
     for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
         if (value := getattr(study, name)) is not None and value < 1:
             yield f"{name} must be at least 1, got {value}"
 
 
 def _structure(study: Study) -> Iterator[str]:
+    if not study.tasks:
+        yield "tasks must not be empty"
     if study.control not in study.arms:
         yield f"control: there is no arm {study.control}: {', '.join(study.arms)}"
     if study.tune and not study.axes:
@@ -216,6 +223,10 @@ def _misplaced(study: Study) -> Iterator[str]:
         if key.partition(".")[0] in _DATA:
             yield f"{key}: data sets and how they are scored are tasks, not arms or axes"
     for arm in study.arms:
-        treatment = trial(study, "", arm, {}, 0, tuning=False).treatment
+        try:
+            treatment = trial(study, "", arm, {}, 0, tuning=False).treatment
+        except (YAMLError, OmegaConfBaseException, RecursionError) as error:
+            yield f"arms.{arm}: it, or common, is no list of key=value: {first_line(error)}"
+            continue
         if treatment not in TREATMENTS:
             yield f"arms.{arm}: treatment must be one of {', '.join(TREATMENTS)}, got {treatment}"

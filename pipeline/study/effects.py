@@ -81,7 +81,8 @@ def scarce(study: Study, results: Sequence[Result]) -> list[str]:
 
     ``results``: of all trials that count, or those of one point where it is tuned.
     """
-    comparisons = (len(study.arms) - 1) * len(study.tasks)
+    if not (comparisons := (len(study.arms) - 1) * len(study.tasks)):
+        return []
     needed = next(n for n in range(1, 99) if math.isfinite(interval(np.ones(n), comparisons)[2]))
     found: dict[tuple[str, int], list[str]] = {}
     for task in study.tasks:

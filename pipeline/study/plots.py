@@ -50,7 +50,9 @@ def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> byte
             if found:
                 values = sorted(found)
                 _band(axes, values, [found[value] for value in values], arm)
-        axes.set_xscale("log")
+        drawn = [line.get_xdata() for line in axes.lines]
+        if drawn and min(map(min, drawn)) > 0:
+            axes.set_xscale("log")
         content: bytes = finish()
     return content
 

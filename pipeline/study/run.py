@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from bngan.manifest import digest
 from pipeline import cluster, workflow
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.fingerprint import code_below
+from pipeline.lock import hold
 from pipeline.outcome import Display
 from pipeline.patient import PatientTracker
 from pipeline.runs import closing, heartbeat
@@ -33,6 +34,8 @@ from pipeline.study.report import render, sentences, table
 from pipeline.study.trial import Record, identity, run_trial, settings
 
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
+Configurations = Callable[[Trial], Config]
+"""What trials train with."""
 STUDY = "study"
 """The kind of run that a study opens, as its tag ``bngan.kind``."""
 
@@ -59,17 +62,24 @@ def run_study(study: Study, display: Display) -> Findings:
     """Run what is missing of a study, and say what all of it shows.
 
     Raises:
-        UserError: if the configuration of a trial is wrong.
+        UserError: if the configuration of a trial is wrong, or another process is at the study.
     """
     storage = Storage(study.workspace)
     storage.require()
-    identities = cache(_identity)  # configurations take their time, and are asked for again
-    _foresee(study, identities, display)
+    configurations = cache(settings)  # they take their time, and are asked for again
+    _foresee(study, configurations, display)
+    with hold(storage.local / "locks" / f"study-{study.name}", f"study {study.name}"):
+        return _bring_up_to_date(study, storage, configurations, display)
+
+
+def _bring_up_to_date(
+    study: Study, storage: Storage, configurations: Configurations, display: Display
+) -> Findings:
     folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
     with PatientTracker(storage.local, study.name, display.message) as tracker:
         run_id = tracker.start(study.name, {"bngan.kind": STUDY})
         with closing(tracker, run_id), heartbeat(tracker, run_id):
-            run = _Run(study, storage, tracker, display, run_id, folders, identities)
+            run = _Run(study, storage, tracker, display, run_id, folders, configurations)
             run.bring(tuning_trials(study))
             chosen = _every_point(study)
             if study.tune:
@@ -78,19 +88,15 @@ def run_study(study: Study, display: Display) -> Findings:
             return run.findings()
 
 
-def _identity(trial: Trial) -> str:
-    return identity(trial, settings(trial))
-
-
-def _foresee(study: Study, identities: Callable[[Trial], str], display: Display) -> None:
+def _foresee(study: Study, configurations: Configurations, display: Display) -> None:
     """Tell what is wrong with a trial, or cannot be shown, before any is trained."""
     for trial in tuning_trials(study):
-        identities(trial)
+        configurations(trial)
     # Which point suits an arm is not known yet; that it is one and the same is enough to count pairs.
     met = points(study)[:1] if study.tune else points(study)
     trials = main_trials(study, {(task, arm): met for task in study.tasks for arm in study.arms})
     empty: Record = {}
-    results = [Result(trial, empty, identities(trial)) for trial in trials]
+    results = [Result(trial, empty, identity(trial, configurations(trial))) for trial in trials]
     for line in scarce(study, results):
         display.message(line)
 
@@ -119,11 +125,11 @@ class _Run:
         display: Display,
         run_id: str,
         folders: Mapping[str, Mapping[str, str]],
-        identities: Callable[[Trial], str],
+        configurations: Configurations,
     ) -> None:
         self.study, self.storage, self.tracker = study, storage, tracker
         self.display, self.run_id, self.folders = display, run_id, folders
-        self.identities = identities
+        self.configurations = configurations
         self.results: list[Result] = []
         self.trained = self.found = 0
         self.code = digest(code_below("pipeline.study.trial", libraries=_LIBRARIES))
@@ -170,7 +176,7 @@ class _Run:
         try:
             cluster.trials(
                 partial(_trained, self.folders, self.storage),
-                firsts,
+                [(trial, self.configurations(trial)) for trial in firsts],
                 name=uuid.uuid4().hex[:12],
                 storage=self.storage.for_ray(ray_files),
                 at_once=self.study.at_once,
@@ -196,7 +202,8 @@ class _Run:
     def _training(self, trial: Trial) -> str:
         """Its name, by everything that shapes it."""
         where = {"code": self.code, "data": self.folders.get(trial.task)}
-        return f"{self.identities(trial)}-{digest(where)[:12]}"
+        known = identity(trial, self.configurations(trial))
+        return f"{known}-{digest(where)[:12]}"
 
     def _write(self) -> None:
         """Tables of what there is by now."""
@@ -241,9 +248,12 @@ class _Run:
         return Findings(self.run_id, self.folder, told, rows, self.trained, self.found)
 
 
-def _trained(folders: Mapping[str, Mapping[str, str]], storage: Storage, trial: Trial) -> Record:
-    """On a worker."""
-    return run_trial(trial, settings(trial), storage, folders.get(trial.task, {}))
+def _trained(
+    folders: Mapping[str, Mapping[str, str]], storage: Storage, task: tuple[Trial, Config]
+) -> Record:
+    """On a worker, which runs in a folder of its own: what is relative in a file is not there."""
+    trial, config = task
+    return run_trial(trial, config, storage, folders.get(trial.task, {}))
 
 
 def _file(training: str) -> str:

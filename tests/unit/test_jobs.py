@@ -109,9 +109,9 @@ def test_names_can_stand_in_a_url() -> None:
 
 
 def test_words_of_a_shell_stay_words(cluster: Cluster) -> None:
-    submit("train.augment=[color, cutout]", "name=$(reboot)")
+    submit("train.augment=[color, cutout]", "register.model=$(reboot)")
     assert cluster.submitted[0]["entrypoint"].endswith(
-        "'train.augment=[color, cutout]' 'name=$(reboot)'"
+        "'train.augment=[color, cutout]' 'register.model=$(reboot)'"
     )
 
 

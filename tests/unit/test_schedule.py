@@ -83,7 +83,7 @@ def write(tmp_path: Path, **values: str) -> Path:
         ({"cron": "'0 3 31 2 *'"}, "is never due"),
         ({"timezone": "Europa/Berlin"}, "there is no Europa/Berlin"),
         ({"timezone": "../UTC"}, "there is no ../UTC"),
-        ({"name": "a/b"}, "name must consist of"),
+        ({"name": "a/b"}, "name must begin with a letter or digit and consist of"),
         ({"model": "models:/m@champion"}, "model must be a name without"),
         ({"drift": "{level: 0.001}"}, "drift.level must lie in"),
         ({"drift": "{level: .nan}"}, "drift.level must lie in"),
