@@ -1,15 +1,18 @@
 """A study as a user starts it: as Ray Tune trials, killed in the middle, and again."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from bngan.images import to_pil
 from tests.integration.conftest import ROOT, bngan
 
 STUDY = """
@@ -30,11 +33,19 @@ TRIALS = 2 * 2 * (2 + 3)
 
 
 @pytest.mark.slow
-def test_a_study_that_is_killed_goes_on_and_is_found_when_done(tmp_path: Path) -> None:
+def test_a_study_that_is_killed_goes_on_and_is_found_when_done(
+    tmp_path: Path, digits: tuple[Any, Any]
+) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(STUDY.format(root=ROOT, workspace=tmp_path / "runs"))
     trials = tmp_path / "runs" / "studies" / "trials"
-    command = [sys.executable, "-m", "pipeline", "study", str(file)]
+    for number, (image, label) in enumerate(zip(*digits, strict=True)):
+        path = tmp_path / "images" / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to_pil(image).save(path)
+    # Workers run in a folder of their own.
+    data = f"data.path={os.path.relpath(tmp_path / 'images', ROOT)}"
+    command = [sys.executable, "-m", "pipeline", "study", str(file), data]
     driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while driver.poll() is None and len(list(trials.glob("*.json"))) < 3:
         time.sleep(0.1)
@@ -42,7 +53,7 @@ def test_a_study_that_is_killed_goes_on_and_is_found_when_done(tmp_path: Path) -
     assert driver.wait(timeout=60) == 130
     before = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert 3 <= len(before) < TRIALS
-    found = json.loads(bngan("study", str(file), "--json").stdout)
+    found = json.loads(bngan("study", str(file), data, "--json").stdout)
     after = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert len(after) == TRIALS
     assert {name: after[name] for name in before} == before
@@ -50,7 +61,7 @@ def test_a_study_that_is_killed_goes_on_and_is_found_when_done(tmp_path: Path) -
     assert "Effects" in Path(found["report"]).read_text()
     effects = json.loads((Path(found["report"]).parent / "effects.json").read_text())
     assert {effect["task"] for effect in effects["declared"]} == {"digits", "ring8"}
-    told = bngan("study", str(file)).stdout
+    told = bngan("study", str(file), data).stdout
     assert all(line in told for line in found["findings"])
     assert f"0 trainings, {TRIALS} found" in told
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")

@@ -102,7 +102,7 @@ GOOD = "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
         ("register.model=' '", "register.model must be a name"),
         ("register.model=..", "register.model must be a name"),
         ("register.draws=0", "register.draws must be positive"),
-        ("name=", "name must begin with a letter or digit"),
+        ("name=", "name must not be empty"),
         ('name="a\\nb"', "name has characters that cannot be seen"),
         ("name=" + "x" * 300, "name must have at most 200 bytes, got 300"),
         ("name=team/digits", "name must begin with a letter or digit and consist of those"),
@@ -257,9 +257,7 @@ def test_a_schedule_that_makes_no_sense(values: str, message: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("control: b", "control: there is no arm b: a"),
         ("control: a\ntasks: [ring9]", "tasks: there is no ring9"),
-        ("control: a\nseeds: 0", "seeds must be at least 1, got 0"),
         ("control: a\ncommon: [train.lr=-1]", "a on ring8: train.lr must be positive, got -1"),
         ("control: a\naxes: {train.lrr: [1]}", "a on ring8: unknown key train.lrr: did you"),
         ("control: a\nx: 1", "unknown key x"),
