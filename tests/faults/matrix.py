@@ -168,7 +168,8 @@ def cell(world: World, stage: str, fault: Fault, expected: object) -> Cell:
         problems.append("not the undisturbed result")
     problems += [f"shared memory left: {name}" for name in shared_memory() - memory]
     print(ended.said, file=sys.stderr) if problems else None
-    return Cell(stage, fault.name, ended.code, ended.seconds, ended.last, again, problems)
+    last = ended.last.replace(str(world.folder), "...")
+    return Cell(stage, fault.name, ended.code, ended.seconds, last, again, problems)
 
 
 def judged(fault: Fault, ended: Ended) -> list[str]:
