@@ -122,7 +122,7 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
     client = existing_client(workspace)
     if name:
         require_name(name)
-    names = [model.name for model in models(client) if name in (None, model.name)]
+    names = [model.name for model in models(client, name)]
     if name and not names:
         raise UserError(f"there is no model {name}")
     return [
@@ -157,8 +157,8 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
         raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
     name, number, alias = address.groups()
     client = existing_client(workspace)
-    # In the workspace, where other machines find it too.
-    # Beside copies of what other machines have lent, which nobody has locked.
+    # In the workspace, where other machines find it too; beside copies of what they have lent, which
+    # nobody has locked.
     with scratch_folder(private(workspace) / FOLDER, "model", OVER) as temporary:
         with _stores(workspace):
             try:

@@ -77,9 +77,10 @@ def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
     return _pages(lambda token: client.search_runs(ids, condition, page_token=token))
 
 
-def models(client: MlflowClient) -> Iterator[RegisteredModel]:
-    """Every registered model."""
-    return _pages(lambda token: client.search_registered_models(page_token=token))
+def models(client: MlflowClient, name: str | None = None) -> list[RegisteredModel]:
+    """Every registered model, or the one that is called so."""
+    condition = f"name = '{name}'" if name else None
+    return list(_pages(lambda token: client.search_registered_models(condition, page_token=token)))
 
 
 def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
@@ -115,7 +116,8 @@ class Tracker:
         require_server(self.uri)
         try:
             # Of two that make a database at once, one would find it half made.
-            with hold(workspace / "locks" / "mlflow", f"making {self.uri}", _PATIENCE):
+            what = f"the opening of {shown(self.uri)}"
+            with hold(workspace / "locks" / "mlflow", what, _PATIENCE):
                 self.client = MlflowClient(self.uri, registry_uri=self.uri)
                 self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:

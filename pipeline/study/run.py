@@ -13,7 +13,7 @@ from bngan.manifest import digest
 from pipeline import cluster, workflow
 from pipeline.config import Config, load_config
 from pipeline.fingerprint import code_below
-from pipeline.lock import hold
+from pipeline.lock import hold, private
 from pipeline.outcome import Display
 from pipeline.patient import PatientTracker
 from pipeline.runs import closing, heartbeat
@@ -68,7 +68,7 @@ def run_study(study: Study, display: Display) -> Findings:
     storage.require()
     configurations = cache(settings)  # they take their time, and are asked for again
     _foresee(study, configurations, display)
-    with hold(storage.local / "locks" / f"study-{study.name}", f"study {study.name}"):
+    with hold(private(storage.local) / "locks" / f"study-{study.name}", f"study {study.name}"):
         return _bring_up_to_date(study, storage, configurations, display)
 
 
