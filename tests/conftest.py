@@ -25,7 +25,7 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(seconds / 1000)  # what may take long is not asked too often
     return found
 
 

@@ -87,7 +87,7 @@ class Shell:
                 env=self.environment,
                 capture_output=True,
                 text=True,
-                timeout=400,
+                timeout=600,
             )
             if "No available agent" not in done.stderr:  # the head answers before it can take jobs
                 break
@@ -201,6 +201,7 @@ def test_the_served_model_answers_with_the_same_images_for_a_seed(shell: Shell) 
     assert shell.run(starts("curl").replace('"seed": 7', '"seed": 8')) != answers[0]
 
 
+@pytest.mark.timeout(1800)
 def test_a_job_on_a_cluster_with_tokens(shell: Shell) -> None:
     for command in COMMANDS:
         if command.startswith("ray get-auth-token"):

@@ -133,7 +133,7 @@ def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
             client.search_runs(["1"], "attributes.status = 'RUNNING' and metrics.loss_d > 0")
         )
 
-    until(trains, 120)
+    until(trains, 240)
     server.kill()
     killed = time.time()
     time.sleep(seconds)
