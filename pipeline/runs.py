@@ -106,6 +106,9 @@ def terminate_as_exit() -> Iterator[None]:
     }
     try:
         yield
+    except SystemExit as error:
+        # Of one that arrives while Ray waits in its own code, Ray makes another, with exit code 1.
+        raise told[0] if told else error from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in previous.items():

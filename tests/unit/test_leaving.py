@@ -58,6 +58,21 @@ def test_one_that_got_through_is_raised_once(number: int, raised: type) -> None:
     assert closed
 
 
+def test_what_ray_makes_of_one_has_the_same_exit_code() -> None:
+    def wait() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            raise SystemExit(1) from None  # as Ray's C++ does where it waits
+
+    with pytest.raises(SystemExit) as left, terminate_as_exit():
+        wait()
+    assert left.value.code == 143
+    with pytest.raises(SystemExit) as left, terminate_as_exit():
+        sys.exit(7)
+    assert left.value.code == 7
+
+
 def test_afterwards_all_is_as_before() -> None:
     def state() -> list[Any]:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
