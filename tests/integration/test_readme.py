@@ -71,9 +71,10 @@ class Shell:
     def adapt(self, command: str) -> str:
         for port, free in self.ports.items():
             command = re.sub(rf"\b{port}\b", free, command)
-        command = command.replace("FOLDER", "images").replace(
-            "ray start", f"ray start --port {free_port()}"
-        )
+        command = command.replace("FOLDER", "images")
+        # Where another cluster has the agent's port, this one takes no jobs.
+        ports = f"--port {free_port()} --dashboard-agent-listen-port {free_port()}"
+        command = command.replace("ray start", f"ray start {ports}")
         small = SMALL if "digits.yaml" in command else SMALLER
         if re.search(r"(bngan|pipeline) (run|adapt|check|submit)", command):
             command = f"{command} {small}"
