@@ -94,7 +94,12 @@ def disturbed(world: World, fault: str, at: float) -> tuple[list[Ended], bool]:
     """A run with the fault, and the same again until it is done; whether it was struck."""
     over, struck = time.monotonic() + at, list[str]()
     act = strike(world, fault, struck)
-    ends = [world.run("register", when=lambda _: time.monotonic() > over, fault=act)]
+
+    def due(_: str) -> bool:
+        there = not fault.startswith("worker") or bool(marked(world.mark, WORKER))
+        return time.monotonic() > over and there
+
+    ends = [world.run("register", when=due, fault=act)]
     while ends[-1].code and len(ends) < TRIES:
         ends.append(world.run("register"))
     return ends, bool(struck)
