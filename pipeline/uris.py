@@ -18,15 +18,16 @@ _KEY = re.compile(
     r"([?&][^=?&#\s]{0,60}?(?:secret|password|token|key|sig)[^=?&#\s]{0,60}=)[^&#\s\"'<>]*", re.I
 )
 _SECRET_NAME = re.compile(
-    r"(secret|passw(or)?d|(?<![^_])token(?![^_])|credential|webhook|(api|access)key|(?<![^_])key(?![^_]))"
+    r"(secret|passw(or)?d|(?<![^_])token(?![^_])|credential|webhook|(api|access|private)key"
+    r"|(?<![^_])key(?![^_]))"
     r"(?!.*_(path|file|dir)$)",
     re.IGNORECASE,
 )
 _SHORTEST = 8
 """Characters of a secret that is looked for in text: shorter ones would be found everywhere."""
-_COUNTED = re.compile(r"token|key", re.IGNORECASE)
-_NO_SECRET = re.compile(r"[\d.,_+-]*|true|false|disabled|enabled", re.IGNORECASE)
-"""What a variable called by a word that is ``_COUNTED``, or switched, may have that is none."""
+_SWITCH = re.compile(r"true|false|disabled|enabled", re.IGNORECASE)
+_COUNTED, _COUNT = re.compile(r"token|key", re.IGNORECASE), re.compile(r"[\d.,_+-]*")
+"""What there may be so many of, and how many."""
 
 
 def is_uri(text: str) -> bool:
@@ -58,8 +59,8 @@ def without_secrets(text: str) -> str:
 def _secrets() -> Iterator[str]:
     """What in the environment must not be seen, as it is and as URIs write it."""
     for name, value in os.environ.items():
-        plain = _COUNTED.search(name) and _NO_SECRET.fullmatch(value)
-        named = _SECRET_NAME.search(name) and not plain
+        counts = _COUNTED.search(name) and _COUNT.fullmatch(value)
+        named = _SECRET_NAME.search(name) and not (counts or _SWITCH.fullmatch(value))
         found = [value] if named else []
         for login in _LOGIN.finditer(value):
             found.append(login[0][:-1].partition(":")[2])

@@ -39,6 +39,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         "SOME_DATABASE": "postgresql://me:data-PLANTED@host/x",
         "RAY_AUTH_TOKEN_PATH": "/home/me/token",
         "SIGNING_KEY": "sign-PLANTED",
+        "SSH_PRIVATEKEY": "ssh-PLANTED",
+        "DATABASE_PASSWORD": "20261128",
         "SHORT_TOKEN": "a",
         "EMPTY_TOKEN": "",
     }
@@ -55,7 +57,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://h/?a=1&Token=PLANTED#x 'http://h/?sig=PLANTED'", "http://h/?a=1&Token=***#x 'http://h/?sig=***'"),
         ("key aws/PLANTED+1, in a URI aws%2FPLANTED%2B1", "key ***, in a URI ***"),
         ("mlflow-PLANTED hf_PLANTED https://hooks/PLANTED-path data-PLANTED", "*** *** *** ***"),
-        ("signed sign-PLANTED", "signed ***"),
+        ("signed sign-PLANTED ssh-PLANTED 20261128", "signed *** *** ***"),
         ("abfs://container@account/x sqlite:////home/me@work/x", None),
         ("a token at /home/me/token, me@host", None),
         ("", None),
@@ -72,6 +74,7 @@ def test_what_only_sounds_like_a_secret_is_left_alone(monkeypatch: pytest.Monkey
         "MAX_TOKENS_WANTED": "configuration",
         "KEYBOARD_LAYOUT": "configuration",
         "API_KEY": "100000000",
+        "ASK_FOR_PASSWORD": "disabled",
     }
     export(monkeypatch, given)
     text = "flip: false, disabled: 100000000, configuration"
