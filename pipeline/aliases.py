@@ -42,9 +42,8 @@ def alone_with(workspace: Path, name: str) -> Iterator[MlflowClient]:
     """
     require_name(name)
     client = existing_client(workspace)
-    with hold(
-        private(workspace) / "locks" / f"model-{name}", f"the registration of {name}", _PATIENCE
-    ):
+    lock = private(workspace) / "locks" / f"model-{name}"
+    with hold(lock, f"the registration of {name}", _PATIENCE):
         _finish(client, name)
         yield client
 

@@ -221,23 +221,17 @@ class InWorkspace(Protocol):
 
 
 def located_workspace(settings: InWorkspace) -> list[str]:
-    """Make a workspace absolute; what is wrong with where it is."""
+    """Make a workspace absolute, from wherever it is looked for; what is wrong with where it is.
+
+    A relative one in a Ray job would go with the cluster's session.
+    """
+    if inside_a_job() and (problem := not_everywhere("workspace", settings.workspace)):
+        return [problem]
     try:
-        settings.workspace = absolute_workspace(settings.workspace)
+        settings.workspace = Storage.parse(settings.workspace).workspace
     except UserError as error:
         return [str(error)]
     return []
-
-
-def absolute_workspace(workspace: str) -> str:
-    """The workspace from wherever it is looked for.
-
-    Raises:
-        UserError: for a relative one in a Ray job, whose folder goes with the cluster's session.
-    """
-    if inside_a_job() and (problem := not_everywhere("workspace", workspace)):
-        raise UserError(problem)
-    return Storage.parse(workspace).workspace
 
 
 def to_yaml(config: Config) -> str:

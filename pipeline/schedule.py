@@ -117,11 +117,10 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
         schedule.address = None
     if schedule.address is None:
         wrong += located_workspace(schedule)
-    given.refuse(wrong)
-    if schedule.address is None:
         where = schedule.data.path
         if where and not is_symbolic(where) and not where.startswith(embedded.PREFIX):
             schedule.data.path = str(Path(where).expanduser().absolute())
+    given.refuse(wrong)
     return schedule
 
 

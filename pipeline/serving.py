@@ -7,8 +7,6 @@ MLflow's server runs unseen. What a request can ask for is bounded; what is wron
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +74,22 @@ def application_of(sampler: Sampler) -> Starlette:
     return Starlette(routes=routes)
 
 
-@contextmanager
-def listen(host: str, port: int) -> Iterator[Callable[[Starlette], None]]:
-    """What serves an application at an address, until Ctrl-C.
+def listening(host: str, port: int) -> socket.socket:
+    """A socket at an address.
 
     Raises:
         UserError: if nobody can listen there.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise UserError(f"--port: {host}:{port} cannot be used: {error.strerror}") from error
-    with listening:
 
-        def serve(application: Starlette) -> None:
-            uvicorn.Server(uvicorn.Config(application, log_level="warning")).run([listening])
 
-        yield serve
+def serve(application: Starlette, at: socket.socket) -> None:
+    """Answer requests until Ctrl-C."""
+    uvicorn.Server(uvicorn.Config(application, log_level="warning")).run([at])
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -123,11 +123,8 @@ class Storage:
         folder = self.local / name
         if not self.remote:
             return damage(folder)
-        with hold(
-            private(self.local) / "locks" / f"copy-{digest(name)[:16]}",
-            f"copying {name}",
-            _PATIENCE,
-        ):
+        lock = private(self.local) / "locks" / f"copy-{digest(name)[:16]}"
+        with hold(lock, f"copying {name}", _PATIENCE):
             try:
                 manifest = self.read(f"{name}/{NAME}")
             except FileNotFoundError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FEWEST = 20
 """Images that a split must have to be worked with."""
 _LONGEST_NAME = 200
-"""Bytes; more than a file's name may have, less what is added to it."""
+"""Bytes: a file's name may have 255, and something is added to it."""
 _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 """An address in the registry that means one version today and another tomorrow, or none."""
 

@@ -77,12 +77,12 @@ def serve(
     Unlike there, a parameter that the model does not have is an error.
     """
     with errors_as_exit_codes():
-        from pipeline.serving import application, listen
+        from pipeline import serving
 
-        served = application(Storage.parse(workspace).local, model)
-        with listen(host, port) as serve:
+        served = serving.application(Storage.parse(workspace).local, model)
+        with serving.listening(host, port) as address:
             errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
-            serve(served)
+            serving.serve(served, address)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from bngan.networks import GeneratorConfig, ModelConfig, build_generator
 from bngan.requests import MOST_BYTES, MOST_IMAGES, answer, most_images
 from bngan.sampling import Sampler
 from pipeline import serving
+from pipeline.errors import UserError
 from pipeline.serving import MOST_BODY, MOST_WAITING, application_of
 
 
@@ -51,14 +52,14 @@ class Client:
 @contextmanager
 def served(model: Sampler) -> Iterator[Client]:
     server = uvicorn.Server(uvicorn.Config(application_of(model), log_level="error"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    with serving.listening("127.0.0.1", 0) as address:
+        thread = threading.Thread(target=server.run, args=([address],), daemon=True)
         thread.start()
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.05)
         try:
-            yield Client(listening.getsockname()[1])
+            yield Client(address.getsockname()[1])
         finally:
             server.should_exit = True
             thread.join(timeout=30)
@@ -68,6 +69,15 @@ def served(model: Sampler) -> Iterator[Client]:
 def client() -> Iterator[Client]:
     with served(tiny()) as found:
         yield found
+
+
+def test_a_port_in_use_is_said_before_anything_is_served() -> None:
+    with serving.listening("127.0.0.1", 0) as address:
+        port = address.getsockname()[1]
+        with pytest.raises(
+            UserError, match=f"--port: 127.0.0.1:{port} cannot be used: Address alr"
+        ):
+            serving.listening("127.0.0.1", port)
 
 
 def refused(answer: requests.Response, status: int = 400) -> str:
