@@ -72,8 +72,9 @@ def test_a_killed_run_is_told_closed_and_completed(
     assert statuses(json.loads(again.stdout)).startswith("cached cached cached ran")
     now, before = told(here, "status")["runs"][:2]
     assert (now["state"], before["state"]) == ("finished", "interrupted")
-    found = MlflowClient(f"sqlite:///{here}/mlflow.db").search_runs(["1"])
-    assert {run_.info.status for run_ in found} == {"FINISHED", "KILLED"}
+    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
+    found = [client.get_run(told_["run_id"]).info.status for told_ in (now, before)]
+    assert found == ["FINISHED", "KILLED"]
     assert told(here, "reap")["reaped"] == []
 
 
