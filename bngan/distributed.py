@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bngan import shared_memory
+
 
 def world_size() -> int:
     """Number of workers; 1 when no process group exists."""
@@ -40,13 +42,30 @@ def shard(count: int) -> slice:
     return shards(count)[rank()]
 
 
+_memory: tuple[Any, shared_memory.SharedMemory | None] = (None, None)
+"""Of the workers of a process group, where all of them are on one machine."""
+
+
+def _sum(tensor: Tensor) -> None:
+    """Replace contiguous ``tensor`` by its sum over workers."""
+    global _memory
+    group = dist.group.WORLD
+    if _memory[0] is not group:
+        shared = dist.get_backend() == "gloo"
+        _memory = (group, shared_memory.connect() if shared else None)
+    if _memory[1] is None:
+        dist.all_reduce(tensor)
+    else:
+        _memory[1].sum(tensor)
+
+
 class _AllReduceSum(torch.autograd.Function):
     """Sum over workers. Its adjoint is itself, so it can be differentiated any number of times."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        _sum(total)
         return total
 
     @staticmethod
@@ -71,7 +90,7 @@ def gather_shards(local: Tensor, count: int) -> Tensor:
         return local
     whole = local.new_zeros(count, *local.shape[1:])
     whole[shard(count)] = local
-    dist.all_reduce(whole)  # sums with zeros are exact
+    _sum(whole)  # sums with zeros are exact
     return whole
 
 
@@ -106,7 +125,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
+    _sum(flat)
     parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))  # which lies in memory as its parameter does
@@ -128,6 +147,6 @@ def assert_replicas_equal(module: nn.Module, name: str) -> None:
         different = (
             (~torch.isclose(tensor, reference, rtol=0, atol=0, equal_nan=True)).any().float()
         )
-        dist.all_reduce(different)
+        _sum(different)
         if different.item():
             raise RuntimeError(f"workers disagree on {name}.{key}: replicas must stay identical")

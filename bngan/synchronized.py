@@ -46,8 +46,8 @@ class Synchronized(torch.autograd.Function):
         ctx.eps, ctx.sizes = eps, sizes
         mean, variance = _local_moments(input, sizes)
         local, centre = _local_counts(input, sizes), mean - origin
-        squares = local * (variance + centre.square())
-        moments = _join(local, local * centre, squares, origin, input)
+        sums = local * torch.cat([centre, torch.addcmul(variance, centre, centre)], dim=1)
+        moments = _join(local, sums, origin, input)
         statistics = zip(*_kernels(moments, input), strict=True)
         parts = [
             F.batch_norm(part, center, spread, weight, bias, False, 0.0, eps)
@@ -55,7 +55,7 @@ class Synchronized(torch.autograd.Function):
             if len(part)
         ]
         output = join_groups(parts) if parts else input.clone()
-        anchor = mean.to(_at_least_float32(input).dtype)
+        anchor = mean.to(_kernel_dtype(input))
         ctx.save_for_backward(input, weight, anchor, origin, *moments)
         ctx.mark_non_differentiable(*moments)
         return output, *moments
@@ -84,41 +84,38 @@ def _backward(
     The kernel's gradient has the means of this worker's part alone; a map of x makes up for that.
     """
     means, variances = _kernels(moments, input)
-    pairs = zip(torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes), strict=True)
-    statistics = zip(means, variances, strict=True)
+    inverses = (variances + ctx.eps).rsqrt()
+    gamma = torch.ones_like(means[0]) if weight is None else weight
+    inputs, gradients = torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes)
     found = [
-        _own_gradients(*pair, weight, *both, ctx.eps)
-        for pair, both in zip(pairs, statistics, strict=True)
+        _own_gradients(*own, gamma, ctx.eps)
+        for own in zip(inputs, gradients, means, inverses, strict=True)
     ]
-    parts, mine = [dx for dx, _ in found], torch.stack([sums for _, sums in found], 1)
-    joined = all_reduce_sum(mine) / moments.counts
-    lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1) - joined
-    scale = (moments.variance + ctx.eps).rsqrt() * (1 if weight is None else weight)
-    shifts, slopes = (lacking * scale).to(means.dtype)
-    maps = zip(means, variances, slopes, shifts, strict=True)
-    for dx, x, (mean, variance, slope, shift) in zip(
-        parts, torch.split(input, ctx.sizes), maps, strict=True
-    ):
+    parts, *sums = zip(*found, strict=True)
+    mine = torch.stack([torch.stack(column) for column in sums]).double()
+    lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1)
+    lacking -= all_reduce_sum(mine) / moments.counts
+    shifts, slopes = (lacking * (inverses * gamma)).to(means.dtype)
+    maps = zip(inputs, means, variances, slopes, shifts, strict=True)
+    for dx, (x, mean, variance, slope, shift) in zip(parts, maps, strict=True):
         if len(x):
             dx += F.batch_norm(x, mean, variance, slope, shift, False, 0.0, ctx.eps)
     return join_groups(parts), mine[0], mine[1]
 
 
 def _own_gradients(
-    x: Tensor, dy: Tensor, weight: Tensor | None, mean: Tensor, variance: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, dy: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """As if the group were this worker's part alone, but normalised by the joint statistics.
 
-    Gradient of x, and sums of dy and of dy * x_hat, ``(2, C)`` float64.
+    Gradient of x, and sums of dy and of dy * x_hat, ``(C,)``.
     """
     if not len(x):
-        return x, torch.zeros(2, x.shape[1], dtype=torch.float64, device=x.device)
-    gamma = torch.ones_like(mean) if weight is None else weight
-    inverse = (variance + eps).rsqrt()
+        return x, torch.zeros_like(mean), torch.zeros_like(mean)
     dx, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
-        dy, x, gamma, None, None, mean, inverse, True, eps, [True] * 3
+        dy, x, weight, None, None, mean, inverse, True, eps, [True] * 3
     )
-    return dx, torch.stack([sum_dy, sum_dy_x]).double()
+    return dx, sum_dy, sum_dy_x
 
 
 def _differentiable_backward(
@@ -128,13 +125,14 @@ def _differentiable_backward(
 
     Of distances from ``anchor``, a constant near the mean: sums of float32 data far from zero cancel.
     """
-    sizes, values, gradient = ctx.sizes, _at_least_float32(input), _at_least_float32(dy)
+    kind = _kernel_dtype(input)
+    sizes, values, gradient = ctx.sizes, input.to(kind), dy.to(kind)
     centred = values - _spread(anchor, sizes, values)
     local, centre = _local_counts(values, sizes), anchor.double() - origin
     first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
     squares = second + 2 * centre * first + local * centre.square()
-    total = first + local * centre
-    moments = _join(local, total, squares, origin, input)
+    sums = torch.cat([first + local * centre, squares], dim=1)
+    moments = _join(local, sums, origin, input)
     inverse = (moments.variance + ctx.eps).rsqrt()
     offset = (moments.mean - anchor) * inverse
     sum_dy = _sums(gradient, sizes)
@@ -150,7 +148,7 @@ def _differentiable_backward(
 
 def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
     """Means and variances ``(G, C)`` as kernels take them for such input."""
-    kind = _at_least_float32(input[:0]).dtype
+    kind = _kernel_dtype(input)
     return moments.mean.to(kind), moments.variance.to(kind)
 
 
@@ -159,22 +157,22 @@ def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each group's local part, ``(G, C)`` float64; 0 of an empty one."""
     found = []
     for part in torch.split(input, sizes):
-        scratch = _at_least_float32(input[:0]).new_zeros(2, input.shape[1])
+        scratch = input.new_zeros(2, input.shape[1], dtype=_kernel_dtype(input))
         if len(part):  # kernels write what they would follow into the scratch
-            scratch = torch.stack(torch.ops.aten.batch_norm_update_stats(part, *scratch, 0.0))
-        found.append(scratch.double())
-    mean, variance = torch.stack(found, 1)
+            scratch = torch.ops.aten.batch_norm_update_stats(part, *scratch, 0.0)
+        found.append(scratch)
+    mean, variance = (torch.stack(column).double() for column in zip(*found, strict=True))
     return mean, variance
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+def _kernel_dtype(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
     """Values per channel in each group's local part, ``(G, 1)`` float64."""
-    per_sample = values.shape[2:].numel()
-    return torch.tensor(sizes, dtype=torch.float64, device=values.device)[:, None] * per_sample
+    counts = [[size * values.shape[2:].numel()] for size in sizes]
+    return torch.tensor(counts, dtype=torch.float64, device=values.device)
 
 
 def _sums(values: Tensor, sizes: list[int]) -> Tensor:
@@ -192,20 +190,13 @@ def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
     return per_group.to(values.dtype).view(*per_group.shape, *[1] * (values.dim() - 2))
 
 
-def _join(
-    local: Tensor,
-    total: Tensor,
-    squares: Tensor,
-    origin: Tensor,
-    values: Tensor,
-) -> Moments:
-    """Moments joined over workers, in one message: n, sum y and sum y^2 of y = x - ``origin``."""
-    message = all_reduce_sum(torch.cat([local, total, squares], dim=1))
-    channels = values.shape[1]
-    count, total, squares = torch.split(message, [1, channels, channels], dim=1)
+def _join(local: Tensor, sums: Tensor, origin: Tensor, values: Tensor) -> Moments:
+    """Moments joined over workers, in one message: n, and sums of y and y^2, y = x - ``origin``."""
+    message = all_reduce_sum(torch.cat([local, sums], dim=1))
+    count = message[:, :1].detach()
     # On a GPU, looking means waiting: only where the shard is so small that it may be.
-    if (not values.is_cuda or values.numel() <= channels) and (count <= 1).any():
+    if (not values.is_cuda or values.numel() <= values.shape[1]) and (count <= 1).any():
         raise ValueError("batch norm needs more than one value per channel in every group")
-    count = count.detach()
-    mean = total / count
-    return Moments(count, mean + origin, (squares / count - mean.square()).clamp_min(0))
+    mean, square = (message[:, 1:] / count).chunk(2, dim=1)
+    variance = torch.addcmul(square, mean, mean, value=-1).clamp_min(0)
+    return Moments(count, mean + origin, variance)

@@ -12,6 +12,7 @@ from bngan.data import ImageSpec
 from bngan.distributed import all_reduce_sum, shard
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.optimization import OptimizationConfig
+from bngan.shared_memory import SharedMemory
 from bngan.trainer import Trainer
 from tests.benchmarks.scaling_model import channels, messages, parameters
 from tests.conftest import run_workers
@@ -42,6 +43,21 @@ class Collectives(TorchDispatchMode):
         super().__init__()
         self.seen: list[int] = []
 
+    def __enter__(self) -> "Collectives":
+        self._sum = SharedMemory.sum
+
+        def counted(memory: SharedMemory, tensor: torch.Tensor) -> None:
+            self.seen.append(tensor.nbytes)
+            self._sum(memory, tensor)
+
+        SharedMemory.sum = counted  # type: ignore[method-assign]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        SharedMemory.sum = self._sum  # type: ignore[method-assign]
+
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if op.namespace in ("c10d", "_c10d_functional"):
             tensors = torch.utils._pytree.tree_leaves((args, kwargs or {}))
@@ -65,7 +81,7 @@ def all_sent() -> dict[str, list[int]]:
 
 def kinds() -> list[int]:
     """One of each kind that the code might come to use, and one from a backward."""
-    one = torch.ones(2)
+    one = all_reduce_sum(torch.ones(2))  # the first one connects the workers
     with Collectives() as collectives:
         dist.all_reduce(one)
         dist.broadcast(one, src=0)
