@@ -43,20 +43,27 @@ def shard(count: int) -> slice:
 
 
 _memory: tuple[Any, shared_memory.SharedMemory | None] = (None, None)
-"""Of the workers of a process group, where all of them are on one machine."""
+"""A process group, and what its workers share if all of them are on one machine."""
 
 
-def _sum(tensor: Tensor) -> None:
-    """Replace contiguous ``tensor`` by its sum over workers."""
+def _shared_memory() -> shared_memory.SharedMemory | None:
     global _memory
     group = dist.group.WORLD
     if _memory[0] is not group:
-        shared = dist.get_backend() == "gloo"
-        _memory = (group, shared_memory.connect() if shared else None)
-    if _memory[1] is None:
+        _memory = (group, shared_memory.connect() if dist.get_backend() == "gloo" else None)
+    return _memory[1]
+
+
+def sum_in_place(tensor: Tensor) -> None:
+    """Replace contiguous ``tensor`` by its sum over workers; a collective.
+
+    Through memory where all of them are on one machine and gloo's, with the same bits on every worker.
+    """
+    memory = _shared_memory() if tensor.is_cpu else None
+    if memory is None:
         dist.all_reduce(tensor)
     else:
-        _memory[1].sum(tensor)
+        memory.sum(tensor)
 
 
 class _AllReduceSum(torch.autograd.Function):
@@ -65,7 +72,7 @@ class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
-        _sum(total)
+        sum_in_place(total)
         return total
 
     @staticmethod
@@ -90,7 +97,7 @@ def gather_shards(local: Tensor, count: int) -> Tensor:
         return local
     whole = local.new_zeros(count, *local.shape[1:])
     whole[shard(count)] = local
-    _sum(whole)  # sums with zeros are exact
+    sum_in_place(whole)  # sums with zeros are exact
     return whole
 
 
@@ -125,7 +132,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    _sum(flat)
+    sum_in_place(flat)
     parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))  # which lies in memory as its parameter does
@@ -147,6 +154,6 @@ def assert_replicas_equal(module: nn.Module, name: str) -> None:
         different = (
             (~torch.isclose(tensor, reference, rtol=0, atol=0, equal_nan=True)).any().float()
         )
-        _sum(different)
+        sum_in_place(different)
         if different.item():
             raise RuntimeError(f"workers disagree on {name}.{key}: replicas must stay identical")

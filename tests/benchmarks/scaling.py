@@ -1,8 +1,10 @@
 """Two workers of one core each, beside two processes that know nothing of each other (weak scaling).
 
-``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker, bfloat16.
+``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker. In bfloat16; in float32
+with ``PRECISION=float32``, for processors that bfloat16 makes slower.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from tests.benchmarks.steps import our_dcgan
 from tests.conftest import run_workers
 
 EACH, STEPS, TURNS = 64, 6, 5
+PRECISION = os.environ.get("PRECISION", "bfloat16")
 KINDS: dict[str, Any] = {"synchronised": "global", "per worker": EACH}
 
 
@@ -34,7 +37,8 @@ def together() -> dict[str, float]:
     """On every worker, by kind: seconds for a step of the global batch; kinds take turns."""
     torch.set_num_threads(1)
     trainers = {
-        name: our_dcgan(EACH * world_size(), norm_batch=norm) for name, norm in KINDS.items()
+        name: our_dcgan(EACH * world_size(), norm_batch=norm, precision=PRECISION)
+        for name, norm in KINDS.items()
     }
     found: dict[str, list[float]] = {name: [] for name in KINDS}
     for _ in range(TURNS):
@@ -45,7 +49,7 @@ def together() -> dict[str, float]:
 
 def _alone(number: int, results: Any, start: Any) -> None:
     torch.set_num_threads(1)
-    trainer = our_dcgan(EACH)
+    trainer = our_dcgan(EACH, precision=PRECISION)
     seconds(trainer, 2)
     start.wait()  # all compute at once, as they do together
     results.put(statistics.median(seconds(trainer, STEPS) for _ in range(TURNS)))

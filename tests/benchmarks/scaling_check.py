@@ -1,9 +1,10 @@
 """The model of ``scaling_model`` beside measured steps of one to four processes.
 
 ``python -m tests.benchmarks.scaling_check docs/scaling.json``. Nothing is fitted to the steps: each run
-measures, in turns and in the same processes, (1) steps, (2) single all-reduces that all workers enter
-at the same moment, (3) segments of compute of workers that send nothing and wait for nobody. Turns in
-which others used the machine are left out; how long a step took has no say in that.
+measures, in turns and in the same processes, (1) steps, (2) single sums that all workers enter at the
+same moment, training's and gloo's, which workers on several machines have, (3) segments of compute of
+workers that send nothing and wait for nobody. Turns in which others used the machine are left out; how
+long a step took has no say in that.
 """
 
 import copy
@@ -11,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from bngan import distributed
 from bngan.distributed import agree, all_reduce_sum, rank, world_size
 from bngan.latents import in_blocks, training_latents
 from bngan.trainer import Trainer
 from tests.benchmarks.rates import occasion
-from tests.benchmarks.scaling import EACH, seconds
+from tests.benchmarks.scaling import EACH, PRECISION, seconds
 from tests.benchmarks.scaling_model import (
     Line,
     Ring,
@@ -39,11 +41,11 @@ from tests.conftest import run_workers
 
 STEPS, TURNS, MOST, CORES = 5, 5, 4, 2
 SIZES = (4 * 2**10, 2 * 2**20, 4 * 2**20)
-"""Bytes of the all-reduces that are measured by themselves."""
+"""Bytes of the sums that are measured by themselves."""
 OTHER_BATCHES = (32, 96)
 """Images of the steps that tell what one of 64 takes on one worker."""
 REPEATS, PACE = 12, 0.03
-"""All-reduces of each size in a turn, and seconds from one to the next."""
+"""Sums of each size in a turn, and seconds from one to the next."""
 OTHERS = 0.05
 """Share of the cores' time that others may have in a turn that counts."""
 Turn = dict[str, Any]
@@ -59,18 +61,18 @@ def segments(trainer: Trainer) -> np.ndarray:
     """Seconds ``(steps, messages)`` from one message to the next, of a worker that sends none."""
     marks: list[float] = []
 
-    def unsent(tensor: torch.Tensor, **_: Any) -> None:
+    def unsent(tensor: torch.Tensor) -> None:
         marks.append(time.perf_counter())
 
     before = copy.deepcopy(trainer.state_dict())
-    with patch.object(dist, "all_reduce", unsent):
+    with patch.object(distributed, "sum_in_place", unsent):
         steps(trainer)
     trainer.load_state_dict(before)  # what one learns alone, the others do not have
     sent = len(marks) // STEPS
     return np.diff(marks)[: (STEPS - 1) * sent].reshape(STEPS - 1, sent)
 
 
-def all_reduces() -> np.ndarray:
+def sums(total: Callable[[torch.Tensor], Any]) -> np.ndarray:
     """Seconds ``(repeats, sizes)`` from the moment that all workers enter until this one is through."""
     (start,) = agree(time.perf_counter() + PACE)  # all processes of a machine have one clock
     matrix, found = torch.rand(256, 256), []
@@ -81,7 +83,7 @@ def all_reduces() -> np.ndarray:
             matrix @ matrix  # as in training, something else has been in the caches
         while time.perf_counter() < deadline:
             pass
-        dist.all_reduce(tensor)
+        total(tensor)
         found.append(time.perf_counter() - deadline)
     return np.array(found).reshape(REPEATS, len(SIZES))
 
@@ -97,7 +99,8 @@ def turn(trainer: Trainer, *others: Trainer) -> Turn:
     began, used, busy = time.perf_counter(), time.process_time(), _busy()
     found: Turn = {"steps": steps(trainer)}
     if world_size() > 1:
-        found["all_reduces"] = all_reduces()
+        found["training's"] = sums(distributed.sum_in_place)
+        found["gloo's"] = sums(dist.all_reduce)
         dist.barrier()
         if rank() < CORES:
             found["segments"] = segments(trainer)
@@ -115,7 +118,7 @@ def together() -> list[Turn]:
     """On every worker, its turns."""
     torch.set_num_threads(1)
     batches = [EACH, *OTHER_BATCHES] if world_size() == 1 else [EACH * world_size()]
-    trainers = [our_dcgan(batch) for batch in batches]
+    trainers = [our_dcgan(batch, precision=PRECISION) for batch in batches]
     for trainer in trainers:
         steps(trainer)
     return [turn(*trainers) for _ in range(TURNS)]
@@ -134,15 +137,15 @@ def quiet(everyone: Sequence[list[Turn]]) -> list[list[Turn]]:
     return [[turns[number] for number in chosen] for turns in everyone]
 
 
-def line(everyone: Sequence[list[Turn]]) -> Line:
+def line(everyone: Sequence[list[Turn]], whose: str) -> Line:
     """Alpha and beta: medians until the last worker is through, least squares over sizes."""
-    last = np.max([np.concatenate([t["all_reduces"] for t in one]) for one in everyone], axis=0)
+    last = np.max([np.concatenate([t[whose] for t in one]) for one in everyone], axis=0)
     per_byte, latency = np.polyfit(SIZES, np.median(last, axis=0), 1, w=1 / np.sqrt(SIZES))
     return Line(float(latency), float(per_byte))
 
 
 def ring(two: Line) -> Ring:
-    """What two workers of a core each say about more of such: all that they take, they take for hops.
+    """What gloo's two workers say about more of such: all that they take, they take for hops.
 
     Three and four processes on two cores say nothing about it: theirs wait for cores.
     """
@@ -175,7 +178,7 @@ def worker(everyone: Sequence[list[Turn]], drawn: float) -> Worker:
 def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
     """Measured and predicted, and all that predicts."""
     runs = {workers: quiet(run) for workers, run in runs.items()}
-    lines = {workers: line(run) for workers, run in runs.items() if workers > 1}
+    lines = {workers: line(run, "training's") for workers, run in runs.items() if workers > 1}
     models = {workers: worker(run, drawn) for workers, run in runs.items()}
     trainer = our_dcgan(EACH)
     sizes, rows = messages(trainer.generator, trainer.discriminator), []
@@ -190,7 +193,8 @@ def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
             "others": [one["others"] for one in run[0]],
         }
         rows.append(row)
-    return {"rows": rows, "ring": asdict(ring(lines[2])), "sizes": sizes}
+    hops = ring(line(runs[2], "gloo's"))
+    return {"rows": rows, "ring": asdict(hops), "sizes": sizes, "precision": PRECISION}
 
 
 def main(path: Path) -> None:
