@@ -26,8 +26,8 @@ def essence(error: BaseException) -> str:
     """The line that matters of an error, from below what Ray and stages have wrapped around it."""
     for _ in range(10):
         inner = next(filter(None, (getattr(error, name, None) for name in _WRAPPED)), None)
-        if isinstance(inner, dict):  # by rank
-            inner = next(iter(inner.values()))
+        if isinstance(inner, dict):  # by rank; a worker that lost another one is not the cause
+            inner = min(inner.values(), key=lambda one: isinstance(one, ConnectionError))
         if not isinstance(inner, BaseException):
             break
         error = inner

@@ -36,6 +36,7 @@ class Wrapped(Exception):
         (StageFailed(RunResult("", {}, {}, {}), KeyError("a")), "KeyError: 'a'"),
         (Wrapped(cause=Wrapped(cause=RuntimeError("deep"))), "RuntimeError: deep"),
         (Wrapped(worker_failures={1: Wrapped(cause=OSError(28, "full"))}), "full"),
+        (Wrapped(worker_failures={0: ConnectionError("gone"), 1: KeyError("a")}), "KeyError: 'a'"),
         (Wrapped(controller_failure=TimeoutError("late")), "TimeoutError: late"),
     ],
 )
