@@ -130,12 +130,20 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = [_as_in_memory(p.grad, p) for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     sum_in_place(flat)
     parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))  # which lies in memory as its parameter does
+        gradient.copy_(part.view_as(gradient))
+
+
+def _as_in_memory(tensor: Tensor, like: Tensor) -> Tensor:
+    """A view with dimensions in the order in which those of ``like`` lie in memory.
+
+    What lies so is copied several times as fast as across its order.
+    """
+    return tensor.permute(sorted(range(like.dim()), key=like.stride, reverse=True))
 
 
 @torch.no_grad()

@@ -1,27 +1,29 @@
-"""Two workers of one core each, beside two processes that know nothing of each other (weak scaling).
+"""Two workers of one core each, beside the same processes when they know nothing of each other.
 
-``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker. In bfloat16; in float32
-with ``PRECISION=float32``, for processors that bfloat16 makes slower.
+``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker (weak scaling). In bfloat16;
+in float32 with ``PRECISION=float32``, for processors that bfloat16 makes slower.
 """
 
 import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
-import torch.multiprocessing as multiprocessing
+import torch.distributed as dist
 
+from bngan import distributed
 from bngan.distributed import world_size
 from bngan.trainer import Trainer
 from tests.benchmarks.rates import Row, table
 from tests.benchmarks.steps import our_dcgan
 from tests.conftest import run_workers
 
-EACH, STEPS, TURNS = 64, 6, 5
+EACH, STEPS, TURNS = 64, 6, 7
 PRECISION = os.environ.get("PRECISION", "bfloat16")
-KINDS: dict[str, Any] = {"synchronised": "global", "per worker": EACH}
 
 
 def seconds(trainer: Trainer, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -33,53 +35,60 @@ def seconds(trainer: Trainer, steps: int, clock: Callable[[], float] = time.perf
     return (clock() - started) / steps
 
 
-def together() -> dict[str, float]:
-    """On every worker, by kind: seconds for a step of the global batch; kinds take turns."""
-    torch.set_num_threads(1)
-    trainers = {
-        name: our_dcgan(EACH * world_size(), norm_batch=norm, precision=PRECISION)
-        for name, norm in KINDS.items()
+def alone() -> AbstractContextManager[Any]:
+    """Within it, this process is the only worker there is."""
+    return patch.object(distributed, "_initialized", lambda: False)
+
+
+class Kind(NamedTuple):
+    """A training, and where it takes place."""
+
+    trainer: Trainer
+    place: Callable[[], AbstractContextManager[Any]]
+
+
+def kinds() -> dict[str, Kind]:
+    """What takes turns."""
+    batch = EACH * world_size()
+    found = {
+        name: Kind(our_dcgan(batch, norm_batch=norm, precision=PRECISION), nullcontext)
+        for name, norm in (("synchronised", "global"), ("per worker", EACH))
     }
-    found: dict[str, list[float]] = {name: [] for name in KINDS}
-    for _ in range(TURNS):
-        for name, trainer in trainers.items():
-            found[name].append(seconds(trainer, STEPS))
-    return {name: statistics.median(values[1:]) for name, values in found.items()}
+    with alone():
+        return found | {"independent": Kind(our_dcgan(EACH, precision=PRECISION), alone)}
 
 
-def _alone(number: int, results: Any, start: Any) -> None:
+def together() -> dict[str, float]:
+    """On every worker, by kind: seconds for a step."""
     torch.set_num_threads(1)
-    trainer = our_dcgan(EACH, precision=PRECISION)
-    seconds(trainer, 2)
-    start.wait()  # all compute at once, as they do together
-    results.put(statistics.median(seconds(trainer, STEPS) for _ in range(TURNS)))
-
-
-def apart(workers: int) -> float:
-    """Seconds for a step of processes that only share the machine."""
-    context = multiprocessing.get_context("spawn")
-    results, start = context.SimpleQueue(), context.Barrier(workers)
-    processes = [context.Process(target=_alone, args=(n, results, start)) for n in range(workers)]
-    for process in processes:
-        process.start()
-    found = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return statistics.median(found)
+    trained = kinds()
+    found: dict[str, list[float]] = {name: [] for name in trained}
+    for _ in range(TURNS + 1):
+        for name, (trainer, place) in trained.items():
+            dist.barrier()  # all compute at once
+            with place():
+                found[name].append(seconds(trainer, STEPS))
+    return {name: statistics.median(values[1:]) for name, values in found.items()}
 
 
 def rows(workers: int = 2) -> list[Row]:
     """Efficiency, and what synchronising costs beside statistics per worker."""
-    before = apart(workers)
-    found = run_workers(workers, together)[0]
-    alone = statistics.mean([before, apart(workers)])
+    everyone = run_workers(workers, together)
+    found = {name: statistics.mean(one[name] for one in everyone) for name in everyone[0]}
     images = EACH * workers
     what = f"{workers} workers of one core, DCGAN, global batch {images}"
-    ours, local = found["synchronised"], found["per worker"]
-    independent = f"{workers} independent processes"
+    rates = {name: images / each for name, each in found.items()}
+    independent = f"{workers} independent processes", rates["independent"]
     return [
-        Row(what, images / ours, "images/s", independent, images / alone, least=0.9),
-        Row(f"{what}, step", ours, "s", "statistics per worker", local, most=1.1),
+        Row(what, rates["synchronised"], "images/s", *independent, least=0.9),
+        Row(
+            f"{what}, step",
+            found["synchronised"],
+            "s",
+            "statistics per worker",
+            found["per worker"],
+            most=1.1,
+        ),
     ]
 
 
