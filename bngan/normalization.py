@@ -122,8 +122,9 @@ class BatchNorm(_BatchNorm):
         if layout.whole:
             return self._whole(input, sizes, track)
         # Any point near the mean that all workers know: sums of squares about it cancel less.
-        origin = torch.zeros((), dtype=torch.float64, device=input.device)
-        if self.running_mean is not None:
+        if self.running_mean is None:
+            origin = torch.zeros((), dtype=torch.float64, device=input.device)
+        else:
             origin = self.running_mean.to(torch.float64, copy=True)
         output, *moments = Synchronized.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, origin, self.eps, sizes

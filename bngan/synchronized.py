@@ -1,6 +1,7 @@
 """Batch norm of a batch that several workers share: its forward and its backward."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -44,20 +45,20 @@ class Synchronized(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """Normalised ``(n, C, ...)``, and the moments: counts, means and variances of the groups."""
         ctx.eps, ctx.sizes = eps, sizes
-        mean, variance = _local_moments(input, sizes)
-        local, centre = _local_counts(input, sizes), mean - origin
-        sums = local * torch.cat([centre, torch.addcmul(variance, centre, centre)], dim=1)
+        anchor, spread = _local_moments(input, sizes)
+        local, centre = _local_counts(input, sizes), anchor - origin
+        sums = local * torch.cat([centre, torch.addcmul(spread, centre, centre)], dim=1)
         moments = _join(local, sums, origin, input)
         statistics = zip(*_kernels(moments, input), strict=True)
         parts = [
-            F.batch_norm(part, center, spread, weight, bias, False, 0.0, eps)
-            for part, (center, spread) in zip(torch.split(input, sizes), statistics, strict=True)
+            F.batch_norm(part, mean, variance, weight, bias, False, 0.0, eps)
+            for part, (mean, variance) in zip(torch.split(input, sizes), statistics, strict=True)
             if len(part)
         ]
         output = join_groups(parts) if parts else input.clone()
-        anchor = mean.to(_kernel_dtype(input))
         ctx.save_for_backward(input, weight, anchor, origin, *moments)
         ctx.mark_non_differentiable(*moments)
+        ctx.set_materialize_grads(False)  # of the moments there are none
         return output, *moments
 
     @staticmethod
@@ -66,20 +67,19 @@ class Synchronized(torch.autograd.Function):
         input, weight, anchor, origin, *saved = ctx.saved_tensors
         moments, dy = Moments(*saved), gradients[0]
         if torch.is_grad_enabled():
-            found = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
+            dx, sums = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
         else:
-            found = _backward(ctx, input, weight, moments, dy)
-        dx, sum_dy, sum_dy_x = found
+            dx, sums = _backward(ctx, input, weight, moments, dy)
         if weight is None:
             return dx, None, None, None, None, None
-        d_weight, d_bias = sum_dy_x.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype)
+        d_bias, d_weight = sums.sum(1).to(weight.dtype)
         return dx, d_weight, d_bias, None, None, None
 
 
 def _backward(
     ctx: Any, input: Tensor, weight: Tensor | None, moments: Moments, dy: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the input, and this worker's sums of dy and dy * x_hat, ``(G, C)`` float64.
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the input, and this worker's sums of dy and of dy * x_hat, ``(2, G, C)`` float64.
 
     The kernel's gradient has the means of this worker's part alone; a map of x makes up for that.
     """
@@ -92,15 +92,15 @@ def _backward(
         for own in zip(inputs, gradients, means, inverses, strict=True)
     ]
     parts, *sums = zip(*found, strict=True)
-    mine = torch.stack([torch.stack(column) for column in sums]).double()
-    lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1)
+    mine = torch.stack(list(chain(*sums))).double().view(2, *means.shape)
+    lacking = mine / _local_counts(input, ctx.sizes, least=1)
     lacking -= all_reduce_sum(mine) / moments.counts
     shifts, slopes = (lacking * (inverses * gamma)).to(means.dtype)
     maps = zip(inputs, means, variances, slopes, shifts, strict=True)
     for dx, (x, mean, variance, slope, shift) in zip(parts, maps, strict=True):
         if len(x):
             dx += F.batch_norm(x, mean, variance, slope, shift, False, 0.0, ctx.eps)
-    return join_groups(parts), mine[0], mine[1]
+    return join_groups(parts), mine
 
 
 def _own_gradients(
@@ -120,7 +120,7 @@ def _own_gradients(
 
 def _differentiable_backward(
     ctx: Any, input: Tensor, weight: Tensor | None, anchor: Tensor, origin: Tensor, dy: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """The same as functions of input, weight and dy: the moments are taken anew.
 
     Of distances from ``anchor``, a constant near the mean: sums of float32 data far from zero cancel.
@@ -137,13 +137,14 @@ def _differentiable_backward(
     offset = (moments.mean - anchor) * inverse
     sum_dy = _sums(gradient, sizes)
     sum_dy_x = _sums(gradient * centred, sizes) * inverse - sum_dy * offset
-    means = all_reduce_sum(torch.stack([sum_dy, sum_dy_x])) / moments.counts
+    sums = torch.stack([sum_dy, sum_dy_x])
+    means = all_reduce_sum(sums) / moments.counts
     scale = inverse if weight is None else inverse * weight
     slope = -scale * inverse * means[1]
     constant = scale * (offset * means[1] - means[0])
     dx = _spread(constant, sizes, values) + gradient * _spread(scale, sizes, values)
     dx = dx + centred * _spread(slope, sizes, values)
-    return dx.to(input.dtype), sum_dy, sum_dy_x
+    return dx.to(input.dtype), sums
 
 
 def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,14 +155,14 @@ def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each group's local part, ``(G, C)`` float64; 0 of an empty one."""
+    """Mean and biased variance of each group's local part, ``(G, C)``; 0 of an empty one."""
     found = []
     for part in torch.split(input, sizes):
         scratch = input.new_zeros(2, input.shape[1], dtype=_kernel_dtype(input))
         if len(part):  # kernels write what they would follow into the scratch
             scratch = torch.ops.aten.batch_norm_update_stats(part, *scratch, 0.0)
         found.append(scratch)
-    mean, variance = (torch.stack(column).double() for column in zip(*found, strict=True))
+    mean, variance = (torch.stack(column) for column in zip(*found, strict=True))
     return mean, variance
 
 
@@ -169,9 +170,9 @@ def _kernel_dtype(values: Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
-def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
+def _local_counts(values: Tensor, sizes: list[int], least: int = 0) -> Tensor:
     """Values per channel in each group's local part, ``(G, 1)`` float64."""
-    counts = [[size * values.shape[2:].numel()] for size in sizes]
+    counts = [[max(least, size * values.shape[2:].numel())] for size in sizes]
     return torch.tensor(counts, dtype=torch.float64, device=values.device)
 
 
