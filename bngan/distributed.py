@@ -8,6 +8,7 @@ are. Without a process group every function does what it does for one worker.
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -42,16 +43,15 @@ def shard(count: int) -> slice:
     return shards(count)[rank()]
 
 
-_memory: tuple[Any, shared_memory.SharedMemory | None] = (None, None)
-"""A process group, and what its workers share if all of them are on one machine."""
+_memories = WeakKeyDictionary[Any, shared_memory.SharedMemory | None]()
+"""By process group, what its workers share if all of them are on one machine."""
 
 
 def _shared_memory() -> shared_memory.SharedMemory | None:
-    global _memory
     group = dist.group.WORLD
-    if _memory[0] is not group:
-        _memory = (group, shared_memory.connect() if dist.get_backend() == "gloo" else None)
-    return _memory[1]
+    if group not in _memories:
+        _memories[group] = shared_memory.connect() if dist.get_backend() == "gloo" else None
+    return _memories[group]
 
 
 def sum_in_place(tensor: Tensor) -> None:

@@ -9,6 +9,8 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.distributed.constants import default_pg_timeout
 
 _PATIENCE = default_pg_timeout
+"""With which a worker waits for another one."""
 _SLOT = 1 << 20
 """Bytes that a worker has in shared memory at a time."""
 _ADDRESS = 107
@@ -32,14 +35,12 @@ class SharedMemory:
 
     Args:
         memory: two slots of each worker.
-        peers: connections to all other workers, by rank.
+        peers: connections to all other workers, by rank; with time limits.
     """
 
     def __init__(self, memory: mmap.mmap, peers: dict[int, socket.socket]) -> None:
         self._rank, self._peers, self._workers = dist.get_rank(), peers, len(peers) + 1
         self._memory, self._turn = memory, 0
-        for peer in peers.values():
-            peer.settimeout(_PATIENCE.total_seconds())
 
     def sum(self, tensor: Tensor) -> None:
         """Replace contiguous ``tensor`` by its sum over workers; a collective.
@@ -94,24 +95,38 @@ def connect() -> SharedMemory | None:
     if sys.platform != "linux":
         return None
     rank, workers = dist.get_rank(), dist.get_world_size()
-    with tempfile.TemporaryDirectory(prefix="bngan-") as folder, _unix_socket() as listener:
-        address = os.fsencode(Path(folder, "socket"))
-        if fits := len(address) <= _ADDRESS:
-            listener.bind(address)
-            listener.listen(workers)
-        peers = _reach(_everyones(address[:_ADDRESS])[:rank])
-        if not _all(fits and len(peers) == rank):
-            for peer in peers.values():
-                peer.close()
+    with _listening() as (listener, address), ExitStack() as stack:
+        peers = _reach(_everyones(address)[:rank], stack)
+        memory = None if rank else _create(workers, stack)
+        if not _all(bool(address) and len(peers) == rank and (rank > 0 or memory is not None)):
             return None
         while len(peers) < workers - 1:
-            peer, _ = listener.accept()
+            peer = _patient(stack.enter_context(listener.accept()[0]))
             peers[int.from_bytes(peer.recv(4))] = peer
-    return SharedMemory(_memory(peers), peers)
+        memory = _hand_round(memory, peers)
+        stack.pop_all()
+    try:
+        return SharedMemory(mmap.mmap(memory, _size(workers)), peers)
+    finally:
+        os.close(memory)
 
 
-def _unix_socket() -> socket.socket:
-    return socket.socket(socket.AF_UNIX)
+@contextmanager
+def _listening() -> Iterator[tuple[socket.socket, bytes]]:
+    """A socket for others on this machine, and its address; none where there is no place for it."""
+    with _patient(socket.socket(socket.AF_UNIX)) as listener, ExitStack() as stack:
+        address = b""
+        with suppress(OSError):
+            folder = tempfile.TemporaryDirectory(prefix="bngan-", ignore_cleanup_errors=True)
+            listener.bind(str(Path(stack.enter_context(folder), "socket")))
+            listener.listen(dist.get_world_size())
+            address = os.fsencode(listener.getsockname())
+        yield listener, address
+
+
+def _patient(one: socket.socket) -> socket.socket:
+    one.settimeout(_PATIENCE.total_seconds())
+    return one
 
 
 def _everyones(address: bytes) -> list[bytes]:
@@ -127,31 +142,40 @@ def _all(true: bool) -> bool:
     return bool(votes)
 
 
-def _reach(addresses: list[bytes]) -> dict[int, socket.socket]:
+def _reach(addresses: list[bytes], stack: ExitStack) -> dict[int, socket.socket]:
     """Connections to those of these that are on this machine, by rank."""
     peers = {}
     for rank, address in enumerate(addresses):
-        peer = _unix_socket()
-        try:
+        peer = stack.enter_context(_patient(socket.socket(socket.AF_UNIX)))
+        with suppress(OSError):
             peer.connect(address)
             peer.sendall(dist.get_rank().to_bytes(4))
             peers[rank] = peer
-        except OSError:
-            peer.close()
     return peers
 
 
-def _memory(peers: dict[int, socket.socket]) -> mmap.mmap:
-    """Made by worker 0, which hands it to the others."""
-    size = 2 * _SLOT * (len(peers) + 1)
-    if 0 in peers:
-        _, (memory,), _, _ = socket.recv_fds(peers[0], 1, 1)
-    else:
-        memory = os.memfd_create("bngan")
-        os.ftruncate(memory, size)
-        for peer in peers.values():
-            socket.send_fds(peer, [b"\0"], [memory])
+def _size(workers: int) -> int:
+    return 2 * _SLOT * workers
+
+
+def _create(workers: int, stack: ExitStack) -> int | None:
+    """A descriptor of memory of no name, if there is any to be had."""
     try:
-        return mmap.mmap(memory, size)
-    finally:
-        os.close(memory)
+        memory = os.memfd_create("bngan")
+        stack.callback(os.close, memory)
+        os.ftruncate(memory, _size(workers))
+    except OSError:
+        return None
+    return memory
+
+
+def _hand_round(memory: int | None, peers: dict[int, socket.socket]) -> int:
+    """Worker 0's descriptor, of which all others get one of their own."""
+    if memory is None:
+        _, found, _, _ = socket.recv_fds(peers[0], 1, 1)
+        if not found:
+            raise ConnectionError("worker 0 has gone")
+        return found[0]
+    for peer in peers.values():
+        socket.send_fds(peer, [b"\0"], [memory])
+    return memory

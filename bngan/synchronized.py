@@ -46,7 +46,7 @@ class Synchronized(torch.autograd.Function):
         """Normalised ``(n, C, ...)``, and the moments: counts, means and variances of the groups."""
         ctx.eps, ctx.sizes = eps, sizes
         anchor, spread = _local_moments(input, sizes)
-        local, centre = _local_counts(input, sizes), anchor - origin
+        local, centre = _local_counts(input, sizes), anchor.double() - origin
         sums = local * torch.cat([centre, torch.addcmul(spread, centre, centre)], dim=1)
         moments = _join(local, sums, origin, input)
         statistics = zip(*_kernels(moments, input), strict=True)
@@ -66,6 +66,8 @@ class Synchronized(torch.autograd.Function):
         """Gradients of input, weight and bias; the last two are this worker's share."""
         input, weight, anchor, origin, *saved = ctx.saved_tensors
         moments, dy = Moments(*saved), gradients[0]
+        if dy is None:  # which it can be in a backward of a backward, on every worker alike
+            dy = torch.zeros_like(input)
         if torch.is_grad_enabled():
             dx, sums = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
         else:

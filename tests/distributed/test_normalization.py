@@ -113,6 +113,31 @@ def test_workers_together_equal_one_process(sizes: list[int]) -> None:
                 )
 
 
+def slope_penalty(norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients by input and gamma of a loss that knows only how the output follows the input."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(norm, nn.Conv2d(3, 2, 3)).double()
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(layers(x).sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert isinstance(x.grad, Tensor)
+    assert isinstance(norm.weight, Tensor)
+    assert norm.weight.grad is not None
+    return x.grad, norm.weight.grad
+
+
+def slope_penalty_of(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    return slope_penalty(BatchNorm(3), parts[dist.get_rank()])
+
+
+def test_a_penalty_on_slopes_alone_is_that_of_one_process() -> None:
+    whole = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)).double()
+    gradients = run_workers(2, slope_penalty_of, [whole[:3], whole[3:]])
+    by_input, by_gamma = slope_penalty(nn.BatchNorm2d(3), whole.clone())
+    torch.testing.assert_close(torch.cat([by_x for by_x, _ in gradients]), by_input)
+    torch.testing.assert_close(gradients[0][1] + gradients[1][1], by_gamma)
+
+
 def far_from_zero() -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(dist.get_rank())
     x = torch.randn(2000, 3, generator=random) * 1e-2 + 1e4

@@ -1,9 +1,12 @@
 """Sums of workers that are on one machine, beside gloo's."""
 
+import errno
+import gc
 import os
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,28 +68,74 @@ def test_no_worker_reads_what_another_has_written_since() -> None:
     assert run_workers(3, counted, 3_000) == [0, 0, 0]
 
 
-def found(folder: Path, reachable: int) -> bool:
-    """Whether memory is shared where all but so many workers have no room for an address."""
-    place = folder / ("x" * 100 if rank() >= reachable else "y")
-    place.mkdir(exist_ok=True)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a path so short that there is room for an address."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        yield Path(made)
+
+
+def found(folder: Path, able: int, elsewhere: str) -> bool:
+    """Whether memory is shared where all but so many workers have to keep their sockets elsewhere."""
+    place = folder / ("y" if rank() < able else elsewhere)
+    if place.name != "missing":
+        place.mkdir(exist_ok=True)
     tempfile.tempdir = str(place)
     total = all_reduce_sum(torch.ones(3))
     assert (total == dist.get_world_size()).all()
     shared = shared_memory.connect() is not None
     dist.barrier()
-    assert not list(place.iterdir())
+    assert not place.exists() or not list(place.iterdir())
     return shared
 
 
-def test_workers_that_cannot_reach_each_other_use_gloo(tmp_path: Path) -> None:
-    assert run_workers(2, found, tmp_path, 2) == [True, True]
-    assert run_workers(2, found, tmp_path, 1) == [False, False]
-    assert run_workers(3, found, tmp_path, 0) == [False, False, False]
+@pytest.mark.parametrize("elsewhere", ["x" * 100, "missing"])
+def test_workers_that_cannot_reach_each_other_use_gloo(folder: Path, elsewhere: str) -> None:
+    assert run_workers(2, found, folder, 2, elsewhere) == [True, True]
+    assert run_workers(2, found, folder, 1, elsewhere) == [False, False]
+    assert run_workers(3, found, folder, 0, elsewhere) == [False, False, False]
+
+
+def without_memory() -> bool:
+    """Whether memory is shared where worker 0 gets none."""
+
+    def none(name: str) -> int:
+        raise OSError(errno.EMFILE, name)
+
+    os.memfd_create = none  # type: ignore[assignment]
+    return shared_memory.connect() is not None
+
+
+def test_without_memory_there_is_gloo() -> None:
+    assert run_workers(2, without_memory) == [False, False]
+
+
+def mapped() -> bool:
+    return "/memfd:bngan" in Path("/proc/self/maps").read_text()
+
+
+def before_and_after(folder: Path) -> list[bool]:
+    """Whether there is memory: with a process group, without it, and with another one."""
+    mine, seen = rank(), []
+    all_reduce_sum(torch.ones(1))
+    seen.append(mapped())
+    dist.barrier()
+    dist.destroy_process_group()
+    gc.collect()
+    seen.append(mapped())
+    dist.init_process_group("gloo", f"file://{folder}/again", rank=mine, world_size=2)
+    assert all_reduce_sum(torch.ones(1)) == 2
+    return [*seen, mapped()]
+
+
+def test_memory_goes_with_its_process_group(tmp_path: Path) -> None:
+    assert run_workers(2, before_and_after, tmp_path) == [[True, False, True]] * 2
 
 
 def left_alone(folder: Path, how: str) -> None:
     """Worker 1 is killed, or stopped, before it comes."""
     shared_memory._PATIENCE = timedelta(seconds=2)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which it gets once worker 1 is seen to be dead
     all_reduce_sum(torch.ones(1))
     if rank() == 1:
         (folder / "pid").write_text(str(os.getpid()))
