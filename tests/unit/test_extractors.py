@@ -12,6 +12,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from bngan.metrics.classifier import Classifier
 from bngan.metrics.features import Extractor, ExtractorInfo
 from bngan.metrics.pretrained import from_file, inception
+from tests.benchmarks.evaluating import random_inception
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
 
@@ -29,14 +30,7 @@ class Small(nn.Module):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inception at random weights, as a file of the kind that torch-fidelity reads."""
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        patch.setattr(torch, "load", lambda *args, **options: {})
-        network = FeatureExtractorInceptionV3("random", ["2048"], "nowhere")
-    torch.save(network.state_dict(), path)
-    return path
+    return random_inception(tmp_path_factory.mktemp("inception") / "weights.pth")
 
 
 def test_inception_is_torch_fidelitys(weights: Path, tmp_path: Path) -> None:
