@@ -91,8 +91,7 @@ def inception_rows() -> list[Row]:
     def features() -> float:
         return float(len(ours(images).features))
 
-    works = {"ours": features, "bare": forward}
-    found = rates(works)
+    found = rates({"ours": features, "bare": forward})
     beside = "torch-fidelity's forward alone"
     what = "Inception's features, one core"
     return [Row(what, found["ours"], "images/s", beside, found["bare"], least=0.95)]

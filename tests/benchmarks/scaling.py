@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from tests.conftest import run_workers
 
 EACH, STEPS, TURNS = 64, 6, 7
 PRECISION = os.environ.get("PRECISION", "bfloat16")
+dcgan = partial(our_dcgan, precision=PRECISION)
 
 
 def seconds(trainer: Trainer, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -51,11 +53,11 @@ def kinds() -> dict[str, Kind]:
     """What takes turns."""
     batch = EACH * world_size()
     found = {
-        name: Kind(our_dcgan(batch, norm_batch=norm, precision=PRECISION), nullcontext)
+        name: Kind(dcgan(batch, norm_batch=norm), nullcontext)
         for name, norm in (("synchronised", "global"), ("per worker", EACH))
     }
     with alone():
-        return found | {"independent": Kind(our_dcgan(EACH, precision=PRECISION), alone)}
+        return found | {"independent": Kind(dcgan(EACH), alone)}
 
 
 def together() -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -42,21 +43,22 @@ class Collectives(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[int] = []
-
-    def __enter__(self) -> "Collectives":
-        self._sum = SharedMemory.sum
+        total = SharedMemory.sum
 
         def counted(memory: SharedMemory, tensor: torch.Tensor) -> None:
             self.seen.append(tensor.nbytes)
-            self._sum(memory, tensor)
+            total(memory, tensor)
 
-        SharedMemory.sum = counted  # type: ignore[method-assign]
+        self._through_memory = patch.object(SharedMemory, "sum", counted)
+
+    def __enter__(self) -> "Collectives":
+        self._through_memory.start()
         super().__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)
-        SharedMemory.sum = self._sum  # type: ignore[method-assign]
+        self._through_memory.stop()
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if op.namespace in ("c10d", "_c10d_functional"):
