@@ -1,15 +1,12 @@
 """Two workers of one core each, beside the same processes when they know nothing of each other.
 
-``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker (weak scaling). In bfloat16;
-in float32 with ``PRECISION=float32``, for processors that bfloat16 makes slower.
+``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker (weak scaling).
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -24,8 +21,6 @@ from tests.benchmarks.steps import our_dcgan
 from tests.conftest import run_workers
 
 EACH, STEPS, TURNS = 64, 6, 7
-PRECISION = os.environ.get("PRECISION", "bfloat16")
-dcgan = partial(our_dcgan, precision=PRECISION)
 
 
 def seconds(trainer: Trainer, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -53,11 +48,11 @@ def kinds() -> dict[str, Kind]:
     """What takes turns."""
     batch = EACH * world_size()
     found = {
-        name: Kind(dcgan(batch, norm_batch=norm), nullcontext)
+        name: Kind(our_dcgan(batch, norm_batch=norm), nullcontext)
         for name, norm in (("synchronised", "global"), ("per worker", EACH))
     }
     with alone():
-        return found | {"independent": Kind(dcgan(EACH), alone)}
+        return found | {"independent": Kind(our_dcgan(EACH), alone)}
 
 
 def together() -> dict[str, float]:

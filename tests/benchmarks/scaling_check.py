@@ -27,7 +27,7 @@ from bngan.distributed import agree, all_reduce_sum, rank, world_size
 from bngan.latents import in_blocks, training_latents
 from bngan.trainer import Trainer
 from tests.benchmarks.rates import occasion
-from tests.benchmarks.scaling import EACH, PRECISION, dcgan, seconds
+from tests.benchmarks.scaling import EACH, seconds
 from tests.benchmarks.scaling_model import (
     Line,
     Ring,
@@ -36,7 +36,7 @@ from tests.benchmarks.scaling_model import (
     messages,
     step_seconds,
 )
-from tests.benchmarks.steps import LATENT
+from tests.benchmarks.steps import LATENT, PRECISION, our_dcgan
 from tests.conftest import run_workers
 
 STEPS, TURNS, MOST, CORES = 5, 5, 4, 2
@@ -118,7 +118,7 @@ def together() -> list[Turn]:
     """On every worker, its turns."""
     torch.set_num_threads(1)
     batches = [EACH, *OTHER_BATCHES] if world_size() == 1 else [EACH * world_size()]
-    trainers = [dcgan(batch) for batch in batches]
+    trainers = [our_dcgan(batch) for batch in batches]
     for trainer in trainers:
         steps(trainer)
     return [turn(*trainers) for _ in range(TURNS)]
@@ -180,7 +180,7 @@ def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
     runs = {workers: quiet(run) for workers, run in runs.items()}
     lines = {workers: line(run, "training's") for workers, run in runs.items() if workers > 1}
     models = {workers: worker(run, drawn) for workers, run in runs.items()}
-    trainer = dcgan(EACH)
+    trainer = our_dcgan(EACH)
     sizes, rows = messages(trainer.generator, trainer.discriminator), []
     for workers, run in runs.items():
         network = lines.get(workers, Line(0, 0))

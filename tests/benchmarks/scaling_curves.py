@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,21 +137,21 @@ def training(trainer: Trainer, alone: float, worker: Worker) -> Training:
 def resnet(batch: int) -> Trainer:
     """Residual networks at 64x64, batch norm in the generator."""
     model = ModelConfig("resnet", 128, False, GeneratorConfig(64), DiscriminatorConfig(64))
-    return ours(model, ImageSpec((3, 64, 64)), batch)
+    return ours(model, ImageSpec((3, 64, 64)), batch, precision="bfloat16")
 
 
 def panels(found: dict[str, Any]) -> dict[str, tuple[Training, Network]]:
     """What is drawn, from what ``scaling_check`` saved."""
     one, two = (found["rows"][n]["worker"] for n in (0, 1))
     worker = Worker(**{**two, "cores": None})
-    trainer = our_dcgan(EACH)
-    drawn = worker.drawn
+    trainer, drawn = our_dcgan(EACH), worker.drawn
+    on_gpu = partial(our_dcgan, precision="bfloat16")
     return {
         "DCGAN 32x32, CPU cores, gloo": (
             training(trainer, one["compute"], worker),
             Ring(**found["ring"]),
         ),
-        "DCGAN 32x32, A100, NCCL": (on_gpus(our_dcgan, (3, 32, 32), drawn), INFINIBAND),
+        "DCGAN 32x32, A100, NCCL": (on_gpus(on_gpu, (3, 32, 32), drawn), INFINIBAND),
         "ResNet 64x64, A100, NCCL": (on_gpus(resnet, (3, 64, 64), drawn), INFINIBAND),
     }
 

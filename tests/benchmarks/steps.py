@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.steps``. The example is the loop of PyTorch's DCGAN example: float32, real
 and fake images backward one after the other, gradients of D computed in G's step as well. The bare loop
 is the best that is usually written by hand: bfloat16, channels last, D frozen in G's step, fused Adam.
-Keras takes part where ``KERAS_PYTHON`` names an interpreter that has it; ``keras_peer.py`` is its side.
+All are in float32 where the processor does not multiply bfloat16. Keras takes part where
+``KERAS_PYTHON`` names an interpreter that has it; ``keras_peer.py`` is its side.
 """
 
 import os
@@ -28,7 +29,11 @@ from tests.benchmarks.rates import Row, Work, rates, table
 
 LATENT, WIDTH, UNITS = 100, 64, 128
 Step = Callable[[Tensor], object]
-KERAS = {"float32": "Keras, tf.function", "mixed_bfloat16": "Keras, tf.function, bfloat16"}
+PRECISION = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+"""Ours and the bare loop's: what this processor multiplies fastest."""
+KERAS = {"float32": "Keras, tf.function"}
+if PRECISION == "bfloat16":
+    KERAS["mixed_bfloat16"] = "Keras, tf.function, bfloat16"
 _MATRIX = 1024
 
 
@@ -95,22 +100,23 @@ def example(networks: tuple[nn.Module, nn.Module]) -> Step:
 
 
 def bare(networks: tuple[nn.Module, nn.Module]) -> Step:
-    """Bfloat16, channels last, D frozen in G's step, fused Adam."""
+    """Channels last, D frozen in G's step, fused Adam."""
     for network in networks:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator, discriminator = networks
     g, d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in networks)
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=PRECISION == "bfloat16")
 
     def step(real: Tensor) -> None:
         real = real.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision:
             fake = generator(torch.randn(len(real), LATENT))
             loss = F.softplus(-discriminator(real)) + F.softplus(discriminator(fake.detach()))
         loss.mean().backward()
         d.step()
         d.zero_grad()
         discriminator.requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision:
             loss = F.softplus(-discriminator(fake))
         loss.mean().backward()
         g.step()
@@ -122,7 +128,7 @@ def bare(networks: tuple[nn.Module, nn.Module]) -> Step:
 
 def ours(model: ModelConfig, spec: ImageSpec, batch: int, **options: Any) -> Trainer:
     """The library's."""
-    settings: dict[str, Any] = {"precision": "bfloat16", "beta1": 0.5, "batch_size": batch}
+    settings: dict[str, Any] = {"precision": PRECISION, "beta1": 0.5, "batch_size": batch}
     return Trainer(model, OptimizationConfig(**settings | options), spec, 0)
 
 
@@ -174,7 +180,7 @@ def keras() -> Iterator[Callable[[str, int], dict[str, Work]]]:
 
 
 def _matrix_product() -> Work:
-    one, other = (torch.randn(_MATRIX, _MATRIX).bfloat16() for _ in range(2))
+    one, other = (torch.randn(_MATRIX, _MATRIX, dtype=getattr(torch, PRECISION)) for _ in range(2))
 
     def run() -> float:
         for _ in range(40):
@@ -206,9 +212,9 @@ def dcgan_rows(batch: int = 64) -> list[Row]:
     what = f"DCGAN 32x32, width {WIDTH}, batch {batch}, one core"
     return [
         _row(what, found, "example", "PyTorch's example, float32", 2.4),
-        _row(what, found, "bare", "bare loop, bfloat16", 1.15),
+        _row(what, found, "bare", f"bare loop, {PRECISION}", 1.15),
         *_keras_rows(what, found, 1.15),
-        Row("the same, of the core's bfloat16 matrix product", share, "", least=0.65),
+        Row(f"the same, of the core's {PRECISION} matrix product", share, "", least=0.65),
     ]
 
 
@@ -234,7 +240,7 @@ def mlp_rows(batch: int) -> list[Row]:
     what = f"the listing's MLP, batch {batch}, one core"
     return [
         _row(what, found, "example", "plain loop, float32", None),
-        _row(what, found, "bare", "bare loop, bfloat16", None),
+        _row(what, found, "bare", f"bare loop, {PRECISION}", None),
         *_keras_rows(what, found, 1.5),
     ]
 
