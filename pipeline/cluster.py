@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.environment import own_token
+from pipeline.environment import own_token, workers_defaults
 from pipeline.errors import UserError
 
 Record = dict[str, Any]
@@ -146,16 +146,17 @@ def _ray() -> Iterator[None]:
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    options["runtime_env"] = {"env_vars": workers_defaults()}
     try:
         try:
             if address := os.environ.get("RAY_ADDRESS"):
-                ray.init(address=address, **quiet)
+                ray.init(address=address, **options)
             else:
                 own_token()
                 # Nobody drains its machine; what looks out for that would start beside the workers.
                 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
+                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **options)
         except SystemExit:
             # Its own answer to SIGTERM, which it takes over: the caller's is the one that closes books.
             signal.signal(signal.SIGTERM, handler)

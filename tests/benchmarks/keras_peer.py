@@ -102,7 +102,7 @@ def works() -> dict[str, Callable[[int], float]]:
     found = {}
     for dtype in ("float32", "mixed_bfloat16"):
         step = tf.function(step_of(dcgan(dtype)))
-        found[f"dcgan {dtype}"] = work(step, (64, 32, 32, 3))
+        found[f"dcgan64 {dtype}"] = work(step, (64, 32, 32, 3))
         for batch in (128, 512):
             step = tf.function(step_of(mlp(dtype)))
             found[f"mlp{batch} {dtype}"] = work(step, (batch, 28, 28, 1))

@@ -3,6 +3,7 @@
 ``python -m tests.benchmarks.scaling``: DCGAN at 32x32, 64 images a worker (weak scaling).
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ import torch.distributed as dist
 from bngan import distributed
 from bngan.distributed import world_size
 from bngan.trainer import Trainer
+from pipeline.environment import workers_defaults
+from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import Row, table
-from tests.benchmarks.steps import our_dcgan
 from tests.conftest import run_workers
 
 EACH, STEPS, TURNS = 64, 6, 7
@@ -70,7 +72,8 @@ def together() -> dict[str, float]:
 
 def rows(workers: int = 2) -> list[Row]:
     """Efficiency, and what synchronising costs beside statistics per worker."""
-    everyone = run_workers(workers, together)
+    with patch.dict(os.environ, workers_defaults()):
+        everyone = run_workers(workers, together)
     found = {name: statistics.mean(one[name] for one in everyone) for name in everyone[0]}
     images = EACH * workers
     what = f"{workers} workers of one core, DCGAN, global batch {images}"

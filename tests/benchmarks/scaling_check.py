@@ -9,6 +9,7 @@ long a step took has no say in that.
 
 import copy
 import json
+import os
 import statistics
 import sys
 import time
@@ -26,6 +27,8 @@ from bngan import distributed
 from bngan.distributed import agree, all_reduce_sum, rank, world_size
 from bngan.latents import in_blocks, training_latents
 from bngan.trainer import Trainer
+from pipeline.environment import workers_defaults
+from tests.benchmarks.our_steps import LATENT, PRECISION, our_dcgan
 from tests.benchmarks.rates import occasion
 from tests.benchmarks.scaling import EACH, seconds
 from tests.benchmarks.scaling_model import (
@@ -36,7 +39,6 @@ from tests.benchmarks.scaling_model import (
     messages,
     step_seconds,
 )
-from tests.benchmarks.steps import LATENT, PRECISION, our_dcgan
 from tests.conftest import run_workers
 
 STEPS, TURNS, MOST, CORES = 5, 5, 4, 2
@@ -200,7 +202,8 @@ def report(runs: dict[int, list[list[Turn]]], drawn: float) -> dict[str, Any]:
 def main(path: Path) -> None:
     """Measure, predict, print, save."""
     drawn = latents_seconds()
-    runs = {workers: run_workers(workers, together) for workers in range(1, MOST + 1)}
+    with patch.dict(os.environ, workers_defaults()):
+        runs = {workers: run_workers(workers, together) for workers in range(1, MOST + 1)}
     found = report(runs, drawn)
     for row in found["rows"]:
         error = row["predicted"] / row["measured"] - 1

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bngan.data import ImageSpec
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.trainer import Trainer
+from tests.benchmarks.our_steps import our_dcgan, ours
 from tests.benchmarks.scaling import EACH
 from tests.benchmarks.scaling_model import (
     Network,
@@ -34,7 +35,6 @@ from tests.benchmarks.scaling_model import (
     parameters,
     slowest,
 )
-from tests.benchmarks.steps import our_dcgan, ours
 
 NODE, SHOWN = 8, (1, 2, 8, 64, 1024)
 RATE = 2470 * 3 * 2 * 4.09e9

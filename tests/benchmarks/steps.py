@@ -3,18 +3,18 @@
 ``python -m tests.benchmarks.steps``. The example is the loop of PyTorch's DCGAN example: float32, real
 and fake images backward one after the other, gradients of D computed in G's step as well. The bare loop
 is the best that is usually written by hand: bfloat16, channels last, D frozen in G's step, fused Adam.
-All are in float32 where the processor does not multiply bfloat16. Keras takes part where
-``KERAS_PYTHON`` names an interpreter that has it; ``keras_peer.py`` is its side.
+All are in float32 where the processor does not multiply bfloat16. Ours are in a process of their own
+(``our_steps.py``), with the environment of Ray's workers; so is Keras (``keras_peer.py``), where
+``KERAS_PYTHON`` names an interpreter that has it.
 """
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +22,20 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bngan.data import ImageSpec
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
+from pipeline.environment import workers_defaults
+from tests.benchmarks.our_steps import (
+    LATENT,
+    PRECISION,
+    UNITS,
+    WIDTH,
+    Step,
+    batches,
+    our_dcgan,
+    work,
+)
 from tests.benchmarks.rates import Row, Work, rates, table
 
-LATENT, WIDTH, UNITS = 100, 64, 128
-Step = Callable[[Tensor], object]
-PRECISION = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-"""Ours and the bare loop's: what this processor multiplies fastest."""
+Ask = Callable[[str, int], float]
 KERAS = {"float32": "Keras, tf.function"}
 if PRECISION == "bfloat16":
     KERAS["mixed_bfloat16"] = "Keras, tf.function, bfloat16"
@@ -126,44 +131,12 @@ def bare(networks: tuple[nn.Module, nn.Module]) -> Step:
     return step
 
 
-def ours(model: ModelConfig, spec: ImageSpec, batch: int, **options: Any) -> Trainer:
-    """The library's."""
-    settings: dict[str, Any] = {"precision": PRECISION, "beta1": 0.5, "batch_size": batch}
-    return Trainer(model, OptimizationConfig(**settings | options), spec, 0)
-
-
-def our_dcgan(batch: int, **options: Any) -> Trainer:
-    """The library's, of the example's networks."""
-    norms = GeneratorConfig(WIDTH), DiscriminatorConfig(WIDTH, norm="batch")
-    model = ModelConfig("dcgan", LATENT, False, *norms)
-    return ours(model, ImageSpec((3, 32, 32)), batch, **options)
-
-
-def work(step: Step, batches: Iterator[Tensor], steps: int) -> Work:
-    """So many steps; amount: images."""
-
-    def run() -> float:
-        images = 0
-        for _ in range(steps):
-            real = next(batches)
-            step(real)
-            images += len(real)
-        return float(images)
-
-    return run
-
-
 @contextmanager
-def keras() -> Iterator[Callable[[str, int], dict[str, Work]]]:
-    """From networks and a number of steps to Keras' works, each of a variant; none without Keras."""
-    interpreter = os.environ.get("KERAS_PYTHON")
-    if not interpreter:
-        yield lambda networks, steps: {}
-        return
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command, pipe = [interpreter, str(Path(__file__).with_name("keras_peer.py"))], subprocess.PIPE
+def answering(command: list[str], environment: dict[str, str]) -> Iterator[Ask]:
+    """A process that takes so many steps of what is asked for, and tells images per CPU-second."""
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env=environment
+        command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env=os.environ | environment
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -172,11 +145,23 @@ def keras() -> Iterator[Callable[[str, int], dict[str, Work]]]:
             print(name, steps, file=process.stdin, flush=True)
             return float(process.stdout.readline())  # type: ignore[union-attr]
 
-        def works(networks: str, steps: int) -> dict[str, Work]:
-            return {kind: partial(ask, f"{networks} {kind}", steps) for kind in KERAS}
-
-        yield works
+        yield ask
         process.stdin.close()
+
+
+@contextmanager
+def others(networks: str, steps: int) -> Iterator[dict[str, Work]]:
+    """Ours, in an environment as workers have it, and Keras' where there is Keras."""
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "tests.benchmarks.our_steps"]
+        ask = stack.enter_context(answering(command, workers_defaults()))
+        found: dict[str, Work] = {"ours": partial(ask, networks, steps)}
+        if interpreter := os.environ.get("KERAS_PYTHON"):
+            command = [interpreter, str(Path(__file__).with_name("keras_peer.py"))]
+            quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+            ask = stack.enter_context(answering(command, quiet))
+            found |= {kind: partial(ask, f"{networks} {kind}", steps) for kind in KERAS}
+        yield found
 
 
 def _matrix_product() -> Work:
@@ -198,16 +183,12 @@ def _operations(step: Step, real: Tensor) -> float:
 
 def dcgan_rows(batch: int = 64) -> list[Row]:
     """DCGAN at 32x32, width 64."""
-    batches = cycle(torch.rand(8, batch, 3, 32, 32) * 2 - 1)
-    steps: dict[str, Step] = {
-        "example": example(dcgan()),
-        "bare": bare(dcgan()),
-        "ours": our_dcgan(batch).step,
-    }
-    operations = _operations(steps["ours"], next(batches))
-    works = {name: work(step, batches, 10) for name, step in steps.items()}
-    with keras() as peers:
-        found = rates(works | {"ceiling": _matrix_product()}, others=peers("dcgan", 10))
+    trainer = our_dcgan(batch)
+    real = batches(batch, trainer.images)
+    operations = _operations(trainer.step, next(real))
+    works = {kind.__name__: work(kind(dcgan()), real, 10) for kind in (example, bare)}
+    with others(f"dcgan{batch}", 10) as peers:
+        found = rates(works | {"ceiling": _matrix_product()}, others=peers)
     share = found["ours"] * operations / found["ceiling"]
     what = f"DCGAN 32x32, width {WIDTH}, batch {batch}, one core"
     return [
@@ -220,23 +201,10 @@ def dcgan_rows(batch: int = 64) -> list[Row]:
 
 def mlp_rows(batch: int) -> list[Row]:
     """The article's listing."""
-    body = {"width": UNITS, "depth": 2, "norm": "batch", "norm_place": "after_activation"}
-    model = ModelConfig(
-        "mlp",
-        LATENT,
-        False,
-        GeneratorConfig(**body),  # type: ignore[arg-type]
-        DiscriminatorConfig(**body, norm_first=True, allow_blind=True),  # type: ignore[arg-type]
-    )
-    batches, spec = cycle(torch.rand(8, batch, 1, 28, 28) * 2 - 1), ImageSpec((1, 28, 28))
-    steps: dict[str, Step] = {
-        "example": example(mlp()),
-        "bare": bare(mlp()),
-        "ours": ours(model, spec, batch).step,
-    }
-    works = {name: work(step, batches, 50) for name, step in steps.items()}
-    with keras() as peers:
-        found = rates(works, others=peers(f"mlp{batch}", 50))
+    real = batches(batch, ImageSpec((1, 28, 28)))
+    works = {kind.__name__: work(kind(mlp()), real, 50) for kind in (example, bare)}
+    with others(f"mlp{batch}", 50) as peers:
+        found = rates(works, others=peers)
     what = f"the listing's MLP, batch {batch}, one core"
     return [
         _row(what, found, "example", "plain loop, float32", None),

@@ -8,11 +8,13 @@ are those from its first record to its last, with the last score; more rows say 
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.multiprocessing as multiprocessing
@@ -21,7 +23,7 @@ from rich.console import Console
 from pipeline import workflow
 from pipeline.config import Config, load_config
 from pipeline.display import ConsoleDisplay
-from pipeline.environment import set_defaults
+from pipeline.environment import set_defaults, workers_defaults
 from pipeline.tracking import existing_client
 from pipeline.trainers import build_trainer, trainer_settings
 from tests.benchmarks.rates import Row, table
@@ -59,7 +61,8 @@ def bare(settings: dict[str, Any], seconds: float) -> float:
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     process = context.Process(target=_fit, args=(settings, seconds, results))
-    process.start()
+    with patch.dict(os.environ, workers_defaults()):
+        process.start()
     process.join()
     if process.exitcode:
         raise RuntimeError(f"the bare loop has failed: {process.exitcode}")

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.cluster import crew, missing_workers
+from pipeline.environment import workers_defaults
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,10 @@ def test_more_workers_than_the_cluster_has_is_said_at_once() -> None:
         "train.num_workers=2 needs as many GPUs, but the Ray cluster has 1"
     )
     assert missing_workers({"CPU": 4.0}, 4, use_gpu=False) is None
+
+
+def test_what_the_user_says_of_workers_memory_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert "glibc.malloc.arena_max=1" in workers_defaults()["GLIBC_TUNABLES"]
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=4")
+    assert workers_defaults() == {}
