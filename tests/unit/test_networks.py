@@ -234,3 +234,23 @@ def test_maps_lie_channels_last_and_so_do_their_gradients(network: Any) -> None:
     # A number that is spread over a map, as the gradient of a sum, fits any.
     dense = [map_ for map_ in maps if 0 not in map_.stride()]
     assert all(map_.is_contiguous(memory_format=torch.channels_last) for map_ in dense)
+
+
+@pytest.mark.parametrize("network", ["mlp", "dcgan"])
+def test_networks_compile_whole(network: Any) -> None:
+    torch._dynamo.reset()
+    norm = GeneratorConfig(4, norm="self_modulated_batch")
+    config, spec = ModelConfig(network, 5, True, norm), ImageSpec((1, 8, 8), CLASSES)
+    latents, labels = torch.randn(3, 5), torch.arange(3)
+    for built, *inputs in (
+        (build_generator(config, spec), latents, labels),
+        (build_discriminator(config, spec), torch.randn(3, 1, 8, 8), labels),
+    ):
+        built.eval()  # training moves running statistics
+        compiled = torch.compile(built, fullgraph=True, backend="aot_eager")
+        assert torch.equal(compiled(*inputs), built(*inputs))
+        compiled(*inputs).sum().backward()
+        gradients = [p.grad.clone() for p in built.parameters()]
+        built.zero_grad()
+        built(*inputs).sum().backward()
+        assert all(map(torch.equal, gradients, (p.grad for p in built.parameters())))
