@@ -59,6 +59,7 @@ def fit(
                     max_failures=max_failures,
                     controller_failure_limit=3,  # type: ignore[call-arg]
                 ),
+                worker_runtime_env={"env_vars": workers_defaults()},
             ),
         )
         _fit_and_relay(trainer.fit, queue, on_record)
@@ -146,17 +147,16 @@ def _ray() -> Iterator[None]:
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
-    options["runtime_env"] = {"env_vars": workers_defaults()}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     try:
         try:
             if address := os.environ.get("RAY_ADDRESS"):
-                ray.init(address=address, **options)
+                ray.init(address=address, **quiet)
             else:
                 own_token()
                 # Nobody drains its machine; what looks out for that would start beside the workers.
                 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **options)
+                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         except SystemExit:
             # Its own answer to SIGTERM, which it takes over: the caller's is the one that closes books.
             signal.signal(signal.SIGTERM, handler)

@@ -1,7 +1,7 @@
 """What quality costs on MNIST: CPU-seconds and images until FID is 5, 3 and 2 times the floor.
 
 ``python -m tests.benchmarks.quality FOLDER MNIST --seeds 0`` trains by ``configs/mnist.yaml`` and by
-PyTorch's DCGAN example (its networks, start, optimisers, loop: ``tests/benchmarks/steps.py``), each on
+PyTorch's DCGAN example (its networks, start, optimisers, loop: ``tests/benchmarks/loops.py``), each on
 one core, to twice the floor or so many images; MNIST is a folder of its parquet files. Every 17,500,
 images are scored by the features, test images and floor of bngan's reference; scores do not count as
 training. Ours come from the averaged, calibrated generator, the example's as it shows them itself: by
@@ -33,8 +33,8 @@ from bngan.sampling import Sampler
 from bngan.trainer import Trainer
 from pipeline.config import load_config
 from pipeline.environment import set_defaults
+from tests.benchmarks.loops import LATENT, dcgan, example
 from tests.benchmarks.rates import Row, table
-from tests.benchmarks.steps import LATENT, dcgan, example
 from tests.benchmarks.tax import CONFIG, bring
 
 FACTORS = (5, 3, 2)

@@ -28,7 +28,8 @@ from bngan.distributed import agree, all_reduce_sum, rank, world_size
 from bngan.latents import in_blocks, training_latents
 from bngan.trainer import Trainer
 from pipeline.environment import workers_defaults
-from tests.benchmarks.our_steps import LATENT, PRECISION, our_dcgan
+from tests.benchmarks.loops import LATENT, PRECISION
+from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import occasion
 from tests.benchmarks.scaling import EACH, seconds
 from tests.benchmarks.scaling_model import (

@@ -36,7 +36,10 @@ def test_more_workers_than_the_cluster_has_is_said_at_once() -> None:
 
 
 def test_what_the_user_says_of_workers_memory_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    for name in ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX"):
+        monkeypatch.delenv(name, raising=False)
     assert "glibc.malloc.arena_max=1" in workers_defaults()["GLIBC_TUNABLES"]
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=4")
-    assert workers_defaults() == {}
+    for name in ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX"):
+        with monkeypatch.context() as given:
+            given.setenv(name, "2")
+            assert workers_defaults() == {}

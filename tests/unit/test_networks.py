@@ -1,3 +1,4 @@
+import copy
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -239,18 +240,22 @@ def test_maps_lie_channels_last_and_so_do_their_gradients(network: Any) -> None:
 @pytest.mark.parametrize("network", ["mlp", "dcgan"])
 def test_networks_compile_whole(network: Any) -> None:
     torch._dynamo.reset()
-    norm = GeneratorConfig(4, norm="self_modulated_batch")
-    config, spec = ModelConfig(network, 5, True, norm), ImageSpec((1, 8, 8), CLASSES)
-    latents, labels = torch.randn(3, 5), torch.arange(3)
-    for built, *inputs in (
-        (build_generator(config, spec), latents, labels),
-        (build_discriminator(config, spec), torch.randn(3, 1, 8, 8), labels),
+    norms = GeneratorConfig(4, norm="self_modulated_batch"), DiscriminatorConfig(4, norm="batch")
+    config, spec = ModelConfig(network, 5, True, *norms), ImageSpec((1, 8, 8), CLASSES)
+    latents, images, labels = torch.randn(3, 5), torch.randn(3, 1, 8, 8), torch.arange(3)
+    for plain, given in (
+        (build_generator(config, spec), latents),
+        (build_discriminator(config, spec), images),
     ):
-        built.eval()  # training moves running statistics
-        compiled = torch.compile(built, fullgraph=True, backend="aot_eager")
-        assert torch.equal(compiled(*inputs), built(*inputs))
-        compiled(*inputs).sum().backward()
-        gradients = [p.grad.clone() for p in built.parameters()]
-        built.zero_grad()
-        built(*inputs).sum().backward()
-        assert all(map(torch.equal, gradients, (p.grad for p in built.parameters())))
+        twin = copy.deepcopy(plain)
+        compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
+        outputs = plain(given, labels), compiled(given, labels)
+        assert torch.equal(*outputs)
+        for output in outputs:
+            output.sum().backward()
+        assert all(map(torch.equal, *(gradients(each) for each in (plain, twin))))
+        assert all(map(torch.equal, plain.buffers(), twin.buffers()))
+
+
+def gradients(network: nn.Module) -> list[Any]:
+    return [parameter.grad for parameter in network.parameters()]
