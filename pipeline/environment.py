@@ -37,8 +37,8 @@ _DEFAULTS = {
 _KEPT = {"trim_threshold": 1 << 30, "mmap_max": 0, "arena_max": 1, "hugetlb": 1}
 """Names and values of glibc's allocator, with which it gives next to nothing back to the system.
 
-A step frees its maps, and the next asks for as many again: each page between costs a fault, 13,000 in
-a step of DCGAN (32x32, width 64), an eleventh of its time. One arena, since those of other threads give
+A step frees its maps, and the next asks for as many again: each page between costs a fault, 12,500 in
+a step of DCGAN (32x32, width 64), a tenth of its time. One arena, since those of other threads give
 empty heaps back whatever the threshold, and Ray trains in a thread. Pages of 2 MB, where the system
 leaves them to programs.
 """
