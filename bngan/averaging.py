@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from bngan.networks.norms import iterate_spectral_norms
+from bngan.networks.norms import iterate_spectral_norms, parametrized
 
 
 class ExponentialMovingAverage:
@@ -22,6 +22,7 @@ class ExponentialMovingAverage:
         self.network, self.half_life = network, half_life
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
         # Looking for them takes longer than averaging them, where networks are small.
+        self._parametrized = parametrized(self.module)
         self._averaged = [p.data for p in self.module.parameters()]
         self._current = [p.detach() for p in network.parameters()]
         self._buffers = [
@@ -41,4 +42,4 @@ class ExponentialMovingAverage:
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
         if self.network.training:
-            iterate_spectral_norms(self.module)
+            iterate_spectral_norms(self._parametrized)

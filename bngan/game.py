@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from bngan.augmentation import augment
 from bngan.losses import LOSSES
 from bngan.networks import ModelConfig
+from bngan.networks.norms import parametrized
 from bngan.normalization import batch_layout
 from bngan.optimization import OptimizationConfig
 from bngan.penalties import PENALTIES, Judged
@@ -58,17 +59,14 @@ class Game:
         self.generator, self.discriminator, self.config = generator, discriminator, config
         self.loss, self.groups, self.device = LOSSES[config.loss], groups, device
         self.joint = model.discriminator.batch_statistics == "joint"
-        self._parametrized: dict[nn.Module, list[Any]] = {
-            network: [m for m in network.modules() if parametrize.is_parametrized(m)]
-            for network in (generator, discriminator)
-        }
+        self.parametrized = {net: parametrized(net) for net in (generator, discriminator)}
 
     @contextmanager
     def _forward(self, network: nn.Module, groups: Groups, track: bool) -> Iterator[None]:
         """For forward passes in the configured precision; what weights are made of, in full."""
         bfloat16 = self.config.precision == "bfloat16"
         with parametrize.cached(), batch_layout(groups.sizes, track, whole=groups.whole):
-            for layer in self._parametrized[network]:
+            for layer in self.parametrized[network]:
                 _ = layer.weight
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
                 yield

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bngan.calibration import channel_moments
 from bngan.distributed import shards
 from bngan.latents import telemetry_batch
-from bngan.networks.norms import ConditionalBatchNorm, iterate_spectral_norms
+from bngan.networks.norms import ConditionalBatchNorm, iterate_spectral_norms, parametrized
 from bngan.normalization import desynchronize, group_size
 from bngan.sampling import Sampler
 from bngan.steps import Training
@@ -138,7 +138,7 @@ def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
 def _in_training_mode(network: nn.Module) -> nn.Module:
     """A copy whose batch norms take each batch's statistics, and whose weights hold still."""
     network = copy.deepcopy(network).train()
-    iterate_spectral_norms(network)
+    iterate_spectral_norms(parametrized(network))
     return network
 
 

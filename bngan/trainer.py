@@ -112,8 +112,8 @@ class Trainer:
         config, parts = self.config, self._split(real, labels)
         step = self.images_seen // config.batch_size
         self._set_learning_rate()
-        for network in (self.generator, self.discriminator):
-            iterate_spectral_norms(network)
+        for layers in self.game.parametrized.values():
+            iterate_spectral_norms(layers)
         penalized = config.penalty != "none" and step % config.penalty_every == 0
         generators_turn = (step + 1) % config.discriminator_steps == 0
         reuse = generators_turn and len(parts) == 1

@@ -14,7 +14,7 @@ from bngan.checkpoint import CheckpointError, not_finite
 from bngan.distributed import agree, assert_replicas_equal, gather_shards, rank, shard
 from bngan.images import png_bytes
 from bngan.metrics.features import Extractor, Features
-from bngan.metrics.protocol import score
+from bngan.metrics.scores import score
 from bngan.sampling import Sampler
 from bngan.steps import Means, NotFinite
 from bngan.telemetry import measure

@@ -11,7 +11,8 @@ import numpy as np
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import expected_bias, moments
 from bngan.metrics.memorization import authenticity_estimate, data_copying
-from bngan.metrics.protocol import MIN_COUNT, Protocol, estimates, floor, limits, score
+from bngan.metrics.protocol import MIN_COUNT, Protocol
+from bngan.metrics.scores import estimates, floor, limits, score
 from bngan.records import described, record
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
@@ -35,7 +36,7 @@ class Reference:
         protocol: how.
         extractor: what makes features of them.
         real: features of the real images, ``protocol.count`` of them.
-        floor: what real images score against real images, see ``bngan.metrics.protocol.floor``.
+        floor: what real images score against real images, see ``bngan.metrics.scores.floor``.
     """
 
     protocol: Protocol

@@ -6,29 +6,12 @@ the extractor named beside it, latents of evaluation seed 0 (1 and 2 say what an
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
-
 from bngan.data import SPLITS, Split
-from bngan.metrics.confidence import Estimate
-from bngan.metrics.features import Features
-from bngan.metrics.frechet import frechet_distance, frechet_estimate, frechet_limit
-from bngan.metrics.inception_score import (
-    class_divergence,
-    classes_hit,
-    inception_estimate,
-    inception_score,
-)
-from bngan.metrics.kernel import kernel_estimate
-from bngan.metrics.manifold import manifold_estimates
-from bngan.metrics.threads import as_many_as_help
-from bngan.randomness import Stream, generator
 
 EVALUATION_SEEDS = (0, 1, 2)
-FLOOR_DRAWS = 10
 MIN_COUNT = 20
 """One image in each group that the jackknife leaves out."""
 
@@ -68,55 +51,3 @@ class Protocol:
                 f"{self.name} needs {self.count} real images, but the {self.split} split has "
                 f"{available} for it: use fid{available}_{self.split}, say"
             )
-
-
-def score(fake: Features, real: Features) -> dict[str, float]:
-    """The scores that are cheap: FID, and where features come with a classifier what it says."""
-    with as_many_as_help(real.features.shape[1]):  # and its last digits are those of one thread
-        scores = {"fid": frechet_distance(fake.features, real.features)}
-    if fake.logits.shape[1]:
-        scores["inception_score"], scores["inception_score_sd"] = inception_score(fake.logits)
-        scores["classes_hit"] = classes_hit(fake.logits)
-        scores["class_divergence"] = class_divergence(fake.logits, real.logits)
-    return scores
-
-
-def estimates(fake: Features, real: Features) -> dict[str, Estimate]:
-    """The scores whose chance errors can be told."""
-    found = {
-        "fid": frechet_estimate(fake.features, real.features),
-        "kid": kernel_estimate(fake.features, real.features),
-        **manifold_estimates(fake.features, real.features),
-    }
-    if fake.logits.shape[1]:
-        found["inception_score"] = inception_estimate(fake.logits)
-    return found
-
-
-def limits(fake: Features, real: Features) -> dict[str, float]:
-    """Scores extrapolated to infinitely many images."""
-    return {"fid_infinity": frechet_limit(fake.features, real.features)}
-
-
-def floor(unseen: Sequence[Features], count: int) -> dict[str, float]:
-    """What real images score against real images: mean and SD over random disjoint draws.
-
-    Args:
-        unseen: features of real images the extractor has not learned from.
-        count: images on each side; smaller where fewer than twice as many are there.
-    """
-    pool = Features.join(unseen)
-    count = min(count, len(pool.features) // 2)
-    draws = []
-    for draw in range(FLOOR_DRAWS):
-        order = generator(0, Stream.FLOOR, draw).permutation(len(pool.features))
-        one, other = pool.take(order[:count]), pool.take(order[count : 2 * count])
-        whole = {name: estimate.value for name, estimate in estimates(one, other).items()}
-        draws.append({**score(one, other), **whole})
-    summary = {"count": float(count)}
-    for name in draws[0]:
-        values = [draw[name] for draw in draws]
-        summary[name] = float(np.mean(values))
-        if not name.endswith("_sd"):
-            summary[f"{name}_spread"] = float(np.std(values, ddof=1))
-    return summary

@@ -1,5 +1,6 @@
 """Normalisation layers, chosen by name."""
 
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 import torch
@@ -134,15 +135,23 @@ def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
     return norm and TokenNorm(norm)
 
 
+def parametrized(network: nn.Module) -> list[nn.Module]:
+    """Layers whose weight is made of others: with weight or spectral norm."""
+    return [layer for layer in network.modules() if parametrize.is_parametrized(layer)]
+
+
 @torch.no_grad()
-def iterate_spectral_norms(network: nn.Module) -> None:
-    """One power iteration on each weight with spectral norm. In forward passes there is none then."""
-    for layer in network.modules():
-        if parametrize.is_parametrized(layer):
-            parametrizations = cast(nn.Module, layer.parametrizations)
-            parametrizations.train()
-            _ = layer.weight
-            parametrizations.eval()
+def iterate_spectral_norms(layers: Iterable[nn.Module]) -> None:
+    """One power iteration on each weight with spectral norm. In forward passes there is none then.
+
+    Args:
+        layers: those ``parametrized``; to look for them takes longer than a small network's step.
+    """
+    for layer in layers:
+        parametrizations = cast(nn.Module, layer.parametrizations)
+        parametrizations.train()
+        _ = layer.weight
+        parametrizations.eval()
 
 
 @torch.no_grad()

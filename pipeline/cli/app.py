@@ -72,7 +72,7 @@ def _before_any_command(
         os.environ[_DEBUG] = "1"
     # Imports make many objects and hardly any garbage. Looking for it took a third of a command's time:
     # each 700 objects, and among all modules at the end, when the system takes everything anyway.
-    gc.set_threshold(10_000)
+    gc.set_threshold(100_000)
     atexit.register(gc.freeze)
 
 

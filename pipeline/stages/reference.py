@@ -13,7 +13,8 @@ from bngan.metrics.classifier import train_classifier, untrained_extractor
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.pretrained import file_hash, from_file, inception
-from bngan.metrics.protocol import Protocol, floor
+from bngan.metrics.protocol import Protocol
+from bngan.metrics.scores import floor
 from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
 from pipeline.adaptation import base_files, base_folders
 from pipeline.config import Config, ExtractorConfig

@@ -21,8 +21,8 @@ from bngan.metrics.classifier import train_classifier
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import frechet_distance
-from bngan.metrics.protocol import score
 from bngan.metrics.reconstruction import reconstruction_errors
+from bngan.metrics.scores import score
 from bngan.sampling import Sampler
 from pipeline.study.design import BUILT_IN
 

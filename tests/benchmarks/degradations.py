@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 from bngan.data import ImageSplit
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.evaluation import Reference, evaluation
-from bngan.metrics.protocol import Protocol, floor
+from bngan.metrics.protocol import Protocol
+from bngan.metrics.scores import floor
 from pipeline.report import LABELS, readable
 
 

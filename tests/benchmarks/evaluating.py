@@ -18,7 +18,8 @@ from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.pretrained import inception
-from bngan.metrics.protocol import Protocol, floor
+from bngan.metrics.protocol import Protocol
+from bngan.metrics.scores import floor
 from bngan.networks import build_generator
 from bngan.sampling import Sampler
 from pipeline.config import load_config

@@ -28,7 +28,7 @@ from bngan.calibration import calibrate
 from bngan.data import ImageSplit, sample_order
 from bngan.images import from_uint8, to_uint8
 from bngan.metrics.evaluation import Reference
-from bngan.metrics.protocol import score
+from bngan.metrics.scores import score
 from bngan.sampling import Sampler
 from bngan.trainer import Trainer
 from pipeline.config import load_config

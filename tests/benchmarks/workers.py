@@ -21,7 +21,7 @@ from torch import Tensor
 from bngan.calibration import calibrate
 from bngan.data import ImageSplit
 from bngan.metrics.classifier import train_classifier
-from bngan.metrics.protocol import score
+from bngan.metrics.scores import score
 from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sampling import Sampler

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from bngan.data import ImageSplit
 from bngan.metrics.features import Extractor, Features
-from bngan.metrics.protocol import score
+from bngan.metrics.scores import score
 from bngan.networks import ModelConfig
 from bngan.optimization import OptimizationConfig
 from bngan.sampling import Sampler

@@ -16,7 +16,8 @@ from bngan.metrics.frechet import (
     frechet_limit,
     moments,
 )
-from bngan.metrics.protocol import Protocol, estimates
+from bngan.metrics.protocol import Protocol
+from bngan.metrics.scores import estimates
 from pipeline.report import LABELS, score_rows
 
 DIM, COUNT = 8, 400

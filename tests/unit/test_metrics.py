@@ -8,7 +8,8 @@ from bngan.metrics.classifier import train_classifier, untrained_extractor
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.frechet import frechet_distance
 from bngan.metrics.inception_score import inception_score
-from bngan.metrics.protocol import Protocol, floor, score
+from bngan.metrics.protocol import Protocol
+from bngan.metrics.scores import floor, score
 
 
 def features(count: int, dim: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
