@@ -21,7 +21,7 @@ class ExponentialMovingAverage:
     def __init__(self, network: nn.Module, half_life: float) -> None:
         self.network, self.half_life = network, half_life
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
-        # Looking for them takes longer than averaging them, where networks are small.
+        # Looking for these takes longer than averaging them, where networks are small.
         self._parametrized = parametrized(self.module)
         self._averaged = [p.data for p in self.module.parameters()]
         self._current = [p.detach() for p in network.parameters()]

@@ -45,6 +45,9 @@ class Game:
 
     Args:
         groups: of each pass.
+
+    Attributes:
+        parametrized: of each network, the layers whose weight is made of others.
     """
 
     def __init__(
