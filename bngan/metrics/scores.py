@@ -18,7 +18,7 @@ from bngan.metrics.manifold import manifold_estimates
 from bngan.metrics.threads import as_many_as_help
 from bngan.randomness import Stream, generator
 
-FLOOR_DRAWS = 10
+_FLOOR_DRAWS = 10
 
 
 def score(fake: Features, real: Features) -> dict[str, float]:
@@ -59,7 +59,7 @@ def floor(unseen: Sequence[Features], count: int) -> dict[str, float]:
     pool = Features.join(unseen)
     count = min(count, len(pool.features) // 2)
     draws = []
-    for draw in range(FLOOR_DRAWS):
+    for draw in range(_FLOOR_DRAWS):
         order = generator(0, Stream.FLOOR, draw).permutation(len(pool.features))
         one, other = pool.take(order[:count]), pool.take(order[count : 2 * count])
         whole = {name: estimate.value for name, estimate in estimates(one, other).items()}

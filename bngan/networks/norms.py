@@ -145,7 +145,7 @@ def iterate_spectral_norms(layers: Iterable[nn.Module]) -> None:
     """One power iteration on each weight with spectral norm. In forward passes there is none then.
 
     Args:
-        layers: those ``parametrized``; to look for them takes longer than a small network's step.
+        layers: those ``parametrized``, found once: to look for them is some per cent of a small step.
     """
     for layer in layers:
         parametrizations = cast(nn.Module, layer.parametrizations)
