@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from hypothesis import settings
 
-from pipeline.environment import set_defaults
+from pipeline.core.environment import set_defaults
 
 set_defaults()
 torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[
     They form a gloo process group and are forked from a server that has imported torch already.
     """
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["bngan.trainer"])
+    context.set_forkserver_preload(["bngan.training.trainer"])
     with context.Manager() as manager, tempfile.TemporaryDirectory() as folder:
         results = manager.dict()
         mp.start_processes(

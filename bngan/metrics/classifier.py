@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bngan.data import ImageShape
+from bngan.data.dataset import ImageShape
 from bngan.metrics.features import Extractor, ExtractorInfo
-from bngan.optimizers import Adam
-from bngan.randomness import Stream, generator
+from bngan.numerics.rng import Stream, generator
+from bngan.training.optimizers import Adam
 
 FEATURES = 64
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bngan.metrics.frechet import frechet_distance, frechet_estimate
-from bngan.metrics.threads import as_many_as_help
-from bngan.randomness import Stream, generator
+from bngan.metrics.fid import frechet_distance, frechet_estimate
+from bngan.numerics.rng import Stream, generator
+from bngan.numerics.threads import as_many_as_help
 
 SPLITS = 199
 """Random splits of the pooled images: the smallest p-value is 1/200."""

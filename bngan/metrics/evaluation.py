@@ -8,12 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, Features
-from bngan.metrics.frechet import expected_bias, moments
+from bngan.metrics.fid import expected_bias, moments
 from bngan.metrics.memorization import authenticity_estimate, data_copying
 from bngan.metrics.protocol import MIN_COUNT, Protocol
 from bngan.metrics.scores import estimates, floor, limits, score
-from bngan.records import described, record
+from bngan.serialization.json_records import described, record
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
 BETTER: dict[str, Literal["lower", "higher"]] = {
@@ -60,7 +61,7 @@ class Reference:
         """
         description = described(folder / _DESCRIPTION)
         protocol = record(Protocol, description.get("protocol"), _DESCRIPTION)
-        extractor, real = Extractor.load(folder), Features.load(folder / _REAL)
+        extractor, real = load_extractor(folder), Features.load(folder / _REAL)
         if len(real.features) != protocol.count:
             raise ValueError(f"{_REAL} has {len(real.features)} images, not {protocol.count}")
         return cls(protocol, extractor, real, description.get("floor", {}))

@@ -11,13 +11,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bngan.arithmetic import exact_convolutions
-from bngan.data import ImageShape
-from bngan.records import described, record
+from bngan.data.dataset import ImageShape
+from bngan.numerics.precision import exact_convolutions
 
 ExtractorKind = Literal["classifier", "random", "inception", "file"]
 InputRange = Literal["byte", "unit", "signed"]
@@ -153,39 +151,12 @@ class Extractor:
             shutil.copyfile(self.file, path)
         else:
             state = {name: value.cpu() for name, value in self.network.state_dict().items()}
-            self.info.sha256 = _state_hash(state)
+            self.info.sha256 = state_hash(state)
             save_file(state, path)
         (folder / INFO).write_text(json.dumps(asdict(self.info), indent=2))
 
-    @classmethod
-    def load(cls, folder: Path) -> "Extractor":
-        """Read what ``save`` wrote.
 
-        Raises:
-            ValueError: naming the file that is missing or not as it was.
-        """
-        from bngan.metrics.classifier import Classifier
-        from bngan.metrics.pretrained import foreign_extractor
-
-        info = record(ExtractorInfo, described(folder / INFO), INFO)
-        path = folder / info.stored_as
-        if info.weights is not None:
-            return foreign_extractor(info, path)
-        try:
-            state = load_file(path)
-            if info.classes > sum(value.numel() for value in state.values()):
-                raise ValueError(f"{INFO} describes a larger network")
-            if _state_hash(state) != info.sha256:
-                raise ValueError("its hash has changed")
-            network = Classifier(info.image_shape, info.classes)
-            network.load_state_dict(state)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
-            raise ValueError(f"{path.name} cannot be used: {reason}") from error
-        return cls(network, info)
-
-
-def _state_hash(state: Mapping[str, Tensor]) -> str:
+def state_hash(state: Mapping[str, Tensor]) -> str:
     """sha256 over names and values."""
     digest = hashlib.sha256()
     for key in sorted(state):

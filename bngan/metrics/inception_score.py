@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bngan.metrics.confidence import Estimate, leave_groups_out
+from bngan.metrics.jackknife import Estimate, leave_groups_out
 
 SPLITS = 10
 

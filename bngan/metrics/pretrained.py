@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bngan.data import ImageShape
+from bngan.data.dataset import ImageShape
 from bngan.metrics.features import Extractor, ExtractorInfo, InputRange
-from bngan.records import first_line
+from bngan.serialization.json_records import first_line
 
 INCEPTION_FEATURES, INCEPTION_CLASSES = 2048, 1008
 _SCALES: dict[InputRange, tuple[float, float]] = {
@@ -78,7 +78,9 @@ def foreign_extractor(info: ExtractorInfo, path: Path) -> Extractor:
 class _Inception(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        from torch_fidelity.feature_extractor_inceptionv3 import (
+            FeatureExtractorInceptionV3,
+        )
 
         try:
             torch.load(path, weights_only=True)  # nothing but tensors: torch-fidelity does not ask

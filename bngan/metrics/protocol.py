@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
-from bngan.data import SPLITS, Split
+from bngan.data.dataset import SPLITS, Split
 
 EVALUATION_SEEDS = (0, 1, 2)
 MIN_COUNT = 20

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bngan.latents import indexed_latents
-from bngan.optimizers import Adam
-from bngan.sampling import Sampler
+from bngan.generation.latents import indexed_latents
+from bngan.generation.sampler import Sampler
+from bngan.training.optimizers import Adam
 
 STEPS, STARTS = 200, 2
 _SEED, _LR = 2_000, 0.3

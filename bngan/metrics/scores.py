@@ -4,19 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bngan.metrics.confidence import Estimate
 from bngan.metrics.features import Features
-from bngan.metrics.frechet import frechet_distance, frechet_estimate, frechet_limit
+from bngan.metrics.fid import frechet_distance, frechet_estimate, frechet_limit
 from bngan.metrics.inception_score import (
     class_divergence,
     classes_hit,
     inception_estimate,
     inception_score,
 )
-from bngan.metrics.kernel import kernel_estimate
-from bngan.metrics.manifold import manifold_estimates
-from bngan.metrics.threads import as_many_as_help
-from bngan.randomness import Stream, generator
+from bngan.metrics.jackknife import Estimate
+from bngan.metrics.kid import kernel_estimate
+from bngan.metrics.precision_recall import manifold_estimates
+from bngan.numerics.rng import Stream, generator
+from bngan.numerics.threads import as_many_as_help
 
 _FLOOR_DRAWS = 10
 

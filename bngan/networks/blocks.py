@@ -8,8 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bngan.data import ImageShape, ImageSpec
-from bngan.networks.config import Activation, GeneratorConfig, ModelConfig, NetworkConfig
+from bngan.data.dataset import ImageShape, ImageSpec
+from bngan.networks.config import (
+    Activation,
+    GeneratorConfig,
+    ModelConfig,
+    NetworkConfig,
+)
 from bngan.networks.norms import Condition, ConditionalBatchNorm, apply, batch_norm
 
 Size = tuple[int, int]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bngan.records import record
+from bngan.serialization.json_records import record
 
 Normalization = Literal["batch", "self_modulated_batch", "layer", "group", "instance", "none"]
 NormPlace = Literal["before_activation", "after_activation"]

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import (
     FromMap,
     Size,

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import block, check_attention, named, output
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import generator_norm, norm

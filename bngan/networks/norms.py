@@ -1,13 +1,14 @@
 """Normalisation layers, chosen by name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
 from bngan.networks.config import BatchNormConfig, ModelConfig, Normalization
 
 _SELF_MODULATION_UNITS = 32
@@ -164,3 +165,12 @@ def _start_as_identity(last: Tensor, features: int, numbers: BatchNormConfig) ->
 def largest_divisor(number: int, wanted: int) -> int:
     """The largest divisor of ``number`` that is not above ``wanted``."""
     return next(n for n in range(wanted, 0, -1) if number % n == 0)
+
+
+def affine_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Gamma and beta of every norm, or the parameters of what they are functions of."""
+    for module in network.modules():
+        if isinstance(module, ConditionalBatchNorm):
+            yield from module.modulation.parameters()
+        elif isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+            yield from module.parameters(recurse=False)

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import (
     Size,
     ToMap,

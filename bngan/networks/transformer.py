@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import activation, attention, check_attention, named, output
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import (

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from bngan import __version__
-from pipeline.environment import inside_a_job, set_defaults
-from pipeline.errors import TryLater, UserError, essence
-from pipeline.uris import without_secrets
+from pipeline.core.environment import inside_a_job, set_defaults
+from pipeline.core.errors import RetryableError, UserError, essence
+from pipeline.core.uris import without_secrets
 
 app = typer.Typer(
     help="Train GANs with batch normalisation: data, training, scores and registry in one command.",
@@ -29,7 +29,6 @@ app = typer.Typer(
 console, errors = Console(), Console(stderr=True)
 _DEBUG = "BNGAN_DEBUG"
 """Environment variable: tracebacks, please."""
-
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
 Overrides = Annotated[
     list[str] | None,
@@ -45,7 +44,7 @@ ProtocolName = Annotated[
     str | None,
     typer.Option(help="Such as fid1k_test: fewer of the images the model was scored on."),
 ]
-Workspace = Annotated[
+WorkspaceOption = Annotated[
     str,
     typer.Option(help="Folder or URI; the registry is there, unless MLFLOW_TRACKING_URI says."),
 ]
@@ -88,7 +87,7 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
     except UserError as error:
         for line in without_secrets(str(error)).splitlines():
             errors.print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(3 if isinstance(error, TryLater) else 2) from None
+        raise typer.Exit(3 if isinstance(error, RetryableError) else 2) from None
     except KeyboardInterrupt:
         say("interrupted", interrupted)
         raise typer.Exit(130) from None

@@ -17,18 +17,20 @@ from pipeline.cli.app import (
     say,
     stdout,
 )
-from pipeline.errors import UserError
-from pipeline.storage import Storage
+from pipeline.core.errors import UserError
+from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
+from pipeline.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.config.schema import Config
+    from pipeline.workflow.results import RunResult
+    from pipeline.workflow.runner import Options
+
 
 AllowMismatch = Annotated[
     bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
 ]
 _CONTINUES = "the same command continues from the last checkpoint"
-
-if TYPE_CHECKING:
-    from pipeline.config import Config
-    from pipeline.outcome import RunResult
-    from pipeline.workflow import Options
 
 
 @app.command()
@@ -60,9 +62,9 @@ def run(
     with errors_as_exit_codes(_CONTINUES), stdout(as_json) as emit:
         settings = _load(config, overrides, here=True)
         # Only now: a mistake in the configuration should not wait for MLflow.
-        from pipeline import workflow
-        from pipeline.display import print_summary
-        from pipeline.outcome import StageFailed
+        from pipeline.cli.display import print_summary
+        from pipeline.workflow import runner as workflow
+        from pipeline.workflow.results import StageFailed
 
         options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
         _require_registration(enforce, options)
@@ -73,7 +75,7 @@ def run(
             raise failure.cause from None
         emit(_as_json(result))
         if not as_json and "register" in result.summaries:
-            print_summary(console, result, Storage(settings.workspace))
+            print_summary(console, result, Workspace(settings.workspace))
         if enforce:
             _enforce(result)
 
@@ -106,7 +108,7 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     and asks no cluster.
     """
     with errors_as_exit_codes():
-        from pipeline.preflight import all_problems
+        from pipeline.cli.preflight import all_problems
 
         kind = all_problems(config, overrides or [], say)
         console.print(f"{config}: nothing is wrong with this {kind}", highlight=False, markup=False)
@@ -120,8 +122,8 @@ def plan(config: ConfigFile, overrides: Overrides = None) -> None:
     """
     with errors_as_exit_codes():
         settings = _load(config, overrides)
-        from pipeline import workflow
-        from pipeline.display import print_plan
+        from pipeline.cli.display import print_plan
+        from pipeline.workflow import runner as workflow
 
         print_plan(console, workflow.plan(settings))
 
@@ -134,10 +136,10 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """
     with errors_as_exit_codes():
         settings = _load(config, overrides, here=True)
-        from pipeline import workflow
-        from pipeline.check import LIMIT, compare
-        from pipeline.display import print_differences
-        from pipeline.outcome import StageFailed
+        from pipeline.cli.display import print_differences
+        from pipeline.training.equivalence_check import LIMIT, compare
+        from pipeline.workflow import runner as workflow
+        from pipeline.workflow.results import StageFailed
 
         try:
             until = "reference" if settings.adapt.base else "prepare"
@@ -163,10 +165,10 @@ def _enforce(result: "RunResult") -> None:
 
 def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Config":
     """Read the configuration of what is to be done ``here``, or only planned; say what is doubtful."""
-    from pipeline.adaptation import load_config
-    from pipeline.config import no_further
-    from pipeline.preflight import obstacles
-    from pipeline.validation import warnings
+    from pipeline.cli.configuration import load_config
+    from pipeline.cli.preflight import obstacles
+    from pipeline.config.loader import no_further
+    from pipeline.config.validation import warnings
 
     config = load_config(path, overrides or [], say, obstacles if here else no_further)
     for warning in warnings(config):
@@ -175,9 +177,9 @@ def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Confi
 
 
 def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":
-    from pipeline import workflow
-    from pipeline.display import ConsoleDisplay
-    from pipeline.runs import terminate_as_exit
+    from pipeline.cli.display import ConsoleDisplay
+    from pipeline.tracking.runs import terminate_as_exit
+    from pipeline.workflow import runner as workflow
 
     display = ConsoleDisplay(errors)
     try:
@@ -199,6 +201,6 @@ def _as_json(result: "RunResult") -> dict[str, Any]:
         },
         "scores": evaluation and {**evaluation["scores"], "floor": evaluation["floor"]},
         "model": registered and {k: registered[k] for k in ("name", "version", "alias", "uri")},
-        "report": folder and str(folder / "report.html"),
-        "grid": folder and str(folder / "grid.png"),
+        "report": folder and str(folder / REPORT),
+        "grid": folder and str(folder / SAMPLE_GRID),
     }

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes, say
-from pipeline.errors import UserError
+from pipeline.cli.app import (
+    ConfigFile,
+    Overrides,
+    app,
+    console,
+    errors,
+    errors_as_exit_codes,
+    say,
+)
+from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.schedule import Schedule
+    from pipeline.monitoring.schedule import Schedule
+
 
 Address = Annotated[
     str,
@@ -38,9 +47,9 @@ def submit(
     up what is done.
     """
     with errors_as_exit_codes():
-        from pipeline import jobs
+        from pipeline.cli.submission import submit_run
 
-        submission = jobs.submit_run(config, overrides or [], address, allow_mismatch)
+        submission = submit_run(config, overrides or [], address, allow_mismatch)
         _tell(submission.began, address)
         console.print(submission.id, highlight=False, markup=False, soft_wrap=True)
     if follow:
@@ -69,9 +78,9 @@ def schedule(
 
         if here and partition is None:
             raise UserError("--here is for --partition: a schedule is kept where the command runs")
-        from pipeline.clock import keep
-        from pipeline.runs import terminate_as_exit
-        from pipeline.schedule import due, load_schedule
+        from pipeline.monitoring.schedule import due, load_schedule
+        from pipeline.monitoring.scheduler import keep
+        from pipeline.tracking.runs import terminate_as_exit
 
         kept = load_schedule(file, here)
         with terminate_as_exit():
@@ -99,9 +108,9 @@ def _evaluate(file: Path, kept: "Schedule", partition: str) -> int:
 
 
 def _evaluate_here(kept: "Schedule", partition: str) -> None:
-    from pipeline import drift
-    from pipeline.display import ConsoleDisplay
-    from pipeline.runs import terminate_as_exit
+    from pipeline.cli.display import ConsoleDisplay
+    from pipeline.monitoring import drift
+    from pipeline.tracking.runs import terminate_as_exit
 
     display = ConsoleDisplay(errors)
     try:
@@ -117,8 +126,8 @@ def _evaluate_here(kept: "Schedule", partition: str) -> None:
 
 def _submit_partition(file: Path, kept: "Schedule", partition: str, address: str) -> int:
     with errors_as_exit_codes():
-        from pipeline import jobs
-        from pipeline.upload import FILE
+        from pipeline.cluster import jobs
+        from pipeline.cluster.working_dir import FILE
 
         name = jobs.job_name(kept.name, kept.model, partition.replace(":", ""))
         command = ("schedule", FILE, "--partition", partition, "--here")
@@ -133,7 +142,7 @@ def _tell(began: bool, address: str) -> None:
 
 
 def _follow(address: str, job: str) -> int:
-    from pipeline import jobs
+    from pipeline.cluster import jobs
 
     with errors_as_exit_codes(jobs.how_to_go_on(address, job)):
         return jobs.follow(address, job)

@@ -13,17 +13,17 @@ from pipeline.cli.app import (
     AsJson,
     ModelUri,
     ProtocolName,
-    Workspace,
+    WorkspaceOption,
     app,
     console,
     errors,
     errors_as_exit_codes,
     stdout,
 )
-from pipeline.storage import Storage
+from pipeline.storage.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.scoring import Tell
+    from pipeline.evaluation.scoring import ProgressCallback
 
 
 class Layout(Enum):
@@ -54,14 +54,14 @@ def sample(
     separately: Annotated[
         bool, typer.Option("--separately", help="A file for each image, at its own size.")
     ] = False,
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
 ) -> None:
     """Write images of a registered generator: a picture of many, or a single one with --count 1."""
     with errors_as_exit_codes():
-        from pipeline.samples import Wanted, write
+        from pipeline.serving.samples import SampleRequest, write
 
-        wanted = Wanted(count, seed, truncation, label, what.value, separately)
-        written = write(Storage.parse(workspace).local, model, wanted, output)
+        wanted = SampleRequest(count, seed, truncation, label, what.value, separately)
+        written = write(Workspace.parse(workspace).local, model, wanted, output)
         console.print(f"{written} of {model}, seed {seed}: {output}", highlight=False, markup=False)
 
 
@@ -70,16 +70,16 @@ def serve(
     model: ModelUri,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
 ) -> None:
     """Serve a registered generator over HTTP, as mlflow models serve does, until Ctrl-C.
 
     Unlike there, a parameter that the model does not have is an error.
     """
     with errors_as_exit_codes():
-        from pipeline import serving
+        from pipeline.serving import server as serving
 
-        served = serving.application(Storage.parse(workspace).local, model)
+        served = serving.application(Workspace.parse(workspace).local, model)
         with serving.listening(host, port) as address:
             errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
             serving.serve(served, address)
@@ -93,16 +93,16 @@ def evaluate(
         Path | None,
         typer.Option(help="Score the images in this folder instead, another tool's for instance."),
     ] = None,
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
     as_json: AsJson = False,
 ) -> None:
     """Score a registered generator again, on the real images whose features it carries."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline.display import print_scores
-        from pipeline.scoring import evaluate_model
+        from pipeline.cli.display import print_scores
+        from pipeline.evaluation.scoring import evaluate_model
 
         with _progress("evaluate") as tell:
-            record = evaluate_model(Storage.parse(workspace), model, protocol, images, tell)
+            record = evaluate_model(Workspace.parse(workspace), model, protocol, images, tell)
         emit(record)
         if not as_json:
             print_scores(console, record)
@@ -113,17 +113,17 @@ def compare(
     first: ModelUri,
     second: ModelUri,
     protocol: ProtocolName = None,
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
     as_json: AsJson = False,
 ) -> None:
     """Compare two registered generators, on the first one's real images and from the same latents."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline.display import print_comparison
-        from pipeline.scoring import compare_models
+        from pipeline.cli.display import print_comparison
+        from pipeline.evaluation.scoring import compare_models
 
         with _progress("compare") as tell:
             measured_by, found = compare_models(
-                Storage.parse(workspace), first, second, protocol, tell
+                Workspace.parse(workspace), first, second, protocol, tell
             )
         scores = {name: pair._asdict() for name, pair in found.items()}
         emit({"protocol": measured_by.name, "scores": scores})
@@ -132,9 +132,9 @@ def compare(
 
 
 @contextmanager
-def _progress(what: str) -> Iterator["Tell"]:
+def _progress(what: str) -> Iterator["ProgressCallback"]:
     """Tells a person on standard error how far it is."""
-    from pipeline.display import ConsoleDisplay
+    from pipeline.cli.display import ConsoleDisplay
 
     display = ConsoleDisplay(errors)
     try:

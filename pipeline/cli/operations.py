@@ -5,38 +5,46 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pipeline.cli.app import AsJson, Workspace, app, console, errors, errors_as_exit_codes, stdout
-from pipeline.errors import UserError
-from pipeline.storage import Storage
+from pipeline.cli.app import (
+    AsJson,
+    WorkspaceOption,
+    app,
+    console,
+    errors,
+    errors_as_exit_codes,
+    stdout,
+)
+from pipeline.core.errors import UserError
+from pipeline.storage.workspace import Workspace
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the registered model.")]
 
 
 @app.command()
 def status(
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
     last: Annotated[int, typer.Option(min=1, max=10_000, help="Number of runs, the newest.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Say what the newest runs do or have come to, whatever ended them."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline import runs
-        from pipeline.display import print_states
+        from pipeline.cli.display import print_states
+        from pipeline.tracking import runs
 
-        found = runs.states(Storage.parse(workspace).local, last)
+        found = runs.states(Workspace.parse(workspace).local, last)
         emit({"runs": runs.as_json(found)})
         if not as_json:
             print_states(console, found)
 
 
 @app.command()
-def reap(workspace: Workspace = "runs", as_json: AsJson = False) -> None:
+def reap(workspace: WorkspaceOption = "runs", as_json: AsJson = False) -> None:
     """Close runs that say RUNNING though their process is gone as KILLED."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline import runs
-        from pipeline.display import print_states
+        from pipeline.cli.display import print_states
+        from pipeline.tracking import runs
 
-        found = runs.reap(Storage.parse(workspace).local)
+        found = runs.reap(Workspace.parse(workspace).local)
         emit({"reaped": runs.as_json(found)})
         if not as_json:
             print_states(console, found)
@@ -44,7 +52,7 @@ def reap(workspace: Workspace = "runs", as_json: AsJson = False) -> None:
 
 @app.command()
 def gc(
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
     delete: Annotated[bool, typer.Option("--delete", help="Remove them, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -52,9 +60,9 @@ def gc(
     with errors_as_exit_codes(), stdout(as_json) as emit:
         from dataclasses import asdict
 
-        from pipeline.garbage import garbage, remove
+        from pipeline.workflow.cleanup import garbage, remove
 
-        storage = Storage.parse(workspace)
+        storage = Workspace.parse(workspace)
         found = garbage(storage)
         for item in list(found):
             try:
@@ -76,15 +84,15 @@ def gc(
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
     as_json: AsJson = False,
 ) -> None:
     """List registered versions: aliases, scores and why they are what they are."""
     with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline import registry
-        from pipeline.display import print_versions
+        from pipeline.cli.display import print_versions
+        from pipeline.registry import registry
 
-        found = registry.versions(Storage.parse(workspace).local, name)
+        found = registry.versions(Workspace.parse(workspace).local, name)
         emit({"versions": found})
         if not as_json:
             print_versions(console, found)
@@ -94,21 +102,21 @@ def models(
 def promote(
     name: Name,
     version: Annotated[int, typer.Argument(min=1)],
-    workspace: Workspace = "runs",
+    workspace: WorkspaceOption = "runs",
 ) -> None:
     """Make a version champion whatever the gate said; the present one becomes previous_champion."""
     with errors_as_exit_codes():
-        from pipeline import aliases
+        from pipeline.registry import aliases
 
-        aliases.promote(Storage.parse(workspace).local, name, str(version))
+        aliases.promote(Workspace.parse(workspace).local, name, str(version))
         console.print(f"version {version} of {name} is champion", highlight=False)
 
 
 @app.command()
-def rollback(name: Name, workspace: Workspace = "runs") -> None:
+def rollback(name: Name, workspace: WorkspaceOption = "runs") -> None:
     """Make the previous champion champion again; the gate does not bring the present one back."""
     with errors_as_exit_codes():
-        from pipeline import aliases
+        from pipeline.registry import aliases
 
-        after, before = aliases.rollback(Storage.parse(workspace).local, name)
+        after, before = aliases.rollback(Workspace.parse(workspace).local, name)
         console.print(f"version {after} of {name} is champion again, not {before}", highlight=False)

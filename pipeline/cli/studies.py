@@ -29,10 +29,10 @@ def study(
     """
     continues = "the same command goes on with the trials that are left"
     with errors_as_exit_codes(continues), stdout(as_json) as emit:
-        from pipeline.display import ConsoleDisplay
-        from pipeline.runs import terminate_as_exit
-        from pipeline.study.design import load_study
-        from pipeline.study.run import run_study
+        from pipeline.cli.display import ConsoleDisplay
+        from pipeline.studies.design import load_study
+        from pipeline.studies.run import run_study
+        from pipeline.tracking.runs import terminate_as_exit
 
         asked = load_study(file, overrides or [])
         display = ConsoleDisplay(errors)

@@ -22,18 +22,19 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSplit
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.features import Extractor
-from bngan.metrics.frechet import frechet_distance
-from bngan.metrics.manifold import manifold_estimates
+from bngan.metrics.fid import frechet_distance
 from bngan.metrics.memorization import authenticity_estimate
-from bngan.sampling import Sampler
-from bngan.steps import Training
-from bngan.supervised import SupervisedTrainer
-from bngan.trainer import Trainer
-from pipeline.config import Config, load_config
+from bngan.metrics.precision_recall import manifold_estimates
+from bngan.training.base import Training
+from bngan.training.supervised import SupervisedTrainer
+from bngan.training.trainer import Trainer
+from pipeline.config.loader import load_config
+from pipeline.config.schema import Config
 
 FEW, TEST, SELECT = 25, 250, 100
 _LATENTS, _SELECTION_LATENTS = 0, 1_000

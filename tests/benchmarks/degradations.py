@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from bngan.data import ImageSplit
+from bngan.data.dataset import ImageSplit
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import floor
-from pipeline.report import LABELS, readable
+from pipeline.reports.page import readable
+from pipeline.reports.tables import LABELS
 
 
 def degraded(train: ImageSplit, unseen: ImageSplit, count: int) -> dict[str, np.ndarray]:

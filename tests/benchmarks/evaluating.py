@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.pretrained import inception
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import floor
-from bngan.networks import build_generator
-from bngan.sampling import Sampler
-from pipeline.config import load_config
+from bngan.networks.factory import build_generator
+from pipeline.config.loader import load_config
 from tests.benchmarks.rates import Row, rates, table
 
 COUNT, TRAIN = 10_000, 50_000

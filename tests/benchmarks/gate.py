@@ -13,13 +13,13 @@ from unittest import mock
 
 import numpy as np
 
-from bngan.metrics.confidence import Estimate
+from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
-from bngan.metrics.frechet import frechet_distance, frechet_estimate
-from bngan.sampling import Sampler
-from pipeline import gate
-from pipeline.config import RegisterConfig
+from bngan.metrics.fid import frechet_distance, frechet_estimate
+from bngan.metrics.jackknife import Estimate
+from pipeline.config.schema import RegisterConfig
+from pipeline.evaluation import promotion as gate
 
 SETS, COMPARISONS = 64, 2000
 WORSE = (0.0, 0.05, 0.1, 0.2)
@@ -46,8 +46,8 @@ def promoted(
     random, wins = np.random.default_rng(draws), 0
     for _ in range(COMPARISONS):
         order = random.permutation(len(sets))[: 2 * draws].reshape(2, draws)
-        candidate = gate.Contender(lambda number, chosen=order[0]: sets[chosen[number]])
-        champion = gate.Contender(lambda number, chosen=order[1]: worse[chosen[number]])
+        candidate = gate.GateCandidate(lambda number, chosen=order[0]: sets[chosen[number]])
+        champion = gate.GateCandidate(lambda number, chosen=order[1]: worse[chosen[number]])
         verdict = gate.judge(RegisterConfig("x", draws=draws), real, candidate, champion)
         wins += verdict.promote
     return wins / COMPARISONS

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from bngan.data import ImageSplit, sample_order
-from bngan.images import from_uint8
+from bngan.data.dataset import ImageSplit, sample_order
+from bngan.data.images import from_uint8
 from tests.benchmarks.rates import Row, rates, table
 from tests.unit.test_prepare import prepared
 

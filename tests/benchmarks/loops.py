@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
 from tests.benchmarks.rates import Work
 
 LATENT, WIDTH, UNITS = 100, 64, 128

@@ -18,9 +18,9 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.image.fid import _compute_fid
 
-from bngan.metrics.frechet import frechet_distance, frechet_estimate
-from bngan.metrics.kernel import kernel_distance, kernel_estimate
-from bngan.metrics.manifold import manifold_estimates
+from bngan.metrics.fid import frechet_distance, frechet_estimate
+from bngan.metrics.kid import kernel_distance, kernel_estimate
+from bngan.metrics.precision_recall import manifold_estimates
 
 COUNT, WIDTH, REPEATS = 10_000, 2048, 3
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from bngan.data import ImageSpec
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
-from pipeline.environment import set_defaults
+from bngan.data.dataset import ImageSpec
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
+from pipeline.core.environment import set_defaults
 from tests.benchmarks.loops import (
     LATENT,
     PRECISION,

@@ -24,15 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSplit, sample_order
-from bngan.images import from_uint8, to_uint8
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit, sample_order
+from bngan.data.images import from_uint8, to_uint8
+from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.scores import score
-from bngan.sampling import Sampler
-from bngan.trainer import Trainer
-from pipeline.config import load_config
-from pipeline.environment import set_defaults
+from bngan.training.trainer import Trainer
+from pipeline.config.loader import load_config
+from pipeline.core.environment import set_defaults
 from tests.benchmarks.loops import LATENT, dcgan, example
 from tests.benchmarks.rates import Row, table
 from tests.benchmarks.tax import CONFIG, bring
@@ -63,11 +63,11 @@ class Ours:
         self.trainer, self.data = Trainer(config.model, config.train, data.spec, seed), data
 
     def train(self, until: int) -> None:
-        """See ``Contender``."""
+        """See ``GateCandidate``."""
         self.trainer.fit(self.data, until)
 
     def images(self, count: int) -> np.ndarray:
-        """See ``Contender``."""
+        """See ``GateCandidate``."""
         state = dict(self.trainer.ema.module.state_dict())
         sampler = Sampler(self.trainer.model, self.data.spec, state)
         calibrate(sampler.generator, sampler.calibration_batches)
@@ -85,7 +85,7 @@ class Example:
         self.step = example(self.networks)
 
     def train(self, until: int) -> None:
-        """See ``Contender``."""
+        """See ``GateCandidate``."""
         while self.seen < until:
             order = sample_order(self.seed, self.seen + np.arange(_BATCH), len(self.data))
             real = from_uint8(self.data.take(order)[0], torch.device("cpu"))
@@ -93,7 +93,7 @@ class Example:
             self.seen += _BATCH
 
     def images(self, count: int) -> np.ndarray:
-        """See ``Contender``; running statistics play no part in training, nor here."""
+        """See ``GateCandidate``; running statistics play no part in training, nor here."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             inner = slice(_BORDER, -_BORDER)

@@ -14,10 +14,10 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 
-from bngan import distributed
-from bngan.distributed import world_size
-from bngan.trainer import Trainer
-from pipeline.environment import workers_defaults
+from bngan.distributed import collectives as distributed
+from bngan.distributed.collectives import world_size
+from bngan.training.trainer import Trainer
+from pipeline.core.environment import workers_defaults
 from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import Row, table
 from tests.conftest import run_workers

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from bngan import distributed
-from bngan.distributed import agree, all_reduce_sum, rank, world_size
-from bngan.latents import in_blocks, training_latents
-from bngan.trainer import Trainer
-from pipeline.environment import workers_defaults
+from bngan.distributed import collectives as distributed
+from bngan.distributed.collectives import agree, all_reduce_sum, rank, world_size
+from bngan.training.noise import in_blocks, training_latents
+from bngan.training.trainer import Trainer
+from pipeline.core.environment import workers_defaults
 from tests.benchmarks.loops import LATENT, PRECISION
 from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import occasion

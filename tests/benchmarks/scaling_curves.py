@@ -20,9 +20,9 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bngan.data import ImageSpec
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.trainer import Trainer
+from bngan.data.dataset import ImageSpec
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.trainer import Trainer
 from tests.benchmarks.our_steps import our_dcgan, ours
 from tests.benchmarks.scaling import EACH
 from tests.benchmarks.scaling_model import (

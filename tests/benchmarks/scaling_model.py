@@ -22,7 +22,7 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bngan.latents import in_blocks
+from bngan.training.noise import in_blocks
 
 
 def channels(network: nn.Module) -> list[int]:

@@ -15,18 +15,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSplit
-from bngan.images import png_bytes
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit
+from bngan.data.decoding import decode
+from bngan.data.images import png_bytes
+from bngan.data.sources import open_source
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.features import Extractor
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.sampling import Sampler
-from bngan.sources import decode, open_source
-from bngan.trainer import Trainer
-from pipeline.study.tasks import TRIPLES as SAMPLES
-from pipeline.study.tasks import stack, triple_scores
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
+from pipeline.studies.tasks import TRIPLES as SAMPLES
+from pipeline.studies.tasks import stack, triple_scores
 
 TRAINING_TRIPLES = 128_000
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bngan.data import ImageSpec
-from pipeline.environment import workers_defaults
+from bngan.data.dataset import ImageSpec
+from pipeline.core.environment import workers_defaults
 from tests.benchmarks.loops import (
     PRECISION,
     WIDTH,

@@ -20,12 +20,13 @@ import torch
 import torch.multiprocessing as multiprocessing
 from rich.console import Console
 
-from pipeline import workflow
-from pipeline.config import Config, load_config
-from pipeline.display import ConsoleDisplay
-from pipeline.environment import set_defaults, workers_defaults
-from pipeline.tracking import existing_client
-from pipeline.trainers import build_trainer, trainer_settings
+from pipeline.cli.display import ConsoleDisplay
+from pipeline.config.loader import load_config
+from pipeline.config.schema import Config
+from pipeline.core.environment import set_defaults, workers_defaults
+from pipeline.tracking.tracker import existing_client
+from pipeline.training.factory import build_trainer, trainer_settings
+from pipeline.workflow import runner as workflow
 from tests.benchmarks.rates import Row, table
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"

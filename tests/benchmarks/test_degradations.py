@@ -2,7 +2,7 @@
 
 import pytest
 
-from bngan.data import ImageSplit
+from bngan.data.dataset import ImageSplit
 from tests.benchmarks.degradations import table
 
 

@@ -18,14 +18,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSplit
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.scores import score
-from bngan.networks import ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.sampling import Sampler
-from bngan.trainer import Trainer
+from bngan.networks.config import ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 from tests.conftest import run_workers
 from tests.distributed.equality import permuted
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bngan import trainer as trainer_module
-from bngan.checkpoint import load_checkpoint, save_checkpoint
-from bngan.data import ImageSplit
-from bngan.distributed import assert_replicas_equal
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
+from bngan.data.dataset import ImageSplit
+from bngan.distributed.collectives import assert_replicas_equal
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.serialization.checkpoint import load_checkpoint, save_checkpoint
+from bngan.training import trainer as trainer_module
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 from tests.conftest import run_workers
 
 State = dict[str, Tensor]

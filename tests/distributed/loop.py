@@ -12,15 +12,16 @@ from unittest import mock
 
 import numpy as np
 
-from bngan.checkpoint import CheckpointStore
-from bngan.distributed import rank
+from bngan.distributed.collectives import rank
 from bngan.metrics.classifier import untrained_extractor
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from pipeline.checkpoints import Checkpoints
-from pipeline.lock import OWNER
-from pipeline.storage import Storage
-from pipeline.training import SELECT, TrainingLoop
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.serialization.checkpoint import CheckpointStore
+from bngan.training.config import OptimizationConfig
+from pipeline.core.lock import OWNER
+from pipeline.storage.artifacts import SELECT
+from pipeline.storage.checkpoints import Checkpoints
+from pipeline.storage.workspace import Workspace
+from pipeline.training.loop import TrainingLoop
 
 BATCH, EPOCH = 12, 50
 
@@ -81,13 +82,13 @@ def run_loop(
     loop.breath = 2 * BATCH
     if sabotage:
         sabotage(loop)
-    with mock.patch("pipeline.training._SAVING_SHARE", float("inf")):
+    with mock.patch("pipeline.training.loop._SAVING_SHARE", float("inf")):
         loop.run()
     return told
 
 
 def checkpoints(settings: dict[str, Any]) -> Checkpoints:
-    return Checkpoints(Storage(settings["workspace"]), settings["training"])
+    return Checkpoints(Workspace(settings["workspace"]), settings["training"])
 
 
 def outcome(storage: Path) -> tuple[bytes, Any]:

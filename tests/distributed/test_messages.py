@@ -9,12 +9,12 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bngan.data import ImageSpec
-from bngan.distributed import all_reduce_sum, shard
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.shared_memory import SharedMemory
-from bngan.trainer import Trainer
+from bngan.data.dataset import ImageSpec
+from bngan.distributed.collectives import all_reduce_sum, shard
+from bngan.distributed.shared_memory import SharedMemory
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 from tests.benchmarks.scaling_model import channels, messages, parameters
 from tests.conftest import run_workers
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bngan.normalization import BatchNorm, batch_layout, group_sizes
+from bngan.batchnorm.layer import SyncBatchNorm, batch_layout, group_sizes
 from tests.conftest import run_workers
 
 SHARDS = [[5, 3], [7, 0, 5], [1, 8, 0, 3], [0, 4], [8, 4]]
@@ -70,7 +70,7 @@ def on_workers(sizes: list[int]) -> list[dict[str, Tensor]]:
     starts = [0, *itertools.accumulate(sizes)]
     for group, parts, trailing, options in CASES:
         x, weight = (b.split(sizes, dim=1)[rank] for b in batches(sum(sizes), parts, trailing))
-        norm = BatchNorm(3, **options)
+        norm = SyncBatchNorm(3, **options)
         parameters = prepared(norm)
         own = group_sizes(range(starts[rank], starts[rank + 1]), sum(sizes), group or "global")
         whole = all(sizes) and all(start % (group or sum(sizes)) == 0 for start in starts)
@@ -127,7 +127,7 @@ def slope_penalty(norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def slope_penalty_of(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    return slope_penalty(BatchNorm(3), parts[dist.get_rank()])
+    return slope_penalty(SyncBatchNorm(3), parts[dist.get_rank()])
 
 
 def test_a_penalty_on_slopes_alone_is_that_of_one_process() -> None:
@@ -141,10 +141,10 @@ def test_a_penalty_on_slopes_alone_is_that_of_one_process() -> None:
 def far_from_zero() -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(dist.get_rank())
     x = torch.randn(2000, 3, generator=random) * 1e-2 + 1e4
-    fresh = BatchNorm(3, momentum=1.0)
+    fresh = SyncBatchNorm(3, momentum=1.0)
     fresh(x)
     assert fresh.running_var is not None
-    return fresh.running_var, BatchNorm(3, track_running_stats=False)(x).detach()
+    return fresh.running_var, SyncBatchNorm(3, track_running_stats=False)(x).detach()
 
 
 def test_the_first_batch_far_from_zero_does_not_cancel() -> None:
@@ -163,7 +163,7 @@ def test_the_first_batch_far_from_zero_does_not_cancel() -> None:
 
 def far_in_float64() -> Tensor:
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(dist.get_rank())).double()
-    norm = BatchNorm(3).double()
+    norm = SyncBatchNorm(3).double()
     norm.running_mean.fill_(1000.01)  # type: ignore[union-attr]
     return norm(x * 1e-2 + 1e3).detach()
 
@@ -179,7 +179,7 @@ def test_running_means_keep_float64_exact_far_from_zero() -> None:
 def half_precision() -> tuple[torch.dtype, Tensor, Tensor]:
     random = torch.Generator().manual_seed(dist.get_rank())
     x = torch.randn(64, 8, generator=random) + 100
-    linear, norm = nn.Linear(8, 3), BatchNorm(3, momentum=1.0)
+    linear, norm = nn.Linear(8, 3), SyncBatchNorm(3, momentum=1.0)
     with torch.no_grad():
         linear.weight.fill_(0.1)
         linear.bias.zero_()
@@ -206,7 +206,7 @@ def single_value() -> list[str]:
         rows = sum(layout) if layout else 1 - dist.get_rank()
         try:
             with batch_layout(layout):
-                BatchNorm(3)(torch.zeros(rows, 3))
+                SyncBatchNorm(3)(torch.zeros(rows, 3))
         except ValueError as error:
             messages.append(str(error))
     return messages
@@ -219,7 +219,7 @@ def test_one_value_per_channel_is_refused_by_every_worker() -> None:
 
 
 def without_tracking() -> list[Tensor]:
-    norm = BatchNorm(3)
+    norm = SyncBatchNorm(3)
     with batch_layout(track=False):
         norm(torch.randn(4, 3))
     return list(norm.buffers())

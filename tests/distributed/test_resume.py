@@ -10,12 +10,16 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from bngan.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
-from bngan.data import ImageSplit
-from bngan.normalization import BatchNorm
-from bngan.trainer import Trainer
-from pipeline.lock import OWNER
-from pipeline.training import TrainingGivenUp, TrainingLoop
+from bngan.batchnorm.layer import SyncBatchNorm
+from bngan.data.dataset import ImageSplit
+from bngan.serialization.checkpoint import (
+    CheckpointStore,
+    load_checkpoint,
+    save_checkpoint,
+)
+from bngan.training.trainer import Trainer
+from pipeline.core.lock import OWNER
+from pipeline.training.loop import TrainingAborted, TrainingLoop
 from tests.conftest import run_workers
 from tests.distributed.equality import CASES, difference, prepare, train
 from tests.distributed.loop import checkpoints, in_storage, outcome, run_loop
@@ -138,7 +142,7 @@ def overflow(loop: TrainingLoop) -> None:
 
     def hook(*_: Any) -> None:
         if loop.trainer.images_seen == 300 and loop.trainer.rollbacks == 0:
-            norm = next(m for m in loop.trainer.generator.modules() if isinstance(m, BatchNorm))
+            norm = next(m for m in loop.trainer.generator.modules() if isinstance(m, SyncBatchNorm))
             assert norm.running_var is not None
             norm.running_var.fill_(float("inf"))
 
@@ -156,7 +160,7 @@ def test_spoilt_statistics_are_noticed_before_they_are_saved(
 def diverge(settings: dict[str, Any]) -> str:
     try:
         run_loop(settings, sabotage=always_spoil)
-    except TrainingGivenUp as error:
+    except TrainingAborted as error:
         return str(error)
     return ""
 
@@ -185,7 +189,7 @@ def collapse(loop: TrainingLoop) -> None:
 def collapse_at_400(settings: dict[str, Any]) -> tuple[list[str], Any]:
     try:
         told = run_loop(settings, sabotage=collapse)
-    except TrainingGivenUp as error:
+    except TrainingAborted as error:
         told = [{"message": str(error)}]
     state = checkpoints(settings).latest()
     assert state is not None

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bngan import shared_memory
-from bngan.distributed import all_reduce_sum, rank
+from bngan.distributed import shared_memory
+from bngan.distributed.collectives import all_reduce_sum, rank
 from tests.conftest import run_workers
 
 SHAPES = [(), (0,), (1,), (3, 5), (1 << 18,), (3 << 18, 1), (700_001,)]

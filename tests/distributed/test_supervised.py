@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from bngan.distributed import assert_replicas_equal
-from bngan.networks import ModelConfig
-from bngan.sampling import Sampler
-from bngan.supervised import SUPERVISION, SupervisedConfig
-from pipeline.trainers import BASE, build_trainer
+from bngan.distributed.collectives import assert_replicas_equal
+from bngan.generation.sampler import Sampler
+from bngan.networks.config import ModelConfig
+from bngan.training.supervised import SUPERVISION, SupervisedConfig
+from pipeline.storage.artifacts import BASE
+from pipeline.training.factory import build_trainer
 from tests.conftest import run_workers
 from tests.distributed.equality import State, _tensors, difference
 from tests.distributed.loop import in_storage, outcome, run_loop

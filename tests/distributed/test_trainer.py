@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 import torch
 
-from bngan.distributed import assert_replicas_equal, gather_shards, shard
+from bngan.distributed.collectives import assert_replicas_equal, gather_shards, shard
 from tests.conftest import run_workers
 from tests.distributed.equality import (
     CASES,

@@ -22,8 +22,8 @@ def _move_the_clock(file: Path) -> None:
 
 if __name__ == "__main__":
     _move_the_clock(Path(os.environ[CLOCK]))
-    from pipeline import patient
     from pipeline.cli import app
+    from pipeline.tracking import async_tracker as patient
 
     patient.PATIENCE = float(os.environ[PATIENCE])
     app()

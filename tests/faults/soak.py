@@ -17,14 +17,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from bngan.data import ImageSplit
+from bngan.data.dataset import ImageSplit
+from bngan.generation.sampler import Sampler
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.scores import score
-from bngan.networks import ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.sampling import Sampler
-from bngan.trainer import Trainer
-from pipeline.training import SELECT
+from bngan.networks.config import ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
+from pipeline.storage.artifacts import SELECT
 from tests.faults.matrix import LINGERS, WORKER, undisturbed
 from tests.faults.processes import left, marked, shared_memory
 from tests.faults.world import Ended, World, short_folder

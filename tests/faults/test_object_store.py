@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bngan.manifest import read_manifest
-from pipeline.storage import CACHE
+from bngan.serialization.manifest import read_manifest
+from pipeline.storage.workspace import CACHE
 from tests.faults.proxy import Proxy
 from tests.faults.world import SMALL
 from tests.integration.conftest import ROOT, bngan, statuses

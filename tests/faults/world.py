@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bngan.manifest import damage, outputs_digest
-from pipeline.environment import set_defaults
+from bngan.serialization.manifest import damage, outputs_digest
+from pipeline.core.environment import set_defaults
 from tests.faults.driver import CLOCK, PATIENCE
 from tests.faults.processes import MARK, left
 from tests.faults.proxy import Proxy

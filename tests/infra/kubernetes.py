@@ -12,10 +12,10 @@ import kubernetes_validate
 import yaml
 from jsonschema import Draft202012Validator
 
-from pipeline.config import Config
-from pipeline.reading import read
-from pipeline.schedule import load_schedule
-from pipeline.validation import problems, worker_range
+from pipeline.config.parser import read
+from pipeline.config.schema import Config
+from pipeline.config.validation import problems, worker_range
+from pipeline.monitoring.schedule import load_schedule
 from tests.infra.reach import RAY, labels, members
 from tests.infra.tools import INFRA, ROOT, Document, Problems, pins, plant, run
 from tests.infra.wiring import secrets, wiring_problems

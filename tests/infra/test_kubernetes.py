@@ -105,7 +105,7 @@ def test_mistakes_are_found(old: str, new: str, told: str) -> None:
 
 
 def test_an_entrypoint_that_bngan_does_not_know() -> None:
-    from pipeline.errors import UserError
+    from pipeline.core.errors import UserError
 
     for old, new in (("train.num_workers", "train.num_worker"), ("digits.yaml", "digit.yaml")):
         with pytest.raises(UserError):

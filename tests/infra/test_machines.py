@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ray.runtime_env import RuntimeEnv
 
-from pipeline.validation import secrets
+from pipeline.core.uris import secrets
 from tests.infra.tools import INFRA, ROOT, Problems, judge, plant, run
 
 RAY, SYSTEMD = INFRA / "ray", INFRA / "systemd"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import Config
-from pipeline.reading import read
-from pipeline.validation import worker_range
+from pipeline.config.parser import read
+from pipeline.config.schema import Config
+from pipeline.config.validation import worker_range
 from tests.infra.services import command, service_wiring
 from tests.infra.test_docker import COMPOSE, DOCKER, SECRETS, compose_problems
 from tests.infra.tools import ROOT, Problems, plant, run

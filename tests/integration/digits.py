@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bngan.data import ImageSplit, Split
-from bngan.images import to_pil
+from bngan.data.dataset import ImageSplit, Split
+from bngan.data.images import to_pil
 
 UNSEEN: tuple[Split, ...] = ("select", "test")
 

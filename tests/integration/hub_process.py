@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.raw import opened
+from pipeline.data.raw import opened
 from tests.hub import Tree
 
 

@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 
 from bngan.metrics.pretrained import file_hash
-from pipeline.adaptation import load_config
-from pipeline.errors import UserError
+from pipeline.cli.configuration import load_config
+from pipeline.core.errors import UserError
 from tests.integration.conftest import ROOT, TINY, bngan, statuses
 
 

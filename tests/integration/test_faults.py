@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bngan.checkpoint import CheckpointStore
-from pipeline import cluster
+from bngan.serialization.checkpoint import CheckpointStore
+from pipeline.cluster import launch as cluster
 from tests.conftest import run_workers
 from tests.distributed import loop as loop_module
 from tests.distributed.loop import checkpoints, in_storage, outcome, prepare, run_loop
@@ -40,8 +40,8 @@ def faulty_worker(settings: dict[str, Any]) -> None:
     import torch
     from ray import train
 
-    from bngan.distributed import rank
-    from pipeline import training
+    from bngan.distributed.collectives import rank
+    from pipeline.training import loop as training
 
     training._SAVING_SHARE = float("inf")  # as often as the clock says, whatever it costs
     storage = checkpoints(settings).folder

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from bngan import embedded
-from pipeline import workflow
-from pipeline.config import load_config
-from pipeline.errors import TryLater, UserError
-from pipeline.report import data_summary
+from bngan.data import embedded
+from pipeline.config.loader import load_config
+from pipeline.core.errors import RetryableError, UserError
+from pipeline.reports.tables import data_summary
+from pipeline.workflow import runner as workflow
 from tests.hub import Hub, Repository
 from tests.integration.conftest import ROOT
 from tests.integration.hub_process import look, process, tree
@@ -105,7 +105,7 @@ def test_what_cannot_be_had_is_one_line_and_nothing_is_downloaded(
 ) -> None:
     with pytest.raises(UserError) as caught:
         call(look, path, most)
-    assert not isinstance(caught.value, TryLater)
+    assert not isinstance(caught.value, RetryableError)
     (line,) = str(caught.value).splitlines()
     commit = hub.repositories["o/large"].refs["main"]
     assert line.startswith(message.replace("COMMIT", commit).replace("CACHE", places["HF_HOME"]))
@@ -114,7 +114,9 @@ def test_what_cannot_be_had_is_one_line_and_nothing_is_downloaded(
 
 def test_a_hub_that_does_not_answer_may_later(hub: Hub, call: Any) -> None:
     hub.busy = True
-    with pytest.raises(TryLater, match=r"^data\.path: the Hub does not answer \(.*503.*\): try"):
+    with pytest.raises(
+        RetryableError, match=r"^data\.path: the Hub does not answer \(.*503.*\): try"
+    ):
         call(look, "hub:o/n")
 
 
@@ -151,7 +153,7 @@ def test_a_finished_run_is_traceable_and_asks_nobody_any_more(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     asked: list[tuple[str, float]] = []
     digits = embedded.digits()
-    monkeypatch.setattr("bngan.sources.load", lambda *w: asked.append(w) or (digits, NOWHERE))
+    monkeypatch.setattr("bngan.data.hub.load", lambda *w: asked.append(w) or (digits, NOWHERE))
     given = ["data.path=hub:o/n@v1", f"workspace={tmp_path}", "extractor.kind=random"]
     config = load_config(ROOT / "configs/digits.yaml", given)
     for status in ("ran", "cached"):

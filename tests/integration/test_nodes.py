@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bngan.manifest import read_manifest
-from pipeline.storage import CACHE, Storage
+from bngan.serialization.manifest import read_manifest
+from pipeline.storage.workspace import CACHE, Workspace
 from tests.integration.conftest import TINY, bngan, statuses
 from tests.integration.servers import object_store, s3
 
@@ -67,7 +67,7 @@ def test_the_same_generator_as_on_one_machine(
     assert statuses(result) == "ran ran ran ran ran"
     assert result["scores"] == first["scores"]
     monkeypatch.setenv(CACHE, str(tmp_path / "head"))
-    storage = Storage.parse(uri)
+    storage = Workspace.parse(uri)
     (train,) = storage.folders("stages/train")
     (here,) = (workspace / "stages" / "train").glob("[!.]*")
     ours, theirs = (

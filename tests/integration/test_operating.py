@@ -15,11 +15,12 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from pipeline import runs, workflow
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.lock import hold, machine
-from pipeline.stage import StageContext, Summary
+from pipeline.config.loader import load_config
+from pipeline.core.errors import UserError
+from pipeline.core.lock import hold, machine
+from pipeline.tracking import runs
+from pipeline.workflow import runner as workflow
+from pipeline.workflow.stage import StageContext, Summary
 from tests.conftest import free_port
 from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
 

@@ -15,8 +15,8 @@ import numpy as np
 from mlflow import MlflowClient
 from PIL import Image
 
-from bngan.checkpoint import CheckpointStore
-from pipeline.lock import hold
+from bngan.serialization.checkpoint import CheckpointStore
+from pipeline.core.lock import hold
 from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
 
 
@@ -146,7 +146,7 @@ def test_what_other_code_began_is_not_continued_unawares(
     shutil.copytree(workspace / "training", tmp_path / "training")
     (training,) = (tmp_path / "training").iterdir()
     (origin,) = json.loads((training / "origin.json").read_text())
-    origin["code"]["bngan.losses"] = "another"
+    origin["code"]["bngan.training.losses"] = "another"
     (training / "origin.json").write_text(json.dumps([origin]))
     seen = CheckpointStore(training).saved()[-1]  # another test may have gone on with it
     pace = [*TINY, f"train.images={seen}"]

@@ -15,13 +15,14 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from bngan.data import ImageSpec
-from bngan.networks import ModelConfig, build_generator
-from bngan.sampling import Sampler
-from pipeline import aliases, registry
-from pipeline.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
-from pipeline.errors import UserError
-from pipeline.tracking import Tracker
+from bngan.data.dataset import ImageSpec
+from bngan.generation.sampler import Sampler
+from bngan.networks.config import ModelConfig
+from bngan.networks.factory import build_generator
+from pipeline.core.errors import UserError
+from pipeline.registry import aliases, registry
+from pipeline.registry.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
+from pipeline.tracking.tracker import Tracker
 from tests.integration.conftest import ROOT
 
 NAME, ATTEMPTS, PROCESSES = "gan", 50, 4
@@ -43,7 +44,7 @@ def register(workspace: Path, identity: str, fid: float, generator: str = "") ->
     tags = {"bngan.fingerprint": identity, "fid": f"{fid}"}
     tags |= {aliases.GENERATOR: generator} if generator else {}
     parts = {"generator": workspace / "generator"}
-    product = registry.Product(parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64))
+    product = registry.ModelPackage(parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64))
     number = registry.register(workspace, run_id, NAME, product)
     tracker.finish(run_id, "FINISHED")
     return number
@@ -152,7 +153,7 @@ def test_a_version_deleted_in_the_middle_of_a_move_blocks_nothing(
 
 def test_the_run_goes_on_after_its_model_is_logged(workspace: Path, client: MlflowClient) -> None:
     run_id = Tracker(workspace, "experiment").start("register", {})
-    product = registry.Product(
+    product = registry.ModelPackage(
         {"generator": workspace / "generator"}, {"bngan.fingerprint": "a"}, "", {}, ("d", "0" * 64)
     )
     registry.register(workspace, run_id, NAME, product)

@@ -16,9 +16,11 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import alarm, drift, runs
-from pipeline.errors import UserError
-from pipeline.schedule import Schedule, load_schedule
+from pipeline.core.errors import UserError
+from pipeline.monitoring import alerts as alarm
+from pipeline.monitoring import drift
+from pipeline.monitoring.schedule import Schedule, load_schedule
+from pipeline.tracking import runs
 from tests.integration.conftest import ROOT, bngan
 from tests.integration.digits import write_digits
 from tests.receiver import Receiver

@@ -11,9 +11,9 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from bngan.images import to_pil
-from bngan.sampling import Sampler
-from pipeline.scoring import generated_features
+from bngan.data.images import to_pil
+from bngan.generation.sampler import Sampler
+from pipeline.evaluation.scoring import generated_features
 from tests.integration.conftest import bngan, run
 
 MODEL = "models:/bngan-digits/1"
@@ -137,7 +137,7 @@ def test_machines_of_a_cluster_share_the_work_and_give_the_same(
     generator: Path, workspace: Path, machines: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (extractor, *_) = workspace.glob("stages/reference/*")
-    monkeypatch.setattr("pipeline.scoring._CHUNK", 64)
+    monkeypatch.setattr("pipeline.evaluation.scoring._CHUNK", 64)
     for group in (None, 24):
         shared = generated_features(generator, extractor, 0, 333, "cpu", group=group)
         with monkeypatch.context() as patch:

@@ -19,11 +19,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
-from pipeline import patient, runs, workflow
 from pipeline.cli import app
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.stage import StageContext, Summary
+from pipeline.config.loader import load_config
+from pipeline.core.errors import UserError
+from pipeline.tracking import async_tracker as patient
+from pipeline.tracking import runs
+from pipeline.workflow import runner as workflow
+from pipeline.workflow.stage import StageContext, Summary
 from tests.conftest import free_port, until
 from tests.integration.conftest import ROOT, statuses
 from tests.integration.test_operating import Silent

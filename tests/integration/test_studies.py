@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from bngan.images import to_pil
+from bngan.data.images import to_pil
 from tests.integration.conftest import ROOT, bngan
 
 STUDY = """

@@ -15,18 +15,21 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 from torch import nn
 
-from bngan.manifest import write_manifest
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.pretrained import from_file
 from bngan.metrics.protocol import Protocol
-from pipeline import registry, samples, seal, serving
-from pipeline.adaptation import base_folders
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.scoring import scorable
-from pipeline.storage import Storage
-from pipeline.tracking import Tracker
+from bngan.serialization.manifest import write_manifest
+from pipeline.config.loader import load_config
+from pipeline.core.errors import UserError
+from pipeline.evaluation.scoring import scorable
+from pipeline.registry import integrity as seal
+from pipeline.registry import registry
+from pipeline.registry.base_model import base_folders
+from pipeline.serving import samples
+from pipeline.serving import server as serving
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.tracker import Tracker
 from tests.integration.conftest import ROOT
 from tests.unit.test_model_safety import HARM
 from tests.unit.test_serving import INDICES, tiny
@@ -55,12 +58,12 @@ class Registered:
     def register(self, name: str, identity: str) -> None:
         tracker = Tracker(self.workspace, "experiment")
         tags = {"bngan.fingerprint": identity}
-        product = registry.Product(self.parts, tags, "# a", {"fid": 1.0}, ("data", "0" * 64))
+        product = registry.ModelPackage(self.parts, tags, "# a", {"fid": 1.0}, ("data", "0" * 64))
         registry.register(self.workspace, tracker.start("a", {}), name, product)
 
     def users(self) -> dict[str, Callable[[], Any]]:
         """Everything that loads a registered model."""
-        storage, output = Storage(str(self.workspace)), self.workspace / "out.png"
+        storage, output = Workspace(str(self.workspace)), self.workspace / "out.png"
         base = [f"workspace={self.workspace}", f"adapt.base={URI}"]
 
         def entered(manager: Any) -> None:
@@ -70,7 +73,7 @@ class Registered:
         config = load_config(ROOT / "configs/digits.yaml", base[:1])
         config.adapt.base = URI
         return {
-            "sample": lambda: samples.write(self.workspace, URI, samples.Wanted(2), output),
+            "sample": lambda: samples.write(self.workspace, URI, samples.SampleRequest(2), output),
             "serve": lambda: serving.application(self.workspace, URI),
             "evaluate and compare": lambda: entered(scorable(storage, URI)),
             "adapt": lambda: entered(base_folders(config)),
@@ -183,7 +186,7 @@ def test_a_network_in_a_file_is_not_loaded_before_somebody_trusts_it(
     real = extractor(np.zeros((20, 8, 8, 1), np.uint8))
     Reference(Protocol("fid20_test", 20, "test"), extractor, real, {}).save(tmp_path / "reference")
     registered.register("filed", "b")
-    storage, uri = Storage(str(registered.workspace)), "models:/filed/1"
+    storage, uri = Workspace(str(registered.workspace)), "models:/filed/1"
     sha256 = extractor.info.sha256
     with (
         pytest.raises(UserError, match=f"set BNGAN_TRUST_EXTRACTOR={sha256}"),

@@ -8,20 +8,22 @@ import pytest
 import torch
 from torch import nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.features import Extractor
 from bngan.metrics.pretrained import from_file
-from bngan.networks import GeneratorConfig, ModelConfig, build_generator
-from bngan.sampling import Sampler
-from pipeline.adaptation import base_files, load_config
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.stage import StageContext
-from pipeline.stages import reference
-from pipeline.storage import Storage
-from pipeline.trainers import BASE
-from pipeline.validation import problems
+from bngan.networks.config import GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
+from pipeline.cli.configuration import load_config
+from pipeline.config.schema import Config
+from pipeline.config.validation import problems
+from pipeline.core.errors import UserError
+from pipeline.registry.base_model import base_files
+from pipeline.storage.artifacts import BASE
+from pipeline.storage.workspace import Workspace
+from pipeline.workflow.stage import StageContext
+from pipeline.workflow.stages import reference
 from tests.unit.test_prepare import Silence
 
 DIGITS = Path(__file__).parents[2] / "configs/digits.yaml"
@@ -140,7 +142,7 @@ def prepared(folder: Path, side: int = 8) -> Path:
 def referred(config: Config, data: Path, output: Path) -> Path:
     output.mkdir()
     config.evaluate.protocol = "fid40_test"
-    storage = Storage(str(output))
+    storage = Workspace(str(output))
     context = StageContext(config, {"prepare": data}, {}, output, storage, "r", "f", Silence())
     reference.run(context)
     return output

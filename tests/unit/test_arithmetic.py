@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSplit
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import untrained_extractor
-from bngan.networks import ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.sampling import Sampler
-from bngan.trainer import Trainer
+from bngan.networks.config import ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 
 DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8))
 

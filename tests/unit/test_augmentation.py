@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bngan.augmentation import DRAWS, augment
-from bngan.latents import augmentation_draws, in_blocks
+from bngan.training.augmentation import DRAWS, augment
+from bngan.training.noise import augmentation_draws, in_blocks
 
 ALL = ["color", "translation", "cutout"]
 

@@ -9,9 +9,9 @@ import datasets
 import numpy as np
 import pytest
 
-from bngan import sources
-from bngan.decoding import decode
-from bngan.sources import open_source
+from bngan.data import sources
+from bngan.data.decoding import decode
+from bngan.data.sources import open_source
 from tests.unit.test_bad_images import PICTURE, PNG
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bngan import decoding
-from bngan.decoding import convert, decode
+from bngan.data import decoding
+from bngan.data.decoding import convert, decode
 
 NOISE = np.random.default_rng(0).integers(0, 256, (16, 12, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)

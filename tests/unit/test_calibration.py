@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bngan.calibration import calibrate
+from bngan.batchnorm.calibration import calibrate
 from tests.conftest import run_workers
 
 

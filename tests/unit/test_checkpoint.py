@@ -15,7 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bngan.checkpoint import CheckpointError, CheckpointStore, load_checkpoint, save_checkpoint
+from bngan.serialization.checkpoint import (
+    CheckpointError,
+    CheckpointStore,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 def state(value: float) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def flip(path: Path) -> None:
 def spoil(folder: Path) -> None:
     """A state that is not finite, with a manifest that says all is well."""
     shutil.rmtree(folder)
-    with mock.patch("bngan.checkpoint.not_finite", return_value=None):
+    with mock.patch("bngan.serialization.checkpoint.not_finite", return_value=None):
         save_checkpoint(folder, state(float("nan")), healthy=True)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import clock
-from pipeline.schedule import Schedule
+from pipeline.monitoring import scheduler as clock
+from pipeline.monitoring.schedule import Schedule
 
 SCHEDULE = Schedule(name="nightly", model="model", cron="0 3 * * *")
 

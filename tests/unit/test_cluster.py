@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.cluster import crew, missing_workers
-from pipeline.environment import workers_defaults
+from pipeline.cluster.launch import crew, missing_workers
+from pipeline.core.environment import workers_defaults
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSplit
-from bngan.losses import LOSSES
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.normalization import batch_layout
-from bngan.optimization import OptimizationConfig, problems
-from bngan.penalties import PENALTIES
-from bngan.sampling import Sampler
-from bngan.soundness import problem
-from bngan.trainer import Trainer
+from bngan.batchnorm.calibration import calibrate
+from bngan.batchnorm.layer import batch_layout
+from bngan.data.dataset import ImageSplit
+from bngan.diagnostics.checks import problem
+from bngan.generation.sampler import Sampler
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.config import OptimizationConfig, problems
+from bngan.training.losses import LOSSES
+from bngan.training.penalties import PENALTIES
+from bngan.training.trainer import Trainer
 
 NORMS = ["batch", "layer", "group", "instance", "none"]
 WEIGHT_NORMS = ["none", "spectral", "weight"]

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from bngan.metrics.classifier import untrained_extractor
-from bngan.metrics.confidence import GROUPS, Estimate, group_slices, leave_groups_out
 from bngan.metrics.evaluation import BETTER, Reference, compare, evaluation
 from bngan.metrics.features import Features
-from bngan.metrics.frechet import (
+from bngan.metrics.fid import (
     expected_bias,
     frechet_distance,
     frechet_estimate,
     frechet_limit,
     moments,
 )
+from bngan.metrics.jackknife import GROUPS, Estimate, group_slices, leave_groups_out
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import estimates
-from pipeline.report import LABELS, score_rows
+from pipeline.reports.tables import LABELS, score_rows
 
 DIM, COUNT = 8, 400
 

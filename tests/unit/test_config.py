@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, load_config, to_yaml
-from pipeline.errors import UserError
-from pipeline.reading import flatten
+from pipeline.config.loader import load_config, to_yaml
+from pipeline.config.parser import flatten
+from pipeline.config.schema import Config
+from pipeline.core.errors import UserError
 
 CONFIGS = sorted(
     (Path(__file__).parents[2] / "configs").glob("*.yaml")  # schedules and studies lie deeper

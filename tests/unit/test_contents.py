@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bngan.data import SPLITS, ImageSplit
-from pipeline.contents import as_html, duplicates, listing
-from pipeline.errors import UserError
+from bngan.data.dataset import SPLITS, ImageSplit
+from pipeline.core.errors import UserError
+from pipeline.data.inventory import duplicates, listing
+from pipeline.reports.data_section import as_html
 from tests.unit.test_prepare import Silence, prepared, write_table
 
 

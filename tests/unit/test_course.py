@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Config, DataConfig, TrainConfig
-from pipeline.course import ended, refuse_to_go_back
-from pipeline.errors import UserError
+from pipeline.config.schema import Config, DataConfig, TrainConfig
+from pipeline.core.errors import UserError
+from pipeline.workflow.resume import ended, refuse_to_go_back
 
 
 def state(*scores: float) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bngan import embedded
+from bngan.data import embedded
 from bngan.metrics.drift import Drift, drift
-from pipeline import alarm
-from pipeline.drift import _new_images
-from pipeline.errors import UserError
-from pipeline.schedule import AlarmConfig, DriftConfig, NewImages, Schedule
+from pipeline.core.errors import UserError
+from pipeline.monitoring import alerts as alarm
+from pipeline.monitoring.drift import _new_images
+from pipeline.monitoring.schedule import AlarmConfig, DriftConfig, NewImages, Schedule
 from tests.receiver import Receiver
 
 
@@ -22,7 +22,7 @@ def test_new_images_from_the_hub_are_called_by_their_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, commit, digits = list[tuple[str, float]](), "0" * 40, embedded.digits()
-    monkeypatch.setattr("bngan.sources.load", lambda *w: asked.append(w) or (digits, commit))
+    monkeypatch.setattr("bngan.data.hub.load", lambda *w: asked.append(w) or (digits, commit))
     new = NewImages("hub:o/n@main", max_download_gb=3)
     reference: Any = SimpleNamespace(
         extractor=SimpleNamespace(info=SimpleNamespace(image_shape=(1, 8, 8))),

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
-from pipeline.errors import ServerAway, TryLater, UserError, essence
-from pipeline.outcome import RunResult, StageFailed
+from pipeline.core.errors import RetryableError, ServerUnavailableError, UserError, essence
+from pipeline.workflow.results import RunResult, StageFailed
 from tests.unit.test_outbox import NO_ANSWER
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
@@ -48,8 +48,8 @@ def test_the_line_that_matters(error: Exception, line: str) -> None:
     ("error", "code", "told"),
     [
         (UserError("a: wrong\nb: [wrong]"), 2, "error: a: wrong\nerror: b: [wrong]\n"),
-        (ServerAway("MLflow is away"), 3, "error: MLflow is away\n"),
-        (TryLater("a is being run"), 3, "error: a is being run\n"),
+        (ServerUnavailableError("MLflow is away"), 3, "error: MLflow is away\n"),
+        (RetryableError("a is being run"), 3, "error: a is being run\n"),
         (RuntimeError("broken"), 3, "failed: RuntimeError: broken; bngan --debug COMMAND shows "),
         (KeyboardInterrupt(), 130, "interrupted; go on like this"),
         (SystemExit(143), 143, "terminated; go on like this"),
@@ -90,7 +90,7 @@ def test_a_gate_that_is_enforced(
 ) -> None:
     registered = {"name": "x", "version": "1", "alias": alias, "uri": "models:/x/1"}
     result = RunResult("", {}, {"register": registered}, {})
-    monkeypatch.setattr("pipeline.workflow.run", lambda *_: result)
+    monkeypatch.setattr("pipeline.workflow.runner.run", lambda *_: result)
     command = ["run", str(DIGITS), f"workspace={tmp_path}", "--json"]
     assert CliRunner().invoke(app, command).exit_code == 0
     assert CliRunner().invoke(app, [*command, "--enforce"]).exit_code == code

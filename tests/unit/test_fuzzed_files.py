@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bngan.manifest import NAME, damage, parse_manifest
-from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
+from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
+from bngan.serialization.manifest import NAME, damage, parse_manifest
 from tests.unit.test_model_safety import ENTRY, generator, original, refused, sealed
 
 __all__ = ["generator", "original"]  # fixtures

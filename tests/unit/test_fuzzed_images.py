@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bngan.decoding import convert, decode
+from bngan.data.decoding import convert, decode
 
 QUICK, THOROUGH = 200, 5000
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM")

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.reading import flatten
+from pipeline.config.loader import load_config
+from pipeline.config.parser import flatten
+from pipeline.core.errors import UserError
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
 KNOWN = sorted(flatten(asdict(load_config(DIGITS))))

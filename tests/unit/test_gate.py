@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bngan.metrics.confidence import GROUPS, Estimate, average
 from bngan.metrics.features import Features
-from pipeline.config import RegisterConfig
-from pipeline.gate import Contender, Gap, judge
+from bngan.metrics.jackknife import GROUPS, Estimate, average
+from pipeline.config.schema import RegisterConfig
+from pipeline.evaluation.promotion import Gap, GateCandidate, judge
 
 DIM, COUNT = 6, 500
 CONFIG = RegisterConfig("model", draws=2)
@@ -32,9 +32,9 @@ def share(value: float, images: int = COUNT) -> Estimate:
 
 def contender(
     seed: int, shift: float, authenticity: Estimate | None = None, gap: Gap | None = None
-) -> Contender:
+) -> GateCandidate:
     known = None if authenticity is None else lambda features: authenticity
-    return Contender(lambda number: features(seed + number, shift), known, gap)
+    return GateCandidate(lambda number: features(seed + number, shift), known, gap)
 
 
 def test_a_better_one_is_promoted_with_the_numbers() -> None:
@@ -67,7 +67,7 @@ def test_what_is_not_a_number_does_not_win() -> None:
     spoilt = features(10)
     spoilt.features[0, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
-        judge(CONFIG, REAL, Contender(lambda number: spoilt), contender(30, 1.0))
+        judge(CONFIG, REAL, GateCandidate(lambda number: spoilt), contender(30, 1.0))
     unknown, known = (
         contender(10 * number, 0.0, authenticity=share(value))
         for number, value in enumerate((float("nan"), 0.5), 1)
@@ -77,7 +77,7 @@ def test_what_is_not_a_number_does_not_win() -> None:
     assert judge(CONFIG, REAL, known, champion).promote
     nan = Estimate(float("nan"), {"fake": np.full(20, np.nan)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.gate.frechet_estimate", lambda *args: nan)
+        patch.setattr("bngan.metrics.fid.frechet_estimate", lambda *args: nan)
         assert not judge(CONFIG, REAL, contender(10, 0.0), contender(30, 1.0)).promote
 
 
@@ -118,7 +118,7 @@ def test_lower_fid_at_the_cost_of_coverage_is_refused() -> None:
     few = features(0).features[:60]
     chosen = np.random.default_rng(1).integers(60, size=COUNT)
     copies = Features(few[chosen], np.zeros((COUNT, 0), np.float32))
-    verdict = judge(CONFIG, REAL, Contender(lambda number: copies), contender(30, 1.5))
+    verdict = judge(CONFIG, REAL, GateCandidate(lambda number: copies), contender(30, 1.5))
     assert not verdict.promote
     assert "worse by coverage" in verdict.reason
 

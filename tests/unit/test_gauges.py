@@ -7,9 +7,16 @@ from typing import Any, ClassVar
 import pytest
 from ray.util import metrics
 
-from pipeline import gauges
-from pipeline.gauges import GAUGES, PREFIX, TAGS, Gauges, WatchedCheckpoints, watched
-from pipeline.storage import Storage
+from pipeline.storage.workspace import Workspace
+from pipeline.training import prometheus as gauges
+from pipeline.training.prometheus import (
+    GAUGES,
+    PREFIX,
+    TAGS,
+    Gauges,
+    WatchedCheckpoints,
+    watched,
+)
 
 
 class Shown:
@@ -67,7 +74,7 @@ def test_values_are_shown_again_until_the_process_ends(shown: type[Shown]) -> No
 
 def test_checkpoints_tell_when_and_how_long(shown: type[Shown], tmp_path: Path) -> None:
     before = time.time()
-    store = WatchedCheckpoints(Storage.parse(str(tmp_path)), "training/x", Gauges("x", "x"))
+    store = WatchedCheckpoints(Workspace.parse(str(tmp_path)), "training/x", Gauges("x", "x"))
     store.save(10, {"a": 1}, healthy=True)
     assert shown.values["checkpoint_timestamp_seconds"][0] >= before
     assert 0 < shown.values["checkpoint_seconds"][0] < 60
@@ -80,7 +87,7 @@ def test_without_a_cluster_nothing_happens() -> None:
 
 def test_a_training_is_there_before_its_first_record(shown: type[Shown], tmp_path: Path) -> None:
     settings = {"training": "training/x", "experiment": "x", "train": {"images": 100}}
-    storage = Storage.parse(str(tmp_path))
+    storage = Workspace.parse(str(tmp_path))
     _, store = watched(settings, storage, lambda _: None)
     assert shown.values["images"][0] == 0
     assert time.time() - shown.values["worker_start_timestamp_seconds"][0] < 60

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bngan.data import ImageSplit
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.normalization import BatchNorm
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
+from bngan.batchnorm.layer import SyncBatchNorm
+from bngan.data.dataset import ImageSplit
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 from tests.conftest import free_port
 
 pytestmark = [
@@ -57,11 +57,11 @@ def test_synchronised_batch_norm_on_nccl(monkeypatch: pytest.MonkeyPatch) -> Non
     for module in ("normalization", "distributed"):
         monkeypatch.setattr(f"bngan.{module}.world_size", lambda: 2)
     reduced = mock.Mock(side_effect=dist.all_reduce)
-    monkeypatch.setattr("bngan.distributed.dist.all_reduce", reduced)
+    monkeypatch.setattr("bngan.distributed.collectives.dist.all_reduce", reduced)
     dist.init_process_group("nccl", rank=0, world_size=1)
     try:
         x = torch.randn(8, 3, 4, 4) * 2 + 5
-        ours, theirs = BatchNorm(3).cuda(), nn.BatchNorm2d(3)
+        ours, theirs = SyncBatchNorm(3).cuda(), nn.BatchNorm2d(3)
         one, other = x.cuda().requires_grad_(), x.clone().requires_grad_()
         for norm, values in ((ours, one), (theirs, other)):
             output = norm(values)

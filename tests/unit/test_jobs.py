@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import jobs
-from pipeline.config import load_config
-from pipeline.errors import UserError
+from pipeline.cli import submission
+from pipeline.cluster import jobs
+from pipeline.config.loader import load_config
+from pipeline.core.errors import UserError
 
 DIGITS = Path(__file__).parents[2] / "configs/digits.yaml"
 
@@ -51,8 +52,8 @@ def files(folder: Path) -> set[str]:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     found = Cluster()
-    monkeypatch.setattr(jobs, "_client", lambda address: _within(found))
-    monkeypatch.setattr(jobs, "_require_room", lambda *room: None)
+    monkeypatch.setattr(submission, "job_client", lambda address: _within(found))
+    monkeypatch.setattr(submission, "require_room", lambda *room: None)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return found
 
@@ -69,7 +70,7 @@ class _within:
 
 
 def submit(*overrides: str) -> jobs.Submission:
-    return jobs.submit_run(DIGITS, ["workspace=/shared", *overrides], "http://head:8265")
+    return submission.submit_run(DIGITS, ["workspace=/shared", *overrides], "http://head:8265")
 
 
 def test_the_same_work_is_one_job_until_it_ends(cluster: Cluster) -> None:
@@ -169,7 +170,7 @@ def test_only_a_servers_address_travels(
 )
 def test_addresses_of_another_kind_are_refused(address: str) -> None:
     with pytest.raises(UserError, match="must be that of the dashboard"):
-        jobs.submit_run(DIGITS, ["workspace=/shared"], address)
+        submission.submit_run(DIGITS, ["workspace=/shared"], address)
 
 
 def test_a_relative_workspace_is_refused_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +215,6 @@ def test_a_secret_of_the_environment_in_a_command_or_its_file_is_not_shown_to_al
     (file := tmp_path / "a.yaml").write_text(f"{DIGITS.read_text()}\n# hf_PLANTED\n")
     for path, override in ((DIGITS, "register.model=hf_PLANTED"), (file, "seed=1")):
         with pytest.raises(UserError, match="has a login, key or secret") as told:
-            jobs.submit_run(path, ["workspace=/shared", override], "http://head:8265")
+            submission.submit_run(path, ["workspace=/shared", override], "http://head:8265")
         assert "PLANTED" not in str(told.value)
     assert cluster.submitted == []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import cluster
-from pipeline.runs import terminate_as_exit
+from pipeline.cluster import launch as cluster
+from pipeline.tracking.runs import terminate_as_exit
 
 BOTH = pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]

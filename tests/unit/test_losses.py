@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bngan.losses import LOSSES
+from bngan.training.losses import LOSSES
 
 REAL = torch.tensor([-3.0, 0.0, 2.0, 0.5], dtype=torch.float64)
 FAKE = torch.tensor([1.0, -0.5, 4.0, -2.0], dtype=torch.float64)

@@ -7,11 +7,11 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.image.kid import poly_mmd
 
-from bngan.metrics.confidence import leave_groups_out
-from bngan.metrics.kernel import kernel_distance, kernel_estimate
-from bngan.metrics.manifold import manifold_estimates
+from bngan.metrics.jackknife import leave_groups_out
+from bngan.metrics.kid import kernel_distance, kernel_estimate
 from bngan.metrics.memorization import authenticity_estimate, data_copying
 from bngan.metrics.neighbours import nearest, radii
+from bngan.metrics.precision_recall import manifold_estimates
 
 
 def normal(seed: int, count: int, dim: int, shift: float = 0.0) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     fake, real = normal(0, 90, 6), normal(1, 130, 6)
     whole, kernel = manifold_estimates(fake, real), kernel_estimate(fake, real)
     monkeypatch.setattr("bngan.metrics.neighbours._CELLS", 7 * 130)
-    monkeypatch.setattr("bngan.metrics.kernel._CELLS", 7 * 130)
+    monkeypatch.setattr("bngan.metrics.kid._CELLS", 7 * 130)
     for name, estimate in manifold_estimates(fake, real).items():
         assert estimate.value == whole[name].value
         for side, values in estimate.without.items():
@@ -157,7 +157,7 @@ def test_authenticity_is_as_sure_as_a_share_of_so_many_images() -> None:
 def test_golden_values_of_two_normal_samples() -> None:
     """P .4772 R .4705 D 1.0555 C .9735, all at k = 5 (repository of Naeem et al. 2020)."""
     fake, real = normal(0, 10_000, 1000), normal(1, 10_000, 1000)
-    import bngan.metrics.manifold as manifold
+    from bngan.metrics import precision_recall as manifold
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifold, "K_PRECISION", 5)

@@ -6,7 +6,7 @@ from torchmetrics.image.inception import InceptionScore
 
 from bngan.metrics.classifier import train_classifier, untrained_extractor
 from bngan.metrics.features import Extractor, Features
-from bngan.metrics.frechet import frechet_distance
+from bngan.metrics.fid import frechet_distance
 from bngan.metrics.inception_score import inception_score
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import floor, score

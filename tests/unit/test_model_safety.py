@@ -13,15 +13,26 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bngan.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from bngan.data import ImageSpec, ImageSplit
-from bngan.manifest import NAME, damage, digest, parse_manifest, write_manifest
+from bngan.data.dataset import ImageSpec, ImageSplit
+from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import Protocol
-from bngan.networks import GeneratorConfig, ModelConfig, build_generator
-from bngan.sampling import DESCRIPTION, WEIGHTS, Sampler
+from bngan.networks.config import GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
+from bngan.serialization.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
+from bngan.serialization.manifest import (
+    NAME,
+    damage,
+    digest,
+    parse_manifest,
+    write_manifest,
+)
 
 
 def flip(path: Path) -> None:

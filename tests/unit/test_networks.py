@@ -7,15 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from bngan.networks import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ImageSpec,
-    ModelConfig,
-    build_discriminator,
-    build_generator,
-)
+from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import FromMap, SelfAttention, attention
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.transformer import PositionalEmbedding
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 29, 43), (1, 4, 4), (3, 9, 150)]

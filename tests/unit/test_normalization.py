@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from bngan.normalization import BatchNorm, batch_layout, desynchronize, group_sizes, synchronize
+from bngan.batchnorm.layer import (
+    SyncBatchNorm,
+    batch_layout,
+    desynchronize,
+    group_sizes,
+    synchronize,
+)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 4, 4), (2, 3, 2, 2, 2)])
@@ -12,7 +18,7 @@ from bngan.normalization import BatchNorm, batch_layout, desynchronize, group_si
 def test_alone_it_is_torchs_batch_norm(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     ours, theirs = (
-        BatchNorm(3),
+        SyncBatchNorm(3),
         {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d},
     )
     reference = theirs[len(shape)](3)
@@ -28,12 +34,12 @@ def test_alone_it_is_torchs_batch_norm(shape: tuple[int, ...], dtype: torch.dtyp
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3, 4, 5, 6)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="2D to 5D"):
-        BatchNorm(3)(torch.zeros(shape))
+        SyncBatchNorm(3)(torch.zeros(shape))
 
 
 def test_groups_are_torchs_batch_norm_one_after_the_other() -> None:
     torch.manual_seed(0)
-    ours, theirs, x = BatchNorm(3), nn.BatchNorm1d(3), torch.randn(10, 3)
+    ours, theirs, x = SyncBatchNorm(3), nn.BatchNorm1d(3), torch.randn(10, 3)
     with batch_layout([4, 0, 4, 2]):
         output = ours(x)
     assert torch.equal(output, torch.cat([theirs(part) for part in x.split(4)]))
@@ -45,7 +51,7 @@ def test_groups_are_torchs_batch_norm_one_after_the_other() -> None:
 
 def test_a_layout_has_to_cover_the_batch() -> None:
     with batch_layout([4, 4]), pytest.raises(ValueError, match="does not cover a batch of 6"):
-        BatchNorm(3)(torch.zeros(6, 3))
+        SyncBatchNorm(3)(torch.zeros(6, 3))
 
 
 def test_group_sizes_count_this_workers_part_of_every_group() -> None:
@@ -66,7 +72,7 @@ def test_synchronize_swaps_every_norm_and_shares_its_tensors() -> None:
     before = network()
     parameters, keys = list(before.parameters()), list(before.state_dict())
     assert synchronize(before) is before
-    assert [type(m) for m in before.modules()].count(BatchNorm) == 2
+    assert [type(m) for m in before.modules()].count(SyncBatchNorm) == 2
     assert list(before.state_dict()) == keys
     assert all(a is b for a, b in zip(before.parameters(), parameters, strict=True))
 
@@ -74,7 +80,7 @@ def test_synchronize_swaps_every_norm_and_shares_its_tensors() -> None:
 def test_a_norm_used_twice_is_one_norm_afterwards() -> None:
     norm = nn.BatchNorm1d(3)
     network = synchronize(nn.Sequential(norm, nn.ReLU(), norm))
-    assert isinstance(network[0], BatchNorm)
+    assert isinstance(network[0], SyncBatchNorm)
     assert network[0] is network[2]
 
 
@@ -85,4 +91,4 @@ def test_desynchronize_gives_the_plain_network_back() -> None:
     assert not back[1].training
     assert all(torch.equal(a, b) for a, b in zip(back.buffers(), plain.buffers(), strict=True))
     with pytest.raises(ValueError, match="not made by synchronize"):
-        desynchronize(nn.Sequential(BatchNorm(3)))
+        desynchronize(nn.Sequential(SyncBatchNorm(3)))

@@ -7,16 +7,15 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from bngan.networks import (
+from bngan.data.dataset import ImageSpec
+from bngan.networks.blocks import ToMap
+from bngan.networks.config import (
     BatchNormConfig,
     DiscriminatorConfig,
     GeneratorConfig,
-    ImageSpec,
     ModelConfig,
-    build_discriminator,
-    build_generator,
 )
-from bngan.networks.blocks import ToMap
+from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.norms import ConditionalBatchNorm
 
 SPEC = ImageSpec((3, 32, 32), (0.5, 0.25, 0.25))

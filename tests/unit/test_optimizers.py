@@ -4,16 +4,12 @@ import sys
 import pytest
 import torch
 
-from bngan.networks import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ImageSpec,
-    ModelConfig,
-    build_generator,
-)
-from bngan.optimizers import (
+from bngan.data.dataset import ImageSpec
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
+from bngan.networks.norms import affine_parameters
+from bngan.training.optimizers import (
     OptimizerConfig,
-    affine_parameters,
     build_optimizer,
     schedule_problem,
     scheduled_factor,

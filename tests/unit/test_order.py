@@ -10,23 +10,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bngan import distributed, latents
-from bngan import trainer as trainer_module
-from bngan.data import ImageSpec, sample_order
-from bngan.latents import (
-    BLOCK,
-    augmentation_draws,
+from bngan.batchnorm.layer import group_sizes
+from bngan.data.dataset import ImageSpec, sample_order
+from bngan.distributed import collectives as distributed
+from bngan.generation import latents
+from bngan.generation.latents import (
     calibration_batches,
-    in_blocks,
     indexed_labels,
     indexed_latents,
+)
+from bngan.networks.config import ModelConfig
+from bngan.numerics.rng import Stream
+from bngan.training import trainer as trainer_module
+from bngan.training.config import OptimizationConfig
+from bngan.training.noise import (
+    BLOCK,
+    augmentation_draws,
+    in_blocks,
     mixture_weights,
     training_latents,
 )
-from bngan.networks import ModelConfig
-from bngan.normalization import group_sizes
-from bngan.optimization import OptimizationConfig
-from bngan.randomness import Stream
 
 seeds = st.integers(0, 2**63 - 1)
 counts = st.integers(0, 60)
@@ -62,7 +65,7 @@ def test_the_order_can_be_resumed_at_any_index(seed, size, start, data) -> None:
     np.testing.assert_array_equal(sample_order(seed, positions, size), np.concatenate(parts))
 
 
-Noise = Callable[[int, int, list[latents.Rows]], torch.Tensor]
+Noise = Callable[[int, int, list[latents.NoiseBlock]], torch.Tensor]
 NOISE: dict[str, Noise] = {
     "latents": lambda seed, step, rows: training_latents(seed, step, rows, 5),
     "mixture": mixture_weights,

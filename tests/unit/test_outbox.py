@@ -12,9 +12,9 @@ from mlflow.protos.databricks_pb2 import (
     INVALID_PARAMETER_VALUE,
 )
 
-from pipeline import outbox as module
-from pipeline.errors import UserError
-from pipeline.outbox import BATCH, Outbox
+from pipeline.core.errors import UserError
+from pipeline.tracking import outbox as module
+from pipeline.tracking.outbox import BATCH, Outbox
 from tests.conftest import until
 
 NO_ANSWER = (

@@ -12,13 +12,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from rich.console import Console
 
-from pipeline import outbox, patient, tracking, workflow
-from pipeline.config import load_config
-from pipeline.display import ConsoleDisplay
-from pipeline.errors import ServerAway, UserError
-from pipeline.patient import PatientTracker
-from pipeline.runs import closing
-from pipeline.stage import Stage
+from pipeline.cli.display import ConsoleDisplay
+from pipeline.config.loader import load_config
+from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.tracking import async_tracker as patient
+from pipeline.tracking import outbox
+from pipeline.tracking import tracker as tracking
+from pipeline.tracking.async_tracker import AsyncTracker
+from pipeline.tracking.runs import closing
+from pipeline.workflow import runner as workflow
+from pipeline.workflow.stage import Stage
 from tests.conftest import until
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
@@ -76,12 +79,12 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def tracker(client: Client, told: list[str], tmp_path: Path) -> Iterator[PatientTracker]:
-    with PatientTracker(tmp_path, "experiment", told.append) as found:
+def tracker(client: Client, told: list[str], tmp_path: Path) -> Iterator[AsyncTracker]:
+    with AsyncTracker(tmp_path, "experiment", told.append) as found:
         yield found
 
 
-def refused(tracker: PatientTracker, run_id: str) -> None:
+def refused(tracker: AsyncTracker, run_id: str) -> None:
     """A write that the server has refused, which nobody knows yet."""
     tracker.params(run_id, {"a": 1})
     until(lambda: not tracker.outbox._waiting)
@@ -141,7 +144,7 @@ def test_a_finished_run_whose_server_stays_away_says_so(tracker, client, monkeyp
     monkeypatch.setattr(patient, "PATIENCE", 0.1)
     run_id = tracker.start("x", {})
     client.there = False
-    with pytest.raises(ServerAway, match="1 write undelivered"):
+    with pytest.raises(ServerUnavailableError, match="1 write undelivered"):
         tracker.finish(run_id, "FINISHED")
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.preflight import all_problems, obstacles
+from pipeline.cli.preflight import all_problems, obstacles
+from pipeline.config.loader import load_config
+from pipeline.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "configs" / "digits.yaml"

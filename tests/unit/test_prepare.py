@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bngan.data import SPLITS, ImageSplit
-from pipeline.config import Config, DataConfig
-from pipeline.errors import UserError
-from pipeline.stage import StageContext
-from pipeline.stages import prepare
+from bngan.data.dataset import SPLITS, ImageSplit
+from pipeline.config.schema import Config, DataConfig
+from pipeline.core.errors import UserError
+from pipeline.workflow.stage import StageContext
+from pipeline.workflow.stages import prepare
 
 
 @dataclass

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from bngan.data import ImageSpec
-from bngan.latents import indexed_latents
+from bngan.data.dataset import ImageSpec
+from bngan.generation.latents import indexed_latents
+from bngan.generation.sampler import Sampler
 from bngan.metrics.reconstruction import reconstruction_errors
-from bngan.networks import GeneratorConfig, ModelConfig, build_generator
-from bngan.sampling import Sampler
+from bngan.networks.config import GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
 
 
 @pytest.mark.parametrize("conditional", [False, True])

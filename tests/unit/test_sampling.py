@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from bngan.calibration import calibrate
-from bngan.images import from_uint8, grid, png_bytes, to_uint8
-from bngan.latents import indexed_labels
-from bngan.networks import GeneratorConfig, ImageSpec, ModelConfig, build_generator
-from bngan.sampling import Sampler
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSpec
+from bngan.data.images import from_uint8, grid, png_bytes, to_uint8
+from bngan.generation.latents import indexed_labels
+from bngan.generation.sampler import Sampler
+from bngan.networks.config import GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
 
 
 def build(conditional: bool) -> Sampler:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import jobs
 from pipeline.cli import jobs as commands
-from pipeline.errors import UserError
-from pipeline.schedule import Schedule, due, latest, load_schedule
+from pipeline.cluster import jobs
+from pipeline.core.errors import UserError
+from pipeline.monitoring.schedule import Schedule, due, latest, load_schedule
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 NIGHTLY = Path(__file__).parents[2] / "configs/schedules/nightly.yaml"

@@ -8,16 +8,21 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bngan.data import ImageSpec
+from bngan.data.dataset import ImageSpec
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.pretrained import from_file
 from bngan.metrics.protocol import Protocol
-from bngan.networks import ModelConfig, build_generator
-from bngan.sampling import Sampler
-from pipeline.errors import UserError
-from pipeline.scoring import _features_of_folder, generated_features, load_reference
+from bngan.networks.config import ModelConfig
+from bngan.networks.factory import build_generator
+from pipeline.core.errors import UserError
+from pipeline.evaluation.scoring import (
+    _features_of_folder,
+    generated_features,
+    load_reference,
+)
 
 SHAPE = (1, 8, 8)
 
@@ -37,7 +42,7 @@ def reference(extractor: Extractor, count: int) -> Reference:
 def test_as_many_images_are_scored_whatever_shares_its_statistics(
     group: int | None, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.scoring._CHUNK", chunk)
+    monkeypatch.setattr("pipeline.evaluation.scoring._CHUNK", chunk)
     model, spec = ModelConfig(), ImageSpec(SHAPE)
     sampler = Sampler(model, spec, build_generator(model, spec).state_dict())
     extractor = untrained_extractor(SHAPE)

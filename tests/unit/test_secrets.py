@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bngan.metrics import pretrained
-from pipeline import environment
 from pipeline.cli.models import serve
-from pipeline.jobs import DEFAULT_ADDRESS
-from pipeline.server import reason
-from pipeline.tracking import Tracker
-from pipeline.upload import working_folder
-from pipeline.uris import without_secrets
+from pipeline.cluster.jobs import DEFAULT_ADDRESS
+from pipeline.cluster.working_dir import working_folder
+from pipeline.core import environment
+from pipeline.core.uris import without_secrets
+from pipeline.tracking.server import reason
+from pipeline.tracking.tracker import Tracker
 
 ROOT = Path(__file__).parents[2]
 

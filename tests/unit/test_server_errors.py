@@ -17,14 +17,15 @@ from mlflow.protos.databricks_pb2 import (
 )
 from rich.console import Console
 
-from pipeline import display, garbage
-from pipeline.errors import ServerAway, UserError
-from pipeline.outbox import Outbox
-from pipeline.outcome import RunResult
-from pipeline.server import away, reason, require_server
-from pipeline.storage import Storage
-from pipeline.tracking import Tracker, existing_client
-from pipeline.uris import shown
+from pipeline.cli import display
+from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.uris import shown
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.outbox import Outbox
+from pipeline.tracking.server import away, reason, require_server
+from pipeline.tracking.tracker import Tracker, existing_client
+from pipeline.workflow import cleanup as garbage
+from pipeline.workflow.results import RunResult
 from tests.conftest import free_port
 from tests.unit.test_outbox import NO_ANSWER, Server
 
@@ -98,7 +99,7 @@ def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
         lambda _: Tracker(tmp_path, "x"),
         lambda _: existing_client(tmp_path),
     ):
-        with pytest.raises(ServerAway, match="http://127") as error:
+        with pytest.raises(ServerUnavailableError, match="http://127") as error:
             use(uri)
         told.append(str(error.value))
     told.append(reason(MlflowException(f"API request to {uri}/api failed")))
@@ -113,13 +114,13 @@ def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
     (tmp_path / "stages" / "train" / "abc").mkdir(parents=True)
     monkeypatch.setattr(garbage, "_used", lambda _: set())
     with pytest.raises(UserError, match="http://127") as error:
-        garbage.garbage(Storage(str(tmp_path)))
+        garbage.garbage(Workspace(str(tmp_path)))
     told.append(str(error.value))
     with io.StringIO() as file:
         monkeypatch.setattr(display, "print_scores", lambda *_: None)
         register = {"name": "x", "version": "1", "alias": None, "uri": "models:/x/1"}
         result = RunResult("", {}, {"evaluate": {}, "register": register}, {"evaluate": tmp_path})
-        display.print_summary(Console(file=file), result, Storage(str(tmp_path)))
+        display.print_summary(Console(file=file), result, Workspace(str(tmp_path)))
         told.append(file.getvalue())
     assert len(told) == 9
     assert "SECRET" not in "".join(told)
@@ -130,15 +131,17 @@ def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     started = time.monotonic()
     for use in (lambda: require_server(uri), lambda: Tracker(tmp_path, "x")):
-        with pytest.raises(ServerAway, match=f"MLflow at {uri} does not answer: .*refused"):
+        with pytest.raises(
+            ServerUnavailableError, match=f"MLflow at {uri} does not answer: .*refused"
+        ):
             use()
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         existing_client(tmp_path)
     assert time.monotonic() - started < 6
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(404, UserError), (401, UserError), (503, ServerAway)]
+    ("status", "kind"), [(404, UserError), (401, UserError), (503, ServerUnavailableError)]
 )
 def test_a_server_that_is_not_mlflow_is_told(status: int, kind: type[UserError]) -> None:
     class Other(BaseHTTPRequestHandler):

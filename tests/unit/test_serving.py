@@ -19,13 +19,14 @@ import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bngan.data import ImageSpec
-from bngan.networks import GeneratorConfig, ModelConfig, build_generator
-from bngan.requests import MOST_BYTES, MOST_IMAGES, answer, most_images
-from bngan.sampling import Sampler
-from pipeline import serving
-from pipeline.errors import UserError
-from pipeline.serving import MOST_BODY, MOST_WAITING, application_of
+from bngan.data.dataset import ImageSpec
+from bngan.generation.predict import MOST_BYTES, MOST_IMAGES, answer, most_images
+from bngan.generation.sampler import Sampler
+from bngan.networks.config import GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
+from pipeline.core.errors import UserError
+from pipeline.serving import server as serving
+from pipeline.serving.server import MOST_BODY, MOST_WAITING, application_of
 
 
 def tiny(shape: tuple[int, int, int] = (1, 8, 8)) -> Sampler:

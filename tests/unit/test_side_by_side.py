@@ -12,14 +12,15 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline import registry, runs
-from pipeline.errors import TryLater
-from pipeline.lock import hold
-from pipeline.runs import heartbeat
-from pipeline.storage import Storage
-from pipeline.study.design import Study
-from pipeline.study.run import run_study
-from pipeline.tracking import Tracker
+from pipeline.core.errors import RetryableError
+from pipeline.core.lock import hold
+from pipeline.registry import registry
+from pipeline.storage.workspace import Workspace
+from pipeline.studies.design import Study
+from pipeline.studies.run import run_study
+from pipeline.tracking import runs
+from pipeline.tracking.runs import heartbeat
+from pipeline.tracking.tracker import Tracker
 
 
 def test_a_new_database_may_be_made_by_two(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_study_is_one_processs_at_a_time(tmp_path: Path) -> None:
     study = Study("s", ["ring8"], {"a": []}, "a", seeds=1, workspace=str(tmp_path))
     with (
         hold(tmp_path / "locks" / "study-s", "study s"),
-        pytest.raises(TryLater, match="study s is"),
+        pytest.raises(RetryableError, match="study s is"),
     ):
         run_study(study, display=None)  # type: ignore[arg-type]
 
@@ -104,5 +105,5 @@ def test_a_workspace_is_its_users_alone_unless_somebody_shares_it(
     workspace = tmp_path / "w"
     if there:
         workspace.mkdir(mode=0o750)
-    Storage(str(workspace)).write("a/b", b"")
+    Workspace(str(workspace)).write("a/b", b"")
     assert stat.S_IMODE(workspace.stat().st_mode) == (0o750 if there else 0o700)

@@ -3,12 +3,13 @@ from typing import Any
 import pytest
 import torch
 
-from bngan.data import ImageSpec
-from bngan.losses import LOSSES
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig, build_discriminator
-from bngan.normalization import batch_layout, synchronize
-from bngan.optimization import OptimizationConfig, batch_problem
-from bngan.soundness import is_blind, problem, warnings
+from bngan.batchnorm.layer import batch_layout, synchronize
+from bngan.data.dataset import ImageSpec
+from bngan.diagnostics.checks import is_blind, problem, warnings
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_discriminator
+from bngan.training.config import OptimizationConfig, batch_problem
+from bngan.training.losses import LOSSES
 
 SPEC = ImageSpec((1, 12, 12), (0.5, 0.5))
 NORMED = DiscriminatorConfig(norm="batch")

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from bngan.sources import convert, decode, open_source
+from bngan.data.decoding import convert, decode
+from bngan.data.sources import open_source
 
 
 def png(pixels: np.ndarray, path) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bngan.checkpoint import CheckpointError
-from bngan.manifest import atomic_folder
-from pipeline import lending
-from pipeline.checkpoints import Checkpoints
-from pipeline.errors import ServerAway, UserError
-from pipeline.lock import OWNER
-from pipeline.storage import CACHE, Storage
-from pipeline.uris import carries_secret, is_uri
+from bngan.serialization.checkpoint import CheckpointError
+from bngan.serialization.manifest import atomic_folder
+from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.lock import OWNER
+from pipeline.core.uris import carries_secret, is_uri
+from pipeline.storage import sharing as lending
+from pipeline.storage.checkpoints import Checkpoints
+from pipeline.storage.workspace import CACHE, Workspace
 
 NAME = "stages/prepare/0123"
-Machine = Callable[[str], Storage]
+Machine = Callable[[str], Workspace]
 
 
 @pytest.fixture
@@ -27,21 +27,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     (tmp_path / "bucket").mkdir()
 
-    def on(name: str) -> Storage:
+    def on(name: str) -> Workspace:
         monkeypatch.setenv(CACHE, str(tmp_path / name))
-        return Storage.parse(f"file://{tmp_path}/bucket/workspace")
+        return Workspace.parse(f"file://{tmp_path}/bucket/workspace")
 
     return on
 
 
-def write(storage: Storage, content: str, name: str = NAME) -> None:
+def write(storage: Workspace, content: str, name: str = NAME) -> None:
     with atomic_folder(storage.local / name, {"note": content}) as draft:
         (draft / "sub").mkdir()
         (draft / "sub" / "file").write_text(content)
     storage.publish(name)
 
 
-def content(storage: Storage, name: str = NAME) -> str:
+def content(storage: Workspace, name: str = NAME) -> str:
     return (storage.path(name) / "sub" / "file").read_text()
 
 
@@ -119,15 +119,15 @@ def test_what_a_killed_process_has_lent_goes_a_day_later_and_so_do_copies(machin
     assert [(machine("b").local / name).exists() for name in lives] == [False, True]
 
 
-def checkpoints(storage: Storage) -> Checkpoints:
+def checkpoints(storage: Workspace) -> Checkpoints:
     return Checkpoints(storage, "training/x")
 
 
-def save(storage: Storage, images: int, healthy: bool = False) -> None:
+def save(storage: Workspace, images: int, healthy: bool = False) -> None:
     checkpoints(storage).save(images, {"value": torch.full((2,), float(images))}, healthy)
 
 
-def latest(storage: Storage) -> float | None:
+def latest(storage: Workspace) -> float | None:
     state = checkpoints(storage).latest()
     return None if state is None else float(state["value"][0])
 
@@ -184,16 +184,16 @@ def test_the_way_is_not_taken_for_the_original(
     """Downloads that come short once are made again; always, nothing good is lost elsewhere."""
     for images in (10, 20):
         save(machine("a"), images)
-    download, short = Storage._download, 1
+    download, short = Workspace._download, 1
 
-    def cut(self: Storage, name: str, target: Path) -> None:
+    def cut(self: Workspace, name: str, target: Path) -> None:
         nonlocal short
         download(self, name, target)
         if short > 0:
             short -= 1
             target.write_bytes(target.read_bytes()[:-1])
 
-    monkeypatch.setattr(Storage, "_download", cut)
+    monkeypatch.setattr(Workspace, "_download", cut)
     assert latest(machine("b")) == 20
     short = 1_000
     with pytest.raises(CheckpointError):
@@ -214,10 +214,10 @@ def test_an_owner_that_cannot_be_read_is_no_other(
 ) -> None:
     """A training that takes it for one gives up for good; a worker that fails is replaced."""
 
-    def unavailable(self: Storage, name: str) -> bytes:
+    def unavailable(self: Workspace, name: str) -> bytes:
         raise OSError("503")
 
-    monkeypatch.setattr(Storage, "read", unavailable)
+    monkeypatch.setattr(Workspace, "read", unavailable)
     with pytest.raises(OSError, match="503"):
         checkpoints(machine("a")).owner()
 
@@ -252,21 +252,21 @@ def test_secrets_in_uris_are_recognised(uri: str, secret: bool) -> None:
 def test_how_a_workspace_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert Storage.parse("runs").local == tmp_path / "runs"
-    assert not is_uri(Storage.parse("runs").workspace)
+    assert Workspace.parse("runs").local == tmp_path / "runs"
+    assert not is_uri(Workspace.parse("runs").workspace)
     with pytest.raises(UserError, match="needs an MLflow server"):
-        Storage.parse("s3://bucket/x")
+        Workspace.parse("s3://bucket/x")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     monkeypatch.setenv(CACHE, "cache")
-    assert Storage.parse("s3://bucket/x").local.is_relative_to(tmp_path / "cache")
-    assert Storage.parse("s3://bucket/x?region=y").workspace == "s3://bucket/x?region=y"
-    assert str(Storage.parse("s3://bucket/x?region=y")) == "s3://bucket/x"
+    assert Workspace.parse("s3://bucket/x").local.is_relative_to(tmp_path / "cache")
+    assert Workspace.parse("s3://bucket/x?region=y").workspace == "s3://bucket/x?region=y"
+    assert str(Workspace.parse("s3://bucket/x?region=y")) == "s3://bucket/x"
     with pytest.raises(UserError, match="no secrets"):
-        Storage.parse("s3://key:secret@bucket/x")
+        Workspace.parse("s3://key:secret@bucket/x")
     with pytest.raises(UserError, match="nowhere://x cannot be opened") as refused:
-        _ = Storage.parse("nowhere://x?hidden=1").remote
+        _ = Workspace.parse("nowhere://x?hidden=1").remote
     assert "hidden" not in str(refused.value)
-    memory = Storage.parse("memory://bucket")  # by fsspec
+    memory = Workspace.parse("memory://bucket")  # by fsspec
     memory.write("file", b"content")
     assert memory.read("file") == b"content"
 
@@ -274,8 +274,11 @@ def test_how_a_workspace_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7", ServerAway),
-        ("AWS Error UNKNOWN (HTTP status 500) during HeadObject operation", ServerAway),
+        (
+            "AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7",
+            ServerUnavailableError,
+        ),
+        ("AWS Error UNKNOWN (HTTP status 500) during HeadObject operation", ServerUnavailableError),
         ("AWS Error NO_SUCH_BUCKET during HeadObject operation", UserError),
     ],
 )
@@ -285,7 +288,7 @@ def test_an_object_store_that_is_away_may_be_back(
     def fails(*_: object) -> None:
         raise OSError(reason)
 
-    monkeypatch.setattr(Storage, "has", fails)
+    monkeypatch.setattr(Workspace, "has", fails)
     with pytest.raises(UserError, match="cannot be reached: AWS Error") as raised:
         machine("a").require()
     assert type(raised.value) is kind

@@ -8,13 +8,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.storage import SHARED
-from pipeline.study.design import Study, Trial, load_study, main_trials, points, tuning_trials
-from pipeline.study.effects import declared_effects, effects, interval, robustness, scarce
-from pipeline.study.outcome import Result, chosen_points, collapsed, endpoint, thresholds
-from pipeline.study.report import render, sentences, table
-from pipeline.study.trial import identity, run_trial, settings
+from pipeline.core.errors import UserError
+from pipeline.storage.workspace import SHARED
+from pipeline.studies.design import (
+    Study,
+    Trial,
+    load_study,
+    main_trials,
+    points,
+    tuning_trials,
+)
+from pipeline.studies.effects import (
+    declared_effects,
+    effects,
+    interval,
+    robustness,
+    scarce,
+)
+from pipeline.studies.endpoints import (
+    Result,
+    chosen_points,
+    collapsed,
+    endpoint,
+    thresholds,
+)
+from pipeline.studies.report import render, sentences, table
+from pipeline.studies.trial import identity, run_trial, settings
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))

@@ -7,16 +7,24 @@ import numpy as np
 import pytest
 import torch
 
-from bngan.data import ImageSplit
-from bngan.latents import indexed_latents
+from bngan.data.dataset import ImageSplit
+from bngan.generation.latents import indexed_latents
+from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.features import Features
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig, build_generator
-from bngan.optimization import OptimizationConfig
-from bngan.sampling import Sampler
-from bngan.trainer import Trainer
-from pipeline.study.tasks import Images, grid25, mixture_scores, ring8, stack, triple_scores
-from pipeline.study.trial import treat
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
+from pipeline.studies.tasks import (
+    Images,
+    grid25,
+    mixture_scores,
+    ring8,
+    stack,
+    triple_scores,
+)
+from pipeline.studies.trial import treat
 
 
 def test_mixtures_are_scored_as_published() -> None:

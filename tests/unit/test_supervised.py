@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bngan.data import ImageSplit
-from bngan.difference import difference
+from bngan.data.dataset import ImageSplit
+from bngan.generation.sampler import Sampler
+from bngan.generation.weight_diff import difference
 from bngan.metrics.classifier import untrained_extractor
-from bngan.networks import GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.optimizers import affine_parameters
-from bngan.sampling import Sampler
-from bngan.supervised import SupervisedConfig, SupervisedTrainer
-from bngan.trainer import Trainer
+from bngan.networks.config import GeneratorConfig, ModelConfig
+from bngan.networks.norms import affine_parameters
+from bngan.training.config import OptimizationConfig
+from bngan.training.supervised import SupervisedConfig, SupervisedTrainer
+from bngan.training.trainer import Trainer
 
 RANDOM = np.random.default_rng(0)
 DATA = ImageSplit(RANDOM.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8), RANDOM.integers(0, 3, 30))

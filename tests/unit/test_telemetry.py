@@ -6,12 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bngan.calibration import calibrate
-from bngan.data import ImageSpec
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.sampling import Sampler
-from bngan.telemetry import (
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSpec
+from bngan.diagnostics.batchnorm_telemetry import (
     _worker_parts,
     batch_mate_sensitivity,
     measure,
@@ -19,7 +16,10 @@ from bngan.telemetry import (
     statistics_distance,
     worker_distance,
 )
-from bngan.trainer import Trainer
+from bngan.generation.sampler import Sampler
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 
 
 def pairs(size: int) -> list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
@@ -63,7 +63,7 @@ def test_worker_distance_sees_how_shards_differ() -> None:
 
 
 def test_groups_and_workers_parts_of_them() -> None:
-    with mock.patch("bngan.distributed.world_size", return_value=3):
+    with mock.patch("bngan.distributed.collectives.world_size", return_value=3):
         found = _worker_parts(12, 6)
     assert found == [
         (slice(0, 6), [slice(0, 4), slice(4, 6)]),
@@ -76,7 +76,7 @@ def test_workers_share_the_batch_of_each_pass() -> None:
     passes = OptimizationConfig(batch_size=64, micro_batch=16, norm_batch=16)
     trainer = Trainer(model, passes, spec, seed=0)
     sampler = Sampler(model, spec, copy.deepcopy(trainer.ema.module).state_dict())
-    with mock.patch("bngan.distributed.world_size", return_value=2):
+    with mock.patch("bngan.distributed.collectives.world_size", return_value=2):
         assert measure(trainer, sampler)["worker_distance/layers.1"] > 0.01
 
 

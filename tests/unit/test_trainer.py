@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from bngan.augmentation import augment
-from bngan.data import ImageSplit, sample_order
-from bngan.images import from_uint8
-from bngan.latents import augmentation_draws, in_blocks, mixture_weights, training_latents
-from bngan.losses import LOSSES
-from bngan.networks import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ModelConfig,
-    build_discriminator,
-    build_generator,
+from bngan.batchnorm.layer import SyncBatchNorm
+from bngan.data.dataset import ImageSplit, sample_order
+from bngan.data.images import from_uint8
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_discriminator, build_generator
+from bngan.networks.norms import affine_parameters
+from bngan.training.augmentation import augment
+from bngan.training.config import OptimizationConfig
+from bngan.training.losses import LOSSES
+from bngan.training.noise import (
+    augmentation_draws,
+    in_blocks,
+    mixture_weights,
+    training_latents,
 )
-from bngan.normalization import BatchNorm
-from bngan.optimization import OptimizationConfig
-from bngan.optimizers import affine_parameters
-from bngan.penalties import PENALTIES, Judged
-from bngan.trainer import Trainer
+from bngan.training.penalties import PENALTIES, DiscriminatorOutput
+from bngan.training.trainer import Trainer
 
 DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (30, 9, 9, 1), dtype=np.uint8))
 BATCH, SEED, STEPS = 8, 3, 4
@@ -164,8 +164,8 @@ def test_spectral_norm_iterates_once_a_step(penalty: Any, options: Any) -> None:
 def test_penalties_of_a_linear_discriminator_are_known() -> None:
     weight = torch.tensor([3.0, 4.0])
     images = torch.zeros(6, 2, 1, 1, requires_grad=True)
-    judged = Judged(images, (images.flatten(1) * weight).sum(1))
-    unused = Judged(images, torch.zeros(6))
+    judged = DiscriminatorOutput(images, (images.flatten(1) * weight).sum(1))
+    unused = DiscriminatorOutput(images, torch.zeros(6))
     assert PENALTIES["r1"](judged, unused, lambda: unused).tolist() == [12.5] * 6
     assert PENALTIES["r2"](unused, judged, lambda: unused).tolist() == [12.5] * 6
     assert PENALTIES["gradient_penalty"](unused, unused, lambda: judged).tolist() == [16.0] * 6
@@ -196,7 +196,7 @@ def test_bfloat16_is_for_layers_and_float32_for_what_is_kept() -> None:
     config = model("dcgan", norm="batch", weight_norm="spectral")
     trainer = Trainer(config, optimization, DATA.spec, SEED)
     seen, inside = list[torch.dtype](), list[torch.dtype]()
-    norm = next(m for m in trainer.generator.modules() if isinstance(m, BatchNorm))
+    norm = next(m for m in trainer.generator.modules() if isinstance(m, SyncBatchNorm))
     norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].dtype))
     spectral = next(m for m in trainer.discriminator.modules() if isinstance(m, _SpectralNorm))
     spectral.register_forward_hook(lambda module, inputs, output: inside.append(output.dtype))

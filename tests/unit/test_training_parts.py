@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from bngan.averaging import ExponentialMovingAverage
-from bngan.checkpoint import load_checkpoint, save_checkpoint
-from bngan.data import ImageSplit, sample_order
-from bngan.latents import calibration_batches, in_blocks, indexed_latents, training_latents
-from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import NotFinite, Trainer
+from bngan.data.dataset import ImageSplit, sample_order
+from bngan.generation.latents import calibration_batches, indexed_latents
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.serialization.checkpoint import load_checkpoint, save_checkpoint
+from bngan.training.base import NonFiniteError
+from bngan.training.config import OptimizationConfig
+from bngan.training.ema import ExponentialMovingAverage
+from bngan.training.noise import in_blocks, training_latents
+from bngan.training.trainer import Trainer
 
 
 def test_latents_depend_on_seed_and_index_only() -> None:
@@ -107,7 +109,7 @@ def test_gradients_that_are_not_finite_stop_before_the_step_and_can_be_rolled_ba
     saved = copy.deepcopy(trainer.state_dict())
     part = getattr(trainer, network)
     hook = part.register_forward_hook(lambda module, inputs, output: output * float("nan"))
-    with pytest.raises(NotFinite, match=r"gradients of the \w+ are not finite"):
+    with pytest.raises(NonFiniteError, match=r"gradients of the \w+ are not finite"):
         trainer.fit(DATA, 18)
     hook.remove()
     # Batch norm has seen the batch: the state is spoilt, not the parameters alone.

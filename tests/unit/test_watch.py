@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bngan.watch import alarms, is_healthy, out_of_patience
+from bngan.diagnostics.collapse import alarms, is_healthy, out_of_patience
 
 FINE: dict[str, float] = {
     "fid_select": 50.0,

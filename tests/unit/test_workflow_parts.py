@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bngan.manifest import (
+from bngan.serialization.manifest import (
     atomic_folder,
     damage,
     outputs_digest,
@@ -20,9 +20,9 @@ from bngan.manifest import (
     sweep_drafts,
     write_manifest,
 )
-from pipeline.config import load_config
-from pipeline.fingerprint import Fingerprint, _read, code_of, fingerprint
-from pipeline.workflow import STAGES
+from pipeline.config.loader import load_config
+from pipeline.workflow.fingerprint import Fingerprint, _read, code_of, fingerprint
+from pipeline.workflow.runner import STAGES
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits.yaml"
 
@@ -117,11 +117,11 @@ def test_a_digest_covers_the_files_that_match(folder) -> None:
 
 
 def test_a_difference_is_told_in_words() -> None:
-    before = Fingerprint({"bngan.losses": "1"}, {"train.lr": 0.1}, {"prepare": "x"})
+    before = Fingerprint({"bngan.training.losses": "1"}, {"train.lr": 0.1}, {"prepare": "x"})
     after = replace(before, config={"train.lr": 0.2})
     assert after.difference(before) == "config changed: train.lr 0.1 -> 0.2"
     assert after.value != before.value
-    both = replace(before, code={"bngan.losses": "2"}, inputs={"prepare": "y"})
+    both = replace(before, code={"bngan.training.losses": "2"}, inputs={"prepare": "y"})
     assert both.difference(before) == "inputs changed: prepare; code changed: bngan.losses"
 
 
@@ -133,11 +133,17 @@ def test_code_is_what_a_stage_imports_directly_or_not() -> None:
     train, prepare = code_of(stage("train")), code_of(stage("prepare"))
     needed = ("trainer", "normalization", "losses", "networks.dcgan", "randomness")
     assert {f"bngan.{name}" for name in needed} <= set(train)
-    assert {"pipeline.stages.train", "torch"} <= set(train)
-    assert {"bngan.sources", "datasets"} <= set(prepare)
-    assert not {"bngan.trainer", "bngan.losses", "torch"} & set(prepare)
-    assert {"pipeline.report", "pipeline.plots"} <= set(code_of(stage("evaluate")))
-    served = {"pipeline.registry", "pipeline.generator_model", "bngan.sampling"}
+    assert {"pipeline.workflow.stages.train", "torch"} <= set(train)
+    assert {"bngan.data.sources", "datasets"} <= set(prepare)
+    assert not {"bngan.training.trainer", "bngan.training.losses", "torch"} & set(prepare)
+    assert {"pipeline.reports.run_report", "pipeline.reports.plots"} <= set(
+        code_of(stage("evaluate"))
+    )
+    served = {
+        "pipeline.registry.registry",
+        "pipeline.registry.pyfunc_model",
+        "bngan.generation.sampler",
+    }
     assert served <= set(code_of(stage("register")))
 
 

@@ -1,0 +1,1 @@
+"""Batch norm over all workers, and the calibration of its statistics."""

@@ -1,0 +1,105 @@
+"""Batch-norm statistics of the population, for a generator that is to be evaluated or served."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bngan.distributed.collectives import all_reduce_sum
+from bngan.numerics.precision import exact_convolutions
+
+Batches = Callable[[], Iterable[tuple[Any, ...]]]
+"""Called several times; yields the same batches of a generator's arguments every time."""
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose input was wanted."""
+
+
+def channel_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(C,)`` of ``(n, C, ...)``, in float64; n > 0."""
+    values, dims = values.double(), [dim for dim in range(values.dim()) if dim != 1]
+    return values.mean(dims), values.var(dims, correction=0)
+
+
+class PopulationMoments:
+    """Mean and variance per channel of a stream of ``(n, C, ...)``, merged as Chan et al. 1979 do."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: Tensor | float = 0.0
+        self._deviations: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Take a batch in, in float64; n >= 0."""
+        count = values.numel() // values.shape[1]
+        if count == 0:
+            values = values.new_zeros(1, values.shape[1])
+        mean, variance = channel_moments(values)
+        deviations = variance * count
+        total = max(self.count + count, 1)
+        delta = mean - self._mean
+        self._deviations = self._deviations + deviations + delta**2 * (self.count * count / total)
+        self._mean = self._mean + delta * (count / total)
+        self.count += count
+
+    def joined(self) -> tuple[Tensor, Tensor, float]:
+        """Mean and biased variance ``(C,)`` in float64 and the count over all workers; a collective."""
+        own, deviations = torch.as_tensor(self._mean), torch.as_tensor(self._deviations)
+        message = torch.cat([own * self.count, own.new_full((1,), self.count)])
+        *_, count = message = all_reduce_sum(message)
+        mean = message[:-1] / count
+        deviations = all_reduce_sum(deviations + (own - mean).square() * self.count)
+        return mean, deviations / count, float(count)
+
+
+@exact_convolutions()
+@torch.no_grad()
+def calibrate(generator: nn.Module, batches: Batches) -> None:
+    """Set running statistics to the population's, layer by layer in execution order.
+
+    Each layer's statistics are taken over its inputs while all layers before it already run in
+    evaluation mode with their new statistics, which gives the generator that an infinite batch
+    would. (Averaging per-batch variances does not: it loses the variance of the batch means.)
+    Leaves the generator in evaluation mode. With several workers a collective, to which each brings
+    its share of every batch; memory is bounded by one batch.
+
+    Args:
+        generator: a network; every batch norm that keeps running statistics is set.
+        batches: the arguments of its forward, such as ``(latents,)`` or ``(latents, labels)``.
+    """
+    generator.eval()
+    for norm in execution_order(generator, next(iter(batches()))):
+        moments = PopulationMoments()
+
+        def collect(module: nn.Module, inputs: tuple[Any, ...], into: Any = moments) -> None:
+            into.add(inputs[0])
+            raise _Reached
+
+        with norm.register_forward_pre_hook(collect):
+            for batch in batches():
+                try:
+                    generator(*batch)
+                except _Reached:
+                    continue
+        mean, variance, count = moments.joined()
+        assert norm.running_mean is not None  # noqa: S101 (tells the type checker)
+        assert norm.running_var is not None  # noqa: S101 (tells the type checker)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance * (count / max(count - 1, 1)))
+
+
+@torch.no_grad()
+def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> list[_BatchNorm]:
+    """Batch norms that keep running statistics, in the order a forward pass reaches them."""
+    reached: list[_BatchNorm] = []
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    hooks = [
+        norm.register_forward_pre_hook(lambda module, _: reached.append(module)) for norm in norms
+    ]
+    network(*batch)
+    for hook in hooks:
+        hook.remove()
+    return list(dict.fromkeys(reached))

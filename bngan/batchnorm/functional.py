@@ -1,0 +1,205 @@
+"""Batch norm of a batch that several workers share: its forward and its backward."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bngan.distributed.collectives import all_reduce_sum
+
+
+class Moments(NamedTuple):
+    """Of G groups in float64: counts ``(G, 1)``, means ``(G, C)`` and biased variances ``(G, C)``."""
+
+    counts: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def join_groups(parts: Sequence[Tensor]) -> Tensor:
+    """The batch that groups make; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+class SyncBatchNormFunction(torch.autograd.Function):
+    """Batch norm of the joined batch of all workers, group by group.
+
+    With s = 1 / sqrt(variance + eps) and x_hat = (x - mean) * s: y = gamma * x_hat + beta, and
+    dx = gamma * s * (dy - sum(dy) / n - x_hat * sum(dy * x_hat) / n), sums over the joined group.
+    Torch's kernels do the passes over x: they take statistics from outside, and what they sum is this
+    worker's. When the backward's own graph is wanted, it is made of differentiable steps instead.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        origin: Tensor,
+        eps: float,
+        sizes: list[int],
+    ) -> tuple[Tensor, ...]:
+        """Normalised ``(n, C, ...)``, and the moments: counts, means and variances of the groups."""
+        ctx.eps, ctx.sizes = eps, sizes
+        anchor, spread = _local_moments(input, sizes)
+        local, centre = _local_counts(input, sizes), anchor.double() - origin
+        sums = local * torch.cat([centre, torch.addcmul(spread, centre, centre)], dim=1)
+        moments = _join(local, sums, origin, input)
+        statistics = zip(*_kernels(moments, input), strict=True)
+        parts = [
+            F.batch_norm(part, mean, variance, weight, bias, False, 0.0, eps)
+            for part, (mean, variance) in zip(torch.split(input, sizes), statistics, strict=True)
+            if len(part)
+        ]
+        output = join_groups(parts) if parts else input.clone()
+        ctx.save_for_backward(input, weight, anchor, origin, *moments)
+        ctx.mark_non_differentiable(*moments)
+        ctx.set_materialize_grads(False)  # of the moments there are none
+        return output, *moments
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Gradients of input, weight and bias; the last two are this worker's share."""
+        input, weight, anchor, origin, *saved = ctx.saved_tensors
+        moments, dy = Moments(*saved), gradients[0]
+        if dy is None:  # which it can be in a backward of a backward, on every worker alike
+            dy = torch.zeros_like(input)
+        if torch.is_grad_enabled():
+            dx, sums = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
+        else:
+            dx, sums = _backward(ctx, input, weight, moments, dy)
+        if weight is None:
+            return dx, None, None, None, None, None
+        d_bias, d_weight = sums.sum(1).to(weight.dtype)
+        return dx, d_weight, d_bias, None, None, None
+
+
+def _backward(
+    ctx: Any, input: Tensor, weight: Tensor | None, moments: Moments, dy: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the input, and this worker's sums of dy and of dy * x_hat, ``(2, G, C)`` float64.
+
+    The kernel's gradient has the means of this worker's part alone; a map of x makes up for that.
+    """
+    means, variances = _kernels(moments, input)
+    inverses = (variances + ctx.eps).rsqrt()
+    gamma = torch.ones_like(means[0]) if weight is None else weight
+    inputs, gradients = torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes)
+    found = [
+        _own_gradients(*own, gamma, ctx.eps)
+        for own in zip(inputs, gradients, means, inverses, strict=True)
+    ]
+    parts, *sums = zip(*found, strict=True)
+    mine = torch.stack(list(chain(*sums))).double().view(2, *means.shape)
+    lacking = mine / _local_counts(input, ctx.sizes, least=1)
+    lacking -= all_reduce_sum(mine) / moments.counts
+    shifts, slopes = (lacking * (inverses * gamma)).to(means.dtype)
+    maps = zip(inputs, means, variances, slopes, shifts, strict=True)
+    for dx, (x, mean, variance, slope, shift) in zip(parts, maps, strict=True):
+        if len(x):
+            dx += F.batch_norm(x, mean, variance, slope, shift, False, 0.0, ctx.eps)
+    return join_groups(parts), mine
+
+
+def _own_gradients(
+    x: Tensor, dy: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As if the group were this worker's part alone, but normalised by the joint statistics.
+
+    Gradient of x, and sums of dy and of dy * x_hat, ``(C,)``.
+    """
+    if not len(x):
+        return x, torch.zeros_like(mean), torch.zeros_like(mean)
+    dx, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
+        dy, x, weight, None, None, mean, inverse, True, eps, [True] * 3
+    )
+    return dx, sum_dy, sum_dy_x
+
+
+def _differentiable_backward(
+    ctx: Any, input: Tensor, weight: Tensor | None, anchor: Tensor, origin: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same as functions of input, weight and dy: the moments are taken anew.
+
+    Of distances from ``anchor``, a constant near the mean: sums of float32 data far from zero cancel.
+    """
+    kind = _kernel_dtype(input)
+    sizes, values, gradient = ctx.sizes, input.to(kind), dy.to(kind)
+    centred = values - _spread(anchor, sizes, values)
+    local, centre = _local_counts(values, sizes), anchor.double() - origin
+    first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
+    squares = second + 2 * centre * first + local * centre.square()
+    sums = torch.cat([first + local * centre, squares], dim=1)
+    moments = _join(local, sums, origin, input)
+    inverse = (moments.variance + ctx.eps).rsqrt()
+    offset = (moments.mean - anchor) * inverse
+    sum_dy = _sums(gradient, sizes)
+    sum_dy_x = _sums(gradient * centred, sizes) * inverse - sum_dy * offset
+    sums = torch.stack([sum_dy, sum_dy_x])
+    means = all_reduce_sum(sums) / moments.counts
+    scale = inverse if weight is None else inverse * weight
+    slope = -scale * inverse * means[1]
+    constant = scale * (offset * means[1] - means[0])
+    dx = _spread(constant, sizes, values) + gradient * _spread(scale, sizes, values)
+    dx = dx + centred * _spread(slope, sizes, values)
+    return dx.to(input.dtype), sums
+
+
+def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and variances ``(G, C)`` as kernels take them for such input."""
+    kind = _kernel_dtype(input)
+    return moments.mean.to(kind), moments.variance.to(kind)
+
+
+@torch.no_grad()
+def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each group's local part, ``(G, C)``; 0 of an empty one."""
+    found = []
+    for part in torch.split(input, sizes):
+        scratch = input.new_zeros(2, input.shape[1], dtype=_kernel_dtype(input))
+        if len(part):  # kernels write what they would follow into the scratch
+            scratch = torch.ops.aten.batch_norm_update_stats(part, *scratch, 0.0)
+        found.append(scratch)
+    mean, variance = (torch.stack(column) for column in zip(*found, strict=True))
+    return mean, variance
+
+
+def _kernel_dtype(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _local_counts(values: Tensor, sizes: list[int], least: int = 0) -> Tensor:
+    """Values per channel in each group's local part, ``(G, 1)`` float64."""
+    counts = [[max(least, size * values.shape[2:].numel())] for size in sizes]
+    return torch.tensor(counts, dtype=torch.float64, device=values.device)
+
+
+def _sums(values: Tensor, sizes: list[int]) -> Tensor:
+    """Sums over each group's local part of ``(n, C, ...)``, ``(G, C)`` in float64."""
+    if values.dim() > 2:
+        values = values.sum(tuple(range(2, values.dim())))
+    return torch.stack([part.sum(0, dtype=torch.float64) for part in torch.split(values, sizes)])
+
+
+def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
+    """``(G, C)`` repeated for each sample, ready to broadcast with ``values`` and of its dtype."""
+    if len(sizes) > 1:
+        repeats = torch.tensor(sizes, device=per_group.device)
+        per_group = per_group.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
+    return per_group.to(values.dtype).view(*per_group.shape, *[1] * (values.dim() - 2))
+
+
+def _join(local: Tensor, sums: Tensor, origin: Tensor, values: Tensor) -> Moments:
+    """Moments joined over workers, in one message: n, and sums of y and y^2, y = x - ``origin``."""
+    message = all_reduce_sum(torch.cat([local, sums], dim=1))
+    count = message[:, :1].detach()
+    # On a GPU, looking means waiting: only where the shard is so small that it may be.
+    if (not values.is_cuda or values.numel() <= values.shape[1]) and (count <= 1).any():
+        raise ValueError("batch norm needs more than one value per channel in every group")
+    mean, square = (message[:, 1:] / count).chunk(2, dim=1)
+    variance = torch.addcmul(square, mean, mean, value=-1).clamp_min(0)
+    return Moments(count, mean + origin, variance)

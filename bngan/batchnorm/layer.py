@@ -1,0 +1,209 @@
+"""Batch normalisation that means the same on any device and for any number of workers.
+
+``torch.nn.SyncBatchNorm`` refuses CPU tensors and cannot be differentiated twice. The ``SyncBatchNorm``
+here has the state-dict keys of ``torch.nn.BatchNorm1d/2d/3d``, needs one all-reduce forward and one
+backward, weighs workers by their number of samples (zero included), and is ``F.batch_norm`` for one
+worker, for groups that lie within one worker, and in evaluation. Networks are built with torch's
+classes: ``synchronize`` swaps them for training, ``desynchronize`` swaps them back.
+
+Which samples share statistics is not the layer's business but the batch's: ``batch_layout`` says it
+for the forward passes inside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bngan.batchnorm.functional import Moments, SyncBatchNormFunction, join_groups
+from bngan.distributed.collectives import all_reduce_sum, shards, world_size
+
+NormBatch = Literal["global"] | int
+"""Consecutive global indices that share statistics: the whole batch, or groups of so many."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    sizes: list[int] | None = None
+    track: bool = True
+    whole: bool = False
+
+
+_layout: ContextVar[_Layout] = ContextVar("batch layout", default=_Layout())  # noqa: B039 (frozen)
+
+
+@contextmanager
+def batch_layout(
+    sizes: Sequence[int] | None = None,
+    track: bool = True,
+    whole: bool = False,
+) -> Iterator[None]:
+    """Say how samples fall into groups that share statistics, for the forward passes inside.
+
+    Args:
+        sizes: this worker's samples in every group of the joined batch, in order: 0 for a group that
+            only others have samples of, so that all workers name equally many. None: one group.
+        track: whether running statistics follow, one update per group, in order.
+        whole: on every worker alike, whether each group's samples are all of one worker. Then only
+            running statistics need a message.
+    """
+    sizes = None if sizes is None else list(sizes)
+    token = _layout.set(_Layout(sizes, track, whole))
+    try:
+        yield
+    finally:
+        _layout.reset(token)
+
+
+def group_size(batch: int, norm_batch: NormBatch) -> int:
+    """How many samples of a global ``batch`` share statistics."""
+    return batch if norm_batch == "global" else norm_batch
+
+
+def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
+    """How many of the ``local`` indices of a global ``batch`` fall into each group.
+
+    Raises:
+        ValueError: if ``batch`` is not made of whole groups.
+    """
+    size = group_size(batch, norm_batch)
+    if batch % size:
+        raise ValueError(f"a batch of {batch} is not made of whole groups of {size}")
+    starts = range(0, batch, size)
+    return [max(0, min(local.stop, s + size) - max(local.start, s)) for s in starts]
+
+
+def groups_are_whole(batch: int, norm_batch: NormBatch) -> bool:
+    """Whether each group of a global ``batch`` lies within one worker's part of it."""
+    size = group_size(batch, norm_batch)
+    return all(part.start % size == 0 for part in shards(batch))
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch norm over dimension 1 of ``(N, C, ...)`` input, 2D to 5D, across all workers.
+
+    Statistics are those of each group of the joined batch: mean, biased variance for normalising,
+    unbiased variance for ``running_var`` (Ioffe & Szegedy 2015, algorithms 1 and 2). In training with
+    several workers every forward and every backward is a collective. Twice differentiable.
+
+    Raises ``ValueError`` for other shapes, for a group with a single value per channel, and for a
+    batch that the layout in force does not cover.
+    """
+
+    plain: type[_BatchNorm] | None = None
+    """Torch's class that ``synchronize`` found in its place."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if not 2 <= input.dim() <= 5:
+            raise ValueError(f"batch norm takes 2D to 5D input, got {input.dim()}D")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(N, C, ...)``, N >= 0; float32 statistics for half-precision input."""
+        self._check_input_dim(input)
+        if not self.training:
+            return super().forward(input)
+        layout = _layout.get()
+        sizes = layout.sizes or [len(input)]
+        alone = world_size() == 1
+        if alone and not len(input):
+            raise ValueError("batch norm needs more than one value per channel")
+        if sum(sizes) != len(input):
+            raise ValueError(f"batch layout {sizes} does not cover a batch of {len(input)}")
+        track = layout.track and self.track_running_stats
+        if alone:
+            parts = [self._alone(part, track) for part in torch.split(input, sizes) if len(part)]
+            return join_groups(parts)
+        if layout.whole:
+            return self._whole(input, sizes, track)
+        # Any point near the mean that all workers know: sums of squares about it cancel less.
+        if self.running_mean is None:
+            origin = torch.zeros((), dtype=torch.float64, device=input.device)
+        else:
+            origin = self.running_mean.to(torch.float64, copy=True)
+        output, *moments = SyncBatchNormFunction.apply(  # type: ignore[no-untyped-call]
+            input, self.weight, self.bias, origin, self.eps, sizes
+        )
+        if track:
+            counts, mean, variance = Moments(*moments)
+            self._follow(mean, variance * (counts / (counts - 1)))
+        normalised: Tensor = output
+        return normalised
+
+    def _whole(self, input: Tensor, sizes: list[int], track: bool) -> Tensor:
+        """Groups of this worker; all follow all workers' statistics, by one message."""
+        pairs: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * len(sizes)
+        if track:
+            assert self.running_mean is not None  # noqa: S101 (tells the type checker)
+            moments = self.running_mean.new_zeros(2, len(sizes), self.num_features)
+            pairs = list(zip(*moments, strict=True))
+        parts = [  # with momentum 1, what follows the batch becomes the batch's
+            F.batch_norm(part, *pair, self.weight, self.bias, True, 1.0, self.eps)
+            for part, pair in zip(torch.split(input, sizes), pairs, strict=True)
+            if len(part)
+        ]
+        if track:
+            self._follow(*all_reduce_sum(moments))
+        return join_groups(parts)
+
+    def _alone(self, group: Tensor, track: bool) -> Tensor:
+        if track:
+            return super().forward(group)
+        return F.batch_norm(group, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+    @torch.no_grad()
+    def _follow(self, means: Tensor, variances: Tensor) -> None:
+        """Running statistics follow each group's mean and unbiased variance, ``(G, C)``, in order."""
+        assert self.running_mean is not None  # noqa: S101 (tells the type checker)
+        assert self.running_var is not None  # noqa: S101 (tells the type checker)
+        assert self.num_batches_tracked is not None  # noqa: S101 (tells the type checker)
+        for mean, variance in zip(means, variances, strict=True):
+            self.num_batches_tracked.add_(1)
+            weight = self.momentum
+            if weight is None:
+                weight = 1.0 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+            self.running_var.lerp_(variance.to(self.running_var.dtype), weight)
+
+
+def synchronize(module: nn.Module) -> nn.Module:
+    """Replace torch's batch norms in ``module`` by ``SyncBatchNorm`` with the same tensors."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return _swap(module, kinds, lambda norm: SyncBatchNorm, {})
+
+
+def desynchronize(module: nn.Module) -> nn.Module:
+    """Undo ``synchronize``: plain torch again, for export.
+
+    Raises:
+        ValueError: for a ``SyncBatchNorm`` that was not made by ``synchronize``.
+    """
+    return _swap(module, (SyncBatchNorm,), lambda norm: norm.plain, {})
+
+
+def _swap(
+    module: nn.Module, kinds: tuple[type, ...], successor: Any, swapped: dict[nn.Module, nn.Module]
+) -> nn.Module:
+    """``module`` with its norms replaced; one that occurs twice is one norm afterwards, too."""
+    if module in swapped:
+        return swapped[module]
+    for name, child in module._modules.items():
+        if child is not None:
+            setattr(module, name, _swap(child, kinds, successor, swapped))
+    if not isinstance(module, kinds):
+        swapped[module] = module
+        return module
+    if (kind := successor(module)) is None:
+        raise ValueError("this BatchNorm was not made by synchronize: torch's class is not known")
+    options = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+    norm: nn.Module = kind(**{name: getattr(module, name) for name in options})
+    norm._parameters, norm._buffers = module._parameters, module._buffers
+    if isinstance(norm, SyncBatchNorm):
+        norm.plain = type(module)  # type: ignore[assignment]
+    swapped[module] = norm.train(module.training)
+    return norm

@@ -1,0 +1,109 @@
+"""Prepared data as memory maps, and the global order in which training visits them."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bngan.numerics.rng import Stream, generator
+
+ImageShape = tuple[int, int, int]
+"""(C, H, W)."""
+Split = Literal["train", "select", "test"]
+SPLITS: tuple[Split, ...] = ("train", "select", "test")
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What networks have to fit.
+
+    Attributes:
+        shape: (C, H, W).
+        class_frequencies: share of each class, summing to 1; empty for images without labels.
+    """
+
+    shape: ImageShape
+    class_frequencies: tuple[float, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 for images without labels."""
+        return len(self.class_frequencies)
+
+
+class ImageSplit:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 ``(N, H, W, C)``, memory-mapped where it comes from files.
+        labels: int64 ``(N,)``, ``UNLABELLED`` throughout for data without labels.
+        flip: whether each image counts twice, the second time mirrored left to right.
+        classes: how many there are, if more than occur here.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        flip: bool = False,
+        classes: int = 0,
+    ) -> None:
+        self.images, self.flip, self.classes = images, flip, classes
+        self.labels = np.full(len(images), UNLABELLED) if labels is None else labels
+
+    @classmethod
+    def load(cls, folder: Path, split: Split, flip: bool = False) -> "ImageSplit":
+        """One split of a prepared dataset: ``<split>_images.npy`` and ``<split>_labels.npy``.
+
+        Few images may lack a class that ``dataset.json`` names.
+        """
+        images, labels = (
+            np.load(folder / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
+            for part in ("images", "labels")
+        )
+        description = json.loads((folder / "dataset.json").read_text())
+        return cls(images, labels, flip, len(description["classes"]))
+
+    def __len__(self) -> int:
+        return len(self.images) * (1 + self.flip)
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images ``(n, H, W, C)`` and labels ``(n,)``; indices from N on are the mirrored ones."""
+        mirrored, chosen = indices >= len(self.images), indices % len(self.images)
+        images = self.images[chosen]
+        images[mirrored] = images[mirrored, :, ::-1]
+        return images, self.labels[chosen]
+
+    @cached_property
+    def spec(self) -> ImageSpec:
+        """Shape as networks count, and how often each class occurs."""
+        height, width, channels = self.images.shape[1:]
+        known = self.labels[self.labels != UNLABELLED]
+        counts = np.bincount(known, minlength=self.classes)
+        shares = counts / len(known) if len(known) else np.zeros(0)
+        return ImageSpec((channels, height, width), tuple(shares.tolist()))
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return generator(seed, Stream.SAMPLE_ORDER, epoch).permutation(size)
+
+
+def sample_order(seed: int, positions: np.ndarray, size: int) -> np.ndarray:
+    """Dataset indices ``(n,)`` int64 at ``positions`` ``(n,)`` int64 of the endless training order.
+
+    The order is one fresh permutation of ``range(size)`` per epoch, a pure function of
+    (seed, epoch): every worker can compute it, and training can resume at any position.
+    """
+    if size < 1:
+        raise ValueError("an empty dataset has no sample order")
+    epochs, places = np.divmod(positions, size)
+    order = np.empty_like(positions)
+    for epoch in np.unique(epochs):
+        inside = epochs == epoch
+        order[inside] = _permutation(seed, int(epoch), size)[places[inside]]
+    return order

@@ -1,0 +1,234 @@
+"""Datasets on the Hugging Face Hub: the commit that a name means, what it would download, its tables.
+
+What is downloaded lies in the Hub's cache, the tables made of it in that of ``datasets``, by commit.
+"""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bngan.data.decoding import one_line
+from bngan.data.folder import existing
+from bngan.serialization.json_records import first_line
+
+if TYPE_CHECKING:  # takes seconds to import
+    import datasets
+
+
+HUB_PREFIX = "hub:"
+_NAME = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./+-]*))?", re.ASCII)
+_AT_ONCE = 500
+"""Files whose sizes are asked for in one request."""
+_BUSY = {429, 500, 502, 503, 504}
+"""Answers after which the same may work later."""
+
+
+class TooLarge(ValueError):
+    """There is more to download than is allowed."""
+
+
+@dataclass(frozen=True)
+class HubName:
+    """``hub:OWNER/NAME@REVISION``.
+
+    Attributes:
+        repository: ``OWNER/NAME``.
+        revision: a branch, tag or commit; None is the default branch.
+    """
+
+    repository: str
+    revision: str | None
+
+    @classmethod
+    def parse(cls, path: str) -> "HubName":
+        """Read a name. Raises ``ValueError`` for one that no dataset can have."""
+        found = _NAME.fullmatch(path)
+        if not found or ".." in path or "--" in found[1]:
+            raise ValueError(
+                f"write hub:OWNER/NAME or hub:OWNER/NAME@REVISION, not {one_line(path)}"
+            )
+        return cls(found[1], found[2])
+
+    def __str__(self) -> str:
+        return HUB_PREFIX + self.repository + (f"@{self.revision}" if self.revision else "")
+
+
+def pinned(path: str, commit: str | None) -> str:
+    """What names the same data for ever: ``path`` with the commit it stood for, if it had one."""
+    return path if commit is None else str(HubName(HubName.parse(path).repository, commit))
+
+
+def load(path: str, most: float) -> "tuple[dict[str, datasets.Dataset], str]":
+    """The tables of a dataset by split, and the commit that they are of.
+
+    With ``HF_HUB_OFFLINE`` set it is what ``datasets`` has in its cache, and nothing is asked for.
+
+    Args:
+        path: ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION``.
+        most: bytes that may be downloaded.
+
+    Raises:
+        TooLarge: if there is more to download, before anything is.
+        ConnectionError: if the Hub does not answer.
+        ValueError: if there is no such dataset, it may not be read, or there is no room for it.
+    """
+    from datasets import config
+
+    name = HubName.parse(path)
+    with _explained(name):
+        commit = _commit(name, config.HF_HUB_OFFLINE)
+        look = _cached if config.HF_HUB_OFFLINE else _offered
+        builder = look(name.repository, commit)
+        there = os.path.isdir(builder.cache_dir)
+        table, missing = (0, 0) if there else _sizes(builder, name.repository, commit)
+    if missing > most:
+        told = f"{_readable(missing)} to download, and {_readable(most)} are allowed"
+        raise TooLarge(f"{name} (commit {commit}) has {told}")
+    _require_room(name, table, missing)
+    with _explained(name):
+        builder.download_and_prepare()
+        return dict(builder.as_dataset()), commit
+
+
+def _commit(name: HubName, offline: bool) -> str:
+    """What the name stands for; offline, what it stood for when the Hub was last asked."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    repository, revision = name.repository, name.revision
+    if not offline:
+        # Asking for the card tells whether there is such a dataset and revision, and leave to read it.
+        with suppress(RemoteEntryNotFoundError):
+            url = hf_hub_url(repository, "README.md", repo_type="dataset", revision=revision)
+            get_hf_file_metadata(url)
+    resolved = HfApi().resolve_revision(
+        repository, repo_type="dataset", revision=revision, local_files_only=offline
+    )
+    return resolved.resolved
+
+
+def _offered(repository: str, commit: str) -> Any:
+    """What makes tables of the files at the Hub."""
+    from datasets import load_dataset_builder
+
+    # The name is written so that a folder that is called so is not taken for the dataset.
+    builder = load_dataset_builder(f"hf://datasets/{repository}", revision=commit)
+    # Of what it does not get, datasets takes what it has in its cache.
+    if builder.hash != commit:
+        raise ConnectionError(f"only commit {builder.hash} can be had, not {commit}")
+    return builder
+
+
+def _cached(repository: str, commit: str) -> Any:
+    """What reads tables that are there; ``datasets`` by itself would take the newest, of any commit."""
+    from datasets import config
+    from datasets.packaged_modules.cache.cache import Cache
+
+    owner, name = repository.split("/")
+    cache = Path(config.HF_DATASETS_CACHE).expanduser()
+    found = [folder.parts for folder in cache.glob(f"{owner}___*/*/*/{commit}")]
+    if len(found) != 1:
+        raise LookupError(f"commit {commit} is there {len(found)} times")
+    *_, configuration, version, _ = found[0]
+    return Cache(
+        repo_id=repository,
+        dataset_name=name,
+        config_name=configuration,
+        version=version,
+        hash=commit,
+    )
+
+
+def _sizes(builder: Any, repository: str, commit: str) -> tuple[int, int]:
+    """Bytes of the files that tables are made of, and of those among them that are not here yet."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    urls = {str(url) for files in (builder.config.data_files or {}).values() for url in files}
+    paths = sorted(url.partition(f"@{commit}/")[2] for url in urls)
+    total = missing = 0
+    for start in range(0, len(paths), _AT_ONCE):
+        some: list[Any] = HfApi().get_paths_info(
+            repository, paths[start : start + _AT_ONCE], repo_type="dataset", revision=commit
+        )
+        for file in some:
+            total += file.size
+            cached = try_to_load_from_cache(
+                repository, file.path, repo_type="dataset", revision=commit
+            )
+            missing += 0 if isinstance(cached, str) else file.size
+    return total, missing
+
+
+def _require_room(name: HubName, table: int, missing: int) -> None:
+    """Raise ``ValueError`` where ``missing`` bytes of files, or tables of ``table``, have no room."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    needed, places = Counter[int](), dict[int, Path]()
+    for cache, size in ((constants.HF_HUB_CACHE, missing), (config.HF_DATASETS_CACHE, table)):
+        there = existing(Path(cache).expanduser().absolute())
+        needed[device := there.stat().st_dev] += size
+        places[device] = there
+    for device, size in needed.items():
+        if (free := shutil.disk_usage(places[device]).free) < size:
+            raise ValueError(
+                f"{name} takes {_readable(size)} at {places[device]}, and {_readable(free)} are free "
+                "there: make room, or set HF_HOME to another folder"
+            )
+
+
+def _readable(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+@contextmanager
+def _explained(name: HubName) -> Iterator[None]:
+    """Errors of ``datasets`` and ``huggingface_hub``, which have no common base, in a line of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise _explanation(name, error) from error
+
+
+def _explanation(name: HubName, error: Exception) -> Exception:
+    from datasets import config
+    from huggingface_hub import errors
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    behind = list(_behind(error))
+    answers = {e.response.status_code for e in behind if isinstance(e, errors.HfHubHTTPError)}
+    told = one_line(first_line(error.__cause__ or error))
+
+    def met(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(each, kinds) for each in behind)
+
+    if config.HF_HUB_OFFLINE:
+        return ValueError(
+            f"{name} is not in the cache of datasets, and HF_HUB_OFFLINE is set ({told}): unset it"
+        )
+    if met(errors.GatedRepoError):
+        page = f"{config.HF_ENDPOINT}/datasets/{name.repository}"
+        return ValueError(f"{name} is gated: ask for access at {page}, and set HF_TOKEN")
+    if met(errors.RevisionNotFoundError):
+        return ValueError(f"{name}: there is no such branch, tag or commit")
+    if met(errors.RepositoryNotFoundError) or answers & {401, 403}:
+        return ValueError(f"there is no {name} on the Hub; if it is private, set HF_TOKEN")
+    if met(ConnectionError, TimeoutError, httpx.TransportError) or answers & _BUSY:
+        return ConnectionError(
+            f"the Hub does not answer ({told}): try later, or set HF_HUB_OFFLINE=1 to take {name} from "
+            "the cache of datasets"
+        )
+    return ValueError(f"cannot read {name}: {told}")
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

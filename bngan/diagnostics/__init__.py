@@ -1,0 +1,1 @@
+"""Find trainings that cannot learn or that collapse, and measure batch norm on the way."""

@@ -1,0 +1,197 @@
+"""What batch norm does in a training, in a few numbers that are cheap enough for every score."""
+
+import copy
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bngan.batchnorm.calibration import channel_moments
+from bngan.batchnorm.layer import desynchronize, group_size
+from bngan.distributed.collectives import shards
+from bngan.generation.latents import telemetry_batch
+from bngan.generation.sampler import Sampler
+from bngan.networks.norms import (
+    ConditionalBatchNorm,
+    iterate_spectral_norms,
+    parametrized,
+)
+from bngan.training.base import Training
+
+SMALL_GAMMA = 0.01
+_PAIRS = 4
+Inputs = tuple[Tensor, ...]
+"""A generator's arguments: latents, and labels if it is conditional."""
+
+
+@torch.no_grad()
+def measure(trainer: Training, calibrated: Sampler) -> dict[str, float]:
+    """Telemetry of a training, given its averaged generator in calibrated form. Not a collective.
+
+    ``batch_mate_sensitivity``; per batch norm of the averaged generator ``running_distance``, from its
+    running statistics to the calibrated ones, and ``worker_distance``, from what each worker's part of
+    a group that shares statistics would give by itself to the group's; ``small_gammas``, the share of
+    scales below 0.01.
+    Numbers of the discriminator start with ``discriminator_``. Where batch norm keeps its statistics no
+    batch matters, and there is ``small_gammas`` alone. See the functions for definitions.
+    """
+    generator = calibrated.generator
+    if trainer.keeps_statistics:
+        return _flat({"small_gammas": small_gammas(generator)})
+    config, model = trainer.config, trainer.model
+    size = group_size(config.batch_size, config.norm_batch)
+    frequencies = calibrated.spec.class_frequencies if model.conditional else ()
+
+    def draw(number: int, size: int) -> Inputs:
+        whole = telemetry_batch(number, size, model.latent_dim, frequencies)
+        return tuple(part.to(calibrated.device) for part in whole)
+
+    pairs = [(draw(2 * number, size), draw(2 * number + 1, size)) for number in range(_PAIRS)]
+    batch = draw(2 * _PAIRS, config.images_per_pass)
+    groups = _worker_parts(config.images_per_pass, size)
+    found = {
+        "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
+        "running_distance": statistics_distance(trainer.ema.module, generator),
+        "worker_distance": worker_distance(generator, batch, groups),
+        "small_gammas": small_gammas(generator),
+    }
+    if model.discriminator.norm == "batch":
+        discriminator = desynchronize(copy.deepcopy(trainer.networks["discriminator"]))
+        images = (generator(*batch).to(trainer.dtype), *batch[1:])
+        found["discriminator_worker_distance"] = worker_distance(discriminator, images, groups)
+        found["discriminator_small_gammas"] = small_gammas(discriminator)
+    return _flat(found)
+
+
+def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Inputs]]) -> float:
+    """How much the rest of a batch changes an image: S = E|G(z; A) - G(z; B)|^2 / Var G.
+
+    Generated in training mode, where a batch's own statistics normalise it. Of each pair of batches,
+    one sixteenth of the latents is shared, and how far their images differ is compared to the variance
+    of images. 0: an image is its latent's alone. 2: nothing is left of the latent.
+    """
+    generator = _in_training_mode(generator)
+    differences, images = list[Tensor](), list[Tensor]()
+    for one, other in pairs:
+        shared = max(1, len(one[0]) // 16)
+        other = tuple(torch.cat([a[:shared], b[shared:]]) for a, b in zip(one, other, strict=True))
+        first, second = (generator(*batch).flatten(1).double() for batch in (one, other))
+        differences.append((first - second)[:shared].square().sum(1))
+        images += [first, second[shared:]]
+    variance = torch.cat(images).var(0).sum()
+    return (torch.cat(differences).mean() / variance).item()
+
+
+def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, float]:
+    """Mean over channels of KL(N(running) || N(running of reference)), by batch norm's name."""
+    theirs = _norms(reference)
+    return {
+        name: _divergence(
+            norm.running_mean, norm.running_var, other.running_mean, other.running_var
+        )
+        for name, norm in _norms(network).items()
+        if (other := theirs[name]).running_mean is not None
+    }
+
+
+def worker_distance(
+    network: nn.Module, batch: Inputs, groups: list[tuple[slice, list[slice]]]
+) -> dict[str, float]:
+    """Mean over channels of KL(N(worker's part) || N(group)) at each batch norm, by its name.
+
+    What batch norm would get wrong that is not synchronised. ``groups`` are those of the batch that
+    share statistics, each with the parts of it that workers hold, counted from the group's start.
+    """
+    network, distances = _in_training_mode(network), defaultdict[str, list[float]](list)
+
+    def compare(name: str, parts: list[slice]) -> Any:
+        def hook(module: nn.Module, inputs: Inputs) -> None:
+            whole = channel_moments(inputs[0])
+            for part in (inputs[0][part] for part in parts):
+                if part.numel() > part.shape[1]:
+                    distances[name].append(_divergence(*channel_moments(part), *whole))
+
+        return hook
+
+    for group, parts in groups:
+        hooks = [
+            norm.register_forward_pre_hook(compare(name, parts))
+            for name, norm in _norms(network).items()
+        ]
+        network(*(values[group] for values in batch))
+        for hook in hooks:
+            hook.remove()
+    return {name: sum(values) / len(values) for name, values in distances.items()}
+
+
+def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
+    """Groups of ``size`` in the batch of a pass, each with what the workers' shards have of it."""
+    found = []
+    for start in range(0, batch, size):
+        ends = [
+            (max(part.start, start) - start, min(part.stop, start + size) - start)
+            for part in shards(batch)
+        ]
+        found.append((slice(start, start + size), [slice(*end) for end in ends if end[0] < end[1]]))
+    return found
+
+
+def _in_training_mode(network: nn.Module) -> nn.Module:
+    """A copy whose batch norms take each batch's statistics, and whose weights hold still."""
+    network = copy.deepcopy(network).train()
+    iterate_spectral_norms(parametrized(network))
+    return network
+
+
+def small_gammas(network: nn.Module) -> float | None:
+    """Share of batch-norm scales gamma with |gamma| < 0.01; None where none is a parameter."""
+    gammas = [norm.weight.flatten() for norm in _norms(network).values() if norm.affine]
+    if not gammas:
+        return None
+    return (torch.cat(gammas).abs() < SMALL_GAMMA).double().mean().item()
+
+
+@torch.no_grad()
+def scales(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+    """Every gamma of each batch norm, by its name; where it is modulated, for each of ``inputs``."""
+    found = {name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine}
+    hooks = []
+    for name, module in generator.named_modules():
+        if isinstance(module, ConditionalBatchNorm):
+
+            def keep(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
+                found[name] = out.chunk(2, dim=1)[0].flatten()
+
+            hooks.append(module.modulation.register_forward_hook(keep))
+    generator(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    return {name: m for name, m in network.named_modules() if isinstance(m, _BatchNorm)}
+
+
+def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) -> float:
+    """KL divergence between normal distributions, mean over channels."""
+    mean, variance, other_mean, other_variance = (
+        value.detach().double().cpu() for value in (mean, variance, other_mean, other_variance)
+    )
+    variance, other_variance = variance + 1e-5, other_variance + 1e-5
+    ratio = variance / other_variance
+    shift = (mean - other_mean).square() / other_variance
+    return float((0.5 * (ratio - 1 - ratio.log() + shift)).mean())
+
+
+def _flat(found: dict[str, Any]) -> dict[str, float]:
+    """Per-layer values as ``name/layer``; what is None is left out."""
+    flat: dict[str, float] = {}
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}/{layer}": number for layer, number in value.items()}
+        elif value is not None:
+            flat[name] = value
+    return flat

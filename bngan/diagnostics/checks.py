@@ -1,0 +1,156 @@
+"""Which combinations cannot learn, and which do not mean what they seem to."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from bngan.batchnorm.layer import batch_layout, synchronize
+from bngan.data.dataset import ImageSpec
+from bngan.networks.config import ModelConfig
+from bngan.networks.factory import build_discriminator, build_generator
+from bngan.training.config import OptimizationConfig
+
+_BATCH = 16
+_MOST = 1_000_000_000
+"""Parameters that can be trained here, of both networks."""
+_DRAWS = torch.Tensor.normal_, torch.Tensor.uniform_
+
+
+def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
+    """Whether the discriminator gives every batch the same mean logit, so that it cannot learn.
+
+    Instance norm of single places does it: every logit is the same then. Batch norm right before a
+    linear output does it: each batch's normalised features have mean beta, hence each batch the mean
+    logit w . beta + b. If real and fake are normalised separately, Jensen's inequality then makes a
+    constant discriminator the best under every convex loss.
+    """
+    if model.discriminator.norm == "none" or model.discriminator.batch_statistics == "joint":
+        return False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        discriminator = synchronize(build_discriminator(model, images)).double().train()
+        # Two kinds of images that have nothing in common.
+        shape = (_BATCH, *images.shape)
+        noise, flat = torch.rand(shape) * 2 - 1, torch.rand(_BATCH, 1, 1, 1).expand(shape)
+        labels = None
+        if model.conditional:
+            labels = torch.randint(images.classes, (_BATCH,)).repeat(2)
+    with torch.no_grad(), batch_layout([_BATCH, _BATCH], track=False):
+        logits = discriminator(torch.cat([noise, flat]).double(), labels).view(2, _BATCH)
+    if model.conditional:  # a class's own logit is no difference between images
+        logits = logits - logits.mean(dim=0)
+    means, spread = logits.mean(dim=1), logits.std()
+    return bool((means[0] - means[1]).abs() <= 1e-9 * max(spread.item(), 1e-3))
+
+
+def ignores_latents(model: ModelConfig, images: ImageSpec) -> bool:
+    """Whether all generated images are the same: instance norm of single places leaves nothing."""
+    if model.generator.norm != "instance":
+        return False
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        generator = build_generator(model, images).double()
+        labels = torch.zeros(_BATCH, dtype=torch.int64) if model.conditional else None
+        made = generator(torch.randn(_BATCH, model.latent_dim, dtype=torch.float64), labels)
+    return bool(made.std(dim=0).max() <= 1e-6 * made.abs().max())
+
+
+def parameters(model: ModelConfig, images: ImageSpec) -> int:
+    """How many both networks have, without making them.
+
+    Raises:
+        ValueError: for what such images or such networks cannot have.
+    """
+    try:
+        with torch.device("meta"), _NoDraws():
+            networks = build_generator(model, images), build_discriminator(model, images)
+    except RuntimeError as error:  # sizes beyond 64 bits
+        raise ValueError("model: the networks are larger than can be counted") from error
+    return sum(p.numel() for network in networks for p in network.parameters())
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves initial values out: what draws them for tensors without values takes seconds to import."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return args[0] if function in _DRAWS else function(*args, **kwargs)
+
+
+def problem(model: ModelConfig, images: ImageSpec) -> str | None:
+    """Why such networks cannot learn from such images, in words; None if they can."""
+    part = model.discriminator
+    if part.batch_statistics == "joint" and part.norm != "batch":
+        return (
+            f"model.discriminator.batch_statistics: joint needs norm: batch, and it is {part.norm}"
+        )
+    try:
+        if (count := parameters(model, images)) > _MOST:
+            return f"model: the networks have {count:,} parameters, more than {_MOST:,}"
+        with torch.random.fork_rng(devices=[]):
+            build_generator(model, images)
+            discriminator = build_discriminator(model, images)
+    except ValueError as error:
+        return str(error)
+    norms = _BatchNorm | nn.GroupNorm | nn.LayerNorm
+    if part.norm != "none" and not any(isinstance(m, norms) for m in discriminator.modules()):
+        return (
+            f"model.discriminator.norm={part.norm}: there is no layer for it at this depth (norm_first "
+            "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
+        )
+    if not part.allow_blind and is_blind(model, images):
+        mend = (
+            "a smaller depth"
+            if part.norm != "batch"
+            else "norm_place: before_activation, or batch_statistics: joint"
+        )
+        return (
+            f"model.discriminator cannot learn: {part.norm} norm right before its output gives every "
+            "batch the same mean logit, and real and fake images are normalised separately. Set "
+            f"{mend}; allow_blind: true trains it all the same"
+        )
+    if ignores_latents(model, images):
+        return (
+            "model.generator cannot learn: instance norm of one place leaves nothing of the latent"
+        )
+    return None
+
+
+def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
+    """What trains, but not as its name says, one sentence each."""
+    part, penalty = model.discriminator, optimization.penalty
+    yield from _unused(model)
+    if optimization.loss == "inverted_minimax":
+        yield "loss inverted_minimax has both signs wrong: D is rewarded for taking real for fake"
+    if optimization.loss == "wasserstein" and penalty == "none" and part.weight_norm != "spectral":
+        yield (
+            "loss wasserstein with neither a penalty nor weight_norm spectral: the discriminator's "
+            "logits have no bound"
+        )
+    if part.norm == "batch" and penalty != "none":
+        yield (
+            f"batch norm in the discriminator with penalty {penalty}: what is penalised is the "
+            "gradient of a whole batch's logits, not each image's own"
+        )
+    if part.norm == "batch" and part.weight_norm != "none":
+        yield (
+            f"batch norm in the discriminator with weight_norm {part.weight_norm}: batch norm "
+            "cancels the scale that it sets"
+        )
+
+
+def _unused(model: ModelConfig) -> Iterator[str]:
+    """Settings that networks of this family do not look at."""
+    network = model.network
+    if network != "transformer" and (model.generator.patch_size or model.discriminator.patch_size):
+        yield f"patch_size is about transformers: a {network} does not look at it"
+    if network in ("resnet", "transformer") and model.discriminator.norm_first:
+        yield f"norm_first is about mlp and dcgan: a {network} does not look at it"

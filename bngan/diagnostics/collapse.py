@@ -1,0 +1,97 @@
+"""Signs of collapse in what a training has recorded."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+Records = Sequence[Mapping[str, float]]
+"""Means and scores at points of a training, in order; not every record has every value."""
+WORSE_SCORE = 5.0
+"""Times the best score: a collapse."""
+NEAR_SCORE = 1.5
+"""Times the best score: still fine."""
+LARGE_GRADIENT = 100.0
+"""A gradient norm that is suspicious (Chintala et al., "How to train a GAN?", 2016)."""
+LARGE_GAP = 20.0
+"""Between mean logits of real and of fake images: the discriminator is certain."""
+JUMP = 10.0
+"""Times the median of what was before."""
+_ENOUGH = 5
+"""Records that make a median."""
+_BLIND = 1e-4
+
+
+def is_healthy(records: Records) -> bool:
+    """Whether the last record, one with a score, is worth going back to: no alarm, and near the best.
+
+    What declines slowly raises no alarm until late; to go back there would be to wait for the next.
+    """
+    scores = _course(records, "fid_select")
+    return not alarms(records) and bool(scores) and scores[-1] <= NEAR_SCORE * min(scores)
+
+
+def alarms(records: Records) -> dict[str, str]:
+    """What is wrong at the last record, in words, by the kind of sign.
+
+    Signs: ``score`` (``fid_select`` is many times the best), ``classes`` (``classes_hit_select`` has
+    halved), ``gradient_g`` and ``gradient_d`` (``gradient_norm_*`` is large, and was not), ``gap``
+    (so is ``logit_gap``) and ``blind`` (``logit_gap`` never was anything but 0).
+    """
+    signs = {
+        "score": _score(_course(records, "fid_select")),
+        "classes": _classes(_course(records, "classes_hit_select")),
+        "gap": _jump("the logit gap", _course(records, "logit_gap"), LARGE_GAP),
+        "blind": _blind(_course(records, "logit_gap")),
+    }
+    for name in ("g", "d"):
+        norms = _course(records, f"gradient_norm_{name}")
+        signs[f"gradient_{name}"] = _jump(
+            f"the gradient norm of {name.upper()}", norms, LARGE_GRADIENT
+        )
+    return {kind: text for kind, text in signs.items() if text}
+
+
+def out_of_patience(records: Records, patience: int | None) -> int | None:
+    """How many records there are when, for the first time, so many scores (``fid_select``) have come
+    after the last one that was the best so far. None: that has not come yet, or has no limit."""
+    best, waited = math.inf, 0
+    for number, record in enumerate(records, 1):
+        if "fid_select" not in record:
+            continue
+        waited = 0 if record["fid_select"] <= best else waited + 1
+        best = min(best, record["fid_select"])
+        if waited == patience:
+            return number
+    return None
+
+
+def _course(records: Records, name: str) -> list[float]:
+    """Values up to the last record."""
+    return [record[name] for record in records if name in record]
+
+
+def _score(course: list[float]) -> str | None:
+    if len(course) < 2 or course[-1] <= WORSE_SCORE * min(course[:-1]):
+        return None
+    return f"FID {course[-1]:.3g} after a best of {min(course[:-1]):.3g}"
+
+
+def _classes(course: list[float]) -> str | None:
+    if len(course) < 2 or 2 * course[-1] > max(course[:-1]):
+        return None
+    return f"images of {course[-1]:.0f} classes after {max(course[:-1]):.0f}"
+
+
+def _jump(name: str, course: list[float], least: float) -> str | None:
+    if len(course) <= _ENOUGH:
+        return None
+    usual, last = median(abs(value) for value in course[:-1]), abs(course[-1])
+    if last < max(least, JUMP * usual):
+        return None
+    return f"{name} is {last:.3g}, and was {usual:.3g}"
+
+
+def _blind(course: list[float]) -> str | None:
+    if len(course) <= _ENOUGH or max(abs(value) for value in course) > _BLIND:
+        return None
+    return "the discriminator gives real and generated images the same mean logit"

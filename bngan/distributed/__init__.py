@@ -1,0 +1,1 @@
+"""Collectives between workers, over torch.distributed or shared memory."""

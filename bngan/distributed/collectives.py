@@ -1,0 +1,167 @@
+"""Data parallelism without DistributedDataParallel, exact for uneven and empty shards.
+
+The rule everywhere: a worker's loss is the *sum* over its own samples divided by the *global* batch,
+and gradients are summed over workers. That is the gradient of the global mean whatever the shards
+are. Without a process group every function does what it does for one worker.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bngan.distributed import shared_memory
+
+
+def world_size() -> int:
+    """Number of workers; 1 when no process group exists."""
+    return dist.get_world_size() if _initialized() else 1
+
+
+def rank() -> int:
+    """This worker's number, 0 when no process group exists."""
+    return dist.get_rank() if _initialized() else 0
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def shards(count: int) -> list[slice]:
+    """Every worker's consecutive part of ``range(count)``; parts differ by at most one element."""
+    workers = world_size()
+    bounds = [count * worker // workers for worker in range(workers + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
+
+
+def shard(count: int) -> slice:
+    """This worker's part of ``range(count)``."""
+    return shards(count)[rank()]
+
+
+_memories = WeakKeyDictionary[Any, shared_memory.SharedMemory | None]()
+"""By process group, what its workers share if all of them are on one machine."""
+
+
+def _shared_memory() -> shared_memory.SharedMemory | None:
+    group = dist.group.WORLD
+    if group not in _memories:
+        _memories[group] = shared_memory.connect() if dist.get_backend() == "gloo" else None
+    return _memories[group]
+
+
+def sum_in_place(tensor: Tensor) -> None:
+    """Replace contiguous ``tensor`` by its sum over workers; a collective.
+
+    Through memory where all of them are on one machine and gloo's, with the same bits on every worker.
+    """
+    memory = _shared_memory() if tensor.is_cpu else None
+    if memory is None:
+        dist.all_reduce(tensor)
+    else:
+        memory.sum(tensor)
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over workers. Its adjoint is itself, so it can be differentiated any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        sum_in_place(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        return _AllReduceSum.apply(grad_outputs[0])
+
+
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """Sum of ``tensor`` over workers, differentiable with respect to every worker's input.
+
+    A collective: every worker has to call it (and run its backward), with equal shapes.
+    """
+    if world_size() == 1:
+        return tensor
+    total: Tensor = _AllReduceSum.apply(tensor)  # type: ignore[no-untyped-call]
+    return total
+
+
+def gather_shards(local: Tensor, count: int) -> Tensor:
+    """The whole ``(count, ...)`` on every worker, from each worker's ``shard(count)`` of it."""
+    if world_size() == 1:
+        return local
+    whole = local.new_zeros(count, *local.shape[1:])
+    whole[shard(count)] = local
+    sum_in_place(whole)  # sums with zeros are exact
+    return whole
+
+
+def agree(*values: float) -> list[float]:
+    """Worker 0's values, on every worker: for decisions that all have to take alike."""
+    if world_size() == 1:
+        return list(values)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    message = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(message, src=0)
+    return message.tolist()
+
+
+@torch.no_grad()
+def broadcast_module(module: nn.Module) -> None:
+    """Overwrite parameters and buffers with worker 0's."""
+    if world_size() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+@torch.no_grad()
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over workers, in one flat all-reduce of fixed order.
+
+    A parameter that no local sample reached counts as zero, so all workers send the same layout.
+    """
+    if world_size() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [_as_in_memory(p.grad, p) for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    sum_in_place(flat)
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _as_in_memory(tensor: Tensor, like: Tensor) -> Tensor:
+    """A view with dimensions in the order in which those of ``like`` lie in memory.
+
+    What lies so is copied several times as fast as across its order.
+    """
+    return tensor.permute(sorted(range(like.dim()), key=like.stride, reverse=True))
+
+
+@torch.no_grad()
+def assert_replicas_equal(module: nn.Module, name: str) -> None:
+    """Check that parameters and buffers equal worker 0's bit for bit.
+
+    Raises:
+        RuntimeError: on every worker, naming the first tensor that differs on any of them.
+    """
+    if world_size() == 1:
+        return
+    for key, tensor in module.state_dict().items():
+        reference = tensor.clone()
+        dist.broadcast(reference, src=0)
+        # NaN on every worker is equality too: it is the collapse watch's business, not ours.
+        different = (
+            (~torch.isclose(tensor, reference, rtol=0, atol=0, equal_nan=True)).any().float()
+        )
+        sum_in_place(different)
+        if different.item():
+            raise RuntimeError(f"workers disagree on {name}.{key}: replicas must stay identical")

@@ -1,0 +1,1 @@
+"""Sample images from trained generators: latents, samplers, bounded requests, weight differences."""

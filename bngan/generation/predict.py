@@ -1,0 +1,76 @@
+"""What others may ask of a served generator: so many images at once, by numbers that can be."""
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bngan.data.images import encode, to_pil
+from bngan.generation.sampler import Sampler
+
+MOST_IMAGES, MOST_BYTES = 10_000, 2**24
+"""What one request gets at most: images, and bytes of their pixels."""
+PARAMETERS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "label": -1, "format": "array"}
+"""Their names and defaults."""
+
+
+def answer(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarray | list[str]:
+    """Images at the indices ``values``: uint8 ``(N, H, W, C)``, or PNG files in base64.
+
+    Args:
+        sampler: what makes them.
+        values: whole numbers, whatever else they are.
+        params: values of ``PARAMETERS``, whatever they are.
+
+    Raises:
+        ValueError: naming what cannot be.
+    """
+    settings = _settings(params)
+    indices, label = _indices(values, most_images(sampler)), settings["label"]
+    labels = None if label == -1 else [label] * len(indices)
+    images = sampler.images(settings["seed"], indices, settings["truncation"], labels)
+    if settings["format"] == "array":
+        return images
+    return [base64.b64encode(encode(to_pil(image))).decode() for image in images]
+
+
+def most_images(sampler: Sampler) -> int:
+    """Images that one request gets at most."""
+    return max(1, min(MOST_IMAGES, MOST_BYTES // math.prod(sampler.spec.shape)))
+
+
+def _indices(values: Any, most: int) -> list[int]:
+    """What the caller asks for, as whole numbers."""
+    if not hasattr(values, "__len__") or isinstance(values, str | bytes | Mapping):
+        raise ValueError("index must be a list of whole numbers")
+    if len(values) > most:
+        raise ValueError(
+            f"index has {len(values)} numbers, and a request gets {most} images at most"
+        )
+    if isinstance(values, list) and any(type(value) is not int for value in values):
+        raise ValueError("index must be a list of whole numbers")
+    array = np.asarray(values if len(values) else np.zeros(0, np.int64))
+    if array.dtype.kind not in "iu" or array.size != len(values) or array.max(initial=0) >= 2**63:
+        raise ValueError("index must be a list of whole numbers from 0 to 2^63 - 1")
+    return [int(value) for value in array.reshape(-1)]
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters, of the types they must have."""
+    found = {**PARAMETERS, **given}
+    for name in ("seed", "label"):
+        value = found[name]
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or not -(2**63) <= value < 2**63:
+            raise ValueError(f"{name} must be a whole number of 64 bits, got {value!r:.60}")
+        found[name] = int(value)
+    truncation = found["truncation"]
+    number = isinstance(truncation, int | float | np.number) and not isinstance(truncation, bool)
+    if not number or not 0 < truncation <= 1:
+        raise ValueError(f"truncation must lie in (0, 1], got {truncation!r:.60}")
+    found["truncation"] = float(truncation)
+    if found["format"] not in ("array", "png"):
+        raise ValueError(f"format must be array or png, got {found['format']!r:.60}")
+    return found

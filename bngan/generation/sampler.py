@@ -1,0 +1,261 @@
+"""A trained generator as a file, and images from it as a pure function of (seed, index)."""
+
+import copy
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from bngan.data.dataset import ImageSpec
+from bngan.data.images import to_uint8
+from bngan.generation.latents import (
+    CALIBRATION_LATENTS,
+    calibration_batches,
+    great_circle,
+    indexed_labels,
+    indexed_latents,
+)
+from bngan.networks.config import ModelConfig
+from bngan.networks.factory import build_generator
+from bngan.numerics.precision import exact_convolutions
+from bngan.serialization.checkpoint import not_finite
+from bngan.serialization.json_records import described, first_line, record
+
+WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
+_BATCH = 250
+_TYPES = (torch.float32, torch.int64)
+_LARGEST_SIDE = 4096
+"""Pixels that a description may claim for an image's side."""
+_SLACK = 4
+"""Times that a network's parameters may be registered while it is built: weight norms do it anew."""
+
+
+class Sampler:
+    """A calibrated generator in evaluation mode, with plain torch batch norms.
+
+    Attributes:
+        model: configuration of its networks.
+        spec: shape and classes of its images.
+        batch: images that go through the generator together.
+        grouped: whether they are normalised by their own statistics, and so always as many.
+    """
+
+    def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
+        self.model, self.spec = model, spec
+        self.generator: nn.Module = build_generator(model, spec)
+        _require_same(state, self.generator.state_dict())
+        self.generator.load_state_dict(state)
+        self.generator.eval().requires_grad_(False)
+        self.device, self.batch, self.grouped = torch.device("cpu"), _BATCH, False
+
+    def to(self, device: torch.device | str) -> "Sampler":
+        """Generate on ``device`` from now on; images still arrive on the CPU."""
+        self.device = torch.device(device)
+        self.generator.to(self.device)
+        return self
+
+    def images(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        truncation: float = 1.0,
+        labels: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """uint8 images ``(len(indices), H, W, C)``; image i depends on (seed, indices[i]) only.
+
+        A conditional generator makes the class ``labels[i]``; without ``labels`` it draws classes as
+        often as they were in its training images.
+
+        Raises:
+            ValueError: for a negative index, a truncation outside (0, 1], or labels that do not fit.
+        """
+        parts = list(self.batches(seed, indices, truncation, labels))
+        channels, height, width = self.spec.shape
+        return np.concatenate(parts) if parts else np.zeros((0, height, width, channels), np.uint8)
+
+    def batches(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        truncation: float = 1.0,
+        labels: Sequence[int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """As ``images``, a batch at a time."""
+        if not 0 < truncation <= 1:
+            raise ValueError(f"truncation must lie in (0, 1], got {truncation}")
+        if any(index < 0 for index in indices):
+            raise ValueError("an image index must not be negative")
+        self._check(labels, len(indices))
+        for start in range(0, len(indices), self.batch):
+            chosen = list(indices[start : start + self.batch])
+            classes = None if labels is None else list(labels[start : start + self.batch])
+            count, lacking = len(chosen), self.batch - len(chosen)
+            if self.grouped and lacking:  # with images that are not asked for
+                chosen += range(chosen[-1] + 1, chosen[-1] + 1 + lacking)
+                classes = classes and classes + classes[-1:] * lacking
+            latents = indexed_latents(seed, chosen, self.model.latent_dim, truncation)
+            yield self._generate(latents, self._labels(seed, chosen, classes))[:count]
+
+    def interpolations(self, seed: int, rows: int, steps: int) -> np.ndarray:
+        """uint8 images ``(rows * steps, H, W, C)``: each row goes from one latent to another.
+
+        Along the great circle, on which latents stay as long as N(0, 1) makes them (White 2016), and
+        within the class of the row's first image.
+        """
+        starts = range(0, 2 * rows, 2)
+        one = indexed_latents(seed, starts, self.model.latent_dim)
+        other = indexed_latents(seed, [i + 1 for i in starts], self.model.latent_dim)
+        latents = great_circle(one, other, steps).flatten(0, 1)
+        labels = self._labels(seed, starts, None)
+        return self._generate(latents, None if labels is None else labels.repeat_interleave(steps))
+
+    def with_batch_statistics(self, group: int) -> "Sampler":
+        """A copy that normalises each ``group`` of images by its own statistics, as training does.
+
+        The last group is made whole, too, and what it has beyond the images asked for left out.
+        """
+        other = copy.copy(self)
+        other.generator, other.batch, other.grouped = copy.deepcopy(self.generator), group, True
+        for module in other.generator.modules():
+            if isinstance(module, _BatchNorm):
+                module.train()
+        return other
+
+    @exact_convolutions()
+    @torch.inference_mode()
+    def _generate(self, latents: Tensor, labels: Tensor | None) -> np.ndarray:
+        inputs = [latents] if labels is None else [latents, labels]
+        return to_uint8(self.generator(*(value.to(self.device) for value in inputs)))
+
+    def _labels(
+        self, seed: int, indices: Sequence[int], labels: Sequence[int] | None
+    ) -> Tensor | None:
+        if labels is not None:
+            return torch.as_tensor(labels, dtype=torch.int64)
+        if not self.model.conditional:
+            return None
+        return indexed_labels(seed, indices, self.spec.class_frequencies)
+
+    def _check(self, labels: Sequence[int] | None, count: int) -> None:
+        if labels is None:
+            return
+        if not self.model.conditional:
+            raise ValueError("this generator knows no classes: it was not trained by class")
+        if len(labels) != count:
+            raise ValueError(f"{count} images need as many labels, got {len(labels)}")
+        if wrong := [label for label in labels if not 0 <= label < self.spec.classes]:
+            raise ValueError(
+                f"there is no class {wrong[0]}: classes are 0 to {self.spec.classes - 1}"
+            )
+
+    def calibration_batches(self, count: int = CALIBRATION_LATENTS) -> Iterator[tuple[Tensor, ...]]:
+        """Inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""
+        frequencies = self.spec.class_frequencies if self.model.conditional else ()
+        for batch in calibration_batches(self.model.latent_dim, frequencies, count):
+            yield tuple(part.to(self.device) for part in batch)
+
+    def save(self, folder: Path, **details: Any) -> None:
+        """Write weights (safetensors) and description (JSON, with ``details``) into ``folder``."""
+        state = {k: v.cpu().contiguous() for k, v in self.generator.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        description = {"model": asdict(self.model), "spec": asdict(self.spec), **details}
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Sampler":
+        """Read what ``save`` wrote, by whomever the files may be.
+
+        A description may claim any size: what is larger than the weights is not built.
+
+        Raises:
+            ValueError: naming the file and what is wrong with it.
+        """
+        description = described(folder / DESCRIPTION)
+        try:
+            model = ModelConfig.from_dict(description.get("model", {}))
+            spec = record(ImageSpec, description.get("spec"), "spec")
+            _check_spec(spec)
+        except ValueError as error:
+            raise ValueError(f"{DESCRIPTION}: {error}") from error
+        state = _tensors(folder / WEIGHTS)
+        try:
+            with _no_larger_than(model, state):
+                return cls(model, spec, state)
+        except (ValueError, RuntimeError, ArithmeticError, LookupError, TypeError) as error:
+            message = f"{DESCRIPTION} is not of {WEIGHTS}: {first_line(error)}"
+            raise ValueError(message) from error
+
+
+def _check_spec(spec: ImageSpec) -> None:
+    channels, height, width = spec.shape
+    if channels not in (1, 3) or not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise ValueError(f"there are no images of shape {spec.shape}")
+    shares = spec.class_frequencies
+    if shares and (min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6)):
+        raise ValueError("spec.class_frequencies are no shares that sum to 1")
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, all of them finite."""
+    try:
+        state: dict[str, Tensor] = load_file(path)
+        strange = [name for name, value in state.items() if value.dtype not in _TYPES]
+        problem = f"{strange[0]} is {state[strange[0]].dtype}" if strange else not_finite(state)
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    if problem:
+        raise ValueError(f"{path.name}: {problem}")
+    return state
+
+
+def _require_same(given: Mapping[str, Tensor], built: Mapping[str, Tensor]) -> None:
+    """Names and shapes, and integers where they belong; torch itself would need many lines."""
+    theirs, ours = (
+        {name: (tuple(v.shape), v.is_floating_point()) for name, v in state.items()}
+        for state in (given, built)
+    )
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            found, wanted = (
+                "no tensor" if name not in side else f"{side[name].dtype} {tuple(side[name].shape)}"
+                for side in (given, built)
+            )
+            raise ValueError(f"{name!r:.80} is {found}, and must be {wanted}")
+
+
+@contextmanager
+def _no_larger_than(model: ModelConfig, state: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, a network much larger than its weights is refused before memory is touched for it."""
+    numbers = sum(value.numel() for value in state.values())
+    config, made = model.generator, 0
+    for key, value, least, most in (
+        ("model.generator.depth", config.depth or 0, 0, len(state)),
+        ("model.generator.mapping", config.mapping, 0, len(state)),
+        ("model.generator.width", config.width, 1, numbers),
+        ("model.latent_dim", model.latent_dim, 1, numbers),
+    ):
+        if not least <= value <= most:
+            raise ValueError(f"{key} cannot be {value}")
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal made
+        made += 0 if parameter is None else parameter.numel()
+        if made > _SLACK * numbers:
+            raise ValueError("it describes larger networks")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

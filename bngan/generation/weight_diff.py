@@ -1,0 +1,42 @@
+"""What an adapted generator has of its own."""
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bngan.generation.sampler import Sampler
+from bngan.networks.norms import affine_parameters
+
+
+def difference(adapted: Sampler, base: Sampler) -> str:
+    """Which tensors differ: ``nothing``, ``gamma, beta``, ``statistics``, both, or ``all``.
+
+    Found by comparing them. Gamma and beta stand for what they are functions of, too; ``all`` is said
+    as soon as any other parameter or buffer differs, or networks are not the same.
+    """
+    ours, theirs = adapted.generator.state_dict(), base.generator.state_dict()
+    if ours.keys() != theirs.keys():
+        return "all"
+    affine, statistics = _names(adapted)
+    found = set()
+    for name, tensor in ours.items():
+        if tensor.shape == theirs[name].shape and bool((tensor == theirs[name]).all()):
+            continue
+        if name in affine:
+            found.add("gamma, beta")
+        elif name in statistics:
+            found.add("statistics")
+        else:
+            return "all"
+    return ", ".join(sorted(found)) or "nothing"
+
+
+def _names(sampler: Sampler) -> tuple[set[str], set[str]]:
+    """Of gamma and beta, and of batch-norm statistics, as the state calls them."""
+    generator = sampler.generator
+    affine = {id(parameter) for parameter in affine_parameters(generator)}
+    statistics = {
+        f"{prefix}.{name}"
+        for prefix, module in generator.named_modules()
+        if isinstance(module, _BatchNorm)
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    return {n for n, p in generator.named_parameters() if id(p) in affine}, statistics

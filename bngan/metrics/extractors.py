@@ -1,0 +1,36 @@
+"""Any extractor, from the folder that it was saved in."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from bngan.metrics.classifier import Classifier
+from bngan.metrics.features import INFO, Extractor, ExtractorInfo, state_hash
+from bngan.metrics.pretrained import foreign_extractor
+from bngan.serialization.json_records import described, record
+
+
+def load_extractor(folder: Path) -> Extractor:
+    """Read what ``save`` wrote.
+
+    Raises:
+        ValueError: naming the file that is missing or not as it was.
+    """
+
+    info = record(ExtractorInfo, described(folder / INFO), INFO)
+    path = folder / info.stored_as
+    if info.weights is not None:
+        return foreign_extractor(info, path)
+    try:
+        state = load_file(path)
+        if info.classes > sum(value.numel() for value in state.values()):
+            raise ValueError(f"{INFO} describes a larger network")
+        if state_hash(state) != info.sha256:
+            raise ValueError("its hash has changed")
+        network = Classifier(info.image_shape, info.classes)
+        network.load_state_dict(state)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+        raise ValueError(f"{path.name} cannot be used: {reason}") from error
+    return Extractor(network, info)

@@ -1,0 +1,78 @@
+"""Kernel Inception Distance: the squared maximum mean discrepancy of two sets of features."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bngan.metrics.jackknife import GROUPS, Estimate, group_slices
+
+_CELLS = 10_000_000
+"""Kernel values in memory at a time."""
+
+
+def kernel_distance(fake: np.ndarray, real: np.ndarray) -> float:
+    """Unbiased MMD^2 of features ``(N, d)`` under k(x, y) = (x.y / d + 1)^3 (Binkowski et al. 2018).
+
+    Every pair of images counts once: what the usual mean over 100 random subsets of 1,000 estimates,
+    without drawing. It can be slightly negative; for samples of one distribution its mean is 0.
+
+    Raises:
+        ValueError: for different widths or fewer than two samples.
+    """
+    if fake.ndim != 2 or real.ndim != 2 or fake.shape[1] != real.shape[1]:
+        raise ValueError(f"features must be (N, d) with one d, got {fake.shape} and {real.shape}")
+    if min(len(fake), len(real)) < 2:
+        raise ValueError("an unbiased estimate needs at least two samples on each side")
+    pairs = (fake, fake), (real, real), (fake, real)
+    sums = [_sums(a, b, [0], [0]).item() for a, b in pairs]
+    return _unbiased(sums, len(fake), len(real))
+
+
+def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
+    """``kernel_distance`` with the jackknife's values, all from one pass over the pairs."""
+    counts = [np.array([s.stop - s.start for s in group_slices(len(x))]) for x in (fake, real)]
+    sums = (_group_sums(fake, fake), _group_sums(real, real), _group_sums(fake, real))
+    everything = np.ones(GROUPS)
+
+    def score(kept_fake: np.ndarray, kept_real: np.ndarray) -> float:
+        n, m = kept_fake @ counts[0], kept_real @ counts[1]
+        kept = ((kept_fake, kept_fake), (kept_real, kept_real), (kept_fake, kept_real))
+        totals = [one @ block @ other for (one, other), block in zip(kept, sums, strict=True)]
+        return _unbiased(totals, n, m)
+
+    without = 1 - np.eye(GROUPS)
+    return Estimate(
+        score(everything, everything),
+        {
+            "fake": np.array([score(kept, everything) for kept in without]),
+            "real": np.array([score(everything, kept) for kept in without]),
+        },
+    )
+
+
+def _unbiased(sums: Sequence[float], n: float, m: float) -> float:
+    fakes, reals, across = sums
+    return float(fakes / (n * (n - 1)) + reals / (m * (m - 1)) - 2 * across / (n * m))
+
+
+def _group_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    starts_a, starts_b = ([part.start for part in group_slices(len(x))] for x in (a, b))
+    return _sums(a, b, starts_a, starts_b)
+
+
+def _sums(a: np.ndarray, b: np.ndarray, starts_a: list[int], starts_b: list[int]) -> np.ndarray:
+    """Kernel values summed over blocks, without an image's pair with itself where a is b.
+
+    Products in float32, whose rounding averages out over the pairs; cubes and sums in float64.
+    """
+    rows, width = [], a.shape[1]
+    step = max(_CELLS // len(b), 1)
+    one, other = a.astype(np.float32), b.astype(np.float32).T
+    for start in range(0, len(a), step):
+        block = (one[start : start + step] @ other).astype(np.float64) / width + 1
+        block *= block * block
+        if a is b:
+            own = np.arange(len(block))
+            block[own, own + start] = 0
+        rows.append(np.add.reduceat(block, starts_b, axis=1))
+    return np.add.reduceat(np.concatenate(rows), starts_a, axis=0)

@@ -1,0 +1,1 @@
+"""Reproducible arithmetic: random streams, deterministic kernels, BLAS threads."""

@@ -1,0 +1,1 @@
+"""Folders with checksums, checkpoints, and dataclasses from untrusted JSON."""

@@ -1,0 +1,184 @@
+"""Checkpoints without pickle: tensors as safetensors, everything else as JSON, checksums on both.
+
+A checkpoint appears whole or not at all, never holds a tensor that is not finite, and is verified
+before it is used. One that fails is set aside by name, and the one before it is used.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bngan.serialization.manifest import (
+    atomic_folder,
+    damage,
+    read_manifest,
+    remove_folder,
+)
+
+TENSORS, VALUES = "state.safetensors", "state.json"
+_NAME = re.compile(r"images-(\d{12})")
+_DAMAGED = "damaged-"
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or used; the message says which and why."""
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, Any], **summary: Any) -> None:
+    """Write ``state`` (tensors, JSON values, nested dicts and lists) as ``folder``, atomically.
+
+    Raises:
+        CheckpointError: naming a tensor that is not finite.
+    """
+    if problem := not_finite(state):
+        raise CheckpointError(f"{folder.name} is not saved: {problem}")
+    tensors: dict[str, Tensor] = {}
+    values = _extract(state, "", tensors)
+    with atomic_folder(folder, summary) as draft:
+        save_file(tensors, draft / TENSORS)
+        (draft / VALUES).write_text(json.dumps(values))
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """The state that ``save_checkpoint`` wrote, verified, on the CPU.
+
+    Raises:
+        CheckpointError: saying what is wrong with it.
+    """
+    if problem := damage(folder):
+        raise CheckpointError(problem)
+    try:
+        values, tensors = json.loads((folder / VALUES).read_text()), load_file(folder / TENSORS)
+        state: dict[str, Any] = _restore(values, tensors)
+        problem = not_finite(state)
+    # A RecursionError is a RuntimeError, and so is what torch says of strange types.
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    if problem:
+        raise CheckpointError(f"{folder}: {problem}")
+    return state
+
+
+class CheckpointStore:
+    """The checkpoints of one training, by images seen.
+
+    Attributes:
+        set_aside: one line for each checkpoint found damaged and renamed by this object.
+        where: what people know the folder by.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.where = folder, str(folder)
+        self.set_aside: list[str] = []
+
+    def path(self, images_seen: int) -> Path:
+        """Where the checkpoint after so many images is or would be."""
+        return self.folder / f"images-{images_seen:012d}"
+
+    def saved(self) -> list[int]:
+        """Images seen by the checkpoints there are, ascending; none of them verified."""
+        names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+    def save(
+        self, images_seen: int, state: Mapping[str, Any], healthy: bool, keep: int = 2
+    ) -> Path:
+        """Write a checkpoint, then remove all but the last ``keep`` and the last healthy one.
+
+        ``healthy``: whether it is worth going back to after a collapse.
+
+        Raises:
+            CheckpointError: if the state is not finite.
+        """
+        folder = self.path(images_seen)
+        save_checkpoint(folder, state, images_seen=images_seen, healthy=healthy)
+        saved = self.saved()
+        kept = set(saved[-keep:])
+        kept |= set([images for images in saved if self._healthy(images)][-1:])
+        for images in set(saved) - kept:
+            remove_folder(self.path(images))
+        return folder
+
+    def discard_after(self, images_seen: int) -> None:
+        """Remove the checkpoints of what is not to be continued."""
+        for images in self.saved():
+            if images > images_seen:
+                remove_folder(self.path(images))
+
+    def latest(self, healthy: bool = False) -> dict[str, Any] | None:
+        """State of the newest usable (and healthy) checkpoint; None if there never was one.
+
+        Raises:
+            CheckpointError: if there were checkpoints and none of them can be used.
+        """
+        for images in reversed(self.saved()):
+            if healthy and not self._healthy(images):
+                continue
+            try:
+                return load_checkpoint(self.path(images))
+            except CheckpointError as error:
+                self._set_aside(images, str(error))
+        damaged = sorted(path.name for path in self.folder.glob(f"{_DAMAGED}*"))
+        if damaged and not healthy:
+            raise CheckpointError(
+                f"no checkpoint in {self.where} can be used ({', '.join(damaged)}): restore one, or "
+                "delete the folder to start over"
+            )
+        return None
+
+    def _healthy(self, images_seen: int) -> bool:
+        try:
+            return bool(read_manifest(self.path(images_seen))["summary"]["healthy"])
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def _set_aside(self, images_seen: int, problem: str) -> None:
+        path, number = self.path(images_seen), 0
+        while (aside := self.folder / f"{_DAMAGED}{number}-{path.name}").exists():
+            number += 1
+        path.rename(aside)
+        self.set_aside.append(f"{path.name} is damaged and set aside as {aside.name}: {problem}")
+
+
+def not_finite(state: Any, path: str = "") -> str | None:
+    """Which tensor of a state is not finite, in words; None if all are."""
+    if isinstance(state, Mapping | list | tuple):
+        parts = state.items() if isinstance(state, Mapping) else enumerate(state)
+        found = (not_finite(value, f"{path}/{key}") for key, value in parts)
+        return next((problem for problem in found if problem), None)
+    if isinstance(state, Tensor) and not bool(state.isfinite().all()):
+        return f"{path} is not finite"
+    return None
+
+
+def _extract(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Copy of ``value`` as JSON data, its tensors moved to ``tensors`` and replaced by their names."""
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        # JSON knows string keys only; optimisers number their parameters.
+        items = [[k, _extract(v, f"{path}/{k}", tensors)] for k, v in value.items()]
+        return {"mapping": items}
+    if isinstance(value, list | tuple):
+        return {"list": [_extract(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]}
+    return {"value": value}
+
+
+def _restore(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    match node:
+        case {"tensor": path}:
+            return tensors[path]
+        case {"mapping": items}:
+            return {key: _restore(item, tensors) for key, item in items}
+        case {"list": items}:
+            return [_restore(item, tensors) for item in items]
+        case {"value": value}:
+            return value
+    raise ValueError("not a checkpoint written by bngan")

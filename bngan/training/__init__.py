@@ -1,0 +1,1 @@
+"""Train a GAN: losses, penalties, optimisers, averaged weights, and the trainers."""

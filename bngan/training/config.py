@@ -1,0 +1,88 @@
+"""What shapes the course of training, apart from the networks and the data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from bngan.batchnorm.layer import NormBatch
+from bngan.networks.config import ModelConfig
+from bngan.training.augmentation import AugmentationName
+from bngan.training.losses import LOSSES, LossName
+from bngan.training.optimizers import OptimizerConfig, schedule_problem
+from bngan.training.penalties import PenaltyName
+
+
+@dataclass
+class OptimizationConfig(OptimizerConfig):
+    """What shapes the trajectory of training."""
+
+    batch_size: int = 64
+    """Global batch in images, however many workers share it."""
+    norm_batch: NormBatch = "global"
+    """Images that share batch-norm statistics: global, or groups of so many consecutive images of the
+    batch, whichever workers hold them. Divides the batch."""
+    micro_batch: int | None = None
+    """Images in one pass through the networks; null: all. Gradients accumulate: less memory, same
+    weights. Divides the batch, and with batch norm is made of whole norm_batch groups."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of layers' arithmetic (autocast); weights, statistics, logits and losses are always float32. Each
+    worker's gradients are rounded to bfloat16, so that workers agree with one only to 1 %."""
+    loss: LossName = "non_saturating"
+    """Adversarial loss: non_saturating, minimax, hinge, wasserstein, least_squares, relativistic, or
+    inverted_minimax, whose signs are wrong."""
+    label_smoothing: float = 0.0
+    """How far real images' target lies below 1 (non_saturating, minimax, least_squares)."""
+    penalty: PenaltyName = "none"
+    """On the discriminator's gradients: none, r1, r2, r1_and_r2 or gradient_penalty."""
+    penalty_weight: float = 1.0
+    """Factor of the penalty."""
+    penalty_every: int = 1
+    """Steps between two penalties, each then weighing as many times more (lazy regularisation)."""
+    discriminator_steps: int = 1
+    """Steps of the discriminator, each on other images, for one of the generator."""
+    augment: list[AugmentationName] = field(default_factory=list)
+    """What is done to all images the discriminator sees, for small data: translation, cutout, color."""
+    ema_half_life: float = 10_000
+    """Half-life in images of the averaged generator, the one that is evaluated and served."""
+
+    @property
+    def images_per_pass(self) -> int:
+        """Of the global batch, in one pass through the networks."""
+        return self.batch_size if self.micro_batch is None else self.micro_batch
+
+
+SHAPING = tuple(field.name for field in fields(OptimizationConfig))
+"""Names of everything here."""
+
+
+def problems(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
+    """What does not go together, one sentence each."""
+    for problem in (batch_problem(model, optimization), schedule_problem(optimization)):
+        if problem:
+            yield problem
+    smoothable = LOSSES[optimization.loss].smoothing is not None
+    if optimization.label_smoothing and not smoothable:
+        yield f"label_smoothing needs a loss with targets, and {optimization.loss} has none"
+    generator = model.generator
+    hidden = generator.norm != "none" and not (model.network == "mlp" and generator.depth == 0)
+    if optimization.trainable == "affine" and not (hidden or generator.output_norm):
+        yield "trainable: affine needs norms in the generator, and it has none"
+
+
+def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
+    """Why the batch cannot be split as configured, in words; None if it can."""
+    batch, group = optimization.batch_size, optimization.norm_batch
+    micro = optimization.images_per_pass
+    normalised = model.generator.batch_normalised or model.discriminator.batch_normalised
+    joint = model.discriminator.batch_statistics == "joint"
+    if micro < 1 or batch % micro:
+        return f"micro_batch {micro} must divide batch_size {batch}"
+    if joint and (micro < batch or group not in ("global", batch)):
+        return "micro_batch and norm_batch do not go with joint statistics of the whole batch"
+    if group == "global":
+        if micro < batch and normalised:
+            return f"micro_batch with batch norm needs norm_batch set to a divisor of {micro}"
+        return None
+    if group < 2 or micro % group:
+        return f"norm_batch {group} must be at least 2 and divide {micro} images"
+    return None

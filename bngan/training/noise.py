@@ -1,0 +1,59 @@
+"""Latents and draws of a training step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bngan.numerics.rng import Stream, generator
+from bngan.training.augmentation import DRAWS
+
+BLOCK = 256
+"""Rows of a global batch whose noise comes from one generator. Another number is another training."""
+
+
+class NoiseBlock(NamedTuple):
+    """Rows of a global batch that lie in one block of it."""
+
+    block: int
+    drawn: int
+    """How many the block draws for them: its first ones, as far as the last of these."""
+    places: np.ndarray
+    """Where in the block they are, ``(n,)`` int64."""
+
+
+def in_blocks(rows: np.ndarray) -> list[NoiseBlock]:
+    """Rows ``(n,)`` of a global batch, in ascending order, by the block that they lie in."""
+    if not len(rows):
+        return [NoiseBlock(0, 0, rows)]
+    parts = np.split(rows, np.flatnonzero(np.diff(rows // BLOCK)) + 1)
+    return [NoiseBlock(int(p[0]) // BLOCK, int(p[-1]) % BLOCK + 1, p % BLOCK) for p in parts]
+
+
+def training_latents(seed: int, step: int, rows: list[NoiseBlock], dim: int) -> Tensor:
+    """N(0, 1) latents ``(n, dim)`` float32 of ``rows`` of the global batch at ``step``."""
+    source = seed, Stream.TRAINING, step
+    return _drawn(source, rows, lambda random, n: random.standard_normal((n, dim), np.float32))
+
+
+def mixture_weights(seed: int, step: int, rows: list[NoiseBlock]) -> Tensor:
+    """Uniform weights ``(n, 1, 1, 1)`` float32 in [0, 1) that mix ``rows`` at ``step``."""
+    source = seed, Stream.PENALTY, step
+    return _drawn(source, rows, lambda random, n: random.random((n, 1, 1, 1), np.float32))
+
+
+def augmentation_draws(seed: int, step: int, rows: list[NoiseBlock]) -> Tensor:
+    """Uniform numbers ``(n, 3, DRAWS)`` float32 in [0, 1) that augment ``rows`` at ``step``."""
+    source = seed, Stream.AUGMENTATION, step
+    return _drawn(source, rows, lambda random, n: random.random((n, 3, DRAWS), np.float32))
+
+
+def _drawn(
+    source: tuple[int, Stream, int],
+    rows: list[NoiseBlock],
+    draw: Callable[[np.random.Generator, int], np.ndarray],
+) -> Tensor:
+    parts = [draw(generator(*source, part.block), part.drawn)[part.places] for part in rows]
+    return torch.from_numpy(np.concatenate(parts))

@@ -1,0 +1,200 @@
+"""What a person sees during a run: on standard error, drawn on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bngan.metrics.evaluation import Comparison
+from bngan.metrics.features import ExtractorInfo
+from bngan.metrics.protocol import Protocol
+from pipeline.core.uris import shown
+from pipeline.reports.page import readable
+from pipeline.reports.tables import LABELS, score_rows, warnings
+from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.runs import RunState
+from pipeline.tracking.tracker import tracking_uri
+from pipeline.training.equivalence_check import LIMIT, Difference
+from pipeline.workflow.results import Decision, RunResult, StageResult
+
+_PLAIN_INTERVAL = 10.0
+_MARKS = {
+    "ran": "[green]done[/]",
+    "cached": "[cyan]cached[/]",
+    "failed": "[red]failed[/]",
+    "interrupted": "[yellow]interrupted[/]",
+}
+
+
+class ConsoleDisplay:
+    """Stages as they start and end, and a progress bar with time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.spoken = 0.0
+        self.origin: tuple[float, int] | None = None
+
+    def stage_started(self, decision: Decision) -> None:
+        """Announce a stage that will run; hits are told at their end."""
+        self.spoken, self.origin = time.monotonic(), None
+        if not decision.hit:
+            self._print(f"[bold]{decision.stage:<10}[/] {escape(decision.reason)}")
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """Move the bar, or say a line every ten seconds where there is no terminal."""
+        if not self.console.is_terminal:
+            self._say(done, total, note)
+            return
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(24),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(stage, total=total, note=note)
+            self.bar.start()
+        assert self.task is not None  # noqa: S101 (tells the type checker)
+        self.bar.update(self.task, completed=done, total=total, note=note)
+
+    def message(self, text: str) -> None:
+        """Say a line above the bar."""
+        self._print(f"{'':<10} {escape(text)}")
+
+    def _say(self, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if self.origin is None and done:
+            self.origin = (now, done)
+        if now - self.spoken < _PLAIN_INTERVAL:
+            return
+        self.spoken = now
+        line = f"{'':<10} {done:,}/{total:,} {note}"
+        if self.origin and done > self.origin[1]:
+            since, before = self.origin
+            line += f" | {(now - since) * (total - done) / (done - before):,.0f} s left"
+        self._print(escape(line))
+
+    def _print(self, markup: str) -> None:
+        self.console.print(markup, highlight=False, soft_wrap=True)
+
+    def stage_ended(self, stage: str, result: StageResult) -> None:
+        """Say how a stage ended and how long it took."""
+        self.close()
+        told = f"{result.reason}; {result.note}" if result.status == "cached" else result.note
+        took = f"{_MARKS[result.status]} in {result.seconds:.1f} s"
+        self._print(f"[bold]{stage:<10}[/] {took}  {escape(told)}".rstrip())
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar = self.task = None
+
+
+def print_plan(console: Console, decisions: list[Decision]) -> None:
+    """What will happen, and why; a stage whose inputs are not there yet may still be a hit."""
+    for decision in decisions:
+        action = "[cyan]cached[/] " if decision.hit else "[yellow]run[/]    "
+        if decision.fingerprint is None:
+            action = "[yellow]depends[/]"
+        line = f"[bold]{decision.stage:<10}[/] {action} {escape(decision.reason)}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_differences(console: Console, differences: list[Difference], workers: str) -> None:
+    """What one step on several workers makes different from one process, and the verdict."""
+    table = Table("after one step", "float64", "float32, relative", "largest at", box=None)
+    for d in differences:
+        table.add_row(d.part, f"{d.exact:.1e}", f"{d.relative:.1e}", escape(d.where))
+    console.print(table)
+    worst = max(d.exact for d in differences)
+    verdict = (
+        f"[green]{workers} train what one process trains[/]"
+        if worst <= LIMIT
+        else f"[red]{workers} do not train what one process trains[/]"
+    )
+    told = f"{verdict}: largest difference {worst:.1e} in float64, limit {LIMIT:.0e}"
+    console.print(told, highlight=False, soft_wrap=True)
+
+
+def print_summary(console: Console, result: RunResult, storage: Workspace) -> None:
+    """Scores beside what real images score, where things are, and what can be done next."""
+    record, model = result.summaries["evaluate"], result.summaries["register"]
+    folder = result.folders["evaluate"]
+    print_scores(console, record)
+    uri = shown(tracking_uri(storage.local))
+    lines = {
+        "samples": folder / SAMPLE_GRID,
+        "report": folder / REPORT,
+        "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
+        "sample it": f"bngan sample {model['uri']} --workspace {storage.workspace} -o grid.png",
+        "look around": uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}",
+    }
+    for name, text in lines.items():
+        _line(console, name, text)
+
+
+def print_scores(console: Console, record: Mapping[str, Any]) -> None:
+    """A record of scores, what measured them, and what to know before trusting them."""
+    scores = Table("score", "generator", "95 % interval", "real images", box=None)
+    for row in score_rows(record):
+        scores.add_row(*row)
+    console.print("", scores)
+    for note in warnings(record):
+        console.print(f"[yellow]{escape(note)}[/]")
+    extractor = ExtractorInfo(**record["extractor"])
+    _line(console, "measured by", f"{record['protocol']['name']}, {extractor.describe()}")
+
+
+def print_comparison(
+    console: Console,
+    names: tuple[str, str],
+    protocol: Protocol,
+    found: Mapping[str, Comparison],
+) -> None:
+    """Two generators' scores, the intervals of their differences, and a verdict on each."""
+    table = Table("score", "first", "second", "difference, 95 %", "better", box=None)
+    for name, pair in found.items():
+        interval = f"{readable(pair.low)} to {readable(pair.high)}"
+        verdict = "" if pair.verdict == "neither" else pair.verdict
+        table.add_row(LABELS[name], readable(pair.first), readable(pair.second), interval, verdict)
+    console.print("", table)
+    for name, text in zip(("first", "second"), names, strict=True):
+        _line(console, name, text)
+    _line(console, "measured by", f"{protocol.name}, on the first one's real images and features")
+    if all(pair.verdict == "neither" for pair in found.values()):
+        console.print("[yellow]No difference beyond chance.[/]")
+
+
+def print_states(console: Console, states: Sequence[RunState]) -> None:
+    """Two lines for each run: what became of it, and of its stages."""
+    for state in states:
+        facts = f"{state.started}, {state.seconds:,.0f} s, {state.process}"
+        _line(console, state.run_id[:8], f"{state.experiment} {state.state}: {facts}")
+        _line(console, "", ", ".join(f"{name} {what}" for name, what in state.stages.items()))
+    if not states:
+        console.print("no runs")
+
+
+def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> None:
+    """Two lines for each registered version: what it is, and why."""
+    for version in versions:
+        named, fid = ", ".join(version["aliases"]) or "no alias", version["fid"]
+        score = "" if fid is None else f", FID {readable(fid)} by {version['protocol']}"
+        _line(console, f"{version['name']} {version['version']}", f"{named}{score}")
+        _line(console, "", version["reason"] or "")
+    if not versions:
+        console.print("no models")
+
+
+def _line(console: Console, name: str, text: object) -> None:
+    console.print(f"[bold]{name:<12}[/] {escape(str(text))}", highlight=False, soft_wrap=True)

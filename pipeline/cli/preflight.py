@@ -1,0 +1,171 @@
+"""What would stop a run that its configuration alone does not tell, before anything is begun.
+
+Nothing is written, and no cluster is asked: a cluster says itself what it lacks.
+"""
+
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from bngan.data.dataset import ImageSpec
+from bngan.data.embedded import PREFIX
+from bngan.data.folder import READ, SPLIT_NAMES, TABLES, existing, walk
+from bngan.data.sources import is_symbolic
+from bngan.diagnostics import checks as soundness
+from pipeline.cli.configuration import load_config
+from pipeline.config.schema import Config
+from pipeline.config.validation import FEWEST, worker_range
+from pipeline.core.errors import UserError
+from pipeline.monitoring.schedule import load_schedule
+from pipeline.storage.workspace import Workspace
+
+_ROOM = 100_000_000
+"""Bytes that a small experiment wants: MLflow's database, pictures, reports."""
+_COPIES = 4
+"""Checkpoints that lie there at once: the last ones, the healthy one, and one being written."""
+_NUMBERS = 20
+"""Bytes of a checkpoint for each parameter: weights, their average, Adam's two moments, and buffers."""
+
+
+def obstacles(config: Config, told: Sequence[str] = ()) -> Iterator[str]:
+    """A line for each, naming the key; nothing about keys that ``told`` is about."""
+    known = "\n".join(told)
+    for keys, look in (
+        (("data.",), _images),
+        (("num_workers",), _workers),
+        (("workspace",), _workspace),
+        (("workspace", "model"), _room),
+    ):
+        if not any(key in known for key in keys):
+            yield from look(config)
+
+
+def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> str:
+    """Look at an experiment's file, a study's or a schedule's; which of them it is.
+
+    Raises:
+        UserError: with a line for all that is wrong.
+    """
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    if re.search(r"^cron\s*:", text, re.MULTILINE):
+        if overrides:
+            raise UserError("a schedule's values are not replaced on the command line")
+        load_schedule(path)
+        return "schedule"
+    if re.search(r"^arms\s*:", text, re.MULTILINE):
+        _look_at_study(path, overrides)
+        return "study"
+
+    def further(config: Config, told: Sequence[str]) -> Iterator[str]:
+        yield from obstacles(config, told)
+        yield from _server(config)
+
+    load_config(path, overrides, tell, further)
+    return "experiment"
+
+
+def _look_at_study(path: Path, overrides: Sequence[str]) -> None:
+    """Every arm on every task, at every point."""
+    from pipeline.studies.design import load_study, points, short, trial
+    from pipeline.studies.trial import settings
+
+    study, wrong = load_study(path, overrides), dict[str, None]()
+    for task, arm, point in itertools.product(study.tasks, study.arms, points(study)):
+        try:
+            settings(trial(study, task, arm, point, 0, tuning=False))
+        except UserError as error:
+            wrong |= dict.fromkeys(
+                f"{arm} on {short(task)}: {line}" for line in str(error).splitlines()
+            )
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _images(config: Config) -> Iterator[str]:
+    """Too few files to make three splits of; counted no further than is needed."""
+    data = config.data
+    if is_symbolic(data.path) or data.path.startswith(PREFIX) or not Path(data.path).is_dir():
+        return
+    share, found = min(data.select, data.test), 0
+    try:
+        for name, _ in walk(data.path, []):
+            if set(SPLIT_NAMES) & set(name.split("/")[:-1]) or name.lower().endswith(TABLES):
+                return  # its own splits, or rows that only reading counts
+            found += name.lower().endswith(READ)
+            if round(found * share) >= FEWEST:
+                return
+    except ValueError as error:
+        yield f"data.path: {error}"
+        return
+    needed = next(n for n in itertools.count(found) if round(n * share) >= FEWEST)
+    if not found:
+        yield f"data.path: there are no images in {data.path}"
+        return
+    yield (
+        f"data.path: {found} images in {data.path}, and {needed} are needed, so that data.select and "
+        f"data.test leave {FEWEST} for each split"
+    )
+
+
+def _workers(config: Config) -> Iterator[str]:
+    from pipeline.cluster.launch import cores, crew, local_device, missing_workers
+
+    if "RAY_ADDRESS" in os.environ or _trained(config):
+        return
+    accelerator, gpus = config.train.accelerator, 0
+    if local_device(accelerator) == "cuda":
+        import torch
+
+        gpus = torch.cuda.device_count()
+    have = {"CPU": float(cores()), "GPU": float(gpus)}
+    (least, _), use_gpu = crew(have, worker_range(config.train.num_workers), accelerator)
+    if problem := missing_workers(have, least, use_gpu, "this machine"):
+        yield problem
+
+
+def _workspace(config: Config) -> Iterator[str]:
+    there = existing(Workspace(config.workspace).local)
+    if not there.is_dir():
+        yield f"workspace: {there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield f"workspace: {there} cannot be written to"
+
+
+def _room(config: Config) -> Iterator[str]:
+    there, needed = existing(Workspace(config.workspace).local), _ROOM + _checkpoints(config)
+    if (free := shutil.disk_usage(there).free) < needed:
+        yield (
+            f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
+            f"{needed / 1e6:,.0f} MB"
+        )
+
+
+def _trained(config: Config) -> bool:
+    """Whether a training is there, which may be all that is wanted, and has its place."""
+    return (Workspace(config.workspace).local / "training").is_dir()
+
+
+def _checkpoints(config: Config) -> int:
+    """Bytes, as far as they can be told before the images are known."""
+    if _trained(config):
+        return 0
+    size, channels = config.data.image_size or 32, config.data.channels or 3
+    images = ImageSpec((channels, size, size), (0.5, 0.5))
+    try:
+        return _COPIES * _NUMBERS * soundness.parameters(config.model, images)
+    except ValueError:  # of other images: prepare will know
+        return 0
+
+
+def _server(config: Config) -> Iterator[str]:
+    """What is wrong with MLflow's server, if there is to be one."""
+    from pipeline.tracking.server import require_server
+    from pipeline.tracking.tracker import tracking_uri
+
+    try:
+        require_server(tracking_uri(Workspace(config.workspace).local))
+    except UserError as error:
+        yield str(error)

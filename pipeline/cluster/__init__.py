@@ -1,0 +1,1 @@
+"""Run workers, tasks and jobs on Ray."""

@@ -1,0 +1,251 @@
+"""Jobs on a running Ray cluster: what runs there is the code and the configuration from here."""
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.cluster.launch import crew, missing_workers
+from pipeline.cluster.working_dir import working_folder
+from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.uris import secrets, without_secrets
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_TRACKING = "MLFLOW_TRACKING_URI"
+_ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+_TALKATIVE = (
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+    "_private.runtime_env.packaging",
+)
+_PATIENCE = 60.0
+"""Seconds that a cluster may take to start its agents, or to come back while a job is followed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job is to do.
+
+    Attributes:
+        name: how its id begins. The same work has the same name.
+        file: the configuration it reads.
+        command: arguments of ``python -m pipeline``, in which ``FILE`` stands for the file.
+        once: whether it is not to be done again once a job has succeeded at it.
+    """
+
+    name: str
+    file: Path
+    command: tuple[str, ...]
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job by its id, and whether it began now, or was there."""
+
+    id: str
+    began: bool
+
+
+def submit(work: Work, address: str) -> Submission:
+    """Have a cluster do some work; if it is at it, the job that does.
+
+    Raises:
+        ServerUnavailableError: if the cluster does not answer.
+    """
+    with job_client(address) as client:
+        return submit_work(client, work)
+
+
+def follow(address: str, job: str) -> int:
+    """Print a job's log as it comes, to the end; its exit code, 1 where Ray tells none.
+
+    Raises:
+        ServerUnavailableError: if the cluster does not answer.
+    """
+    with job_client(address) as client:
+        try:
+            asyncio.run(_print_log(client, job))
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # nor what Python flushes
+            return 128 + signal.SIGPIPE
+        info = client.get_job_info(job)
+    if info.status == "SUCCEEDED":
+        return 0
+    code = info.driver_exit_code or 1
+    return int(code) if 0 < code < 256 else 1
+
+
+def how_to_go_on(address: str, job: str) -> str:
+    """What a person is told who no longer follows a job."""
+    return (
+        f"the job goes on: ray job logs {job} --follow --address {address} follows it, "
+        f"ray job stop {job} --address {address} ends it"
+    )
+
+
+def job_name(*parts: str) -> str:
+    """Parts as one name that may stand in a URL."""
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part) for part in parts)
+
+
+def _environment() -> dict[str, str]:
+    """What a job inherits: which MLflow, if that is a server, and nothing else."""
+    uri = os.environ.get(_TRACKING)
+    if not uri:
+        return {}
+    for _ in secrets({_TRACKING: uri}):
+        raise UserError(
+            f"{_TRACKING} has a user or password in it, which the job would show: give the address "
+            "alone, and MLFLOW_TRACKING_USERNAME and _PASSWORD to the cluster's nodes where they start"
+        )
+    if not uri.startswith(("http://", "https://")):
+        raise UserError(
+            f"{_TRACKING} is no server that nodes could reach: start one with mlflow server, or unset "
+            "it for a database in the workspace"
+        )
+    return {_TRACKING: uri}
+
+
+def submit_work(client: Any, work: Work) -> Submission:
+    """Under the first free id of NAME, NAME-2, NAME-3 ..., unless the last of them is under way."""
+    environment, until = _environment(), time.monotonic() + _PATIENCE
+    entrypoint = f"python -m pipeline {shlex.join(work.command)}"
+    for what, text in (("the command", entrypoint), (str(work.file), work.file.read_text())):
+        if without_secrets(text) != text:
+            raise UserError(
+                f"{what} has a login, key or secret of the environment in it: leave it out"
+            )
+    with working_folder(work.file) as folder:
+        while True:
+            number, last = _last(client, work.name)
+            if last and (not last.status.is_terminal() or (work.once and _succeeded(last))):
+                return Submission(last.submission_id, False)
+            job = work.name if number == 0 else f"{work.name}-{number + 1}"
+            try:
+                client.submit_job(
+                    entrypoint=entrypoint,
+                    submission_id=job,
+                    runtime_env={"working_dir": str(folder), "env_vars": environment},
+                )
+            except RuntimeError as error:
+                another = "already exists" in str(error)  # was faster: on to its job
+                starting = "agent" in str(error)  # the head answers before it can take jobs
+                if not (another or starting) or time.monotonic() > until:
+                    raise
+                time.sleep(0.0 if another else 1.0)
+            else:
+                return Submission(job, True)
+
+
+def _last(client: Any, name: str) -> tuple[int, Any]:
+    """Number and details of the newest job of a name; (0, None) if there is none."""
+    found = [(0, None)]
+    for job in client.list_jobs():
+        if match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", job.submission_id or ""):
+            found.append((int(match[1] or 1), job))
+    return max(found, key=lambda entry: entry[0])
+
+
+def _succeeded(job: Any) -> bool:
+    return bool(job.status == "SUCCEEDED")
+
+
+def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -> None:
+    """Ray itself would wait for ever for nodes that are not there."""
+    from ray.util.state import list_nodes
+
+    total: Counter[str] = Counter()
+    until = time.monotonic() + _PATIENCE
+    # Machines that have died are what Ray calls missing.
+    alive: dict[str, Any] = {"filters": [("state", "=", "ALIVE")], "raise_on_missing_output": False}
+    while not (nodes := list_nodes(address, limit=10_000, **alive)):
+        if time.monotonic() > until:
+            break
+        time.sleep(1.0)  # the head answers before it counts itself
+    for node in nodes:
+        total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
+    (least, _), use_gpu = crew(total, num_workers, accelerator)
+    if problem := missing_workers(total, least, use_gpu):
+        raise UserError(f"{problem} on {len(nodes)} node{'s'[: len(nodes) != 1]}")
+
+
+@contextmanager
+def job_client(address: str) -> Iterator[Any]:
+    """Ray's client for the cluster at ``address``, whatever RAY_ADDRESS says, and its errors told."""
+    address = address.rstrip("/")
+    if not re.fullmatch(r"https?://(\[[^]@]+\]|[^/@:]+)(:\d{1,5})?", address):
+        raise UserError(f"--address must be that of the dashboard, such as {DEFAULT_ADDRESS}")
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+    from requests.exceptions import RequestException
+
+    for name in _TALKATIVE:
+        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
+    given = {name: os.environ.pop(name) for name in _ADDRESSES if name in os.environ}
+    try:
+        _require_answer(address)
+        yield JobSubmissionClient(address)
+    except AuthenticationError as error:
+        reason = re.split(r"\. |\n", str(error))[0]
+        raise UserError(
+            f"the cluster at {address} wants its token ({reason}): RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"
+        ) from error
+    except (RequestException, ConnectionError) as error:
+        raise ServerUnavailableError(f"no Ray cluster answers at {address}") from error
+    finally:
+        os.environ.update(given)
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself would wait for minutes for a machine that is not there, and trust any server."""
+    import requests
+
+    parts = urlsplit(address)
+    try:
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+        socket.create_connection((str(parts.hostname), port), timeout=10).close()
+        if requests.get(f"{address}/api/version", timeout=30).status_code == 404:
+            raise ConnectionError("another server")
+    except (OSError, ValueError) as error:
+        raise ConnectionError(str(error)) from error
+
+
+async def _print_log(client: Any, job: str) -> None:
+    """Also past a connection that breaks: from where it was, if the cluster is back in time."""
+    from aiohttp import ClientError
+    from requests.exceptions import RequestException
+
+    printed, until = 0, time.monotonic() + _PATIENCE
+    while True:
+        position = 0
+        try:
+            async for text in client.tail_job_logs(job):
+                position += len(text)
+                if position > printed:
+                    sys.stdout.write(text[max(printed - position, -len(text)) :])
+                    sys.stdout.flush()
+                    printed, until = position, time.monotonic() + _PATIENCE
+            if client.get_job_status(job).is_terminal():
+                return
+        except BrokenPipeError:  # nobody reads it any more
+            raise
+        except (RuntimeError, ClientError, RequestException, OSError):
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(1)

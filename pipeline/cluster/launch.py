@@ -1,0 +1,258 @@
+"""Starting or joining Ray, and running data-parallel training on it."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline.core.environment import own_token, workers_defaults
+from pipeline.core.errors import UserError
+
+Record = dict[str, Any]
+"""What a training worker tells the driver: plain values and bytes."""
+
+
+def fit(
+    worker: Callable[[dict[str, Any]], None],
+    settings: dict[str, Any],
+    *,
+    name: str,
+    storage: Mapping[str, Any],
+    num_workers: tuple[int, int],
+    accelerator: str,
+    max_failures: int,
+    on_record: Callable[[Record], None],
+) -> str:
+    """Run ``worker(settings)`` on every worker; how many and what they were, in words.
+
+    Workers that die are replaced, all of them, up to ``max_failures`` times; between ``num_workers``
+    = (min, max) their number follows what the cluster has. Where to take up again is their own
+    business, not Ray's, whose files go to ``storage``, Ray's names for a place that all nodes see.
+    ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
+
+    Raises:
+        UserError: if the cluster cannot hold that many workers.
+    """
+    with _ray():
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        (least, most), use_gpu = _crew_here(num_workers, accelerator)
+        queue = _queue_beside_the_driver()
+        trainer = TorchTrainer(
+            worker,
+            train_loop_config={**settings, "queue": queue},
+            scaling_config=ScalingConfig(
+                num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
+                use_gpu=use_gpu,
+            ),
+            run_config=RunConfig(
+                name=name,
+                **storage,
+                failure_config=FailureConfig(
+                    max_failures=max_failures,
+                    controller_failure_limit=3,  # type: ignore[call-arg]
+                ),
+                worker_runtime_env={"env_vars": workers_defaults()},
+            ),
+        )
+        _fit_and_relay(trainer.fit, queue, on_record)
+    count = str(least) if least == most else f"{least}-{most}"
+    return f"{count} {'GPU' if use_gpu else 'CPU'} workers"
+
+
+def each(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], accelerator: str
+) -> Iterator[Any]:
+    """``function(*task, device)`` of every task, in order, as they are done.
+
+    On all of the cluster at RAY_ADDRESS, or of this machine where it has several GPUs; otherwise here,
+    one after the other, since on CPUs each already uses all threads.
+    """
+    import torch
+
+    device = local_device(accelerator)
+    if "RAY_ADDRESS" not in os.environ and (device == "cpu" or torch.cuda.device_count() < 2):
+        yield from (function(*task, device) for task in tasks)
+        return
+    with _ray():
+        import ray
+
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        use_gpu = accelerator != "cpu" and resources.get("GPU", 0) >= 1
+        device, slots = ("cuda", "GPU") if use_gpu else ("cpu", "CPU")
+        remote = ray.remote(num_cpus=1, num_gpus=int(use_gpu))(function)
+        ahead = 2 * max(int(resources.get(slots, 1)), 1)
+        pending = deque(remote.remote(*task, device) for task in tasks[:ahead])
+        for index in range(len(tasks)):
+            if index + ahead < len(tasks):
+                pending.append(remote.remote(*tasks[index + ahead], device))
+            yield ray.get(pending.popleft())
+
+
+def trials(
+    function: Callable[[Any], dict[str, Any]],
+    tasks: Sequence[Any],
+    *,
+    name: str,
+    storage: Mapping[str, Any],
+    at_once: int,
+    on_result: Callable[[int, dict[str, Any]], None],
+) -> None:
+    """``function(task)`` of every task as Ray Tune's trials, a CPU each, results as they come.
+
+    Raises:
+        RuntimeError: if any of them failed, when the others are through.
+    """
+    with _ray():
+        from ray import tune
+
+        def trainable(chosen: dict[str, int]) -> None:
+            # As text: Tune's own logs would pick lists to pieces.
+            tune.report({"record": json.dumps(function(tasks[chosen["index"]]))})
+
+        class Told(tune.Callback):
+            def __reduce__(self) -> Any:
+                return object, ()  # Tune keeps a copy for taking a study up: that is ours to do
+
+            def on_trial_result(
+                self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
+            ) -> None:
+                on_result(result["config"]["index"], json.loads(result["record"]))
+
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space={"index": tune.grid_search(list(range(len(tasks))))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
+            run_config=tune.RunConfig(name=name, callbacks=[Told()], verbose=0, **storage),
+        )
+        outcome = _beside_the_main_thread(tuner.fit)
+        while not outcome.done():
+            time.sleep(0.2)
+        grid = outcome.result()
+        if grid.errors:
+            lines = str(grid.errors[0]).strip().splitlines()
+            raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """Join the cluster at RAY_ADDRESS (set inside a Ray job), or start one for this run alone."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+    try:
+        try:
+            if address := os.environ.get("RAY_ADDRESS"):
+                ray.init(address=address, **quiet)
+            else:
+                own_token()
+                # Nobody drains its machine; what looks out for that would start beside the workers.
+                os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
+        except SystemExit:
+            # Its own answer to SIGTERM, which it takes over: the caller's is the one that closes books.
+            signal.signal(signal.SIGTERM, handler)
+            signal.raise_signal(signal.SIGTERM)
+            raise
+        signal.signal(signal.SIGTERM, handler)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _queue_beside_the_driver() -> Any:
+    """Anywhere else it could die with a machine that training can do without."""
+    from ray import get_runtime_context
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+def _crew_here(num_workers: tuple[int, int], accelerator: str) -> tuple[tuple[int, int], bool]:
+    import ray
+
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    number, use_gpu = crew(total, num_workers, accelerator)
+    if problem := missing_workers(total, number[0], use_gpu):
+        raise UserError(problem)
+    return number, use_gpu
+
+
+def cores() -> int:
+    """CPUs of a cluster of our own: two at least, so that the default runs anywhere."""
+    return max(os.cpu_count() or 1, 2)
+
+
+def crew(
+    resources: Mapping[str, float], num_workers: tuple[int, int], accelerator: str
+) -> tuple[tuple[int, int], bool]:
+    """How many workers, as (min, max), and whether each of them has a GPU.
+
+    ``auto`` takes what GPUs there are, though they are fewer: the number changes the speed alone.
+    """
+    (least, most), gpus = num_workers, int(resources.get("GPU", 0))
+    if accelerator != "auto" or not gpus:
+        return num_workers, accelerator == "gpu"
+    fewer = min(least, gpus)
+    return (fewer, fewer if least == most else most), True
+
+
+def local_device(accelerator: str) -> str:
+    """What work outside Ray runs on: this machine's GPU, unless ``accelerator`` is cpu."""
+    import torch
+
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def missing_workers(
+    resources: Mapping[str, float], num_workers: int, use_gpu: bool, where: str = "the Ray cluster"
+) -> str | None:
+    """What ``where`` lacks for this many workers, in words; Ray itself would wait for ever."""
+    unit = "GPU" if use_gpu else "CPU"
+    have = int(resources.get(unit, 0))
+    if have >= num_workers:
+        return None
+    return f"train.num_workers={num_workers} needs as many {unit}s, but {where} has {have}"
+
+
+def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:
+    """What ``fit()`` returns, with records passed on meanwhile, the last ones included."""
+    from ray.util.queue import Empty
+
+    outcome = _beside_the_main_thread(fit)
+    while True:
+        over = outcome.done()
+        try:
+            while True:
+                on_record(queue.get(timeout=0.5))
+        except Empty:
+            if over:
+                return outcome.result()
+
+
+def _beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
+    """What ``fit()`` will have returned.
+
+    On the main thread Ray would take over Ctrl-C for good, and end the process with a code of its own.
+    Here Ctrl-C raises as usual, and shutting Ray down ends the workers.
+    """
+    outcome: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(fit())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="ray-fit", daemon=True).start()
+    return outcome

@@ -1,0 +1,123 @@
+"""URIs: what they name, and what they and other text may show to whoever sees jobs, logs or MLflow."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    pass
+
+
+REGISTERED = "models:/"
+"""What the address of a registered model begins with."""
+_LOGIN = re.compile(  # abfs:// has its container before the @
+    r"((?<=http://)|(?<=https://))[^/\s\"'<>]*@|(?<=://)[^/\s\"'<>:@]*:[^/\s\"'<>]*@", re.IGNORECASE
+)
+_KEY = re.compile(
+    r"([?&][^=?&#\s]{0,60}?(?:secret|password|token|key|sig)[^=?&#\s]{0,60}=)[^&#\s\"'<>]*", re.I
+)
+_SECRET_NAME = re.compile(
+    r"(secret|passw(or)?d|(?<![^_])token(?![^_])|credential|webhook|(api|access|private)key"
+    r"|(?<![^_])key(?![^_]))"
+    r"(?!.*_(path|file|dir)$)",
+    re.IGNORECASE,
+)
+_SHORTEST = 8
+"""Characters of a secret that is looked for in text: shorter ones would be found everywhere."""
+_SWITCH = re.compile(r"true|false|disabled|enabled", re.IGNORECASE)
+_COUNTED, _COUNT = re.compile(r"token|key", re.IGNORECASE), re.compile(r"[\d.,_+-]*")
+"""What there may be so many of, and how many."""
+
+
+def is_uri(text: str) -> bool:
+    """Whether it is no folder's path."""
+    return "://" in text
+
+
+def carries_secret(uri: str) -> bool:
+    """Whether a URI has a login, or a query that looks like a key."""
+    return bool(_LOGIN.search(uri) or _KEY.search(uri))
+
+
+def shown(uri: str) -> str:
+    """A URI as a line of text names it: without secrets and query."""
+    return without_secrets(uri).split("?")[0]
+
+
+def without_secrets(text: str) -> str:
+    """Any text as everybody may see it.
+
+    Blanked are logins and keys in URIs, and the values of environment variables whose names speak of
+    secrets, or which are URIs with a password, wherever they occur.
+    """
+    for secret in sorted(set(_secrets()), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _KEY.sub(r"\1***", _LOGIN.sub("", text))
+
+
+def _secrets() -> Iterator[str]:
+    """What in the environment must not be seen, as it is and as URIs write it."""
+    for name, value in os.environ.items():
+        counts = _COUNTED.search(name) and _COUNT.fullmatch(value)
+        named = _SECRET_NAME.search(name) and not (counts or _SWITCH.fullmatch(value))
+        found = [value] if named else []
+        for login in _LOGIN.finditer(value):
+            found.append(login[0][:-1].partition(":")[2])
+        for secret in found:
+            for form in (secret, quote(secret, safe=""), unquote(secret)):
+                if len(form) >= _SHORTEST:
+                    yield form
+
+
+@lru_cache
+def filesystem_of(uri: str) -> tuple[Any, str]:
+    """The file system of a URI, pyarrow's or in its coat fsspec's, and the path in it.
+
+    Raises:
+        UserError: if there is none.
+    """
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    try:
+        found: tuple[Any, str] = FileSystem.from_uri(uri)
+    except (ValueError, OSError) as unknown:  # pyarrow.lib.ArrowInvalid is a ValueError
+        import fsspec
+
+        try:
+            filesystem, path = fsspec.core.url_to_fs(uri)
+        except Exception:  # whatever a foreign file system has against it
+            reason = str(unknown).replace(uri, shown(uri))
+            raise UserError(f"workspace: {shown(uri)} cannot be opened: {reason}") from unknown
+        found = PyFileSystem(FSSpecHandler(filesystem)), path
+    return found
+
+
+def secrets(values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with URIs that carry a login or a key, one line each."""
+    for key, value in values.items():
+        if isinstance(value, str) and is_uri(value) and carries_secret(value):
+            yield f"{key} has a login or key in it, which jobs and MLflow would show: leave it out"
+
+
+def absolute_workspace(text: str) -> str:
+    """A workspace as people write it, as an absolute path or a URI.
+
+    Raises:
+        UserError: for a URI with a secret in it, or without an MLflow server beside it.
+    """
+    if not is_uri(text):
+        return str(Path(text).expanduser().absolute())
+    if carries_secret(text):
+        raise UserError(
+            "workspace: no secrets in a URI, which everybody sees: set them as AWS_... are"
+        )
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        where = text.split("?")[0]
+        raise UserError(f"workspace: {where} needs an MLflow server: set MLFLOW_TRACKING_URI")
+    return text

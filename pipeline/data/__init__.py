@@ -1,0 +1,1 @@
+"""Open raw images, and list what was used, skipped or found twice."""

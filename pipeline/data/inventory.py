@@ -1,0 +1,57 @@
+"""What became of the raw data: which images are used, which are not and why, which are there twice."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bngan.data.dataset import SPLITS, UNLABELLED, Split
+
+LISTED = 20
+"""Names that are given of what is not used; ``skipped.txt`` and ``ignored.txt`` have them all."""
+Digests = dict[Split, np.ndarray]
+"""64 bits of a hash of each image's pixels: among a million different ones, two agree by chance once in
+4 * 10^7 data sets."""
+
+
+def contents(
+    labels: Mapping[Split, np.ndarray],
+    classes: Sequence[str],
+    digests: Digests,
+    skipped: Sequence[str],
+    ignored: Sequence[str],
+    commit: str | None,
+) -> dict[str, Any]:
+    """All of it as JSON values; ``commit`` is which one of a dataset on the Hub it is."""
+    known = {split: codes[codes != UNLABELLED] for split, codes in labels.items()}
+    return {
+        "commit": commit,
+        "class_counts": {
+            split: np.bincount(codes, minlength=len(classes)).tolist()
+            for split, codes in known.items()
+        },
+        "unlabelled": {split: len(labels[split]) - len(known[split]) for split in SPLITS},
+        "skipped": _first(skipped),
+        "ignored": _first(ignored),
+        "duplicates": duplicates(digests),
+    }
+
+
+def _first(lines: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(lines), "first": list(lines[:LISTED])}
+
+
+def duplicates(digests: Digests) -> dict[str, int]:
+    """How many images have the pixels of an earlier one, and of select and test of one in train."""
+    everything = np.concatenate([digests[split] for split in SPLITS])
+    return {
+        "repeated": len(everything) - len(np.unique(everything)),
+        "select_in_train": int(np.isin(digests["select"], digests["train"]).sum()),
+        "test_in_train": int(np.isin(digests["test"], digests["train"]).sum()),
+    }
+
+
+def listing(lines: Sequence[str]) -> str:
+    """The first of them, each on a line, and how many more there are."""
+    more = [f"and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])

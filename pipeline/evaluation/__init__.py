@@ -1,0 +1,1 @@
+"""Score registered models, and decide which version becomes champion."""

@@ -1,0 +1,151 @@
+"""Whether a candidate replaces the champion: both scored on the same images, from fresh latents."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bngan.metrics.features import Features
+from bngan.metrics.fid import frechet_estimate
+from bngan.metrics.jackknife import Estimate, average, student_t
+from bngan.metrics.kid import kernel_estimate
+from bngan.metrics.precision_recall import manifold_estimates
+from bngan.metrics.protocol import EVALUATION_SEEDS
+from pipeline.config.schema import RegisterConfig
+from pipeline.registry.aliases import Verdict
+
+LEVEL, EARLY_LEVEL = 0.95, 0.999
+"""Confidence, one-sided, that the candidate is better: in the end, and at the early look."""
+EARLY_SHARE = 4
+"""The early look comes after one in so many draws."""
+_FUTILE = 0.2
+
+
+class Gap(NamedTuple):
+    """FID by batch statistics less FID by the stored ones, over the evaluation seeds."""
+
+    mean: float
+    standard_error: float
+
+
+@dataclass
+class GateCandidate:
+    """What is known of one of two generators.
+
+    Attributes:
+        draw: features of its images from the latents of that number, the same ones for both.
+        authenticity: share of images that are no copies of training images, of their features.
+        gap: what the kind of statistics changes.
+    """
+
+    draw: Callable[[int], Features]
+    authenticity: Callable[[Features], Estimate] | None = None
+    gap: Gap | None = None
+
+
+def judge(
+    config: RegisterConfig, real: Features, candidate: GateCandidate, champion: GateCandidate
+) -> Verdict:
+    """Promote if the candidate's FID is lower beyond chance and by ``config.min_improvement``.
+
+    Unless a second opinion finds it worse by more than its margin. What is not a number does not win.
+    A clear case is decided at an early look (Haybittle 1971: so strict that the last one need not pay
+    for it), and a hopeless one.
+    """
+    sides = candidate, champion
+    firsts = [side.draw(0) for side in sides]
+    found = [[frechet_estimate(first.features, real.features)] for first in firsts]
+    early = max(config.draws // EARLY_SHARE, 1)
+    for number in range(1, config.draws):
+        if number == early and _decided(found):
+            break
+        for side, estimates in zip(sides, found, strict=True):
+            estimates.append(frechet_estimate(side.draw(number).features, real.features))
+    ours, theirs = (average(estimates) for estimates in found)
+    level = LEVEL if len(found[0]) == config.draws else EARLY_LEVEL
+    difference, fid = ours - theirs, f"FID {ours.value:.4g} against {theirs.value:.4g}"
+    losses = _losses(config, real, sides, firsts, theirs.value)
+    details = {
+        "candidate": ours.value,
+        "champion": theirs.value,
+        "difference": difference.value,
+        "upper_bound": difference.bound(level),
+        "level": level,
+        "draws": len(found[0]),
+        "images": len(found[0]) * len(firsts[0].features),
+        "second_opinions": losses,
+    }
+    promote, reason = _verdict(
+        config, difference.bound(level), difference.value, theirs.value, losses
+    )
+    return Verdict(promote, f"{reason}: {fid}", details)
+
+
+def _decided(found: Sequence[Sequence[Estimate]]) -> bool:
+    """Whether the draws so far say it: better for certain, or looking worse."""
+    difference = average(found[0]) - average(found[1])
+    return difference.bound(EARLY_LEVEL) < 0 or difference.bound(_FUTILE) > 0
+
+
+def _verdict(
+    config: RegisterConfig,
+    bound: float,
+    difference: float,
+    champion: float,
+    losses: dict[str, dict[str, Any]],
+) -> tuple[bool, str]:
+    if not bound < 0:
+        return False, "not better beyond chance"
+    if not difference <= -config.min_improvement * champion:
+        return False, f"better by less than register.min_improvement={config.min_improvement:.3g}"
+    if worse := [name for name, loss in losses.items() if loss["worse"]]:
+        return False, f"lower FID, but worse by {', '.join(worse)}"
+    return True, "better"
+
+
+def _losses(
+    config: RegisterConfig,
+    real: Features,
+    sides: tuple[GateCandidate, GateCandidate],
+    firsts: Sequence[Features],
+    fid: float,
+) -> dict[str, dict[str, Any]]:
+    """What the candidate loses by each second opinion, what it may lose, and whether that is too much.
+
+    A loss counts if it is beyond chance as well.
+    """
+    candidate, champion = sides
+    ours, theirs = (first.features for first in firsts)
+    kid = kernel_estimate(theirs, real.features)
+    kid_more = kernel_estimate(ours, real.features) - kid
+    coverage, other = (
+        manifold_estimates(side, real.features)["coverage"] for side in (theirs, ours)
+    )
+    found = {
+        "kid": _loss(kid_more, config.max_kid_increase * abs(kid.value)),
+        "coverage": _loss(coverage - other, config.max_coverage_loss),
+    }
+    if candidate.authenticity and champion.authenticity:
+        lost = champion.authenticity(firsts[1]) - candidate.authenticity(firsts[0])
+        found["authenticity"] = _loss(lost, config.max_authenticity_loss)
+    if candidate.gap and champion.gap:
+        margin = config.max_gap_increase * fid
+        found["batch_norm_gap"] = _gap_loss(candidate.gap, champion.gap, margin)
+    return found
+
+
+def _loss(lost: Estimate, margin: float) -> dict[str, Any]:
+    return _told(lost.value, margin, lost.bound(1 - LEVEL))
+
+
+def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
+    """By Student's t of two samples, of as many gaps as there are evaluation seeds."""
+    more = abs(candidate.mean) - abs(champion.mean)
+    error = math.hypot(candidate.standard_error, champion.standard_error)
+    reach = student_t(2 * (len(EVALUATION_SEEDS) - 1), LEVEL)
+    return _told(more, margin, more - reach * error)
+
+
+def _told(value: float, margin: float, least: float) -> dict[str, Any]:
+    """A loss, what it may be, and whether it is more, where ``least`` of it is no chance."""
+    return {"loss": value, "margin": margin, "worse": not value <= margin and not least <= 0}

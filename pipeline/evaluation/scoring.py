@@ -1,0 +1,213 @@
+"""Scoring generators, wherever there is a machine for it; registered ones by what they carry."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bngan.data.decoding import convert, decode
+from bngan.data.sources import open_source
+from bngan.generation.sampler import Sampler
+from bngan.metrics.evaluation import Comparison, Reference, compare, evaluation
+from bngan.metrics.extractors import load_extractor
+from bngan.metrics.features import Extractor, Features
+from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
+from bngan.numerics import rng as randomness
+from pipeline.cluster import launch as cluster
+from pipeline.core.errors import UserError
+from pipeline.registry import integrity as seal
+from pipeline.registry import registry
+from pipeline.storage.sharing import borrowed, lent
+from pipeline.storage.workspace import SHARED, Workspace
+
+ProgressCallback = Callable[[int, int, str], None]
+"""Takes progress: how much is done, of how much, and of what."""
+_CHUNK = 1000
+
+
+def generated_features(
+    generator: Path,
+    extractor: Path,
+    seed: int,
+    count: int,
+    accelerator: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    group: int | None = None,
+    storage: Workspace = SHARED,
+) -> Features:
+    """Features of images 0 to ``count`` - 1 of ``seed``, the same however many machines make them.
+
+    Args:
+        generator: folder of a saved ``Sampler``.
+        extractor: folder of a saved ``Extractor``.
+        group: normalise so many images together by their own statistics, as training does.
+        storage: the workspace that the folders are in.
+    """
+    folders = storage.name(generator), storage.name(extractor)
+    size = group or 1
+    step = max(_CHUNK // size, 1) * size
+    tasks = [
+        (storage, *folders, seed, start, min(start + step, count), group)
+        for start in range(0, count, step)
+    ]
+    parts = []
+    for part in cluster.each(_features, tasks, accelerator):
+        parts.append(part)
+        progress(sum(len(p.features) for p in parts), count)
+    return Features.join(parts)
+
+
+def _features(
+    storage: Workspace,
+    generator: str,
+    extractor: str,
+    seed: int,
+    start: int,
+    stop: int,
+    group: int | None,
+    device: str,
+) -> Features:
+    sampler, judge = _loaded(storage, generator, extractor, device)
+    if group is not None:
+        sampler = sampler.with_batch_statistics(group)
+    return Features.join(judge(images) for images in sampler.batches(seed, range(start, stop)))
+
+
+@lru_cache(maxsize=4)
+def _loaded(
+    storage: Workspace, generator: str, extractor: str, device: str
+) -> tuple[Sampler, Extractor]:
+    sampler = Sampler.load(borrowed(storage, generator)).to(device)
+    return sampler, load_extractor(storage.path(extractor)).to(device)
+
+
+def evaluate_model(
+    storage: Workspace, uri: str, protocol: str | None, images: Path | None, tell: ProgressCallback
+) -> dict[str, Any]:
+    """The record of scores of a registered version, by what it carries to be scored with.
+
+    Args:
+        storage: the workspace; the registry is there, unless MLFLOW_TRACKING_URI says.
+        uri: such as ``models:/NAME@champion``.
+        protocol: another one than the version's own, with fewer images.
+        images: a folder of generated images to score in the version's stead.
+        tell: called with progress.
+
+    Raises:
+        UserError: if there is no such version, or it cannot be scored like that.
+    """
+    with scorable(storage, uri) as model:
+        reference = _reference(model, protocol)
+        if images is not None:
+            fakes = {0: _features_of_folder(images, reference)}
+        else:
+            fakes = {
+                seed: fakes_of(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS
+            }
+        return evaluation(reference, fakes)
+
+
+def compare_models(
+    storage: Workspace, first: str, second: str, protocol: str | None, tell: ProgressCallback
+) -> tuple[Protocol, dict[str, Comparison]]:
+    """Two registered versions, scored on the first one's reference and from the same latents.
+
+    Raises:
+        UserError: if there is no such version, or they do not make images of one shape.
+    """
+    with scorable(storage, first) as one, scorable(storage, second) as other:
+        reference = _reference(one, protocol)
+        shapes = [Sampler.load(model / "generator").spec.shape for model in (one, other)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
+        seed = EVALUATION_SEEDS[0]
+        fakes = [fakes_of(storage, model, reference, seed, tell, one) for model in (one, other)]
+        return reference.protocol, compare(reference, *fakes)
+
+
+@contextmanager
+def scorable(storage: Workspace, uri: str) -> Iterator[Path]:
+    """A registered version's generator and reference, in folders of these names.
+
+    Raises:
+        UserError: if there is no such version, or it has no reference, or none to be trusted.
+    """
+    with registry.downloaded(storage.local, uri) as model:
+        if not (model / "reference").is_dir():
+            raise UserError(f"{uri} carries nothing to be scored with: register it again")
+        seal.require_trust(model / "reference", uri)
+        seal.generator(model, uri)
+        with lent(storage, model / "generator", model / "reference"):
+            yield model
+
+
+def load_reference(folder: Path) -> Reference:
+    """What ``Reference.save`` wrote.
+
+    Raises:
+        UserError: if the file of its extractor is missing or another one than it was.
+    """
+    try:
+        return Reference.load(folder)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _reference(model: Path, protocol: str | None) -> Reference:
+    reference = load_reference(model / "reference")
+    try:
+        return reference.smaller(Protocol.parse(protocol)) if protocol else reference
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def fakes_of(
+    storage: Workspace,
+    model: Path,
+    reference: Reference,
+    seed: int,
+    tell: ProgressCallback,
+    judge: Path | None = None,
+) -> Features:
+    """Features of as many images of a ``scorable`` model as its protocol has."""
+    return generated_features(
+        model / "generator",
+        (judge or model) / "reference",
+        seed,
+        reference.protocol.count,
+        "auto",
+        lambda done, total: tell(done, total, f"samples, seed {seed}"),
+        storage=storage,
+    )
+
+
+def _features_of_folder(folder: Path, reference: Reference) -> Features:
+    """Of images in a folder, as they are.
+
+    Drawn from all of it, for files are often sorted by class; and in random order, for some scores
+    and all intervals come from parts that must be alike.
+    """
+    channels, height, width = reference.extractor.info.image_shape
+    count, found = reference.protocol.count, []
+    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
+        try:
+            source = open_source(str(folder), Path(cache), None, None)["train"]
+            if len(source) < count:
+                raise ValueError(
+                    f"{len(source)} images, and {reference.protocol.name} needs {count}"
+                )
+            random = randomness.generator(0, randomness.Stream.FOLDER)
+            order = random.permutation(len(source))
+            for name, content in source.files(order[:count]):
+                image = decode(content)
+                if image.size != (width, height):
+                    size = f"{image.size[0]}x{image.size[1]}"
+                    raise ValueError(f"{name} is {size}, the model's images are {width}x{height}")
+                found.append(convert(image, channels, None, "crop"))
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}") from error
+    return reference.extractor(np.stack(found))

@@ -1,0 +1,1 @@
+"""Watch the model in production: scheduled evaluation, drift, alerts."""

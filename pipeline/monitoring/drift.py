@@ -1,0 +1,283 @@
+"""One scheduled evaluation: has the champion's score changed, have the real images?"""
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Run
+
+from bngan.data.decoding import convert, decode
+from bngan.data.hub import pinned
+from bngan.metrics.drift import drift
+from bngan.metrics.evaluation import Reference, evaluation
+from bngan.metrics.features import Features
+from bngan.metrics.fid import frechet_distance
+from bngan.metrics.jackknife import GROUPS
+from bngan.metrics.protocol import EVALUATION_SEEDS
+from bngan.numerics.rng import Stream, generator
+from pipeline.cluster.launch import local_device
+from pipeline.core.errors import RetryableError, UserError
+from pipeline.core.lock import hold, private
+from pipeline.data.raw import opened
+from pipeline.evaluation.scoring import ProgressCallback, fakes_of, load_reference, scorable
+from pipeline.monitoring import alerts as alarm
+from pipeline.monitoring.schedule import Schedule
+from pipeline.registry import registry
+from pipeline.registry.aliases import CHAMPION, aliases
+from pipeline.reports.drift_report import explain, render
+from pipeline.storage.artifacts import REPORT
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.runs import closing, died, heartbeat, process_of
+from pipeline.tracking.tracker import Tracker, dataset_name, existing_client
+
+KIND = "evaluation"
+"""Of runs that evaluate on schedule, as their tag ``bngan.kind``."""
+_TAG = "bngan.drift"
+"""Of versions, ``_TAG.SCHEDULE``: the newest partition's verdict, and which that is."""
+_SAME = 0.01
+"""Share of a score by which the rounding of other hardware or another library may change it."""
+_MAX_SKIPPED = 0.01
+_PATIENCE = 2 * 3600.0
+"""Seconds that an evaluation waits for another one of the same schedule: less than infra/ allows it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation has come to: ``drift`` is ok or alarm; ``new`` is whether it was done now."""
+
+    run_id: str
+    drift: str
+    reason: str
+    new: bool
+
+
+def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outcome:
+    """Evaluate the champion for a partition, unless that has been done.
+
+    Raises:
+        UserError: if there is no champion, images cannot be compared, or nobody could be told of an
+            alarm. The next time the partition is done again.
+    """
+    workspace = Workspace(schedule.workspace).local
+    client, name = existing_client(workspace), f"schedule-{schedule.name}"
+    with hold(private(workspace) / "locks" / name, f"schedule {schedule.name}", _PATIENCE):
+        number = aliases(client, schedule.model).get(CHAMPION)
+        if number is None:
+            raise UserError(f"model: {schedule.model} has no champion")
+        tracker = Tracker(workspace, schedule.name)
+        if done := _settle(tracker, schedule, partition):
+            return done
+        about = {
+            "schedule": schedule.name,
+            "partition": partition,
+            "model": schedule.model,
+            "model_version": number,
+        }
+        run_id = tracker.start(f"{schedule.name} {partition}", {"bngan.kind": KIND, **about})
+        with closing(tracker, run_id), heartbeat(tracker, run_id):
+            try:
+                _come_first(tracker, schedule, partition, run_id)
+                record = about | {"run_id": run_id} | _measure(schedule, partition, number, tell)
+                _keep(tracker, schedule, record)
+            except UserError as error:
+                tracker.tags(run_id, {"reason": str(error)})
+                raise
+        return Outcome(run_id, record["drift"], record["reason"], True)
+
+
+def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | None:
+    """The evaluation that has been done, if any; those that were killed are closed.
+
+    Raises:
+        UserError: naming who is at it. The lock may be another machine's own.
+    """
+    found = _evaluations(tracker, schedule, partition)
+    for run in found:
+        if run.info.status == "FINISHED":
+            tags = run.data.tags
+            return Outcome(run.info.run_id, tags["drift"], tags["reason"], False)
+    for run in found:
+        if died(run):
+            tracker.finish(run.info.run_id, "KILLED")
+        elif run.info.status == "RUNNING":
+            raise _at_it(partition, run)
+    return None
+
+
+def _come_first(tracker: Tracker, schedule: Schedule, partition: str, run_id: str) -> None:
+    """Give way to whoever has begun at the same time: of two, one at least sees the other."""
+    running = [
+        run
+        for run in _evaluations(tracker, schedule, partition)
+        if run.info.status == "RUNNING" and not died(run)
+    ]
+    first = min(running, key=lambda run: (run.info.start_time, run.info.run_id))
+    if first.info.run_id != run_id:
+        raise _at_it(partition, first)
+
+
+def _evaluations(tracker: Tracker, schedule: Schedule, partition: str) -> list[Run]:
+    condition = (
+        f"tags.`bngan.kind` = '{KIND}' and tags.schedule = '{schedule.name}' "
+        f"and tags.partition = '{partition}' and tags.model = '{schedule.model}'"
+    )
+    return list(tracker.client.search_runs([tracker.experiment_id], condition))
+
+
+def _at_it(partition: str, run: Run) -> RetryableError:
+    return RetryableError(
+        f"{partition} is being evaluated by {process_of(run)}, run {run.info.run_id}"
+    )
+
+
+def _measure(
+    schedule: Schedule, partition: str, number: str, tell: ProgressCallback
+) -> dict[str, Any]:
+    """The champion scored by what it carries, and old real images against new ones; the verdict."""
+    storage, path = Workspace(schedule.workspace), schedule.images_of(partition)
+    with scorable(storage, f"models:/{schedule.model}/{number}") as model:
+        reference = load_reference(model / "reference")
+        # First what can be missing: generating takes longer.
+        images = None if path is None else _new_images(schedule, path, reference)
+        fakes = {seed: fakes_of(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS}
+    tell(0, 1, "scores and their intervals")
+    found = evaluation(reference, fakes)
+    tags = registry.tags_of(storage.local, schedule.model, number)
+    score, recorded = found["scores"]["fid"], _number(tags.get("fid"))
+    record = {
+        "score": {
+            "fid": score,
+            "interval": found["intervals"]["fid"],
+            "recorded": recorded,
+            "changed": recorded is None or abs(score - recorded) > _SAME * recorded,
+        },
+        "data": images
+        and {
+            **images.about,
+            **_compared(
+                schedule, reference, images.features(reference), fakes[EVALUATION_SEEDS[0]]
+            ),
+        },
+        **{key: found[key] for key in ("scores", "intervals", "protocol", "extractor")},
+    }
+    drifted = record["data"] is not None and record["data"]["drifted"]
+    verdict = "alarm" if drifted or record["score"]["changed"] else "ok"
+    return record | {"drift": verdict, "reason": explain(record)}
+
+
+def _number(text: str | None) -> float | None:
+    """What a tag says, if that is a number; JSON has no others."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class _Images:
+    """New real images ``(N, H, W, C)``, where from, and the names of those that could not be read."""
+
+    path: str
+    pixels: np.ndarray
+    skipped: list[str]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
+        count, skipped = len(self.pixels), len(self.skipped)
+        return {"path": self.path, "count": count, "skipped": skipped, "sha256": digest}
+
+    def features(self, reference: Reference) -> Features:
+        return reference.extractor.to(local_device("auto"))(self.pixels)
+
+
+def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
+    """As many as there are old ones, drawn at random, made what the model's images are."""
+    channels, height, width = reference.extractor.info.image_shape
+    size, found, skipped = height if height == width else None, list[np.ndarray](), list[str]()
+    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
+        given = schedule.data
+        sources = opened(path, Path(cache), given.max_download_gb, given.image_column)
+        source = sources.get(reference.protocol.split, sources["train"])
+        order = generator(0, Stream.SPLIT, 0).permutation(len(source))
+        for name, content in source.files(order):
+            if len(found) == reference.protocol.count:
+                break
+            try:
+                pixels = convert(decode(content), channels, size, schedule.data.fit)
+                if pixels.shape != (height, width, channels):
+                    raise ValueError(f"is not {width}x{height}, as the model's images are")
+                found.append(pixels)
+            except ValueError as error:
+                skipped.append(f"{name}: {error}")
+    if len(skipped) > _MAX_SKIPPED * (len(found) + len(skipped)):
+        raise UserError(f"data.path: {len(skipped)} images cannot be used; the first: {skipped[0]}")
+    if len(found) < GROUPS:
+        raise UserError(f"data.path: {path} has {len(found)} images, and {GROUPS} are needed")
+    return _Images(pinned(path, source.commit), np.stack(found), skipped)
+
+
+def _compared(
+    schedule: Schedule, reference: Reference, new: Features, fake: Features
+) -> dict[str, Any]:
+    """Old real images against as many new ones, and the generator against both."""
+    count = len(new.features)
+    old, fake = reference.real.take(slice(count)), fake.take(slice(count))
+    found = drift(old.features, new.features)
+    return {
+        "distance": found.distance,
+        "interval": [found.low, found.high],
+        "expected": found.expected,
+        "variance": found.variance,
+        "p_value": found.p_value,
+        "drifted": found.beyond(schedule.drift.level, schedule.drift.tolerance),
+        "fid_old": frechet_distance(fake.features, old.features),
+        "fid_new": frechet_distance(fake.features, new.features),
+        "classes": [_shares(side) for side in (old, new)],
+        "chance": found.chance.tolist(),
+        **asdict(schedule.drift),
+    }
+
+
+def _shares(features: Features) -> list[float]:
+    """What part of the images the extractor takes for each class; empty if it is no classifier."""
+    classes = features.logits.shape[1]
+    if not classes:
+        return []
+    counts = np.bincount(features.logits.argmax(axis=1), minlength=classes)
+    return [float(share) for share in counts / counts.sum()]
+
+
+def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> None:
+    """Metrics, tags and report in MLflow, the verdict at the version, and word to whom it is due."""
+    run_id, number, data = record["run_id"], record["model_version"], record["data"]
+    workspace, said = (
+        Workspace(schedule.workspace).local,
+        f"{record['drift']} {record['partition']}",
+    )
+    version = registry.tags_of(workspace, schedule.model, number)
+    model, digest = version.get("bngan.model_id"), version.get("bngan.data", "unknown")
+    tracker.dataset(run_id, f"models:/{schedule.model}/{number}/reference", digest, "reference")
+    registry.link_metrics(tracker.client, run_id, model, record["scores"], ("reference", digest))
+    if data is not None:
+        tracker.dataset(run_id, data["path"], data["sha256"], "drift")
+        values = {f"drift_{k}": data[k] for k in ("distance", "expected", "p_value", "fid_new")}
+        new = (dataset_name(data["path"]), data["sha256"])
+        registry.link_metrics(tracker.client, run_id, model, values, new)
+    tracker.artifact(run_id, "drift.json", json.dumps(record, indent=2).encode())
+    tracker.artifact(run_id, REPORT, render(record).encode())
+    tracker.tags(run_id, {"drift": record["drift"], "reason": record["reason"]})
+    tag = f"{_TAG}.{schedule.name}"
+    if version.get(tag, "").rpartition(" ")[2] <= record["partition"]:  # not a backfill
+        tracker.client.set_model_version_tag(schedule.model, number, tag, said)
+    if record["drift"] == "alarm":
+        brief = data and {k: v for k, v in data.items() if k != "chance"}
+        told = alarm.tell(schedule.alarm, {**record, "data": brief})
+        tracker.tags(run_id, {"told": ", ".join(told) or "nobody"})

@@ -1,0 +1,242 @@
+"""Scheduled evaluation: its schema, and when it is due.
+
+A *partition* is what one evaluation is known by: the minute it is due, as the clock of the schedule's
+time zone shows it (``2026-11-24T03:00``). An hour that a clock shows twice is due once.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from apscheduler.triggers.cron import CronTrigger
+from omegaconf import MISSING
+
+from bngan.data import embedded
+from bngan.data.sources import is_symbolic
+from pipeline.config.loader import located_workspace
+from pipeline.config.parser import flatten, read
+from pipeline.config.validation import not_everywhere, source
+from pipeline.core.errors import UserError
+from pipeline.core.names import misnamed, misnamed_model
+from pipeline.core.uris import secrets
+
+_DATE = "{date}"
+_GIVEN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d)|(T\d\d:\d\d))?", re.ASCII)
+_LONGEST_GAP = timedelta(days=8 * 366)
+"""Between two times of any cron expression: 29 February skips a leap year."""
+
+
+@dataclass
+class NewImages:
+    """Real images to compare with those the champion was scored against."""
+
+    path: str | None = None
+    """As data.path of an experiment, ``{date}`` in it being the date; null compares no data. Not images
+    that the extractor has learned from: it knows those better."""
+    image_column: str | None = None
+    """Column of the images in tables; null takes the first image column."""
+    max_download_gb: float = 20.0
+    """Gigabytes that may be downloaded from the Hub at a time."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How an image of another size than the model's becomes that: as data.fit of its experiment."""
+
+
+@dataclass
+class DriftConfig:
+    """From when on new images count as others."""
+
+    level: float = 0.01
+    """Share of false alarms if nothing has changed: the largest p-value that is one."""
+    tolerance: float = 0.05
+    """What share of the old features' total variance the distance must exceed by what chance makes it:
+    many images tell differences that should wake nobody. However many there are, it is the same
+    shift. Of the digits, a class gone comes to 0.03, two of ten to 0.06, half of them to 0.16."""
+
+
+@dataclass
+class AlarmConfig:
+    """Who is told of an alarm, as JSON."""
+
+    webhook: str | None = None
+    """Address that it is POSTed to; it is shown nowhere but for its host."""
+    command: str | None = None
+    """Shell command that gets it on standard input."""
+
+
+@dataclass
+class Schedule:
+    """A recurring evaluation of a registered model's champion."""
+
+    name: str = MISSING
+    """Name of the experiment in MLflow that its runs are in."""
+    model: str = MISSING
+    """Name of the registered model."""
+    cron: str = MISSING
+    """Minute, hour, day of month, month and weekday (mon to sun)."""
+    timezone: str = "UTC"
+    """Such as Europe/Berlin."""
+    workspace: str = "runs"
+    """Where the registry is, unless MLFLOW_TRACKING_URI says, and room for downloads and locks."""
+    address: str | None = None
+    """Of the Ray dashboard of a cluster that evaluates; null: this machine does."""
+    data: NewImages = field(default_factory=NewImages)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    alarm: AlarmConfig = field(default_factory=AlarmConfig)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Its time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def trigger(self) -> CronTrigger:
+        """When it is due."""
+        return CronTrigger.from_crontab(self.cron, timezone=self.zone)
+
+    def images_of(self, partition: str) -> str | None:
+        """Where the new images of a partition are."""
+        return self.data.path and self.data.path.replace(_DATE, partition[:10])
+
+
+def load_schedule(path: Path, here: bool = False) -> Schedule:
+    """Read a schedule's YAML file; where it is kept here, every path is made absolute.
+
+    ``here`` is whether it is, although it may name a cluster.
+
+    Raises:
+        UserError: with a line for each key that is unknown, missing or has a wrong value.
+    """
+    given = read(Schedule, path)
+    schedule = given.values
+    wrong = list(_problems(schedule))
+    if here:
+        schedule.address = None
+    if schedule.address is None:
+        wrong += located_workspace(schedule)
+        where = schedule.data.path
+        if where and not is_symbolic(where) and not where.startswith(embedded.PREFIX):
+            schedule.data.path = str(Path(where).expanduser().absolute())
+    given.refuse(wrong)
+    return schedule
+
+
+def due(schedule: Schedule, given: str, now: datetime) -> list[str]:
+    """Partitions up to ``now`` that ``given`` asks for, oldest first.
+
+    Args:
+        schedule: says when.
+        given: a date, ``FIRST..LAST``, or one partition.
+        now: with a time zone.
+
+    Raises:
+        UserError: if there is none.
+    """
+    tomorrow = now.date() + timedelta(days=1)  # where a clock is ahead of now's, it is that already
+    try:
+        if not (match := _GIVEN.fullmatch(given)):
+            raise ValueError
+        start, end = (date.fromisoformat(day) for day in (match[1], match[2] or match[1]))
+        since = datetime.combine(start, time(), schedule.zone)
+        until = datetime.combine(min(end, tomorrow) + timedelta(days=1), time(), schedule.zone)
+        times = list(_times(schedule, since, until, now)) if start <= tomorrow else []
+    except (ValueError, OverflowError):
+        raise UserError(
+            f"--partition {given}: write 2026-11-24, 2026-11-01..2026-11-07 or 2026-11-24T03:00"
+        ) from None
+    names = dict.fromkeys(_partition(at) for at in times)
+    found = [name for name in names if not match[3] or name == given]
+    if not found:
+        raise UserError(f"--partition {given}: '{schedule.cron}' has not been due then")
+    return found
+
+
+def latest(schedule: Schedule, now: datetime) -> str:
+    """The partition that was due last."""
+    back = timedelta(minutes=1)
+    while back <= _LONGEST_GAP:
+        if times := list(_times(schedule, now - back, now + timedelta.resolution, now)):
+            return _partition(times[-1])
+        back *= 4
+    raise UserError(f"cron: '{schedule.cron}' is never due")
+
+
+def _times(
+    schedule: Schedule, since: datetime, until: datetime, now: datetime
+) -> Iterator[datetime]:
+    """When it is due from ``since`` on, before ``until`` and not after ``now``."""
+    trigger, at = schedule.trigger, None
+    while at := trigger.get_next_fire_time(at, at or since):
+        if at > now or at >= until:
+            return
+        yield at
+
+
+def _partition(at: datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(timespec="minutes")
+
+
+def _problems(schedule: Schedule) -> Iterator[str]:
+    yield from misnamed(schedule.name)
+    yield from misnamed_model("model", schedule.model)
+    yield from _timing(schedule)
+    drift, paths = schedule.drift, {"workspace": schedule.workspace}
+    if not 0.005 <= drift.level < 1:
+        yield f"drift.level must lie in [0.005, 1), got {drift.level}"
+    if not 0 <= drift.tolerance < math.inf:
+        yield f"drift.tolerance must be finite and not negative, got {drift.tolerance}"
+    if schedule.data.path:
+        paths["data.path"] = schedule.data.path
+    if schedule.address:
+        yield from filter(None, (not_everywhere(key, path) for key, path in paths.items()))
+    known = flatten(asdict(schedule))
+    yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
+    if not 0 <= (most := schedule.data.max_download_gb) < math.inf:
+        yield f"data.max_download_gb must be finite and not negative, got {most}"
+    yield from source(schedule.images_of("2000-01-01") or "")
+    if schedule.alarm.webhook:
+        yield from _address("alarm.webhook", schedule.alarm.webhook)
+
+
+def _address(key: str, address: str) -> Iterator[str]:
+    """What is wrong with it, in words that do not show it: it may have secrets."""
+    if not re.match("https?://", address):
+        yield f"{key} must be an address that begins with http:// or https://"
+    elif re.search(r"[^!-~]", address):
+        yield f"{key} must have no spaces, line ends and letters beyond ASCII: write them as %20"
+    else:
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            yield f"{key} must have a host, such as example.org or [::1], and a port up to 65535"
+            return
+        if not host or port == 0:
+            yield f"{key} must have a host, and no port 0"
+
+
+def _timing(schedule: Schedule) -> Iterator[str]:
+    fields = schedule.cron.split()
+    try:
+        ZoneInfo(schedule.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield f"timezone: there is no {schedule.timezone}: write one such as Europe/Berlin or UTC"
+        return
+    if len(fields) == 5 and re.search(r"\d", fields[4]):
+        # APScheduler counts Monday as 0, cron Sunday.
+        yield f"cron: '{schedule.cron}' counts weekdays: name them, mon to sun"
+    elif len(fields) == 5 and fields[2] != "*" and fields[4] != "*":
+        # APScheduler wants both, cron either.
+        yield f"cron: '{schedule.cron}' gives a day of the month and a weekday: give one of them"
+    else:
+        try:
+            latest(schedule, datetime.now(schedule.zone))
+        except UserError as never:
+            yield str(never)
+        except ValueError as error:
+            yield f"cron: '{schedule.cron}': {error}"

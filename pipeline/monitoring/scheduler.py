@@ -1,0 +1,103 @@
+"""Keeping a schedule: when a partition is due, a process of its own evaluates it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from pipeline.monitoring.schedule import Schedule, latest
+
+_LEAVE = 30.0
+"""Seconds that an evaluation may take to close its books."""
+
+
+def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
+    """Evaluate whenever it is due, until interrupted; then the evaluation under way is, too.
+
+    One at a time: what is due meanwhile is left out. What was due while the machine slept is done
+    once, for the last time it was due.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+    starting, closed = threading.Lock(), threading.Event()
+
+    def fire() -> None:
+        partition = latest(schedule, datetime.now(UTC))
+        with starting:
+            if closed.is_set():
+                return
+            say(f"{partition} is due")
+            running[:] = [_start(path, partition)]
+        if (code := running[0].wait()) not in (0, 130):
+            say(f"{partition} failed with exit code {code}: --partition {partition} does it again")
+
+    scheduler = BackgroundScheduler(timezone=schedule.zone)
+    scheduler.add_job(
+        fire,
+        schedule.trigger,
+        name=schedule.name,
+        max_instances=1,
+        coalesce=True,
+        misfire_grace_time=None,
+    )
+    try:
+        _run(scheduler, schedule, say)
+    finally:
+        closed.set()
+        if scheduler.running:
+            scheduler.shutdown(wait=False)
+        with starting:  # who has not seen that it is over has started one by now
+            pass
+        for process in running:
+            _interrupt(process)
+
+
+def _run(scheduler: BackgroundScheduler, schedule: Schedule, say: Callable[[str], None]) -> None:
+    """Until Ctrl-C, which it raises."""
+    upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
+    next_time = f"{upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}"
+    with _interruption() as interrupted:
+        say(f"{schedule.name}: next at {next_time}; Ctrl-C ends it")
+        scheduler.start()
+        while not interrupted.wait(1.0):
+            pass
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, which as an exception can be lost in whatever callback it meets."""
+    interrupted = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":
+    """The command that a person would give, run by the code that runs here."""
+    command = [sys.executable, "-P", "-m", "pipeline", "schedule", str(path.absolute())]
+    here = str(Path(__file__).parents[2])
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+    # In a session of its own, Ctrl-C is ours to pass on, once.
+    return subprocess.Popen(  # noqa: S603 (ours, and no shell)
+        [*command, "--partition", partition],
+        env={**os.environ, "PYTHONPATH": paths},
+        start_new_session=True,
+    )
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LEAVE)
+    finally:  # who does not want to wait leaves nothing behind either
+        process.kill()

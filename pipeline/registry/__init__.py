@@ -1,0 +1,1 @@
+"""Models in the MLflow registry: versions, aliases, integrity, and base models."""

@@ -1,0 +1,204 @@
+"""Who is champion: aliases of a registered model, moved by one process at a time, never half."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipeline.core.errors import UserError
+from pipeline.core.lock import hold, private
+from pipeline.core.names import misnamed_model
+from pipeline.tracking.tracker import existing_client, versions_of
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
+ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
+"""Tags of versions: when a person took it back, and when it last became champion by promotion."""
+GENERATOR = "bngan.generator"
+"""Tag of versions: digest of the generator, the same however often it is registered."""
+_INTENT = "bngan.aliases"
+_PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a version is to be champion, why, and what that was read from (JSON values)."""
+
+    promote: bool
+    reason: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def alone_with(workspace: Path, name: str) -> Iterator[MlflowClient]:
+    """The registry, with nobody else at the model ``name`` from this workspace.
+
+    What a killed process had begun to move is moved first.
+    """
+    require_name(name)
+    client = existing_client(workspace)
+    lock = private(workspace) / "locks" / f"model-{name}"
+    with hold(lock, f"the registration of {name}", _PATIENCE):
+        _finish(client, name)
+        yield client
+
+
+def require_name(name: str) -> None:
+    """Raise ``UserError`` if no registered model is called so."""
+    for problem in misnamed_model("NAME", name):
+        raise UserError(problem)
+
+
+def aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    """Version numbers by alias; empty if there is no such model."""
+    with if_there():
+        found = client.get_registered_model(name).aliases
+        return {alias: str(number) for alias, number in found.items()}
+    return {}
+
+
+@contextmanager
+def if_there() -> Iterator[None]:
+    """Leave the block where it asks MLflow for something that does not exist."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+def enter(
+    workspace: Path, name: str, number: str, judge: Callable[[str], Verdict]
+) -> tuple[str, Verdict]:
+    """Make a version champion or challenger; the alias it has then, and why.
+
+    ``judge`` is given the champion's number. It may take its time: nobody waits for it, and if there
+    is another champion afterwards it is asked again. A version that a person has rolled back is not
+    judged: only a person promotes it.
+    """
+    client = existing_client(workspace)
+    while True:
+        seen = aliases(client, name).get(CHAMPION)
+        verdict = _foregone(client, name, number, seen) or judge(str(seen))
+        with alone_with(workspace, name):
+            now = aliases(client, name)
+            if now.get(CHAMPION) != seen:
+                continue
+            # Rolled back and promoted again meanwhile, the champion is the same, yet it was said.
+            verdict = _foregone(client, name, number, seen) or verdict
+            if verdict.promote:
+                _crown(client, name, number, now)
+            else:
+                _move(client, name, {CHALLENGER: number})
+            if seen != number:
+                _record(client, name, number, verdict)
+            return CHAMPION if verdict.promote else CHALLENGER, verdict
+
+
+def promote(workspace: Path, name: str, number: str) -> None:
+    """Make a version champion because a person says so.
+
+    Raises:
+        UserError: if there is no such version.
+    """
+    with alone_with(workspace, name) as client:
+        _forgive(client, name, number)
+        _crown(client, name, number, aliases(client, name))
+        _record(client, name, number, Verdict(True, "promoted by hand"))
+
+
+def rollback(workspace: Path, name: str) -> tuple[str, str]:
+    """Let champion and previous champion change places; their numbers, the new champion's first.
+
+    Raises:
+        UserError: if there is none to go back to.
+    """
+    with alone_with(workspace, name) as client:
+        now = aliases(client, name)
+        if CHAMPION not in now or PREVIOUS not in now:
+            raise UserError(f"{name} has no previous champion to go back to")
+        after, before = now[PREVIOUS], now[CHAMPION]
+        client.set_model_version_tag(name, before, ROLLED_BACK, _now())
+        _forgive(client, name, after)
+        _move(client, name, {CHAMPION: after, PREVIOUS: before})
+        _record(client, name, after, Verdict(True, f"rolled back from version {before}"))
+        return after, before
+
+
+def _foregone(client: MlflowClient, name: str, number: str, champion: str | None) -> Verdict | None:
+    if champion == number:
+        return Verdict(True, "is the champion already")
+    if any(ROLLED_BACK in version.tags for version in _twins(client, name, number)):
+        return Verdict(False, f"was rolled back: bngan promote {name} {number} brings it back")
+    return Verdict(True, "first version") if champion is None else None
+
+
+def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
+    """The versions with the same generator, this one among them."""
+    version = _version(client, name, number)
+    found = versions_of(client, name)
+    same = version.tags.get(GENERATOR)
+    return [version, *(other for other in found if same and other.tags.get(GENERATOR) == same)]
+
+
+def _forgive(client: MlflowClient, name: str, number: str) -> None:
+    for version in _twins(client, name, number):
+        if ROLLED_BACK in version.tags:
+            client.delete_model_version_tag(name, str(version.version), ROLLED_BACK)
+
+
+def _crown(client: MlflowClient, name: str, number: str, now: Mapping[str, str]) -> None:
+    if now.get(CHAMPION) == number:
+        return
+    moves: dict[str, str | None] = {CHAMPION: number}
+    if CHAMPION in now:
+        moves[PREVIOUS] = now[CHAMPION]
+    if now.get(CHALLENGER) == number:
+        moves[CHALLENGER] = None
+    client.set_model_version_tag(name, number, CROWNED, _now("microseconds"))
+    _move(client, name, moves)
+
+
+def _move(client: MlflowClient, name: str, moves: Mapping[str, str | None]) -> None:
+    """All of ``moves`` or, if killed, by whoever comes next."""
+    client.set_registered_model_tag(name, _INTENT, json.dumps(moves))
+    _finish(client, name)
+
+
+def _finish(client: MlflowClient, name: str) -> None:
+    intent = None
+    with if_there():
+        intent = client.get_registered_model(name).tags.get(_INTENT)
+    for alias, number in json.loads(intent or "{}").items():
+        if number is None:
+            client.delete_registered_model_alias(name, alias)
+        else:
+            with if_there():  # somebody may have deleted that version
+                client.set_registered_model_alias(name, alias, number)
+    if intent:
+        client.delete_registered_model_tag(name, _INTENT)
+
+
+def _record(client: MlflowClient, name: str, number: str, verdict: Verdict) -> None:
+    said = {
+        "bngan.decision": "champion" if verdict.promote else "challenger",
+        "bngan.reason": verdict.reason,
+        "bngan.decided": _now(),
+    }
+    for key, value in said.items():
+        client.set_model_version_tag(name, number, key, value)
+
+
+def _version(client: MlflowClient, name: str, number: str) -> Any:
+    with if_there():
+        return client.get_model_version(name, number)
+    raise UserError(f"there is no version {number} of {name}")
+
+
+def _now(precision: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=precision)

@@ -1,0 +1,80 @@
+"""The generator that an adaptation starts from: found, pinned to a version, and what follows."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
+from bngan.metrics.features import INFO
+from bngan.serialization.json_records import first_line
+from pipeline.config.schema import Config
+from pipeline.core.errors import UserError
+from pipeline.core.uris import REGISTERED
+from pipeline.registry.integrity import require_trust
+from pipeline.storage.workspace import Workspace
+
+
+def load_base(folder: Path, base: str) -> Sampler:
+    """Return the generator in ``folder``, which ``base`` names. Raises ``UserError`` if it is none."""
+    try:
+        return Sampler.load(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        message = f"adapt.base: {base} is no generator of bngan's: {first_line(error)}"
+        raise UserError(message) from error
+
+
+@contextmanager
+def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
+    """Folders of ``adapt.base``: its generator, and what it was scored by, if it is known.
+
+    Raises:
+        UserError: if there is no such generator, or what it was scored by is not trusted.
+    """
+    base = str(config.adapt.base)
+    if base.startswith(REGISTERED):
+        from pipeline.registry import registry  # MLflow takes seconds to import
+
+        with registry.downloaded(Workspace(config.workspace).local, base) as model:
+            yield model / "generator", _trusted(model / "reference", base)
+        return
+    folder = Path(base)
+    for name in (WEIGHTS, DESCRIPTION):
+        if not (folder / name).is_file():
+            raise UserError(f"adapt.base: there is no {name} in {folder}")
+    yield folder, _trusted(folder, base)
+
+
+def _trusted(folder: Path, base: str) -> Path | None:
+    """The folder, if there is what images are scored by in it.
+
+    Raises:
+        UserError: if that may run any code, and nobody trusts it.
+    """
+    if not (folder / INFO).is_file():
+        return None
+    require_trust(folder, base)
+    return folder
+
+
+def base_files(config: Config) -> list[Path]:
+    """Files of a base in a folder, which may change; a version does not."""
+    if not config.adapt.base or config.adapt.base.startswith(REGISTERED):
+        return []
+    with base_folders(config) as (folder, _):
+        return [file for file in sorted(folder.glob("*")) if file.is_file()]
+
+
+def pin_base(config: Config, tell: Callable[[str], None]) -> str:
+    """Return ``adapt.base`` with its alias replaced by the version that has it now."""
+    base = str(config.adapt.base)
+    if not (alias := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", base)):
+        return base
+    from pipeline.registry import registry
+
+    number = registry.version_of(Workspace(config.workspace).local, *alias.groups())
+    pinned = f"{REGISTERED}{alias[1]}/{number}"
+    tell(f"{base} is {pinned}")
+    return pinned

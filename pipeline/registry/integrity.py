@@ -1,0 +1,80 @@
+"""What makes sure that a registered model is what was registered, and runs no code unasked."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bngan.generation.sampler import Sampler
+from bngan.metrics.features import INFO, ExtractorInfo
+from bngan.metrics.pretrained import file_hash
+from bngan.serialization.json_records import described, record
+from bngan.serialization.manifest import damage, digest, outputs_digest, write_manifest
+from pipeline.core.errors import UserError
+
+TRUST = "BNGAN_TRUST_EXTRACTOR"
+"""Environment variable: SHA-256 of foreign networks that may be loaded, with commas in between."""
+FILES = "bngan.files"
+"""Tag of versions: digest of all files, in another place than the files are."""
+
+
+class IntegrityError(UserError):
+    """A registered model that is not as it was registered, or cannot be known to be."""
+
+
+def generator(model: Path, uri: str) -> Sampler:
+    """That of the model at ``uri``, which is downloaded to ``model``.
+
+    Raises:
+        IntegrityError: if its files do not go together.
+    """
+    try:
+        return Sampler.load(model / "generator")
+    except ValueError as error:
+        raise IntegrityError(f"{uri}: {error}") from error
+
+
+def require_trust(reference: Path, uri: str) -> None:
+    """Refuse what the model at ``uri`` is scored by if it may run any code, and nobody trusts it.
+
+    Inception's weights are tensors and our own networks safetensors; a file by torch.export or
+    TorchScript is a program (docs/security.md).
+
+    Raises:
+        UserError: saying how to trust it.
+    """
+    try:
+        info = record(ExtractorInfo, described(reference / INFO), INFO)
+        if info.weights is None or info.kind == "inception":
+            return
+        sha256 = file_hash(reference / info.stored_as)
+    except ValueError as error:
+        raise UserError(f"{uri}: {error}") from error
+    if sha256 not in (text.strip() for text in os.environ.get(TRUST, "").split(",")):
+        raise UserError(
+            f"{uri} is scored by the network in {info.weights}, which may run any code where it is "
+            f"loaded, here or on a cluster's nodes: if you trust who made it, set {TRUST}={sha256}"
+        )
+
+
+def sealed(parts: Mapping[str, Path]) -> str:
+    """Give each part its manifest; the digest of them all, to be kept apart from them."""
+    for folder in parts.values():
+        write_manifest(folder, {})
+    return _digest(parts)
+
+
+def _digest(parts: Mapping[str, Path]) -> str:
+    return digest({name: outputs_digest(folder, ("*",)) for name, folder in parts.items()})
+
+
+def difference(folder: Path, registered: str | None) -> str | None:
+    """What in a downloaded model is not as it was registered, if anything."""
+    if registered is None:
+        return f"the registry has no tag {FILES} to verify it by: register it again"
+    parts = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    for path in parts.values():
+        if problem := damage(path):
+            return problem.replace(f"{folder}/", "")
+    if _digest(parts) != registered:
+        return f"its parts ({', '.join(sorted(parts))}) are others than the registry's {FILES} says"
+    return None

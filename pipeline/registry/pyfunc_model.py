@@ -1,0 +1,51 @@
+"""The registered model: an MLflow "model from code" around ``bngan.sampling.Sampler``.
+
+Input ``index`` (int64 ``(N,)``), parameters ``seed``, ``truncation``, ``format`` and, of a generator
+trained by class, ``label`` (-1: any). Output: uint8 images ``(N, H, W, C)`` or, with ``format=png``, N
+strings: PNG files in base64. Image i depends on (seed, index[i]) and the label only. Weights are
+safetensors and verified; nothing is unpickled. A request gets so many images, and no more.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from bngan.generation.predict import answer
+from bngan.generation.sampler import Sampler
+from bngan.serialization.manifest import damage
+
+
+class GeneratorModel(PythonModel):
+    """Generates images by index."""
+
+    def load_context(self, context: Any) -> None:
+        """Load configuration and weights.
+
+        Raises:
+            MlflowException: naming the file that is not as it was registered.
+        """
+        folder = Path(context.artifacts["generator"])
+        if problem := damage(folder):
+            raise MlflowException.invalid_parameter_value(problem)
+        self.sampler = Sampler.load(folder)
+
+    def predict(
+        self, context: Any, model_input: Any, params: dict[str, Any] | None = None
+    ) -> np.ndarray | list[str]:
+        """Images at ``model_input["index"]``.
+
+        Raises:
+            MlflowException: naming the parameter that has a value it cannot have.
+        """
+        values = model_input.get("index") if isinstance(model_input, dict) else model_input
+        try:
+            return answer(self.sampler, values, params or {})
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+set_model(GeneratorModel())

@@ -1,0 +1,251 @@
+"""MLflow's model registry: logging a generator, registering it as a version, finding versions."""
+
+import io
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+import bngan
+from bngan.serialization.manifest import scratch_folder
+from pipeline.core.errors import UserError
+from pipeline.core.lock import private
+from pipeline.registry.aliases import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    aliases,
+    alone_with,
+    if_there,
+    require_name,
+)
+from pipeline.registry.integrity import FILES, IntegrityError, difference, sealed
+from pipeline.storage.sharing import FOLDER, OVER
+from pipeline.tracking.server import refusal
+from pipeline.tracking.tracker import existing_client, models, tracking_uri, versions_of
+
+_CARD_LIMIT = 5000
+"""Characters that MLflow keeps of a version's description."""
+_REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pillow")
+
+
+@dataclass
+class Registration:
+    """A registered version, the alias it got, and why."""
+
+    name: str
+    version: str
+    alias: str
+    reason: str
+
+    @property
+    def uri(self) -> str:
+        """What ``mlflow`` and ``bngan sample`` take: this version, whatever becomes of its alias."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """What becomes a version.
+
+    Attributes:
+        parts: the folders it is made of, by name.
+        tags: of the version; by ``bngan.fingerprint`` it is found again.
+        card: what it is, in Markdown.
+        metrics: its scores, which MLflow links to the model and to the data they were measured on.
+        data: name and digest of that data.
+    """
+
+    parts: Mapping[str, Path]
+    tags: Mapping[str, str]
+    card: str
+    metrics: Mapping[str, float]
+    data: tuple[str, str]
+
+
+def register(workspace: Path, run_id: str, name: str, product: ModelPackage) -> str:
+    """Register a generator as a version of ``name``; its number.
+
+    Registering the same ``tags["bngan.fingerprint"]`` again, after an interruption or from another
+    process, finds the version made before.
+    """
+    with _stores(workspace), alone_with(workspace, name) as client:
+        number = _existing(client, name, product.tags["bngan.fingerprint"])
+        if number is None:
+            tags = {**product.tags, FILES: sealed(product.parts)}
+            model = _log_model(run_id, product)
+            tags["bngan.model_id"] = str(model.model_id)
+            number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
+        client.update_model_version(name, number, product.card[:_CARD_LIMIT])
+        return number
+
+
+def tags_of(workspace: Path, name: str, number: str) -> dict[str, str]:
+    """Tags of a version."""
+    tags: dict[str, str] = existing_client(workspace).get_model_version(name, number).tags
+    return tags
+
+
+def version_of(workspace: Path, name: str, alias: str) -> str:
+    """Number of the version that has an alias now.
+
+    Raises:
+        UserError: if none has.
+    """
+    held = aliases(existing_client(workspace), name)
+    if alias not in held:
+        raise UserError(f"there is no models:/{name}@{alias}")
+    return held[alias]
+
+
+def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
+    """Every version of a model, or of all, newest first, in JSON values.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    client = existing_client(workspace)
+    if name:
+        require_name(name)
+    names = [model.name for model in models(client, name)]
+    if name and not names:
+        raise UserError(f"there is no model {name}")
+    return [
+        {
+            "name": each,
+            "version": str(version.version),
+            "aliases": sorted(a for a, n in held.items() if n == str(version.version)),
+            "created": version.creation_timestamp / 1000,
+            "protocol": version.tags.get("bngan.protocol"),
+            "fid": _number(version.tags.get("fid")),
+            "reason": version.tags.get("bngan.reason"),
+        }
+        for each in names
+        for held in [aliases(client, each)]
+        for version in sorted(versions_of(client, each), key=lambda v: -int(v.version))
+    ]
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+@contextmanager
+def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
+    """The parts of the model at ``uri``, in folders of their names, as long as the block lasts.
+
+    Raises:
+        IntegrityError: if a file of it is not as it was registered, by name.
+        UserError: if there is no such model.
+    """
+    if not (address := re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)):
+        raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, number, alias = address.groups()
+    client = existing_client(workspace)
+    # In the workspace, where other machines find it too; beside copies of what they have lent, which
+    # nobody has locked.
+    with scratch_folder(private(workspace) / FOLDER, "model", OVER) as temporary:
+        with _stores(workspace):
+            try:
+                # One version throughout, wherever the alias goes meanwhile.
+                number = number or str(client.get_model_version_by_alias(name, alias).version)
+                tags = client.get_model_version(name, number).tags
+                pinned = f"models:/{name}/{number}"
+                folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
+            except (MlflowException, OSError) as error:
+                raise refusal(f"cannot load {uri}", error) from error
+        if problem := difference(folder / "artifacts", tags.get(FILES)):
+            raise IntegrityError(f"{uri} is not used: {problem}")
+        yield folder / "artifacts"
+
+
+def current_alias(workspace: Path, name: str, number: str) -> str | None:
+    """The alias that a version has now.
+
+    Raises:
+        LookupError: if the version is not in the registry any more.
+    """
+    with if_there():
+        held = existing_client(workspace).get_model_version(name, number).aliases
+        return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if alias in held), None)
+    raise LookupError(f"{name} version {number} is no longer registered")
+
+
+@contextmanager
+def _stores(workspace: Path) -> Iterator[None]:
+    """MLflow's fluent functions pointed at this workspace's stores, without its advice."""
+    # MLflow writes the variables itself; what comes later must find them as the user left them.
+    tracking, registry = (os.environ.get(f"MLFLOW_{kind}_URI") for kind in ("TRACKING", "REGISTRY"))
+    uri = tracking_uri(workspace)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)  # one store has it all, as clients here do
+    try:
+        with warnings.catch_warnings(record=True), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        mlflow.set_tracking_uri(tracking)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(registry)  # type: ignore[arg-type]
+        if registry is None:
+            os.environ.pop("MLFLOW_REGISTRY_URI", None)
+
+
+def _log_model(run_id: str, product: ModelPackage) -> Any:
+    """Log the model with the run; its own code travels with it."""
+    with mlflow.start_run(run_id=run_id):
+        model = mlflow.pyfunc.log_model(
+            name="generator",
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={name: str(folder) for name, folder in product.parts.items()},
+            code_paths=[str(Path(str(bngan.__file__)).parent)],
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "index")]),
+                outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
+                params=ParamSchema(
+                    [
+                        ParamSpec("seed", "long", 0),
+                        ParamSpec("truncation", "double", 1.0),
+                        ParamSpec("label", "long", -1),
+                        ParamSpec("format", "string", "array"),
+                    ]
+                ),
+            ),
+            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+        )
+    client = MlflowClient()
+    client.update_run(run_id, status="RUNNING")  # the stage has only begun
+    link_metrics(client, run_id, str(model.model_id), product.metrics, product.data)
+    return model
+
+
+def link_metrics(
+    client: MlflowClient,
+    run_id: str,
+    model_id: str | None,
+    values: Mapping[str, float],
+    data: tuple[str, str],
+) -> None:
+    """Record numbers of a run as a model's, measured on data of this name and digest."""
+    now, (name, digest) = int(time.time() * 1000), data
+    linked: dict[str, Any] = dict(model_id=model_id, dataset_name=name, dataset_digest=digest[:32])
+    metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in values.items()]
+    client.log_batch(run_id, metrics=metrics)
+
+
+def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:
+    found = versions_of(client, name)
+    numbers = [int(v.version) for v in found if v.tags.get("bngan.fingerprint") == fingerprint]
+    return str(min(numbers)) if numbers else None

@@ -1,0 +1,1 @@
+"""Render reports, model cards and plots. Knows neither MLflow nor Ray."""

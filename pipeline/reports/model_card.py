@@ -1,0 +1,39 @@
+"""The card of a registered version: what it is, in Markdown, for whoever finds it in the registry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bngan.metrics.features import ExtractorInfo
+from pipeline.config.schema import Config
+from pipeline.reports.tables import adaptation, data_summary, score_rows, warnings
+
+
+def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
+    """Markdown of a version, from the record of its scores; the grid is an artifact of ``run_id``."""
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in score_rows(record))
+    model, train = config.model, config.train
+    extractor = ExtractorInfo(**record["extractor"]).describe()
+    notes = "".join(f"> {note}\n\n" for note in warnings(record))
+    kind = f"{model.network}{' by class' if model.conditional else ''}"
+    game = f"{train.loss} loss, penalty {train.penalty}"
+    if config.adapt.base and config.adapt.method == "supervised":
+        game = "supervised"
+    trained = (
+        f"{kind}, generator norm {model.generator.norm}, {game}, batch {train.batch_size}, "
+        f"{train.images:,} images, seed {config.seed}."
+    )
+    parameters = "`seed`, `truncation`, `label`, `format`"
+    return f"""![Generated images](get-artifact?path=grid.png&run_uuid={run_id})
+
+{notes}| score | this generator | 95 % interval | real against real |
+| --- | --- | --- | --- |
+{rows}
+
+Measured by {record["protocol"]["name"]}, {extractor}.
+
+**Data.** {data_summary(config, record)}
+
+**Training.** {trained}{adaptation(record)}
+
+**Use.** `bngan sample models:/{config.register.model}@champion`; parameters {parameters}.
+"""

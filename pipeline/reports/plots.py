@@ -1,0 +1,84 @@
+"""Plots of a training's course, in a grey that can be read on white and on black."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+_PANELS: dict[str, tuple[str, dict[str, str]]] = {
+    "losses.png": ("Losses", {"loss_d": "discriminator", "loss_g": "generator"}),
+    "logits.png": ("Mean logits", {"logit_real": "real", "logit_fake": "generated"}),
+    "fid.png": ("FID on the select split", {"fid_select": "averaged generator"}),
+    "gradients.png": (
+        "Gradient norms",
+        {"gradient_norm_d": "discriminator", "gradient_norm_g": "generator"},
+    ),
+}
+_LOGARITHMIC = ("fid.png", "gradients.png")
+GREY = "#808080"
+_COLOURS = ("#3b82f6", "#e0852b")
+
+
+def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
+    """PNGs by name: losses, logits, scores and gradient norms over images seen."""
+    from matplotlib.ticker import EngFormatter, ScalarFormatter
+
+    found = {}
+    for name, (title, lines) in _PANELS.items():
+        if not any(key in point for point in history for key in lines):
+            continue  # a training without a discriminator has no logits
+        with figure(title, "images seen") as (axes, finish):
+            for (key, label), colour in zip(lines.items(), _COLOURS, strict=False):
+                points = [(point["images"], point[key]) for point in history if key in point]
+                if points:
+                    marker = "." if len(points) < 20 else ""
+                    axes.plot(*zip(*points, strict=True), label=label, marker=marker, color=colour)
+            if name in _LOGARITHMIC:
+                axes.set_yscale("log")
+                for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                    axis(ScalarFormatter())
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.legend(frameon=False, labelcolor=GREY)
+            found[name] = finish()
+    return found
+
+
+def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:
+    """PNG of how every batch norm's scales are spread."""
+    with figure("Batch-norm scales of the generator", "gamma") as (axes, finish):
+        low, high = (f(float(f(values)) for values in gammas.values()) for f in (min, max))
+        bins = np.linspace(low - 1e-3, high + 1e-3, 41).tolist()
+        for layer, values in gammas.items():
+            axes.hist(values, bins, density=True, histtype="step", label=layer)
+        axes.legend(frameon=False, labelcolor=GREY, fontsize="small")
+        content: bytes = finish()
+    return content
+
+
+@contextmanager
+def figure(title: str, x: str, size: tuple[float, float] = (5, 3)) -> Iterator[tuple["Axes", Any]]:
+    """Axes to draw on, ``size`` in inches, and a function that returns the PNG."""
+    # Imported where it is drawn with: a run that finds everything cached does not pay for it.
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=size, layout="constrained")
+    axes = drawing.subplots()
+    axes.set_title(title, color=GREY)
+    axes.set_xlabel(x, color=GREY)
+    axes.tick_params(colors=GREY, which="both")
+    for spine in axes.spines.values():
+        spine.set_color(GREY)
+    axes.grid(alpha=0.3)
+
+    def finish() -> bytes:
+        buffer = io.BytesIO()
+        drawing.savefig(buffer, format="png", dpi=150, transparent=True)
+        return buffer.getvalue()
+
+    yield axes, finish

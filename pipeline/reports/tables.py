@@ -1,0 +1,84 @@
+"""Score rows, labels, notes: for HTML, Markdown, terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bngan.data.hub import pinned
+from pipeline.config.schema import Config
+from pipeline.reports.page import readable
+
+LABELS = {
+    "fid": "FID ↓",
+    "fid_infinity": "FID∞ ↓",
+    "kid": "KID ↓",
+    "inception_score": "Inception Score ↑",
+    "precision": "Precision ↑",
+    "recall": "Recall ↑",
+    "density": "Density ↑",
+    "coverage": "Coverage ↑",
+    "classes_hit": "Classes hit ↑",
+    "class_divergence": "Class divergence ↓",
+    "authenticity": "Authenticity ↑",
+    "data_copying": "Data copying C_T",
+}
+"""What a score is called, and whether higher or lower is better."""
+
+
+def adaptation(record: Mapping[str, Any]) -> str:
+    """What the generator was adapted from, a sentence after others; empty if from nothing."""
+    if not (adapted := record.get("adapted")):
+        return ""
+    return f" Adapted from {adapted['base']}; what differs from it: {adapted['differs']}."
+
+
+def data_summary(config: Config, record: Mapping[str, Any]) -> str:
+    """Size, classes and splits of the data, in a sentence, and which commit of a dataset it is."""
+    data, source = record["data"], pinned(config.data.path, record["contents"]["commit"])
+    height, width, channels = data["image_shape"]
+    counts = ", ".join(f"{count:,} to {split}" for split, count in data["counts"].items())
+    classes = f"{len(data['classes'])} classes" if data["classes"] else "no classes"
+    return f"{source}: {height} x {width} pixels, {channels} channels, {classes}; {counts}."
+
+
+def warnings(record: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before trusting the scores."""
+    notes, kind = [], record["extractor"]["kind"]
+    if kind == "random":
+        notes.append(
+            "Features come from an untrained network, as they must without labels: compare scores "
+            "within this dataset only, and trust your eyes more."
+        )
+    count, floor = record["protocol"]["count"], record["floor"]
+    if floor["count"] < count:
+        notes.append(
+            "Too few unseen real images for a floor at the score's own size: with fewer images the "
+            "floor comes out higher."
+        )
+    fid, bias = record["scores"]["fid"], record["bias"]
+    if count <= record["extractor"]["features"]:
+        notes.append(
+            f"{count:,} images are too few for {record['extractor']['features']:,} features: their "
+            "covariance is singular, and FID depends on the number of images more than on the model."
+        )
+    elif bias > fid / 2:
+        notes.append(
+            f"Of the FID {readable(fid)}, {readable(bias)} come from {count:,} being few images: so "
+            "many of the same distribution would get that. More would tell generators apart better."
+        )
+    return notes
+
+
+def score_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """For each score: its label, the value, its interval, and what real images score."""
+    scores, floor = record["scores"], record["floor"]
+    rows = []
+    for name, label in LABELS.items():
+        if name not in scores:
+            continue
+        interval = record["intervals"].get(name)
+        real = readable(floor[name]) if name in floor else ""
+        if f"{name}_spread" in floor:
+            real += f" ± {readable(floor[f'{name}_spread'])}"
+        span = f"{readable(interval[0])} to {readable(interval[1])}" if interval else ""
+        rows.append((label, readable(scores[name]), span, real))
+    return rows

@@ -1,0 +1,1 @@
+"""Answer requests for images over HTTP, and draw samples into a file."""

@@ -1,0 +1,72 @@
+"""Pictures of a registered generator's images, written to files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bngan.data.images import encode, png_bytes, to_pil
+from bngan.generation.sampler import Sampler
+from pipeline.core.errors import UserError
+from pipeline.registry import integrity as seal
+from pipeline.registry import registry
+
+_COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Which images, and how they are laid out."""
+
+    count: int
+    """Images of a grid; rows of an interpolation; images of each class."""
+    seed: int = 0
+    truncation: float = 1.0
+    label: int | None = None
+    layout: str = "grid"
+    """grid, classes or interpolation."""
+    separately: bool = False
+
+
+def write(workspace: Path, uri: str, wanted: SampleRequest, output: Path) -> str:
+    """Write the images of the model at ``uri``; how many there are, in words.
+
+    Raises:
+        UserError: if there is no such model, or it cannot make such images.
+    """
+    if output.is_dir() and not wanted.separately:
+        raise UserError(f"--output must be a file to write, and {output} is a folder")
+    if output.is_file() and wanted.separately:
+        raise UserError(f"--output must be a folder with --separately, and {output} is a file")
+    with registry.downloaded(workspace, uri) as model:
+        try:
+            images, columns = _images(seal.generator(model, uri), wanted)
+        except ValueError as error:
+            raise UserError(f"{uri}: {error}") from error
+    if wanted.separately:
+        output.mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(images):
+            (output / f"{number:06d}.png").write_bytes(encode(to_pil(image)))
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        alone = len(images) == 1
+        output.write_bytes(encode(to_pil(images[0])) if alone else png_bytes(images, columns))
+    return f"{len(images)} image{'s'[: len(images) > 1]}"
+
+
+def _images(sampler: Sampler, wanted: SampleRequest) -> tuple[np.ndarray, int | None]:
+    """Images ``(N, H, W, C)``, and how many make a row."""
+    seed, count = wanted.seed, wanted.count
+    if wanted.layout == "interpolation":
+        if wanted.label is not None or wanted.truncation != 1:
+            raise ValueError("an interpolation takes neither a label nor a truncation")
+        return sampler.interpolations(seed, count, _COLUMNS), _COLUMNS
+    labels = None if wanted.label is None else [wanted.label] * count
+    if wanted.layout == "classes":
+        if wanted.label is not None:
+            raise ValueError("a row per class takes no label")
+        labels = np.repeat(np.arange(sampler.spec.classes), count).tolist()
+        if not labels:
+            raise ValueError("this generator knows no classes: it was not trained by class")
+    images = sampler.images(seed, range(len(labels or range(count))), wanted.truncation, labels)
+    return images, count if wanted.layout == "classes" else None

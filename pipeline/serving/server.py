@@ -1,0 +1,146 @@
+"""A registered model over HTTP, with the requests and answers of MLflow's own scoring server.
+
+Weights are verified, and the code is what is installed here: a model's folder has code too, which
+MLflow's server runs unseen. What a request can ask for is bounded; what is wrong with one is a line.
+"""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bngan.data.decoding import one_line
+from bngan.generation.predict import PARAMETERS, answer
+from bngan.generation.sampler import Sampler
+from pipeline.core.errors import UserError
+from pipeline.registry import integrity as seal
+from pipeline.registry import registry
+
+MOST_BODY = 2**20
+"""Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
+MOST_WAITING = 64
+"""Requests that are read, or wait while another is answered; each may hold ``MOST_BODY``."""
+_READING = 30.0
+"""Seconds that a request may take to arrive."""
+
+
+def application(workspace: Path, uri: str) -> Starlette:
+    """The ASGI application of the model at ``uri``: /invocations, /ping, /health and /version.
+
+    Raises:
+        UserError: if there is no such model, or it is not as it was registered.
+    """
+    with registry.downloaded(workspace, uri) as folder:
+        sampler = seal.generator(folder, uri)
+    return application_of(sampler)
+
+
+def application_of(sampler: Sampler) -> Starlette:
+    """The same for a generator that is loaded."""
+    one, waiting = asyncio.Lock(), 0
+
+    async def invocations(request: Request) -> Response:
+        nonlocal waiting
+        if waiting >= MOST_WAITING:
+            return _refusal(503, "too many requests at once: try again")
+        waiting += 1
+        try:
+            if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+                return _refusal(415, "Content-Type must be application/json")
+            body = await asyncio.wait_for(_body(request), _READING)
+            if body is None:
+                return _refusal(413, f"a request has {MOST_BODY} bytes at most")
+            async with one:  # it takes all processors, and its memory once
+                found = await asyncio.to_thread(_answer, sampler, body)
+            return Response(found, media_type="application/json")
+        except (TimeoutError, ClientDisconnect):
+            return _refusal(408, f"the request did not arrive within {_READING:.0f} s")
+        except ValueError as error:
+            return _refusal(400, str(error))
+        finally:
+            waiting -= 1
+
+    routes = [Route("/invocations", invocations, methods=["POST"])]
+    for path, text in {"/ping": "\n", "/health": "\n", "/version": mlflow.__version__}.items():
+        routes.append(Route(path, PlainTextResponse(text)))
+    return Starlette(routes=routes)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket at an address.
+
+    Raises:
+        UserError: if nobody can listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(f"--port: {host}:{port} cannot be used: {error.strerror}") from error
+
+
+def serve(application: Starlette, at: socket.socket) -> None:
+    """Answer requests until Ctrl-C."""
+    uvicorn.Server(uvicorn.Config(application, log_level="warning")).run([at])
+
+
+def _refusal(status: int, message: str) -> Response:
+    code = "BAD_REQUEST" if status < 500 else "TEMPORARILY_UNAVAILABLE"
+    return JSONResponse({"error_code": code, "message": " ".join(message.split())}, status)
+
+
+async def _body(request: Request) -> bytes | None:
+    """A request's body, or None if it is too long, which is known before all of it is there."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            return None
+    return body
+
+
+def _answer(sampler: Sampler, body: bytes) -> bytes:
+    """The body of the answer.
+
+    Raises:
+        ValueError: saying what is wrong with the request.
+    """
+    found = answer(sampler, *_parsed(body))
+    predictions = found.tolist() if isinstance(found, np.ndarray) else found
+    return json.dumps({"predictions": predictions}).encode()
+
+
+def _parsed(body: bytes) -> tuple[Any, dict[str, Any]]:
+    """Indices and parameters of a request; unlike for MLflow's server, what is unknown is an error."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the body is no JSON") from error
+    if not isinstance(request, dict):
+        raise ValueError("the body must be a JSON object with inputs and params")
+    params = request.pop("params", None) or {}
+    if not isinstance(params, dict):
+        raise ValueError("params must be an object of names and values")
+    _refuse_unknown("key", request, ("inputs", "instances", "params"))
+    _refuse_unknown("parameter", params, PARAMETERS)
+    if len(request) != 1:
+        raise ValueError("the body must have inputs")
+    (inputs,) = request.values()
+    if isinstance(inputs, dict):
+        _refuse_unknown("input", inputs, ("index",))
+        inputs = inputs.get("index")
+    return inputs, params
+
+
+def _refuse_unknown(what: str, given: Any, known: Any) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown {what} {one_line(unknown[0]):.60}: there are {', '.join(known)}")

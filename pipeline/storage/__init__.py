@@ -1,0 +1,1 @@
+"""The workspace, a folder or an object store, and what lies in it."""

@@ -1,0 +1,96 @@
+"""The checkpoints of a training in a workspace, wherever that is."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bngan.serialization.checkpoint import CheckpointStore, load_checkpoint
+from bngan.serialization.manifest import NAME, damage, remove_folder
+from pipeline.core.lock import OWNER, attempt_in
+from pipeline.storage.workspace import DAMAGED, Workspace
+
+
+class Checkpoints(CheckpointStore):
+    """Those of the training ``name``; what is at a workspace's URI counts, not what is here."""
+
+    def __init__(self, storage: Workspace, name: str) -> None:
+        super().__init__(storage.local / name)
+        self.storage, self.name = storage, name
+        self.where = f"{storage}/{name}"
+
+    def save(self, *args: Any, **options: Any) -> Path:
+        """As ``CheckpointStore.save``, and for all machines."""
+        folder = super().save(*args, **options)
+        self.storage.publish(f"{self.name}/{folder.name}")
+        self._withdraw()
+        return folder
+
+    def discard_after(self, images_seen: int) -> None:
+        """As ``CheckpointStore.discard_after``, and for all machines."""
+        super().discard_after(images_seen)
+        self._withdraw()
+
+    def latest(self, healthy: bool = False) -> dict[str, Any] | None:
+        """As ``CheckpointStore.latest``, whichever machine has saved it."""
+        if self.storage.remote:
+            self._heed_damage()
+            self._mirror()
+        return super().latest(healthy)
+
+    def _heed_damage(self) -> None:
+        """Originals that were found damaged: mended from here if they can be, or known here."""
+        for name in self._there():
+            if not self.storage.has(f"{name}/{DAMAGED}"):
+                continue
+            here = self.storage.local / name / NAME
+            found = self.storage.read(f"{name}/{DAMAGED}")
+            if here.is_file() and here.read_bytes() == found and not damage(here.parent):
+                self.storage.publish(name)
+            else:
+                self._aside(name).mkdir(parents=True, exist_ok=True)
+
+    def _mirror(self) -> None:
+        """Have here what is there."""
+        finished = self._finished()
+        for images in self.saved():
+            if self._named(images) not in finished:  # of an earlier stay on this machine
+                remove_folder(self.path(images))
+        for name in finished:
+            if problem := self.storage.damage(name):
+                self.storage.condemn(name)
+                remove_folder(self.storage.local / name)
+                aside = self._aside(name)
+                aside.mkdir(parents=True, exist_ok=True)
+                self.set_aside.append(f"{Path(name).name} is damaged and set aside: {problem}")
+
+    def _aside(self, name: str) -> Path:
+        """Here an empty folder says that a checkpoint is lost; what is left of it stays where it is."""
+        return self.folder / f"damaged-0-{Path(name).name}"
+
+    def load(self, images_seen: int) -> dict[str, Any]:
+        """A checkpoint that ``latest`` has found, on this machine or another."""
+        self.storage.path(self._named(images_seen))
+        return load_checkpoint(self.path(images_seen))
+
+    def owner(self) -> str | None:
+        """The attempt that owns the training, or that owned it last."""
+        with suppress(FileNotFoundError):
+            return attempt_in(self.storage.read(f"{self.name}/{OWNER}").decode())
+        return None
+
+    def _named(self, images_seen: int) -> str:
+        return f"{self.name}/{self.path(images_seen).name}"
+
+    def _there(self) -> list[str]:
+        names = self.storage.folders(self.name)
+        return [name for name in names if Path(name).name.startswith("images-")]
+
+    def _finished(self) -> list[str]:
+        return [name for name in self._there() if self.storage.has(f"{name}/{NAME}")]
+
+    def _withdraw(self) -> None:
+        """What is not here is not to be found by others either."""
+        if self.storage.remote:
+            kept = {self._named(images) for images in self.saved()}
+            for name in set(self._finished()) - kept:
+                self.storage.remove(name)

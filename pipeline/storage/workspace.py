@@ -1,0 +1,284 @@
+"""Where a workspace is: a folder that all machines share, or a URI of which each keeps verified copies.
+
+At a URI only finished folders count, and their manifest is written last. Locks stay on the machine of
+the driver: the drivers of a cluster's jobs all run on its head.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from bngan.serialization.json_records import first_line
+from bngan.serialization.manifest import (
+    NAME,
+    atomic_folder,
+    damage,
+    digest,
+    parse_manifest,
+    remove_folder,
+    scratch_folder,
+)
+from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.lock import hold, private
+from pipeline.core.uris import absolute_workspace, filesystem_of, is_uri
+
+CACHE = "BNGAN_CACHE"
+"""Environment variable: where a machine keeps its copies, by default ``~/.cache/bngan``."""
+DAMAGED = "damaged.json"
+"""What becomes of the manifest of a folder that was found damaged."""
+_MARK = "workspace.txt"
+_PATIENCE = 3600.0
+_FLAT = ("s3", "gcs", "abfs")
+"""File systems without folders to be made."""
+_STREAMS = 8
+_PASSES = (
+    "NETWORK_CONNECTION",
+    "SERVICE_UNAVAILABLE",
+    "INTERNAL_FAILURE",
+    "SLOW_DOWN",
+    "HTTP status 5",
+)
+"""What pyarrow's S3 calls troubles that may be over soon."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A workspace by its absolute path or URI; what is in it goes by relative names."""
+
+    workspace: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Workspace":
+        """A workspace as people write it. Raises ``UserError`` as ``absolute_workspace`` does."""
+        return cls(absolute_workspace(text))
+
+    def __str__(self) -> str:
+        return self.workspace.split("?")[0]
+
+    @property
+    def remote(self) -> tuple[Any, str] | None:
+        """Pyarrow's file system of a URI, and the path in it."""
+        return filesystem_of(self.workspace) if is_uri(self.workspace) else None
+
+    @property
+    def local(self) -> Path:
+        """The folder, or this machine's copies."""
+        if not is_uri(self.workspace):
+            return Path(self.workspace)
+        cache = Path(os.environ.get(CACHE) or "~/.cache/bngan").expanduser().absolute()
+        return cache / digest(self.workspace)[:16]
+
+    def require(self) -> None:
+        """See that it is there, and at first that it can be written to.
+
+        Raises:
+            ServerUnavailableError: if its server does not answer.
+            UserError: if it cannot for other reasons.
+        """
+        if not self.remote:
+            return
+        try:
+            if not self.has(_MARK):
+                self.write(_MARK, b"A workspace of bngan.\n")
+        except Exception as error:  # every file system has its own
+            reason = first_line(error)
+            kind = ServerUnavailableError if any(word in reason for word in _PASSES) else UserError
+            raise kind(f"workspace: {self} cannot be reached: {reason}") from error
+
+    def name(self, folder: Path) -> str:
+        """What other machines find a folder by."""
+        return str(folder.relative_to(self.local)) if self.remote else str(folder)
+
+    def path(self, name: str) -> Path:
+        """A finished folder on this machine.
+
+        Raises:
+            OSError: if it cannot be had as it was written.
+        """
+        if self.remote and (problem := self.damage(name)):
+            raise OSError(problem)
+        return self.local / name
+
+    def damage(self, name: str) -> str | None:
+        """Why a folder cannot be trusted, or None if each file is as recorded; a copy is made first."""
+        folder = self.local / name
+        if not self.remote:
+            return damage(folder)
+        lock = private(self.local) / "locks" / f"copy-{digest(name)[:16]}"
+        with hold(lock, f"copying {name}", _PATIENCE):
+            try:
+                manifest = self.read(f"{name}/{NAME}")
+            except FileNotFoundError:
+                return f"no outputs at {self}/{name}"
+            if _read(folder / NAME) == manifest and not damage(folder):
+                return None
+            return self._copy(name, manifest) and self._copy(
+                name, manifest
+            )  # the way may be at fault
+
+    def _copy(self, name: str, manifest: bytes) -> str | None:
+        """Replace this machine's copy of a folder unless something is wrong with the original."""
+        problem = None
+        with suppress(_Damaged), atomic_folder(self.local / name, None) as draft:
+            (draft / NAME).write_bytes(manifest)
+            try:
+                files = list(parse_manifest(manifest)["files"])  # all of them below the folder
+            except ValueError:
+                files = []
+            for file in files:
+                (draft / file).parent.mkdir(parents=True, exist_ok=True)
+            with ThreadPoolExecutor(_STREAMS) as pool, suppress(FileNotFoundError):
+                list(pool.map(lambda f: self._download(f"{name}/{f}", draft / f), files))
+            if found := damage(draft):
+                problem = found.replace(str(draft), f"{self}/{name}")
+                raise _Damaged
+        return problem
+
+    def publish(self, name: str) -> None:
+        """Give a finished folder of this machine to all."""
+        if not self.remote:
+            return
+        folder = self.local / name
+        files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
+        with ThreadPoolExecutor(_STREAMS) as pool:
+            others = (file for file in files if file != NAME)
+            list(pool.map(lambda f: self._upload(folder / f, f"{name}/{f}"), others))
+        self._upload(folder / NAME, f"{name}/{NAME}")
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._key(f"{name}/{DAMAGED}"))
+
+    def condemn(self, name: str) -> None:
+        """Have nobody use what is damaged at the URI; nothing of it is removed."""
+        with suppress(FileNotFoundError):
+            content = self.read(f"{name}/{NAME}")
+            with self._filesystem.open_output_stream(self._key(f"{name}/{DAMAGED}")) as file:
+                file.write(content)
+            self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
+
+    def written(self, parent: str) -> Iterator[tuple[str, float]]:
+        """Files below a folder at the URI, by their names from there, and when they were written."""
+        begin = len(self._key(parent)) + 1
+        for info in self._infos(parent, True):
+            if info.is_file and info.mtime_ns is not None:
+                yield info.path[begin:], info.mtime_ns / 1e9
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder that goes with the block, here and for all."""
+        with scratch_folder(self.local, name) as folder:
+            try:
+                yield folder
+            finally:
+                if self.remote:
+                    self.withdraw(self.name(folder))
+
+    def folders(self, parent: str) -> list[str]:
+        """Names of what is in ``parent``, but for what is only being written."""
+        if not self.remote:
+            found = [path.name for path in (self.local / parent).glob("[!.]*") if path.is_dir()]
+        else:
+            found = [Path(i.path).name for i in self._infos(parent) if not i.is_file]
+        return sorted(f"{parent}/{name}" for name in found if not name.startswith("."))
+
+    def size(self, name: str) -> int:
+        """Bytes in a folder."""
+        if self.remote:
+            return sum(info.size for info in self._infos(name, True) if info.is_file)
+        return sum(path.stat().st_size for path in (self.local / name).rglob("*") if path.is_file())
+
+    def remove(self, name: str) -> None:
+        """Remove a folder everywhere but from other machines' copies."""
+        if self.remote:
+            self.withdraw(name)
+        remove_folder(self.local / name)
+
+    def read(self, name: str) -> bytes:
+        """Content of a file. Raises ``FileNotFoundError`` if it is not there."""
+        if not self.remote:
+            return (self.local / name).read_bytes()
+        with self._filesystem.open_input_stream(self._key(name)) as file:
+            return cast(bytes, file.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file, in a folder and in an object store at once or not at all."""
+        path = private(self.local) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+        draft.write_bytes(content)
+        draft.replace(path)
+        self.share(name)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        if not self.remote:
+            return (self.local / name).is_file()
+        return bool(self._filesystem.get_file_info(self._key(name)).is_file)
+
+    def share(self, name: str) -> None:
+        """Give a file of this machine to all."""
+        if self.remote:
+            self._upload(self.local / name, name)
+
+    def for_ray(self, folder: Path) -> dict[str, Any]:
+        """Ray's names for where its own files may go."""
+        if not self.remote:
+            return {"storage_path": str(folder)}
+        return {
+            "storage_path": self._key(self.name(folder)),
+            "storage_filesystem": self._filesystem,
+        }
+
+    @property
+    def _filesystem(self) -> Any:
+        assert self.remote is not None  # noqa: S101 (tells the type checker)
+        return self.remote[0]
+
+    def _key(self, name: str) -> str:
+        assert self.remote is not None  # noqa: S101 (tells the type checker)
+        return f"{self.remote[1].rstrip('/')}/{name}"
+
+    def _infos(self, parent: str, recursive: bool = False) -> list[Any]:
+        from pyarrow.fs import FileSelector
+
+        where = FileSelector(self._key(parent), allow_not_found=True, recursive=recursive)
+        return list(self._filesystem.get_file_info(where))
+
+    def withdraw(self, name: str) -> None:
+        """Remove a folder at the URI."""
+        for delete, key in (
+            (self._filesystem.delete_file, self._key(f"{name}/{NAME}")),  # what counts goes first
+            (self._filesystem.delete_dir, self._key(name)),
+        ):
+            with suppress(FileNotFoundError):
+                delete(key)
+
+    def _upload(self, source: Path, name: str) -> None:
+        key = self._key(name)
+        if self._filesystem.type_name not in _FLAT:
+            self._filesystem.create_dir(key.rpartition("/")[0], recursive=True)
+        with source.open("rb") as file, self._filesystem.open_output_stream(key) as target:
+            shutil.copyfileobj(file, cast(IO[bytes], target), 1 << 20)
+
+    def _download(self, name: str, target: Path) -> None:
+        with self._filesystem.open_input_stream(self._key(name)) as file, target.open("wb") as out:
+            shutil.copyfileobj(cast(IO[bytes], file), out, 1 << 20)
+
+
+SHARED = Workspace("/")
+"""Folders that every machine sees under one path."""
+
+
+class _Damaged(Exception):
+    pass
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

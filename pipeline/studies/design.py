@@ -1,0 +1,231 @@
+"""A study's schema, and the trials it consists of."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from bngan.serialization.json_records import first_line
+from pipeline.config.loader import located_workspace
+from pipeline.config.parser import flatten, read
+from pipeline.config.schema import Config
+from pipeline.core.names import misnamed
+
+Point = dict[str, Any]
+"""Values of a study's axes, by configuration key."""
+_SECTIONS = {field.name for field in fields(Config) if is_dataclass(field.default_factory)}
+_DATA = ("data", "extractor", "evaluate")
+"""Sections that stages before training read."""
+BUILT_IN = ("ring8", "grid25", "stacked_digits")
+_STRUCTURE = {"tasks", "arms", "control", "common", "axes", "thresholds"}
+"""Keys that refer to each other."""
+TREATMENTS = ("none", "data_dependent", "frozen_statistics")
+Measure = Literal["final", "area", "images_to", "seconds_to"]
+"""The best generator's score on the test images; the mean of the score's logarithm over the training;
+or images or CPU-seconds until the score reaches the task's threshold. Of all, the lower the better."""
+
+
+@dataclass
+class Study:
+    """Arms that differ by what is asked about, on the same tasks, from the same seeds."""
+
+    name: str = MISSING
+    """Of the experiment in MLflow."""
+    tasks: list[str] = MISSING
+    """ring8, grid25, stacked_digits, or configuration files of experiments, relative to the study's."""
+    arms: dict[str, list[str]] = MISSING
+    """Configurations that are compared: key=value, as on the command line, by name. ``treatment=`` is a
+    key as well: data_dependent initialisation, or frozen_statistics of batch norm after it."""
+    control: str = MISSING
+    """The arm that the others are compared with."""
+    common: list[str] = field(default_factory=list)
+    """key=value for all arms, and for the data."""
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    """Values of other keys, which every arm meets, unless it sets them itself: then it differs from the
+    control by them, wherever the control does not happen to have the same."""
+    points: int | None = None
+    """Random points of the axes; null: all of them."""
+    tune: bool = False
+    """Each arm's best point is found on seeds of its own, and the others are dropped; or all count."""
+    tuning_seeds: int = 2
+    """Seeds for that."""
+    seeds: int = 12
+    """Seeds that all arms share: fewer than 6 pairs say nothing, many comparisons want 12."""
+    score_every: int = 6_400
+    """Images between two scores."""
+    at_once: int = 2
+    """Trials that run together, one CPU each."""
+    endpoint: Measure = "final"
+    """What the study is about, declared before it runs: its intervals share the 5 % of error. The other
+    measures are told as well, each for itself."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Scores that count as reached, by task; of other tasks what three quarters of the control's
+    trainings reach."""
+    workspace: str = "runs"
+    """As an experiment's."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        overrides: everything that is not the task's own, as key=value.
+        treatment: what is done to the initial networks beyond the configuration.
+        tuning: whether it only serves to choose the arm's point.
+    """
+
+    task: str
+    arm: str
+    point: tuple[tuple[str, Any], ...]
+    seed: int
+    overrides: tuple[str, ...]
+    treatment: str
+    score_every: int
+    tuning: bool
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study's YAML file, with every path made absolute.
+
+    Overrides of experiments' keys, such as data.path=FOLDER, are for all arms.
+
+    Raises:
+        UserError: with a line for each thing that is wrong with it.
+    """
+    of_trials = [text for text in overrides if text.partition(".")[0] in _SECTIONS]
+    given = read(Study, path, [text for text in overrides if text not in of_trials])
+    study = given.values
+    study.common += of_trials
+    study.tasks = [_task(path, task) for task in study.tasks]
+    wrong = [*located_workspace(study), *_values(study)]
+    if not {key.partition(".")[0] for key in given.wrong} & _STRUCTURE:
+        wrong += _structure(study)
+    given.refuse(wrong)
+    return study
+
+
+def is_file(task: str) -> bool:
+    """Whether a task is an experiment's configuration, not one of the built-in ones."""
+    return task.endswith((".yaml", ".yml"))
+
+
+def _task(study: Path, task: str) -> str:
+    return str((study.parent / task).absolute()) if is_file(task) else task
+
+
+def short(task: str) -> str:
+    """A task's name without folder and suffix."""
+    return Path(task).stem
+
+
+def points(study: Study) -> list[Point]:
+    """Points of the axes that every arm meets."""
+    sizes = [len(values) for values in study.axes.values()]
+    total = math.prod(sizes)
+    if study.points is None or study.points >= total:
+        chosen = np.arange(total)
+    else:
+        random = np.random.default_rng(0)
+        chosen = np.sort(random.choice(total, study.points, replace=False))
+    places = np.unravel_index(chosen, sizes) if sizes else ()
+    return [
+        {
+            key: values[place[n]]
+            for (key, values), place in zip(study.axes.items(), places, strict=True)
+        }
+        for n in range(len(chosen))
+    ]
+
+
+def tuning_trials(study: Study) -> list[Trial]:
+    """Those that choose a point for each arm and task; none where nothing is tuned."""
+    if not study.tune:
+        return []
+    seeds = range(1_000, 1_000 + study.tuning_seeds)  # no other trial has these
+    return [
+        trial(study, task, arm, point, seed, tuning=True)
+        for task in study.tasks
+        for arm in study.arms
+        for point in points(study)
+        for seed in seeds
+    ]
+
+
+def main_trials(study: Study, chosen: Mapping[tuple[str, str], Sequence[Point]]) -> list[Trial]:
+    """Those that count, at the points ``chosen`` by task and arm; seed by seed, so that each seed is
+    complete before the next."""
+    return [
+        trial(study, task, arm, point, seed, tuning=False)
+        for seed in range(study.seeds)
+        for task in study.tasks
+        for arm in study.arms
+        for point in chosen[task, arm]
+    ]
+
+
+def trial(study: Study, task: str, arm: str, point: Point, seed: int, tuning: bool) -> Trial:
+    """One of a study's trials. An arm's settings beat the point's, and these the common ones."""
+    drawn = [f"{key}={_written(value)}" for key, value in point.items()]
+    parsed = OmegaConf.from_dotlist([*study.common, *drawn, *study.arms[arm]])
+    settings = flatten(cast(dict[str, Any], OmegaConf.to_container(parsed)))
+    treatment = str(settings.pop("treatment", "none"))
+    overrides = tuple(f"{key}={_written(value)}" for key, value in sorted(settings.items()))
+    found = tuple(point.items())
+    return Trial(task, arm, found, seed, overrides, treatment, study.score_every, tuning)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _values(study: Study) -> Iterator[str]:
+    yield from misnamed(study.name)
+    for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
+        if (value := getattr(study, name)) is not None and value < 1:
+            yield f"{name} must be at least 1, got {value}"
+
+
+def _structure(study: Study) -> Iterator[str]:
+    if not study.tasks:
+        yield "tasks must not be empty"
+    if study.control not in study.arms:
+        yield f"control: there is no arm {study.control}: {', '.join(study.arms)}"
+    if study.tune and not study.axes:
+        yield "tune: there are no axes to tune"
+    for key, values in study.axes.items():
+        if not values:
+            yield f"axes.{key} has no values"
+    yield from _unknown(study)
+    yield from _misplaced(study)
+
+
+def _unknown(study: Study) -> Iterator[str]:
+    for task in study.tasks:
+        if not is_file(task) and task not in BUILT_IN:
+            yield f"tasks: there is no {task}: {', '.join(BUILT_IN)}, or a YAML file"
+    for task in study.thresholds:
+        if task not in (known := [short(task) for task in study.tasks]):
+            yield f"thresholds.{task}: there is no such task: {', '.join(known)}"
+
+
+def _misplaced(study: Study) -> Iterator[str]:
+    asked = [*study.axes, *(text for arm in study.arms.values() for text in arm)]
+    for key in (key.partition("=")[0] for key in asked):
+        if key.partition(".")[0] in _DATA:
+            yield f"{key}: data sets and how they are scored are tasks, not arms or axes"
+    for arm in study.arms:
+        try:
+            treatment = trial(study, "", arm, {}, 0, tuning=False).treatment
+        except (YAMLError, OmegaConfBaseException, RecursionError) as error:
+            yield f"arms.{arm}: it, or common, is no list of key=value: {first_line(error)}"
+            continue
+        if treatment not in TREATMENTS:
+            yield f"arms.{arm}: treatment must be one of {', '.join(TREATMENTS)}, got {treatment}"

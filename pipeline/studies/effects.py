@@ -1,0 +1,176 @@
+"""What arms differ by, with intervals that assume nothing; and how often each works."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binom
+
+from pipeline.studies.design import Measure, Study, short
+from pipeline.studies.endpoints import (
+    Result,
+    endpoint,
+    final_score,
+    of,
+    quantile,
+    thresholds,
+)
+
+LEVEL = 0.95
+
+
+class Effect(NamedTuple):
+    """An arm against the control on one task: the median ratio of their endpoints, seed by seed."""
+
+    task: str
+    arm: str
+    measure: Measure
+    threshold: float
+    """The score to reach, where the measure is about one."""
+    pairs: int
+    ratio: float
+    low: float
+    high: float
+    level: float
+    """Confidence in this interval; those of the study's endpoint hold together at 95 % or more."""
+
+    @property
+    def verdict(self) -> str:
+        """better, worse or no difference shown."""
+        if self.high < 1:
+            return "better"
+        return "worse" if self.low > 1 else "no difference shown"
+
+
+def declared_effects(study: Study, results: Sequence[Result]) -> list[Effect]:
+    """Of the study's endpoint: as many comparisons as there are share the 5 % of error (Bonferroni)."""
+    comparisons = (len(study.arms) - 1) * len(study.tasks)
+    return effects(study, results, study.endpoint, max(comparisons, 1))
+
+
+def effects(
+    study: Study, results: Sequence[Result], measure: Measure, comparisons: int = 1
+) -> list[Effect]:
+    """Of every arm but the control on every task.
+
+    Seeds are pairs, and so are points of the axes. The interval is of order statistics of the pairs'
+    ratios (the sign test's): exact for any distribution, failures and what did not get there included.
+    """
+    limits = thresholds(study, results)
+    return [
+        Effect(task, arm, measure, limits[task], len(ratios), *interval(ratios, comparisons))
+        for task in study.tasks
+        for arm in study.arms
+        if arm != study.control
+        and len(ratios := _ratios(study, results, task, arm, measure, limits[task]))
+    ]
+
+
+def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, float, float]:
+    """Median of paired ratios, its interval, and the confidence in it.
+
+    At the level wanted, 1 - 5 % / comparisons, or higher; the widest there is where pairs are too few.
+    """
+    ordered, n, wanted = np.sort(ratios), len(ratios), 1 - (1 - LEVEL) / comparisons
+    # P(the median lies outside the k-th smallest and k-th largest) = 2 P(fewer than k are below it).
+    ks = [k for k in range(1, n // 2 + 1) if 1 - 2 * binom.cdf(k - 1, n, 0.5) >= wanted]
+    middle = _median(ordered)
+    if not ks:
+        return middle, 0.0, math.inf, wanted
+    k = max(ks)
+    level = float(1 - 2 * binom.cdf(k - 1, n, 0.5))
+    return middle, float(ordered[k - 1]), float(ordered[n - k]), level
+
+
+def scarce(study: Study, results: Sequence[Result]) -> list[str]:
+    """Comparisons that cannot show anything, whatever comes: too few of their pairs are two trainings.
+
+    ``results``: of all trials that count, or those of one point where it is tuned.
+    """
+    if not (comparisons := (len(study.arms) - 1) * len(study.tasks)):
+        return []
+    needed = next(n for n in range(1, 99) if math.isfinite(interval(np.ones(n), comparisons)[2]))
+    found: dict[tuple[str, int], list[str]] = {}
+    for task in study.tasks:
+        for arm in (arm for arm in study.arms if arm != study.control):
+            if (count := len(_pairs(study, results, task, arm))) < needed:
+                found.setdefault((short(task), count), []).append(arm)
+    return [
+        f"{task}, {', '.join(arms)}: pairs with {study.control}: {count}; {comparisons} comparisons "
+        f"need {needed} each to show anything"
+        for (task, count), arms in found.items()
+    ]
+
+
+def _median(ordered: np.ndarray) -> float:
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if low == high or (low == 0 and high == math.inf):
+        return float(low) if low == high else 1.0
+    return math.sqrt(low * high)
+
+
+def _pairs(
+    study: Study, results: Sequence[Result], task: str, arm: str
+) -> list[tuple[Result, Result]]:
+    """Trials of an arm and of the control from the same seed and point, but not the same training."""
+
+    def key(result: Result) -> tuple[object, ...]:
+        return result.trial.seed, result.trial.point if not study.tune else ()
+
+    controls = {key(result): result for result in of(results, task, study.control)}
+    return [
+        (ours, theirs)
+        for ours in of(results, task, arm)
+        if (theirs := controls.get(key(ours))) and ours.training != theirs.training
+    ]
+
+
+def _ratios(
+    study: Study,
+    results: Sequence[Result],
+    task: str,
+    arm: str,
+    measure: Measure,
+    threshold: float,
+) -> np.ndarray:
+    """Endpoints of an arm by those of the control; pairs that both failed are left out."""
+    ratios = []
+    for pair in _pairs(study, results, task, arm):
+        ours, theirs = (endpoint(each.record, measure, threshold) for each in pair)
+        if min(ours, theirs) < math.inf:
+            ratios.append(1.0 if ours == theirs else math.inf if theirs == 0 else ours / theirs)
+    return np.array(ratios)
+
+
+class Robustness(NamedTuple):
+    """Of random configurations, how many work with both of two arms, one, or none (Gulrajani et al.
+    2017, section 5.1)."""
+
+    task: str
+    arm: str
+    threshold: float
+    both: int
+    only_arm: int
+    only_control: int
+    neither: int
+
+
+def robustness(study: Study, results: Sequence[Result]) -> list[Robustness]:
+    """At three thresholds of the final score: the quartiles of what all arms' trials have."""
+    rows = []
+    for task in study.tasks:
+        everything = [final_score(r.record) for arm in study.arms for r in of(results, task, arm)]
+        for arm in (arm for arm in study.arms if arm != study.control):
+            pairs = [
+                tuple(endpoint(each.record, "final") for each in pair)
+                for pair in _pairs(study, results, task, arm)
+            ]
+            for limit in (quantile(everything, q) for q in (0.25, 0.5, 0.75) if pairs):
+                ok = [
+                    (ours <= limit < math.inf, theirs <= limit < math.inf) for ours, theirs in pairs
+                ]
+                kinds = ((True, True), (True, False), (False, True), (False, False))
+                counts = [ok.count(kind) for kind in kinds]
+                rows.append(Robustness(task, arm, limit, *counts))
+    return rows

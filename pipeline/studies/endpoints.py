@@ -1,0 +1,121 @@
+"""What trials come to: endpoints, failures, and which points of the axes suit an arm."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.studies.design import Measure, Point, Study, Trial, short
+from pipeline.studies.trial import Record
+
+Key = tuple[tuple[str, Any], ...]
+"""A point as a trial carries it."""
+COLLAPSED_MODES = 0.5
+"""Share of classes or modes below which a training counts as collapsed."""
+COLLAPSED_FACTOR = 10.0
+"""So many times the median score of its task's control: collapsed as well."""
+REACHED = 0.75
+"""Share of the control's trainings that reach the threshold, where the study names none."""
+
+
+class Result(NamedTuple):
+    """A trial and what came of it."""
+
+    trial: Trial
+    record: Record
+    training: str
+    """Name of the training, which trials of several arms may share."""
+
+
+def final_score(record: Record) -> float:
+    """The best generator's, the lower the better; infinite where there is none."""
+    value = record["final"].get(record["measure"], math.inf)
+    return float(value) if math.isfinite(value) else math.inf
+
+
+def best_on_the_way(record: Record) -> float:
+    """The lowest score on the images that the best generator is chosen by; infinite if it failed."""
+    scores = [point[record["measure"]] for point in record["history"]]
+    return math.inf if record["failed"] else min(scores, default=math.inf)
+
+
+def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> float:
+    """Of a trial, the lower the better. Infinite where the training failed, or did not get there."""
+    history, score = record["history"], record["measure"]
+    if measure == "final":
+        return math.inf if record["failed"] else final_score(record)
+    if measure == "area":
+        scores = [point[score] for point in history]
+        if record["failed"] or not scores:
+            return math.inf
+        return float(np.exp(np.mean(np.log(np.maximum(scores, 1e-12)))))
+    key = "images" if measure == "images_to" else "cpu_seconds"
+    reached = (point[key] for point in history if point[score] <= threshold)
+    return float(next(reached, math.inf))
+
+
+def thresholds(study: Study, results: Sequence[Result]) -> dict[str, float]:
+    """By task, the score that counts as reached: the study's, or what most of the control's reach."""
+    found = {}
+    for task in study.tasks:
+        best = [
+            min((point[r.record["measure"]] for point in r.record["history"]), default=math.inf)
+            for r in of(results, task, study.control)
+        ]
+        known = quantile(best, REACHED) if best else math.inf
+        found[task] = study.thresholds.get(short(task), known)
+    return found
+
+
+def of(results: Sequence[Result], task: str, arm: str) -> list[Result]:
+    """Those of an arm on a task that count."""
+    return [r for r in results if (r.trial.task, r.trial.arm) == (task, arm) and not r.trial.tuning]
+
+
+def collapsed(record: Record, control: float) -> bool:
+    """Whether it failed, lost half of the classes or modes, or is far worse than the control."""
+    final = record["final"]
+    share = final.get("modes_share", final.get("classes_share", 1.0))
+    bad = final_score(record) > COLLAPSED_FACTOR * control
+    return bool(record["failed"] or not final or share < COLLAPSED_MODES or bad)
+
+
+def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, str], Point]:
+    """For each task and arm the point whose tuning trials have the lowest median endpoint.
+
+    The best score on the way stands for the final one, whose images effects are measured on; it also
+    decides where none got to the threshold, or nobody knows yet where that is.
+    """
+    found: dict[tuple[str, str], dict[Key, list[Record]]] = {}
+    for trial, record, _ in results:
+        if trial.tuning:
+            here = found.setdefault((trial.task, trial.arm), {})
+            here.setdefault(trial.point, []).append(record)
+
+    def standing(task: str, records: Sequence[Record]) -> tuple[float, float]:
+        limit = study.thresholds.get(short(task), -math.inf)
+        best = quantile([best_on_the_way(record) for record in records], 0.5)
+        if study.endpoint == "final":
+            return best, best
+        ends = [endpoint(record, study.endpoint, limit) for record in records]
+        return quantile(ends, 0.5), best
+
+    return {
+        key: dict(min(by_point.items(), key=lambda item: standing(key[0], item[1]))[0])
+        for key, by_point in found.items()
+    }
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """One of the values, without interpolation: they may be infinite."""
+    return float(np.quantile(np.asarray(values), q, method="inverted_cdf"))
+
+
+def control_medians(study: Study, results: Sequence[Result]) -> Mapping[str, float]:
+    """Median final score of the control, by task; infinite where there is none."""
+    scores = {
+        task: [final_score(r.record) for r in of(results, task, study.control)]
+        for task in study.tasks
+    }
+    return {task: quantile(found, 0.5) if found else math.inf for task, found in scores.items()}

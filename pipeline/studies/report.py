@@ -1,0 +1,200 @@
+"""What a study shows: sentences, a table of arms, and one HTML file that needs nothing else."""
+
+import html
+import math
+from collections.abc import Sequence
+from string import Template
+from typing import Any, get_args
+
+import numpy as np
+
+from pipeline.reports.page import HEAD, html_table, image
+from pipeline.studies import plots
+from pipeline.studies.design import Measure, Study, short
+from pipeline.studies.effects import Effect, declared_effects, effects, robustness
+from pipeline.studies.endpoints import (
+    Result,
+    collapsed,
+    control_medians,
+    endpoint,
+    final_score,
+    of,
+    quantile,
+    thresholds,
+)
+
+_PAGE = Template(
+    HEAD
+    + """.wide { overflow-x: auto; }
+img { width: 100%; height: auto; }
+small { color: #808080; }
+</style></head><body>
+<h1>$title</h1>
+<p>$design</p>
+<h2>Effects</h2>
+<ul>$sentences</ul>
+<p><small>Medians of ratios to $control, pair by pair of trials from the same seed; in brackets their
+intervals by the sign test, which assumes nothing about distributions. These intervals hold together
+with 95 % confidence.</small></p>
+$tasks
+</body></html>
+"""
+)
+_NAMES = {"fid": "FID", "bad_share": "share of bad points", "divergence": "KL to uniform"}
+_SIGNALS = {
+    "classes_hit": "final",
+    "modes": "final",
+    "good_share": "final",
+    "generalisation_gap": "final",
+    "reconstruction_test": "final",
+    "reconstruction_train": "final",
+    "score_by_running_statistics": "final",
+    "score_by_batch_statistics": "final",
+    "logit_gap": "history",
+    "gradient_norm_g": "history",
+    "spectral_norm_g": "history",
+    "batch_mate_sensitivity": "history",
+}
+
+
+def sentences(results: Sequence[Result], found: Sequence[Effect], control: str) -> list[str]:
+    """One for each effect."""
+    names = {r.trial.task: _NAMES[r.record["measure"]] for r in results}
+    return [_sentence(effect, names[effect.task], control) for effect in found]
+
+
+def _sentence(effect: Effect, score: str, control: str) -> str:
+    quantity = {
+        "final": score,
+        "area": f"{score} averaged over the training",
+        "images_to": f"images to a {score} of {effect.threshold:.3g}",
+        "seconds_to": f"CPU-seconds to a {score} of {effect.threshold:.3g}",
+    }[effect.measure]
+    numbers, pairs = [effect.ratio, effect.low, effect.high], f"{effect.pairs} pairs"
+    start = f"{short(effect.task)}, {effect.arm}:"
+    if effect.verdict == "better":
+        numbers = [math.inf if n == 0 else 1 / n for n in (effect.ratio, effect.high, effect.low)]
+    ratio, low, high = (_ratio(number) for number in numbers)
+    if effect.verdict == "no difference shown":
+        shown = f"no difference from {control} shown in {quantity}"
+        return f"{start} {shown}, {ratio} × [{low}, {high}], {pairs}"
+    needs = effect.measure.endswith("_to")
+    fewer, more = ("fewer", "more") if needs else ("lower", "higher")
+    direction = fewer if effect.verdict == "better" else more
+    return f"{start} {ratio} × {direction} {quantity} than {control} [{low}, {high}], {pairs}"
+
+
+def _ratio(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.3g}"
+
+
+def table(study: Study, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """A row for each task and arm, in JSON values."""
+    medians, limits = control_medians(study, results), thresholds(study, results)
+    return [
+        _row(study, task, arm, chosen, medians[task], limits[task])
+        for task in study.tasks
+        for arm in study.arms
+        if (chosen := of(results, task, arm))
+    ]
+
+
+def _row(
+    study: Study, task: str, arm: str, chosen: Sequence[Result], control: float, limit: float
+) -> dict[str, Any]:
+    scores = [final_score(r.record) for r in chosen]
+    quartiles = [quantile(scores, q) for q in (0.25, 0.5, 0.75)]
+    images = [endpoint(r.record, "images_to", limit) for r in chosen]
+    seconds = [endpoint(r.record, "seconds_to", limit) for r in chosen]
+    return {
+        "task": short(task),
+        "arm": arm,
+        "point": _points(chosen),
+        "trials": len(chosen),
+        "collapsed": sum(collapsed(r.record, control) for r in chosen),
+        "median": quartiles[1],
+        "quartiles": [quartiles[0], quartiles[2]],
+        "worst": float(max(scores)),
+        "threshold": limit,
+        "reached": int(np.isfinite(images).sum()),
+        "images_to": quantile(images, 0.5),
+        "seconds_to": quantile(seconds, 0.5),
+        "cpu_seconds": quantile([r.record["cpu_seconds"] for r in chosen], 0.5),
+        **_signals(chosen),
+    }
+
+
+def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
+    """Medians over trials: of final scores, and of signals at the end of training."""
+    found: dict[str, float | None] = {}
+    for name, where in _SIGNALS.items():
+        sources = [
+            r.record["final"] if where == "final" else (r.record["history"] or [{}])[-1]
+            for r in chosen
+        ]
+        values = [source[name] for source in sources if name in source]
+        found[name] = quantile(values, 0.5) if values else None
+    return found
+
+
+def _points(chosen: Sequence[Result]) -> str:
+    several = {r.trial.point for r in chosen}
+    if len(several) != 1:
+        return f"{len(several)} points"
+    return ", ".join(f"{key}={value}" for key, value in next(iter(several)))
+
+
+def render(study: Study, results: Sequence[Result]) -> str:
+    """The report's HTML."""
+    found = declared_effects(study, results)
+    told = sentences(results, found, study.control)
+    tuned = f", each at its best point of {', '.join(study.axes)}" if study.tune else ""
+    design = (
+        f"{len(study.arms)} arms on {len(study.tasks)} tasks, {study.seeds} seeds that all share"
+        f"{tuned}. Declared before: effects are told of {_words(study.endpoint)}; lower is better."
+    )
+    return _PAGE.substitute(
+        title=html.escape(study.name),
+        design=html.escape(design),
+        control=html.escape(study.control),
+        sentences="".join(f"<li>{html.escape(text)}</li>" for text in told),
+        tasks="".join(_task(study, results, task) for task in study.tasks),
+    )
+
+
+def _words(measure: Measure) -> str:
+    return {
+        "final": "the final score",
+        "area": "the score averaged over the training",
+        "images_to": "images to the threshold",
+        "seconds_to": "CPU-seconds to the threshold",
+    }[measure]
+
+
+def _task(study: Study, results: Sequence[Result], task: str) -> str:
+    """A task's tables and pictures."""
+    rows = [row for row in table(study, results) if row.pop("task") == short(task)]
+    parts = [f"<h2>{html.escape(short(task))}</h2>", html_table(rows)]
+    parts.append(image(plots.curves(study, results, task), "Scores over images"))
+    if axis := plots.swept_axis(study):
+        parts.append(image(plots.sweep(study, results, task, axis), f"Scores over {axis}"))
+    parts += ["<h3>All measures</h3>", html_table(_all_measures(study, results, task))]
+    parts.append("<p><small>Ratios to the control; intervals of 95 % each.</small></p>")
+    counts = [each._asdict() for each in robustness(study, results) if each.task == task]
+    if counts and not study.tune and len(study.axes):
+        parts += ["<h3>Which configurations work</h3>"]
+        parts += [html_table([{k: v for k, v in row.items() if k != "task"} for row in counts])]
+        parts.append(
+            "<p><small>Final score at most the threshold; after Gulrajani et al. 2017, 5.1."
+        )
+        parts.append("</small></p>")
+    return "\n".join(parts)
+
+
+def _all_measures(study: Study, results: Sequence[Result], task: str) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for measure in get_args(Measure):
+        for effect in (e for e in effects(study, results, measure) if e.task == task):
+            cell = f"{_ratio(effect.ratio)} [{_ratio(effect.low)}, {_ratio(effect.high)}]"
+            rows.setdefault(effect.arm, {"arm": effect.arm})[_words(measure)] = cell
+    return list(rows.values())

@@ -1,0 +1,308 @@
+"""Running a study: what is there is not trained again, and whatever ends is written at once."""
+
+import json
+import math
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, get_args
+
+from bngan.serialization.manifest import digest
+from pipeline.cluster import launch as cluster
+from pipeline.config.loader import load_config
+from pipeline.config.schema import Config
+from pipeline.core.lock import hold, private
+from pipeline.storage.workspace import Workspace
+from pipeline.studies.design import (
+    Measure,
+    Study,
+    Trial,
+    is_file,
+    main_trials,
+    points,
+    short,
+    tuning_trials,
+)
+from pipeline.studies.effects import (
+    Effect,
+    Robustness,
+    declared_effects,
+    effects,
+    robustness,
+    scarce,
+)
+from pipeline.studies.endpoints import Result, chosen_points, final_score
+from pipeline.studies.report import render, sentences, table
+from pipeline.studies.trial import Record, identity, run_trial, settings
+from pipeline.tracking.async_tracker import AsyncTracker
+from pipeline.tracking.runs import closing, heartbeat
+from pipeline.workflow import runner as workflow
+from pipeline.workflow.fingerprint import code_below
+from pipeline.workflow.results import Display
+
+_LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
+Configurations = Callable[[Trial], Config]
+"""What trials train with."""
+STUDY = "study"
+"""The kind of run that a study opens, as its tag ``bngan.kind``."""
+
+
+@dataclass
+class Findings:
+    """What a study has come to.
+
+    Attributes:
+        folder: with ``report.html``, ``trials.parquet`` and ``effects.json``.
+        sentences: one for each arm and task.
+        rows: of the table of arms.
+    """
+
+    run_id: str
+    folder: Path
+    sentences: list[str]
+    rows: list[dict[str, Any]]
+    trained: int
+    found: int
+
+
+def run_study(study: Study, display: Display) -> Findings:
+    """Run what is missing of a study, and say what all of it shows.
+
+    Raises:
+        UserError: if the configuration of a trial is wrong, or another process is at the study.
+    """
+    storage = Workspace(study.workspace)
+    storage.require()
+    configurations = cache(settings)  # they take their time, and are asked for again
+    _foresee(study, configurations, display)
+    with hold(private(storage.local) / "locks" / f"study-{study.name}", f"study {study.name}"):
+        return _bring_up_to_date(study, storage, configurations, display)
+
+
+def _bring_up_to_date(
+    study: Study, storage: Workspace, configurations: Configurations, display: Display
+) -> Findings:
+    folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
+    with AsyncTracker(storage.local, study.name, display.message) as tracker:
+        run_id = tracker.start(study.name, {"bngan.kind": STUDY})
+        with closing(tracker, run_id), heartbeat(tracker, run_id):
+            run = _Run(study, storage, tracker, display, run_id, folders, configurations)
+            run.bring(tuning_trials(study))
+            chosen = _every_point(study)
+            if study.tune:
+                chosen = {key: [point] for key, point in chosen_points(study, run.results).items()}
+            run.bring(main_trials(study, chosen))
+            return run.findings()
+
+
+def _foresee(study: Study, configurations: Configurations, display: Display) -> None:
+    """Tell what is wrong with a trial, or cannot be shown, before any is trained."""
+    for trial in tuning_trials(study):
+        configurations(trial)
+    # Which point suits an arm is not known yet; that it is one and the same is enough to count pairs.
+    met = points(study)[:1] if study.tune else points(study)
+    trials = main_trials(study, {(task, arm): met for task in study.tasks for arm in study.arms})
+    empty: Record = {}
+    results = [Result(trial, empty, identity(trial, configurations(trial))) for trial in trials]
+    for line in scarce(study, results):
+        display.message(line)
+
+
+def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]]:
+    return {(task, arm): points(study) for task in study.tasks for arm in study.arms}
+
+
+def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
+    """Names of the folders of an experiment's data and reference, made now if need be."""
+    common = [text for text in study.common if not text.startswith("treatment=")]
+    config = load_config(Path(task), [*common, f"workspace={study.workspace}"])
+    done = workflow.run(config, display, workflow.Options(until="reference"))
+    storage = Workspace(study.workspace)
+    return {name: storage.name(done.folders[name]) for name in ("prepare", "reference")}
+
+
+class _Run:
+    """A study under way."""
+
+    def __init__(
+        self,
+        study: Study,
+        storage: Workspace,
+        tracker: AsyncTracker,
+        display: Display,
+        run_id: str,
+        folders: Mapping[str, Mapping[str, str]],
+        configurations: Configurations,
+    ) -> None:
+        self.study, self.storage, self.tracker = study, storage, tracker
+        self.display, self.run_id, self.folders = display, run_id, folders
+        self.configurations = configurations
+        self.results: list[Result] = []
+        self.trained = self.found = 0
+        self.code = digest(code_below("pipeline.studies.trial", libraries=_LIBRARIES))
+
+    @property
+    def folder(self) -> Path:
+        return self.storage.local / "studies" / self.study.name
+
+    def bring(self, trials: Sequence[Trial]) -> None:
+        """Find or make the results of trials; those that are the same training share one."""
+        asked: dict[str, list[Trial]] = {}
+        for trial in trials:
+            asked.setdefault(self._training(trial), []).append(trial)
+        missing = {}
+        for name, same in asked.items():
+            try:
+                record = json.loads(self.storage.read(_file(name)))
+            except FileNotFoundError:
+                missing[name] = same
+                continue
+            self.results += [Result(trial, record, name) for trial in same]
+            self.found += 1
+        if missing:
+            self._train(missing)
+        self._write()
+
+    def _train(self, missing: Mapping[str, Sequence[Trial]]) -> None:
+        ray_files, names = self.folder / "ray", list(missing)
+        firsts = [same[0] for same in missing.values()]
+        done = 0
+
+        def told(index: int, record: Record) -> None:
+            nonlocal done
+            done += 1
+            self.storage.write(_file(names[index]), json.dumps(record).encode())
+            for trial in missing[names[index]]:
+                self._enter(Result(trial, record, names[index]))
+            self.trained += 1
+            if self.trained % 10 == 0:
+                self._write()
+            self.display.progress("study", done, len(names), _brief(firsts[index], record))
+
+        self.display.progress("study", 0, len(names), "starting Ray")
+        try:
+            cluster.trials(
+                partial(_trained, self.folders, self.storage),
+                [(trial, self.configurations(trial)) for trial in firsts],
+                name=uuid.uuid4().hex[:12],
+                storage=self.storage.for_ray(ray_files),
+                at_once=self.study.at_once,
+                on_result=told,
+            )
+        finally:
+            self.storage.remove(self.storage.name(ray_files))
+
+    def _enter(self, result: Result) -> None:
+        """Keep a new result, as a run."""
+        self.results.append(result)
+        trial, record, _ = result
+        tags = {"task": short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
+        run_id = self.tracker.start(f"{trial.arm} {trial.seed}", tags, self.run_id)
+        with closing(self.tracker, run_id):
+            known = {"seed": trial.seed, "tuning": trial.tuning, "treatment": trial.treatment}
+            self.tracker.params(run_id, known | dict(trial.point))
+            for point in record["history"]:
+                values = {name: value for name, value in point.items() if name != "images"}
+                self.tracker.metrics(run_id, values, int(point["images"]))
+            self.tracker.metrics(run_id, {f"final_{k}": v for k, v in record["final"].items()})
+
+    def _training(self, trial: Trial) -> str:
+        """Its name, by everything that shapes it."""
+        where = {"code": self.code, "data": self.folders.get(trial.task)}
+        known = identity(trial, self.configurations(trial))
+        return f"{known}-{digest(where)[:12]}"
+
+    def _write(self) -> None:
+        """Tables of what there is by now."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [_row(result) for result in self.results]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keys = dict.fromkeys(key for row in rows for key in row)
+        columns = {key: [row.get(key) for row in rows] for key in keys}
+        pq.write_table(pa.table(columns), self.folder / "trials.parquet")
+        self.storage.share(self.storage_name("trials.parquet"))
+
+    def storage_name(self, file: str) -> str:
+        """Of a file in the study's folder."""
+        return f"studies/{self.study.name}/{file}"
+
+    def findings(self) -> Findings:
+        """Effects, table and report."""
+        study = self.study
+        found = declared_effects(study, self.results)
+        every = [e for m in get_args(Measure) for e in effects(study, self.results, m)]
+        told, rows = sentences(self.results, found, study.control), table(study, self.results)
+        page = render(study, self.results)
+        contents = {
+            "effects.json": json.dumps(
+                {
+                    "declared": [_shown(e) for e in found],
+                    "each_for_itself": [_shown(e) for e in every],
+                    "robustness": [_shown(r) for r in robustness(study, self.results)],
+                },
+                indent=2,
+            ),
+            "report.html": page,
+        }
+        for name, text in contents.items():
+            self.storage.write(self.storage_name(name), text.encode())
+            self.tracker.artifact(self.run_id, name, text.encode())
+        parquet = (self.folder / "trials.parquet").read_bytes()
+        self.tracker.artifact(self.run_id, "trials.parquet", parquet)
+        rows = [finite(row) for row in rows]
+        return Findings(self.run_id, self.folder, told, rows, self.trained, self.found)
+
+
+def _trained(
+    folders: Mapping[str, Mapping[str, str]], storage: Workspace, task: tuple[Trial, Config]
+) -> Record:
+    """On a worker, which runs in a folder of its own: what is relative in a file is not there."""
+    trial, config = task
+    return run_trial(trial, config, storage, folders.get(trial.task, {}))
+
+
+def _file(training: str) -> str:
+    return f"studies/trials/{training}.json"
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON, which knows no infinity: None in its place."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, list):
+            return [told(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: told(value) for key, value in values.items()}
+
+
+def _shown(row: Effect | Robustness) -> dict[str, Any]:
+    return finite(row._asdict() | {"task": short(row.task)})
+
+
+def _row(result: Result) -> dict[str, Any]:
+    """A trial in the table of all."""
+    trial, record, _ = result
+    return {
+        "task": short(trial.task),
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "tuning": trial.tuning,
+        "treatment": trial.treatment,
+        **{key: str(value) for key, value in trial.point},
+        "overrides": " ".join(trial.overrides),
+        "failed": record["failed"],
+        "score": final_score(record),
+        "best_images": record["best_images"],
+        "cpu_seconds": record["cpu_seconds"],
+        **{f"final_{name}": float(value) for name, value in record["final"].items()},
+        "history": json.dumps(record["history"]),
+    }
+
+
+def _brief(trial: Trial, record: Record) -> str:
+    return f"{short(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"

@@ -1,0 +1,256 @@
+"""What trials train on and how they are scored: experiments' prepared images, and small standard tasks.
+
+Ring of 8 and grid of 25 Gaussians: a generated point is good if it lies within three standard
+deviations of a centre, and a mode is hit by one good point (Srivastava et al. 2017; Lin et al. 2018).
+Stacked digits: three random digits of 8x8 pixels as channels, 1,000 modes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit
+from bngan.data.images import from_uint8
+from bngan.generation.sampler import Sampler
+from bngan.metrics.classifier import train_classifier
+from bngan.metrics.evaluation import Reference
+from bngan.metrics.features import Extractor, Features
+from bngan.metrics.fid import frechet_distance
+from bngan.metrics.reconstruction import reconstruction_errors
+from bngan.metrics.scores import score
+from pipeline.studies.design import BUILT_IN
+
+Scores = dict[str, float]
+POINTS = 2_500
+"""Generated points that are scored."""
+TRIPLES = 26_000
+"""Generated stacked digits that are scored in the end; fewer on the way."""
+RECONSTRUCTED = 100
+"""Images of each split."""
+_TRIPLES_ON_THE_WAY = 5_000
+_SEED, _FINAL_SEED = 1_000, 0
+
+
+class Task(Protocol):
+    """Images to train on, and scores.
+
+    Attributes:
+        data: for training.
+        measure: the score that training keeps the best generator by, the lower the better.
+    """
+
+    data: ImageSplit
+    measure: str
+
+    def on_the_way(self, sampler: Sampler) -> Scores:
+        """Scores by which the best generator is kept."""
+
+    def final(self, sampler: Sampler) -> Scores:
+        """Scores on what nothing was chosen by."""
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """What is lost from training images to others; nothing where there are as many as one likes."""
+
+
+@dataclass
+class Images:
+    """An experiment's prepared images and its reference."""
+
+    data: ImageSplit
+    held_out: ImageSplit
+    extractor: Extractor
+    select: Features
+    test: Features
+    train: Features
+    measure: str = "fid"
+
+    def on_the_way(self, sampler: Sampler) -> Scores:
+        """Against the select split."""
+        return score(self._features(sampler, _SEED, len(self.select.features)), self.select)
+
+    def final(self, sampler: Sampler) -> Scores:
+        """Against the test split."""
+        found = score(self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test)
+        if "classes_hit" in found:
+            found["classes_share"] = found["classes_hit"] / self.test.logits.shape[1]
+        return found
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """FID against training images and what more it is against test images; how well some of either
+        are reconstructed.
+
+        Of the training images those that the extractor has not learned from, as none of the test's are.
+        """
+        train = self.train.features[self.extractor.info.trained_on :]
+        count = min(len(self.test.features), len(train))
+        fake = self._features(sampler, _FINAL_SEED, count).features
+        known, new = (frechet_distance(fake, real[:count]) for real in (train, self.test.features))
+        found = {"fid_train": known, "generalisation_gap": new - known}
+        for name, split in (("train", self.data), ("test", self.held_out)):
+            images, labels = split.take(np.arange(min(RECONSTRUCTED, len(split.images))))
+            classes = torch.from_numpy(labels) if sampler.model.conditional else None
+            errors = reconstruction_errors(sampler, from_uint8(images), classes)
+            found[f"reconstruction_{name}"] = float(errors.mean())
+        return found
+
+    def _features(self, sampler: Sampler, seed: int, count: int) -> Features:
+        return self.extractor(sampler.images(seed, range(count)))
+
+
+@dataclass
+class Points:
+    """A mixture of Gaussians in the plane, as images of two channels and one pixel."""
+
+    centres: np.ndarray
+    spread: float
+    data: ImageSplit
+    measure: str = "bad_share"
+
+    def on_the_way(self, sampler: Sampler) -> Scores:
+        """From latents that the final score does not use."""
+        return self._scores(sampler, _SEED)
+
+    def final(self, sampler: Sampler) -> Scores:
+        """Modes, share of good points, and KL(frequencies of modes || uniform) of these."""
+        return self._scores(sampler, _FINAL_SEED)
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """Nothing."""
+        return {}
+
+    def _scores(self, sampler: Sampler, seed: int) -> Scores:
+        from bngan.generation.latents import indexed_latents
+
+        latents = indexed_latents(seed, range(POINTS), sampler.model.latent_dim)
+        with torch.inference_mode():
+            made = [sampler.generator(part) for part in torch.split(latents, sampler.batch)]
+        points = torch.cat(made).flatten(1).double().numpy()
+        return mixture_scores(points, self.centres, self.spread)
+
+
+def mixture_scores(points: np.ndarray, centres: np.ndarray, spread: float) -> Scores:
+    """Of points ``(N, 2)``, given centres ``(K, 2)``; ``bad_share`` counts a missing mode as bad."""
+    distances = np.linalg.norm(points[:, None] - centres, axis=2)
+    mode, good = distances.argmin(axis=1), distances.min(axis=1) < 3 * spread
+    counts = np.bincount(mode[good], minlength=len(centres))
+    hit, share = int((counts > 0).sum()), float(good.mean())
+    frequencies = counts[counts > 0] / max(counts.sum(), 1)
+    divergence = float((frequencies * np.log(frequencies * len(centres))).sum())
+    missing = 1 - hit / len(centres)
+    return {
+        "modes": hit,
+        "good_share": share,
+        "divergence": divergence,
+        "bad_share": 1 - share * (1 - missing),
+        "modes_share": 1 - missing,
+    }
+
+
+@dataclass
+class StackedDigits:
+    """Triples of digits, named channel by channel by a classifier that saw other digits."""
+
+    data: ImageSplit
+    classifier: Extractor
+    real: Scores
+    measure: str = "divergence"
+
+    def on_the_way(self, sampler: Sampler) -> Scores:
+        """Of fewer triples than in the end."""
+        images = sampler.images(_SEED, range(_TRIPLES_ON_THE_WAY))
+        return triple_scores(images, self.classifier)
+
+    def final(self, sampler: Sampler) -> Scores:
+        """Modes and KL(frequencies || uniform) of 26,000, beside what real triples score."""
+        found = triple_scores(sampler.images(_FINAL_SEED, range(TRIPLES)), self.classifier)
+        return {**found, **{f"real_{name}": value for name, value in self.real.items()}}
+
+    def generalisation(self, sampler: Sampler) -> Scores:
+        """Nothing."""
+        return {}
+
+
+def triple_scores(stacked: np.ndarray, classifier: Extractor) -> Scores:
+    """Of uint8 ``(N, H, W, 3)``: of 1,000 triples those that occur, and KL to even shares in nats."""
+    digit = [classifier(stacked[..., channel, None]).logits.argmax(1) for channel in range(3)]
+    counts = np.bincount(digit[0] * 100 + digit[1] * 10 + digit[2], minlength=1000)
+    shares = counts[counts > 0] / counts.sum()
+    hit = len(shares)
+    divergence = float((shares * np.log(shares * 1000)).sum())
+    return {"modes": hit, "divergence": divergence, "modes_share": hit / 1000}
+
+
+def mixture(centres: np.ndarray, spread: float, reach: float, count: int = 100_000) -> Points:
+    """``count`` training points; the plane is shrunk so that ``reach`` becomes 1."""
+    random = np.random.default_rng(0)
+    points = centres[random.integers(len(centres), size=count)]
+    points = (points + spread * random.normal(size=points.shape)) / reach
+    levels = ((points + 1) * 127.5).astype(np.float32)  # as images are kept, but not rounded
+    return Points(centres / reach, spread / reach, ImageSplit(levels[:, None, None, :]))
+
+
+def ring8() -> Points:
+    """8 Gaussians on the unit circle, standard deviation 0.02."""
+    angles = np.arange(8) * np.pi / 4
+    return mixture(np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.02, 2.0)
+
+
+def grid25() -> Points:
+    """25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05."""
+    side = np.arange(-4.0, 5.0, 2.0)
+    return mixture(np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2), 0.05, 5.0)
+
+
+def stacked_digits() -> StackedDigits:
+    """Of scikit-learn's: a third for the classifier, a sixth for the real score, half to train on."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[order][..., None]
+    labels = digits.target[order]
+    known, test, train = np.split(np.arange(len(images)), [len(images) // 3, len(images) // 2])
+    classifier = train_classifier(images[known], labels[known], 10)
+    real = triple_scores(stack(images[test], TRIPLES, 2), classifier)
+    return StackedDigits(ImageSplit(stack(images[train], 128_000, 1)), classifier, real)
+
+
+def stack(images: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """``(count, H, W, 3)`` of random images of ``(N, H, W, 1)``."""
+    chosen = np.random.default_rng(seed).integers(len(images), size=(count, 3))
+    return np.ascontiguousarray(images[chosen][..., 0].transpose(0, 2, 3, 1))
+
+
+_BUILT_IN: dict[str, Callable[[], Task]] = dict(
+    zip(BUILT_IN, (ring8, grid25, stacked_digits), strict=True)
+)
+
+
+@lru_cache(maxsize=2)
+def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -> Task:
+    """A built-in task, or that of an experiment by the folders of its stages."""
+    from pipeline.storage.artifacts import SELECT_FEATURES, TRAIN_FEATURES
+
+    if prepared is None or reference is None:
+        return _BUILT_IN[task]()
+    found = Reference.load(reference)
+    return Images(
+        ImageSplit.load(prepared, "train", flip),
+        ImageSplit.load(prepared, "test"),
+        found.extractor,
+        Features.load(reference / SELECT_FEATURES),
+        found.real,
+        Features.load(reference / TRAIN_FEATURES),
+    )
+
+
+def calibrated(sampler: Sampler) -> Sampler:
+    """The sampler, its statistics those of the population."""
+    calibrate(sampler.generator, sampler.calibration_batches)
+    return sampler

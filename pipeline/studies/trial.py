@@ -1,0 +1,193 @@
+"""One trial: a training in one process, scored on the way, its best generator scored in the end."""
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from bngan.batchnorm.layer import group_size
+from bngan.diagnostics.batchnorm_telemetry import measure
+from bngan.generation.latents import calibration_batches
+from bngan.generation.sampler import Sampler
+from bngan.networks.initialization import weighted_layers
+from bngan.serialization.manifest import digest
+from bngan.training.base import NonFiniteError
+from bngan.training.config import SHAPING
+from bngan.training.trainer import Trainer
+from pipeline.config.loader import load_config
+from pipeline.config.parser import structured
+from pipeline.config.schema import Config
+from pipeline.config.validation import problems
+from pipeline.storage.workspace import Workspace
+from pipeline.studies.design import Trial, is_file, short
+from pipeline.studies.tasks import Task, calibrated, load
+
+Record = dict[str, Any]
+"""What came of a trial, in JSON values: scores on the way and final ones, and why it failed."""
+
+
+def settings(trial: Trial) -> Config:
+    """The configuration that a trial trains with.
+
+    Raises:
+        UserError: naming what is wrong with it.
+    """
+    if is_file(trial.task):
+        return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
+    own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
+    given = OmegaConf.from_dotlist(own)  # data must be named, and built-in tasks have theirs
+    found = structured(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
+    found.refuse(problems(found.values, known=not found.wrong))
+    return found.values
+
+
+def identity(trial: Trial, config: Config) -> str:
+    """The same for the same training, whatever study asks for it and however it puts it."""
+    shaping = {name: getattr(config.train, name) for name in (*SHAPING, "images")}
+    known = {
+        "task": short(trial.task),
+        "model": asdict(config.model),
+        "train": shaping,
+        "flip": config.data.flip,
+        "seed": config.seed,
+        "treatment": trial.treatment,
+        "score_every": trial.score_every,
+    }
+    return digest(known)[:16]
+
+
+def run_trial(
+    trial: Trial, config: Config, storage: Workspace, folders: Mapping[str, str]
+) -> Record:
+    """Train and score. What fails is a result as well."""
+    torch.set_num_threads(1)
+    paths = {name: storage.path(folder) for name, folder in folders.items()}
+    folders_of_task = paths.get("prepare"), paths.get("reference")
+    task = load(trial.task, *folders_of_task, config.data.flip)
+    training = _Training(trial, config, task)
+    try:
+        training.run()
+    except NonFiniteError as error:
+        training.failed = str(error)
+    return training.record()
+
+
+class _Training:
+    def __init__(self, trial: Trial, config: Config, task: Task) -> None:
+        self.trial, self.config, self.task = trial, config, task
+        self.trainer = Trainer(config.model, config.train, task.data.spec, trial.seed)
+        if trial.treatment != "none":
+            treat(self.trainer, trial.treatment)
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] | None = None
+        self.failed: str | None = None
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        """To the last image, with a score every so many."""
+        budget, every = self.config.train.images, self.trial.score_every
+        while self.trainer.images_seen < budget:
+            started = time.process_time()
+            means = self.trainer.fit(self.task.data, min(self.trainer.images_seen + every, budget))
+            self.seconds += time.process_time() - started
+            sampler = self._sampler(self.trainer.ema.module)
+            scores = self.task.on_the_way(sampler)
+            told = {"images": self.trainer.images_seen, "cpu_seconds": self.seconds}
+            told |= {**means, **scores}
+            if self.trial.treatment != "frozen_statistics":
+                told |= measure(self.trainer, sampler)
+            told["logit_gap"] = told["logit_real"] - told["logit_fake"]
+            told["spectral_norm_g"] = largest_singular_value(self.trainer.generator)
+            self.history.append(told)
+            if self.best is None or scores[self.task.measure] <= self.best["score"]:
+                state = copy.deepcopy(self.trainer.ema.module.state_dict())
+                self.best = {
+                    "score": scores[self.task.measure],
+                    "images": told["images"],
+                    "state": state,
+                }
+
+    def _sampler(self, generator: nn.Module) -> Sampler:
+        state = dict(generator.state_dict())
+        sampler = Sampler(self.config.model, self.task.data.spec, state)
+        return sampler if self.trial.treatment == "frozen_statistics" else calibrated(sampler)
+
+    def record(self) -> Record:
+        """Everything that analysis reads."""
+        final: dict[str, float] = {}
+        if self.best is not None:
+            frozen = self.trial.treatment == "frozen_statistics"
+            as_trained = Sampler(self.config.model, self.task.data.spec, self.best["state"])
+            sampler = copy.deepcopy(as_trained) if frozen else calibrated(copy.deepcopy(as_trained))
+            final = {**self.task.final(sampler), **self.task.generalisation(sampler)}
+            if self.config.model.generator.batch_normalised and not frozen:
+                train = self.config.train
+                group = group_size(train.batch_size, train.norm_batch)
+                in_batches = sampler.with_batch_statistics(group)
+                for name, other in (("running", as_trained), ("batch", in_batches)):
+                    score = self.task.final(other)[self.task.measure]
+                    final[f"score_by_{name}_statistics"] = score
+        return {
+            "measure": self.task.measure,
+            "failed": self.failed,
+            "best_images": self.best and self.best["images"],
+            "cpu_seconds": self.seconds,
+            "history": self.history,
+            "final": final,
+        }
+
+
+def largest_singular_value(network: nn.Module) -> float:
+    """Of any weight, as a matrix from its inputs to its outputs."""
+    weights = (layer.weight.detach().flatten(1) for layer in weighted_layers(network))  # type: ignore[union-attr,operator]
+    return max(float(torch.linalg.matrix_norm(weight.double(), 2)) for weight in weights)
+
+
+@torch.no_grad()
+def treat(trainer: Trainer, treatment: str) -> None:
+    """Change the initial generator, and the averaged one with it.
+
+    ``data_dependent`` gives the outputs of every hidden layer mean 0 and variance 1 over latents, once
+    (Salimans & Kingma 2016): what batch norm does at the first step, and no more.
+    ``frozen_statistics`` leaves batch norm with the statistics that the initial generator has: it
+    scales and shifts as ever, but no image depends on its batch.
+    """
+    generator = trainer.generator
+    batches = list(calibration_batches(trainer.model.latent_dim, (), 2_000))
+    if treatment == "data_dependent":
+        _standardise(generator, torch.cat([batch[0] for batch in batches]))
+    else:
+        from bngan.batchnorm.calibration import calibrate
+
+        calibrate(generator, lambda: iter(batches))  # leaves it in evaluation mode
+    trainer.ema.module.load_state_dict(generator.state_dict())
+
+
+def _standardise(generator: nn.Module, latents: torch.Tensor) -> None:
+    layers = [layer for layer in weighted_layers(generator) if not isinstance(layer, nn.Embedding)]
+
+    def adjust(layer: Any, _: Any, out: torch.Tensor) -> torch.Tensor:
+        others = [dim for dim in range(out.dim()) if dim != 1]
+        mean, deviation = out.mean(others), out.std(others).clamp(min=1e-6)
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        shape = [1] * layer.weight.dim()
+        shape[1 if transposed else 0] = -1
+        layer.weight.div_(deviation.view(shape))
+        wide = [1, -1] + [1] * (out.dim() - 2)
+        if layer.bias is None:
+            return out / deviation.view(wide)
+        layer.bias.sub_(mean).div_(deviation)
+        return (out - mean.view(wide)) / deviation.view(wide)
+
+    hooks = [layer.register_forward_hook(adjust) for layer in layers[:-1]]
+    generator.eval()
+    generator(latents)
+    generator.train()
+    for hook in hooks:
+        hook.remove()

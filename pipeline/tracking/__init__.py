@@ -1,0 +1,1 @@
+"""Record runs in MLflow, also while its server is away."""

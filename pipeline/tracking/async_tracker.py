@@ -1,0 +1,141 @@
+"""The tracker of a run: its writes do not wait, and a server that goes away does not end it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
+from math import inf
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+from mlflow.entities import Metric, Run
+
+from pipeline.core.errors import UserError
+from pipeline.tracking.outbox import Outbox
+from pipeline.tracking.server import reason
+from pipeline.tracking.tracker import Tracker, points
+
+PATIENCE = 600.0
+"""Seconds that a run waits for a server that is away, where it cannot go on without it."""
+LAST_WORDS = 5.0
+"""The same for one that is told to end."""
+_START = "bngan.start"
+"""Tag of the request that opened a run."""
+
+
+class AsyncTracker(Tracker):
+    """A tracker whose writes do not wait, and which waits for a server that goes away meanwhile.
+
+    Inside ``with`` or until ``close``.
+    """
+
+    def __init__(self, workspace: Path, experiment: str, tell: Callable[[str], None]) -> None:
+        super().__init__(workspace, experiment)
+        self.tell = tell
+        self.outbox = Outbox(self._log_metrics, self.uri, tell)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.outbox.close()
+
+    def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Open a run, nested under ``parent`` if given, and return its id."""
+        token = uuid4().hex
+        begin = partial(self._begin, token, count(), name, tags, parent)
+        try:
+            return self.outbox.ask(begin, PATIENCE)
+        except BaseException:
+            # The server may have opened it, or may do so now.
+            self.outbox.append(partial(self._abandon, token))
+            self._flushed(LAST_WORDS, LAST_WORDS)
+            raise
+
+    def finish(self, run_id: str, status: str) -> None:
+        """Close a run when all that it was told is delivered: as FAILED if some of it was refused.
+
+        Raises:
+            ServerUnavailableError: if the run has FINISHED and the server stays away.
+            UserError: the same if the server has refused something.
+        """
+        now, known, finished = int(time.time() * 1000), self.outbox.given_up, status == "FINISHED"
+        refusal = self._flushed(PATIENCE) if finished else None
+        if isinstance(refusal, UserError):  # the server is away, and may yet be back
+            refusal = None
+        ended = "FAILED" if refusal else status
+        self.outbox.append(partial(self.client.set_terminated, run_id, ended, now))
+        killed = status == "KILLED"
+        left = self._flushed(LAST_WORDS, LAST_WORDS) if killed else self._flushed(PATIENCE)
+        if not (trouble := refusal or left):
+            return
+        away = isinstance(trouble, UserError)
+        told = f"MLflow at {self.outbox.server} has refused a write: {reason(trouble)}"
+        if finished:
+            raise trouble if away else UserError(told) from trouble
+        if not (away and known):
+            self.tell(str(trouble) if away else told)
+
+    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Record configuration values."""
+        self.outbox.send(partial(super().params, run_id, values))
+
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at ``step`` (images seen), as of now."""
+        self.outbox.metrics(run_id, points(values, step))
+
+    def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
+        """Record what data a run has read."""
+        self.outbox.send(partial(super().dataset, run_id, source, digest, context))
+
+    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Set tags; raises nothing, for what has failed is tagged, too."""
+        self.outbox.append(partial(super().tags, run_id, values))
+
+    def artifact(self, run_id: str, name: str, content: bytes) -> None:
+        """Keep a file with the run, under ``folder/file``."""
+        self.outbox.file(partial(super().artifact, run_id, name, content), len(content))
+
+    def finished(self, stage: str, fingerprint: str) -> Run | None:
+        """The newest FINISHED run of a stage with this fingerprint, in any experiment."""
+        return self.outbox.ask(partial(super().finished, stage, fingerprint), PATIENCE)
+
+    def latest(self, stage: str) -> Run | None:
+        """The newest FINISHED run of a stage in this experiment."""
+        return self.outbox.ask(partial(super().latest, stage), PATIENCE)
+
+    def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
+        self.client.log_batch(run_id, metrics=metrics)
+
+    def _flushed(self, patience: float, limit: float = inf) -> Exception | None:
+        """Wait until all is delivered; what prevented it, or what was refused."""
+        try:
+            self.outbox.flush(patience, limit)
+        except Exception as trouble:
+            return trouble
+        return None
+
+    def _begin(
+        self,
+        token: str,
+        tries: Iterator[int],
+        name: str,
+        tags: Mapping[str, str],
+        parent: str | None,
+    ) -> str:
+        """Open a run, once: an answer may have been lost, here or in MLflow's own repetitions."""
+        known = self._begun(token) if next(tries) else []
+        run_id = known[0] if known else super().start(name, {**tags, _START: token}, parent)
+        for other in self._begun(token):
+            if other != run_id:
+                self.client.set_terminated(other, "KILLED")
+        return run_id
+
+    def _abandon(self, token: str) -> None:
+        for run_id in self._begun(token):
+            self.client.set_terminated(run_id, "KILLED")
+
+    def _begun(self, token: str) -> list[str]:
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{_START}` = '{token}'")
+        return [run.info.run_id for run in runs]

@@ -1,0 +1,239 @@
+"""What becomes of runs: signs of life, the truth about those that say RUNNING, and closing the dead."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from pipeline.core.lock import machine, myself
+from pipeline.tracking.tracker import (
+    Tracker,
+    all_runs,
+    existing_client,
+    experiment_names,
+)
+
+BEAT = 15.0
+"""Seconds between two signs of life of a run."""
+SILENCE = 4 * BEAT
+"""Seconds without one after which a run is taken for dead."""
+_LAST_BEAT = 1.0
+"""Seconds that the end of a run waits for the sign of life that is under way."""
+_AGAIN = 0.05
+"""Seconds until what was dropped is raised again."""
+_BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
+_STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
+
+
+@contextmanager
+def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """Inside the block the run's tags say who runs it, and every ``BEAT`` seconds that he lives."""
+    tracker.tags(run_id, {_PROCESS: json.dumps(myself()), _BEAT: f"{time.time():.0f}"})
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT):
+            # A server that is away must not end what it only watches. Past what waits for it, too: a
+            # sign of life is of now or of no use.
+            with suppress(MlflowException, OSError):
+                tracker.client.set_tag(run_id, _BEAT, f"{time.time():.0f}")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=_LAST_BEAT)
+
+
+@contextmanager
+def closing(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """Close the run as FINISHED, FAILED or KILLED, whatever ends the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        tracker.finish(run_id, "KILLED")
+        raise
+    except BaseException:
+        tracker.finish(run_id, "FAILED")
+        raise
+    try:
+        tracker.finish(run_id, "FINISHED")
+    except (KeyboardInterrupt, SystemExit):  # it may wait long for the server
+        tracker.finish(run_id, "KILLED")
+        raise
+
+
+@contextmanager
+def terminate_as_exit() -> Iterator[None]:
+    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED.
+
+    Python drops what is raised while it finalizes something, or in a callback from C: then that, and
+    KeyboardInterrupt, is raised again until it gets through.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[BaseException] = []
+
+    def leave(number: int, _: Any) -> None:
+        told[:] = [SystemExit(143) if number == signal.SIGTERM else KeyboardInterrupt()]
+        raise told[0]
+
+    def again(*_: Any) -> None:
+        raise told[0]
+
+    def dropped(what: Any) -> None:
+        if what.exc_value in told:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            hook(what)
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
+    handlers = {signal.SIGTERM: leave, signal.SIGINT: leave, signal.SIGALRM: again}
+    previous = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN  # as in the background of a script
+    }
+    try:
+        yield
+    except SystemExit as error:
+        # Of one that arrives while Ray waits in its own code, Ray makes another, with exit code 1.
+        raise told[0] if told else error from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
+@dataclass
+class RunState:
+    """What became of one invocation."""
+
+    run_id: str
+    experiment: str
+    state: str
+    """running, died, finished, failed or interrupted."""
+    started: str
+    """UTC."""
+    seconds: float
+    """Until it ended; of a dead one until its last sign of life."""
+    process: str
+    """Who runs or ran it."""
+    stages: dict[str, str]
+    """Ran, cached, failed or interrupted; running or died where the run ended before it said."""
+
+
+def states(workspace: Path, last: int = 10) -> list[RunState]:
+    """The newest invocations in the workspace's store, scheduled evaluations too, newest first.
+
+    Raises:
+        UserError: if there is no store.
+    """
+    client = existing_client(workspace)
+    names = experiment_names(client)
+    runs = client.search_runs(
+        list(names),
+        "tags.`bngan.kind` LIKE '%'",  # stages have none
+        max_results=last,
+        order_by=["attributes.start_time DESC"],
+    )
+    return [_state(client, run, names[run.info.experiment_id]) for run in runs]
+
+
+def reap(workspace: Path) -> list[RunState]:
+    """Close every run that says RUNNING and is dead as KILLED, with its stages; which they were."""
+    client, dead = existing_client(workspace), list[RunState]()
+    names = experiment_names(client)
+    for seen in list(all_runs(client, "attributes.status = 'RUNNING'")):
+        if "bngan.kind" not in seen.data.tags or not died(seen):
+            continue
+        run = client.get_run(seen.info.run_id)  # it may have ended meanwhile, and its process then
+        if died(run):
+            dead.append(_state(client, run, names[run.info.experiment_id]))
+            for part in (*_open_parts(client, run), run):
+                client.set_tag(part.info.run_id, "bngan.reaped", _utc(time.time()))
+                client.set_terminated(part.info.run_id, "KILLED")
+    return dead
+
+
+def as_json(found: list[RunState]) -> list[dict[str, Any]]:
+    """JSON values."""
+    return [asdict(state) for state in found]
+
+
+def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
+    tags, alive = run.data.tags, "died" if died(run) else "running"
+    state = _STATES.get(run.info.status, alive)
+    stages = {
+        key.removeprefix("stage."): value for key, value in tags.items() if key.startswith("stage.")
+    }
+    if state in ("running", "died"):
+        parts = [part.data.tags for part in _open_parts(client, run)]
+        stages |= {tags["stage"]: alive for tags in parts if "stage" in tags}
+    ended = run.info.end_time / 1000 if run.info.end_time else _last_sign(run)
+    started = run.info.start_time / 1000
+    seconds = (time.time() if state == "running" else ended) - started
+    return RunState(
+        run.info.run_id,
+        experiment,
+        state,
+        _utc(started),
+        round(max(seconds, 0), 1),
+        process_of(run),
+        stages,
+    )
+
+
+def process_of(run: Run) -> str:
+    """Who runs or ran an invocation, in words."""
+    process = json.loads(run.data.tags.get(_PROCESS, "{}"))
+    return "process {pid} of {user} on {host}".format(**process) if process else "unknown"
+
+
+def _open_parts(client: MlflowClient, run: Run) -> list[Run]:
+    """Its stages, or a study's trials."""
+    condition = f"tags.mlflow.parentRunId = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+    return list(client.search_runs([run.info.experiment_id], condition))
+
+
+def died(run: Run) -> bool:
+    """Whether it says RUNNING, and nobody runs it."""
+    if run.info.status != "RUNNING":
+        return False
+    process = json.loads(run.data.tags.get(_PROCESS, "{}"))
+    if process.get("machine") == machine() and not _lives(process["pid"]):
+        return True
+    return time.time() - _last_sign(run) > SILENCE
+
+
+def _last_sign(run: Run) -> float:
+    return float(run.data.tags.get(_BEAT, run.info.start_time / 1000))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with suppress(PermissionError):  # somebody else's, and alive
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

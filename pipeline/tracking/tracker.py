@@ -1,0 +1,223 @@
+"""MLflow's tracking API: one parent run per invocation, one nested run per stage that ran."""
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
+
+from bngan.data.hub import HUB_PREFIX
+from pipeline.core.errors import UserError
+from pipeline.core.lock import hold, private
+from pipeline.core.uris import shown, without_secrets
+from pipeline.tracking.server import refusal, require_server
+
+PIPELINE = "pipeline"
+"""The kind of run that an invocation opens, as its tag ``bngan.kind``."""
+USES = "uses."
+"""Prefix of an invocation's tags that say what folder of a stage it made or found."""
+_PATIENCE = 120.0
+"""Seconds in which a database is made, by another process."""
+
+
+# What it says of each attempt at a database is 80 lines long, and said again in a line here.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def tracking_uri(workspace: Path) -> str:
+    """``MLFLOW_TRACKING_URI`` if set, else a SQLite file in the workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
+
+
+def existing_client(workspace: Path) -> MlflowClient:
+    """MLflow's client for a store that is there.
+
+    Raises:
+        UserError: if it is not.
+    """
+    uri = tracking_uri(workspace)
+    require_server(uri)
+    database = uri.removeprefix("sqlite:///").partition("?")[0]
+    if uri.startswith("sqlite:///") and not Path(database).exists():
+        raise UserError(f"there is no MLflow database {database}: set --workspace")
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def experiment_names(client: MlflowClient) -> dict[str, str]:
+    """Names by id of the experiments that have not been deleted."""
+    found = _pages(lambda token: client.search_experiments(page_token=token))
+    return {experiment.experiment_id: experiment.name for experiment in found}
+
+
+def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
+    """Every run of every experiment that has not been deleted."""
+    ids = list(experiment_names(client))
+    return _pages(lambda token: client.search_runs(ids, condition, page_token=token))
+
+
+def models(client: MlflowClient, name: str | None = None) -> list[RegisteredModel]:
+    """Every registered model, or the one that is called so."""
+    condition = f"name = '{name}'" if name else None
+    return list(_pages(lambda token: client.search_registered_models(condition, page_token=token)))
+
+
+def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
+    """Every version of a registered model."""
+    condition = f"name = '{model}'"
+    return list(_pages(lambda token: client.search_model_versions(condition, page_token=token)))
+
+
+def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """What a search of MLflow finds, page by page."""
+    token = None
+    while True:
+        page = search(token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+class Tracker:
+    """The runs of one experiment.
+
+    Attributes:
+        uri: where MLflow keeps them.
+        client: MLflow's client for that place.
+    """
+
+    def __init__(self, workspace: Path, experiment: str) -> None:
+        self.uri = tracking_uri(workspace)
+        try:
+            private(workspace)
+        except OSError as error:
+            raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
+        require_server(self.uri)
+        try:
+            # Of two that make a database at once, one would find it half made.
+            what = f"the opening of {shown(self.uri)}"
+            with hold(workspace / "locks" / "mlflow", what, _PATIENCE):
+                self.client = MlflowClient(self.uri, registry_uri=self.uri)
+                self.experiment_id = self._experiment(experiment, workspace)
+        except MlflowException as error:
+            raise refusal(f"MLflow at {shown(self.uri)} cannot be used", error) from error
+
+    def _experiment(self, name: str, workspace: Path) -> str:
+        known = self.client.get_experiment_by_name(name)
+        if known is None:
+            # A server knows where its artifacts go; a database would use this very folder.
+            served = self.uri.startswith(("http", "databricks"))
+            location = None if served else (workspace / "artifacts").as_uri()
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location))
+            except MlflowException:
+                known = self.client.get_experiment_by_name(name)  # another machine's, by now
+                if known is None:
+                    raise
+        if known.lifecycle_stage == "deleted":
+            self.client.restore_experiment(known.experiment_id)
+        return str(known.experiment_id)
+
+    def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """Open a run, nested under ``parent`` if given, and return its id."""
+        all_tags = {MLFLOW_RUN_NAME: name, **tags}
+        if parent:
+            all_tags[MLFLOW_PARENT_RUN_ID] = parent
+        all_tags = {key: without_secrets(value) for key, value in all_tags.items()}
+        run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
+        return str(run.info.run_id)
+
+    def finish(self, run_id: str, status: str) -> None:
+        """Close a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Record configuration values."""
+        params = [Param(key, without_secrets(str(value))[:6000]) for key, value in values.items()]
+        self.client.log_batch(run_id, params=params)
+
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at ``step`` (images seen)."""
+        self.client.log_batch(run_id, metrics=points(values, step))
+
+    def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
+        """Record what data a run has read: MLflow keeps 36 characters of its digest."""
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
+        source = without_secrets(source)
+        where = json.dumps({"uri": source})
+        data = Dataset(dataset_name(source), digest[:32], "bngan", where)
+        self.client.log_inputs(run_id, [DatasetInput(data, tags)])
+
+    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        tags = [RunTag(key, without_secrets(value)) for key, value in values.items()]
+        self.client.log_batch(run_id, tags=tags)
+
+    def artifact(self, run_id: str, name: str, content: bytes) -> None:
+        """Keep a file with the run, under ``folder/file``."""
+        folder, _, file = name.rpartition("/")
+        with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+            path = Path(temporary) / file
+            path.write_bytes(_seen(content))
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def finished(self, stage: str, fingerprint: str) -> Run | None:
+        """The newest FINISHED run of a stage with this fingerprint, in any experiment."""
+        return self._newest(f"tags.stage = '{stage}' and tags.fingerprint = '{fingerprint}'", True)
+
+    def latest(self, stage: str) -> Run | None:
+        """The newest FINISHED run of a stage in this experiment."""
+        return self._newest(f"tags.stage = '{stage}'", False)
+
+    def _newest(self, condition: str, everywhere: bool) -> Run | None:
+        experiments = [self.experiment_id]
+        if everywhere:
+            experiments = list(experiment_names(self.client))
+        runs = self.client.search_runs(
+            experiments,
+            f"{condition} and attributes.status = 'FINISHED'",
+            run_view_type=ViewType.ACTIVE_ONLY,
+            max_results=1,
+            order_by=["attributes.end_time DESC"],
+        )
+        return runs[0] if runs else None
+
+
+def dataset_name(source: str) -> str:
+    """What MLflow calls the data that comes from there, whichever revision of it."""
+    return Path(source.partition("@")[0] if source.startswith(HUB_PREFIX) else source).name
+
+
+def _seen(content: bytes) -> bytes:
+    """A file as everybody may see it: text without secrets."""
+    try:
+        return without_secrets(content.decode()).encode()
+    except UnicodeDecodeError:
+        return content  # a picture
+
+
+def points(values: Mapping[str, float], step: int) -> list[Metric]:
+    """Numbers at ``step``, as of now."""
+    now = int(time.time() * 1000)
+    return [Metric(key, value, now, step) for key, value in values.items()]

@@ -1,0 +1,65 @@
+"""The configured training before its first step, from values that can travel to workers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bngan.data.dataset import ImageSplit
+from bngan.generation.sampler import Sampler
+from bngan.metrics.extractors import load_extractor
+from bngan.networks.config import ModelConfig
+from bngan.training.base import Training
+from bngan.training.config import SHAPING, OptimizationConfig
+from bngan.training.supervised import SUPERVISION, SupervisedConfig, SupervisedTrainer
+from bngan.training.trainer import Trainer
+from pipeline.config.schema import Config
+from pipeline.storage.artifacts import BASE_GENERATOR
+
+
+def trainer_settings(config: Config, prepared: str, reference: str | None) -> dict[str, Any]:
+    """What ``build_trainer`` needs; folders as ``Workspace.name`` calls them.
+
+    ``reference``: output of that stage, which only a training with a base needs.
+    """
+    return {
+        "prepared": prepared,
+        "reference": reference,
+        "model": asdict(config.model),
+        "train": asdict(config.train),
+        "adapt": asdict(config.adapt) if config.adapt.base else None,
+        "flip": config.data.flip,
+        "seed": config.seed,
+    }
+
+
+def build_trainer(
+    settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> tuple[Training, ImageSplit]:
+    """The training before its first step, and its data; folders are paths on this machine."""
+    data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
+    model = ModelConfig.from_dict(settings["model"])
+    optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
+    seed, adapt = settings["seed"], settings["adapt"]
+    if not adapt:
+        return Trainer(model, optimization, data.spec, seed, device, dtype), data
+    reference = Path(settings["reference"])
+    initial = Sampler.load(reference / BASE_GENERATOR).generator.state_dict()
+    if adapt["method"] == "adversarial":
+        return Trainer(model, optimization, data.spec, seed, device, dtype, initial), data
+    extractor = load_extractor(reference).to(device)
+    extractor.network.to(dtype).requires_grad_(False)
+    supervised = SupervisedTrainer(
+        model,
+        optimization,
+        SupervisedConfig(**{key: adapt[key] for key in SUPERVISION}),
+        data,
+        seed,
+        initial,
+        extractor.differentiable,
+        device,
+        dtype,
+    )
+    return supervised, data

@@ -1,0 +1,272 @@
+"""The loop of one training worker: train, score, keep the best, save, and survive."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.images import png_bytes
+from bngan.diagnostics.batchnorm_telemetry import measure
+from bngan.diagnostics.collapse import alarms, is_healthy, out_of_patience
+from bngan.distributed.collectives import (
+    agree,
+    assert_replicas_equal,
+    gather_shards,
+    rank,
+    shard,
+)
+from bngan.generation.sampler import Sampler
+from bngan.metrics.extractors import load_extractor
+from bngan.metrics.features import Features
+from bngan.metrics.scores import score
+from bngan.serialization.checkpoint import CheckpointError, not_finite
+from bngan.training.base import AveragedMetrics, NonFiniteError
+from pipeline.cluster.launch import Record
+from pipeline.storage.artifacts import SELECT_FEATURES
+from pipeline.storage.checkpoints import Checkpoints
+from pipeline.training.factory import build_trainer
+
+SELECTION_SEED = 1_000
+"""Latents of scores during training; the final score's are others."""
+SELECTION_CALIBRATION = 2_000
+_BREATH = 5.0
+"""Seconds of training between two looks at the clock and at what the cluster says."""
+_FIRST_STEPS = 10
+_SAVING_SHARE = 0.01
+"""Most of the time that may go into checkpoints."""
+
+
+class TrainingAborted(Exception):
+    """Trying again would not help; raised on every worker alike."""
+
+
+class CollapseDetected(Exception):
+    """The records say so, and the configuration that it is not to be put up with."""
+
+
+class TrainingLoop:
+    """A training from its last checkpoint to its last image; the same decisions on every worker.
+
+    Args:
+        settings: ``trainer_settings``, and attempt (who may write to ``store``).
+        device: where to train.
+        store: its checkpoints.
+        tell: called on worker 0 with each record: means since the last one, scores, pictures.
+        preempted: whether this machine is about to go; asked by all workers together.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        device: torch.device | str,
+        store: Checkpoints,
+        tell: Callable[[Record], None],
+        preempted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.settings, self.config, self.device = settings, settings["train"], device
+        self.tell, self.preempted = tell, preempted
+        self.trainer, self.data = build_trainer(settings, device)
+        self.store = store
+        reference = Path(settings["reference"])
+        self.extractor = load_extractor(reference).to(device)
+        self.real = Features.load(reference / SELECT_FEATURES)
+        self.best: dict[str, Any] = {"fid": math.inf}
+        self.history: list[dict[str, float]] = []
+        self.window: dict[str, list[float]] = {}
+        self.alarmed = set[str]()
+        self.breath = _FIRST_STEPS * self.trainer.config.batch_size
+        self.saved_at, self.saving_took, self.leaving = time.monotonic(), 0.0, False
+
+    def run(self) -> None:
+        """Continue from the last usable checkpoint until ``images`` have been seen.
+
+        Or until so many scores as ``patience`` says have brought no better one.
+        """
+        if state := self._latest():
+            self._load(state, self.trainer.load_state_dict)
+        while self.trainer.images_seen < self.config["images"] and not self._out_of_patience():
+            try:
+                self._advance()
+            except (NonFiniteError, CollapseDetected) as error:
+                self._roll_back(error)
+
+    def _out_of_patience(self) -> bool:
+        (over,) = agree(out_of_patience(self.history, self.config["patience"]) is not None)
+        return bool(over)
+
+    def _advance(self) -> None:
+        """Train to the next stop, and do what is to be done there."""
+        started, before = time.monotonic(), self.trainer.images_seen
+        means = self.trainer.fit(self.data, self._next_stop())
+        images = self.trainer.images_seen - before
+        self._collect(means, images, time.monotonic() - started)
+        over = self.trainer.images_seen >= self.config["images"]
+        due = over or self.trainer.passed(self.config["score_every"])
+        if due or self.trainer.passed(self._log_every):
+            self._record(due)
+            self._watch()
+        if self._time_to_save(images / (time.monotonic() - started)) or due:
+            self._save(healthy=due and is_healthy(self.history))
+
+    @property
+    def _log_every(self) -> int:
+        cadence: int = self.config["score_every"]
+        return max(cadence // 10, 1)
+
+    def _next_stop(self) -> int:
+        """The next point at which something has to be decided or done, in images."""
+        seen = self.trainer.images_seen
+        multiples = ((seen // n + 1) * n for n in (self._log_every, self.config["score_every"]))
+        stop: int = min(*multiples, seen + self.breath, self.config["images"])
+        return stop
+
+    def _collect(self, means: AveragedMetrics, images: int, seconds: float) -> None:
+        """Add what was seen to the window that the next record covers: sums and their weights."""
+        sums = {name: (mean * means.steps[name], means.steps[name]) for name, mean in means.items()}
+        for name, (value, weight) in {**sums, "seconds": (seconds, images)}.items():
+            total, weights = self.window.get(name, (0.0, 0.0))
+            self.window[name] = [total + value, weights + weight]
+
+    def _record(self, due: bool) -> None:
+        """Close the window with a record, and score if that is due."""
+        seconds, images = self.window.pop("seconds")
+        spent = self.history[-1]["seconds"] if self.history else 0.0
+        record = {name: total / weight for name, (total, weight) in self.window.items()}
+        record |= {"images": self.trainer.images_seen, "images_per_second": images / seconds}
+        record |= {"seconds": spent + seconds, "rollbacks": self.trainer.rollbacks}
+        if "logit_real" in record:
+            record["logit_gap"] = record["logit_real"] - record["logit_fake"]
+        self.window = {}
+        started = time.monotonic()
+        pictures = self._score(record) if due else {}
+        if due:
+            record["score_seconds"] = time.monotonic() - started
+        self.history.append(record)
+        record["alarms"] = len(alarms(self.history))
+        if rank() == 0:
+            self.tell({**record, "pictures": pictures})
+
+    def _watch(self) -> None:
+        """Tell of what looks like a collapse, and do what is to be done then."""
+        found = alarms(self.history)
+        news = "; ".join(text for kind, text in found.items() if kind not in self.alarmed)
+        self.alarmed = set(found)
+        if agree(bool(news)) != [1.0]:
+            return
+        policy, spent = self.config["on_collapse"], ""
+        if policy == "rollback" and self.trainer.rollbacks >= self.config["max_rollbacks"]:
+            spent = f"; no rollback of {self.config['max_rollbacks']} is left, training goes on"
+        elif policy != "warn":
+            raise CollapseDetected(news)
+        if rank() == 0:
+            seen = self.trainer.images_seen
+            self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}{spent}"})
+
+    def _time_to_save(self, rate: float) -> bool:
+        """Whether to save now: by worker 0's clock, or because the machine is about to go."""
+        pause = max(self.config["checkpoint_every"], self.saving_took / _SAVING_SHARE)
+        late = time.monotonic() - self.saved_at >= pause
+        late, breath = agree(late, rate * _BREATH)
+        self.breath = max(int(breath), 1)
+        told, self.leaving = self.leaving, self.preempted()
+        return bool(late) or (self.leaving and not told)
+
+    def _score(self, record: dict[str, float]) -> dict[str, bytes]:
+        """Add the scores at this point to ``record`` and return a sample grid; a collective."""
+        weights = copy.deepcopy(self.trainer.ema.module).cpu().state_dict()
+        sampler = Sampler(self.trainer.model, self.trainer.images, weights).to(self.device)
+        if not self.trainer.keeps_statistics:
+            calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
+        scores = score(self._features(sampler), self.real)
+        wanted = ("fid", "inception_score", "classes_hit")
+        record |= {f"{name}_select": scores[name] for name in wanted if name in scores}
+        if "ema" not in self.best or scores["fid"] <= self.best["fid"]:
+            seen = self.trainer.images_seen
+            self.best = {"fid": scores["fid"], "images": seen, "ema": weights}
+        if rank() != 0:
+            return {}
+        record |= measure(self.trainer, sampler)
+        grid = png_bytes(sampler.images(SELECTION_SEED, range(64)))
+        return {f"samples/{self.trainer.images_seen:09d}.png": grid}
+
+    def _features(self, sampler: Sampler) -> Features:
+        """Of as many generated images as there are real ones, each worker making its part."""
+        count = len(self.real.features)
+        own = range(count)[shard(count)]
+        parts = self.extractor(sampler.images(SELECTION_SEED, own))
+        # NCCL knows no other device than the GPU.
+        whole = (gather_shards(torch.from_numpy(part).to(self.device), count) for part in parts)
+        return Features(*(part.cpu().numpy() for part in whole))
+
+    def _save(self, healthy: bool) -> None:
+        """Write a checkpoint of everything; a collective. ``healthy``: known not to have collapsed."""
+        started = time.monotonic()
+        for name, network in self.trainer.networks.items():
+            assert_replicas_equal(network, name)
+        trainer = self.trainer.state_dict()
+        if problem := not_finite(trainer):
+            raise NonFiniteError(problem)
+        self._check_owner()
+        if rank() == 0:
+            progress = {"history": self.history, "window": self.window}
+            state = {"trainer": trainer, "best": self.best, "progress": progress}
+            self.store.save(self.trainer.images_seen, state, healthy)
+        self.saved_at = time.monotonic()
+        self.saving_took = self.saved_at - started
+
+    def _check_owner(self) -> None:
+        mine = rank() != 0 or self.store.owner() == self.settings["attempt"]
+        if agree(mine) != [1.0]:
+            raise TrainingAborted(f"another run has taken over {self.store.where}")
+
+    def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
+        into(state["trainer"])
+        self.best = state["best"]
+        self.history, self.window = state["progress"]["history"], state["progress"]["window"]
+        # What was only warned of is not told again; what is not to be put up with is.
+        self.alarmed = set(alarms(self.history)) if self.config["on_collapse"] == "warn" else set()
+
+    def _latest(self, healthy: bool = False) -> dict[str, Any] | None:
+        """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
+        self._check_owner()
+        state, problem = None, ""
+        if rank() == 0:
+            try:
+                state = self.store.latest(healthy)
+            except CheckpointError as error:
+                problem = str(error)
+            for line in self.store.set_aside:
+                self.tell({"message": line})
+            self.store.set_aside.clear()
+        seen, failed = agree(state["trainer"]["images_seen"] if state else -1, bool(problem))
+        if failed:
+            raise TrainingAborted(problem or "no usable checkpoint")
+        if seen < 0 or rank() == 0:
+            return state
+        return self.store.load(int(seen))
+
+    def _roll_back(self, error: NonFiniteError | CollapseDetected) -> None:
+        """Return to the last checkpoint that is good enough, or to the start, or give up."""
+        seen, done = self.trainer.images_seen, self.trainer.rollbacks
+        collapsed = isinstance(error, CollapseDetected)
+        policy = self.config["on_collapse" if collapsed else "on_nonfinite"]
+        if policy == "stop" or done >= self.config["max_rollbacks"]:
+            tried = f" after {done} rollbacks" if done else ""
+            mend = "; train.on_collapse=warn would go on" if collapsed else ""
+            raise TrainingAborted(f"{error} at {seen:,} images{tried}{mend}") from error
+        state = self._latest(healthy=collapsed)
+        if rank() == 0:
+            self.store.discard_after(state["trainer"]["images_seen"] if state else 0)
+        if state is None:
+            fresh, _ = build_trainer(self.settings, self.device)
+            progress: dict[str, Any] = {"history": [], "window": {}}
+            state = {"trainer": fresh.state_dict(), "best": {"fid": math.inf}, "progress": progress}
+        self._load(state, self.trainer.roll_back)
+        if rank() == 0:
+            note = f"{error} at {seen:,} images: back to {self.trainer.images_seen:,}"
+            self.tell({"images": self.trainer.images_seen, "message": note})

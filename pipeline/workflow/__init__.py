@@ -1,0 +1,1 @@
+"""Run the five stages: order, fingerprints, resume, results, cleanup."""

@@ -1,0 +1,67 @@
+"""What fills the disk and no run refers to any more: found, and removed when told to."""
+
+from dataclasses import dataclass
+
+from pipeline.core.errors import UserError
+from pipeline.core.lock import hold
+from pipeline.core.uris import shown
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.tracker import USES, all_runs, existing_client, tracking_uri
+
+
+@dataclass
+class Item:
+    """A folder of a workspace that no run in the store refers to."""
+
+    path: str
+    bytes: int
+
+
+def garbage(storage: Workspace) -> list[Item]:
+    """Stage outputs and trainings whose runs, and those that used them, are gone from the store.
+
+    Raises:
+        UserError: if there is no store, or one whose runs know nothing of this workspace.
+    """
+    parents = [*storage.folders("stages"), "training"]
+    folders = [folder for parent in parents for folder in storage.folders(parent)]
+    used = _used(storage)
+    found = [folder for folder in folders if _key(folder) not in used]
+    if folders and len(found) == len(folders):
+        uri = shown(tracking_uri(storage.local))
+        raise UserError(f"{uri} has no run that refers to {storage}: is it the right store?")
+    return [Item(folder, storage.size(folder)) for folder in found]
+
+
+def remove(storage: Workspace, item: Item) -> None:
+    """Remove a folder; one that somebody holds, or has used meanwhile, stays.
+
+    Raises:
+        UserError: naming who holds it, or what is in the way.
+    """
+    kind, name = _key(item.path)
+    held = item.path if kind == "training" else f"locks/{kind}-{name}"
+    try:
+        with hold(storage.local / held, f"{kind} {name}"):
+            if (kind, name) in _used(storage):
+                raise UserError(f"{item.path} is used by a run that began meanwhile")
+            storage.remove(item.path)
+    except OSError as error:
+        raise UserError(f"{item.path} cannot be removed: {error}") from error
+
+
+def _key(folder: str) -> tuple[str, str]:
+    """Stage (or ``training``) and name."""
+    kind, name = folder.split("/")[-2:]
+    return kind, name
+
+
+def _used(storage: Workspace) -> set[tuple[str, str]]:
+    """What runs made or found, as keys."""
+    used = set[tuple[str, str]]()
+    for run in all_runs(existing_client(storage.local)):
+        tags = run.data.tags
+        used.add((tags.get("stage", ""), tags.get("fingerprint", "")[:16]))
+        used.add(("training", tags.get("training", "")))
+        used |= {(k.removeprefix(USES), v) for k, v in tags.items() if k.startswith(USES)}
+    return used

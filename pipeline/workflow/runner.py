@@ -1,0 +1,288 @@
+"""Order, plan and execution of the five stages. State lives in MLflow and in verified folders.
+
+A stage is a hit when a FINISHED run with its fingerprint exists and its outputs verify against their
+manifest. Everything else runs, and says why.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bngan.data.hub import pinned
+from bngan.serialization.manifest import atomic_folder, read_manifest
+from pipeline.config.loader import to_yaml
+from pipeline.config.parser import flatten
+from pipeline.config.schema import Config
+from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.lock import hold
+from pipeline.core.uris import without_secrets
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.async_tracker import AsyncTracker
+from pipeline.tracking.runs import closing, heartbeat, reap
+from pipeline.tracking.tracker import PIPELINE, USES, Tracker
+from pipeline.workflow.fingerprint import (
+    Fingerprint,
+    fingerprint,
+    recorded_fingerprint,
+    stage_tags,
+)
+from pipeline.workflow.results import (
+    Decision,
+    Display,
+    RunResult,
+    StageFailed,
+    StageResult,
+)
+from pipeline.workflow.stage import Stage, StageContext, StageEvents, Summary
+from pipeline.workflow.stages import evaluate, prepare, reference, register, train
+
+STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
+"""In the order they run."""
+_PAUSE = 5.0
+"""Seconds before a stage is tried again, more each time."""
+
+
+def plan(config: Config) -> list[Decision]:
+    """For every stage: hit or run, and why. Writes nothing but an empty MLflow store."""
+    tracker = Tracker(_workspace(config), config.name)
+    decisions: list[Decision] = []
+    folders: dict[str, Path] = {}
+    for stage in STAGES:
+        waiting = [name for name in stage.inputs if name not in folders]
+        if waiting:
+            decisions.append(Decision(stage.name, False, f"on what {waiting[0]} gives"))
+            continue
+        decision = _decide(stage, config, folders, tracker)
+        decisions.append(decision)
+        if decision.hit and decision.fingerprint:
+            folders[stage.name] = _folder(config, stage, decision.fingerprint)
+    return decisions
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        start: the first stage that may run; those before it must be up to date.
+        until: the last stage.
+        force: stages that run although nothing has changed.
+        allow_mismatch: continue a training although other code or versions began it.
+    """
+
+    start: str = STAGES[0].name
+    until: str = STAGES[-1].name
+    force: tuple[str, ...] = ()
+    allow_mismatch: bool = False
+
+    def __post_init__(self) -> None:
+        known = [stage.name for stage in STAGES]
+        for name in (self.start, self.until, *self.force):
+            if name not in known:
+                raise UserError(f"there is no stage {name}: {', '.join(known)}")
+        if known.index(self.start) > known.index(self.until):
+            raise UserError(f"from {self.start} to {self.until} there is no stage")
+        reached = known[known.index(self.start) : known.index(self.until) + 1]
+        if idle := [name for name in self.force if name not in reached]:
+            raise UserError(
+                f"--force {idle[0]}, but the run goes from {self.start} to {self.until}"
+            )
+
+
+_EVERYTHING = Options()
+
+
+def run(config: Config, display: Display, options: Options = _EVERYTHING) -> RunResult:
+    """Bring every stage up to date, or those that ``options`` say.
+
+    Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM; those that
+    died without are closed by the next run in the workspace.
+
+    Raises:
+        StageFailed: if a stage raised an exception.
+    """
+    workspace = _workspace(config)
+    with AsyncTracker(workspace, config.name, display.message) as tracker:
+        for dead in reap(workspace):
+            display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
+        parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
+        current = _Run(config, tracker, RunResult(parent, {}, {}, {}), display, options)
+        with closing(tracker, parent), heartbeat(tracker, parent):
+            current.all_stages()
+    return current.result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run under way; ``result`` is filled in as it advances."""
+
+    config: Config
+    tracker: Tracker
+    result: RunResult
+    display: Display
+    options: Options
+
+    def all_stages(self) -> None:
+        """Say what is to be done, and do it."""
+        parent = self.result.run_id
+        self.tracker.params(parent, flatten(asdict(self.config)))
+        self.tracker.artifact(parent, "config.yaml", to_yaml(self.config).encode())
+        for stage in STAGES:
+            self.advance(stage)
+            if stage.name == "evaluate":
+                self.tracker.metrics(parent, self.result.summaries["evaluate"]["scores"])
+            if stage.name == self.options.until:
+                break
+
+    def advance(self, stage: Stage) -> None:
+        """Find or make the outputs of one stage, and enter what happened into ``result``."""
+        started = time.monotonic()
+        outcome = self.result.stages[stage.name] = StageResult("failed", 0.0, "")
+        try:
+            decision = self._decide(stage)
+            outcome.reason = decision.reason
+            self.display.stage_started(decision)
+            assert decision.fingerprint is not None  # noqa: S101 (tells the type checker)
+            folder = _folder(self.config, stage, decision.fingerprint)
+            if not decision.hit:
+                decision = self._persist(stage, decision, folder)
+            summary = decision.summary or Summary()
+            outcome.status = "cached" if decision.hit else "ran"
+            outcome.note = str(summary.get("note", ""))
+            self.result.folders[stage.name] = folder
+            self.result.summaries[stage.name] = summary
+            self._keep(stage, folder, summary)
+        except (KeyboardInterrupt, SystemExit):
+            outcome.status = "interrupted"
+            raise
+        except Exception as error:
+            outcome.reason = without_secrets(f"{type(error).__name__}: {error}")
+            raise StageFailed(self.result, error) from error
+        finally:
+            outcome.seconds = time.monotonic() - started
+            self.tracker.tags(self.result.run_id, {f"stage.{stage.name}": outcome.status})
+            self.display.stage_ended(stage.name, outcome)
+
+    def _decide(self, stage: Stage) -> Decision:
+        decision = _decide(stage, self.config, self.result.folders, self.tracker)
+        names = [each.name for each in STAGES]
+        if stage.name in self.options.force:
+            return replace(decision, hit=False, reason="forced", summary=None)
+        if not decision.hit and names.index(stage.name) < names.index(self.options.start):
+            raise UserError(
+                f"{stage.name} is not up to date ({decision.reason}), and the run was to begin with "
+                f"{self.options.start}"
+            )
+        return decision
+
+    def _keep(self, stage: Stage, folder: Path, summary: Summary) -> None:
+        """Say what this run stands on, so that nobody clears it away."""
+        uses = {f"{USES}{stage.name}": folder.name}
+        if training := summary.get("training"):
+            uses[f"{USES}training"] = training
+        self.tracker.tags(self.result.run_id, uses)
+
+    def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
+        """Run a stage, alone at it, unless another process has done so by now."""
+        lock = Workspace(self.config.workspace).local / "locks" / f"{stage.name}-{folder.name}"
+        with hold(lock, f"{stage.name} of this configuration"):
+            if (again := self._decide(stage)).hit:
+                return again
+            assert decision.fingerprint is not None  # noqa: S101 (tells the type checker)
+            return replace(decision, summary=self._attempts(stage, decision.fingerprint, folder))
+
+    def _attempts(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
+        """Run a stage as often as its ``retries`` allow."""
+        for attempt in range(1, stage.retries + 1):
+            try:
+                return self._execute(stage, current, folder)
+            except Exception as error:
+                if isinstance(error, UserError) and not isinstance(error, ServerUnavailableError):
+                    raise
+                told = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.display.message(f"attempt {attempt} failed, trying again: {told}")
+                time.sleep(_PAUSE * attempt)
+        return self._execute(stage, current, folder)
+
+    def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
+        """Run a stage; its outputs appear as ``folder`` only when all is written."""
+        tags, summary = stage_tags(stage.name, current), Summary()
+        storage = Workspace(self.config.workspace)
+        run_id = self.tracker.start(stage.name, tags, self.result.run_id)
+        with closing(self.tracker, run_id):
+            self.tracker.params(run_id, current.config)
+            if prepared := current.inputs.get("prepare"):
+                commit = self.result.summaries["prepare"]["commit"]
+                source = pinned(self.config.data.path, commit)
+                self.tracker.dataset(run_id, source, prepared, stage.name)
+            with atomic_folder(folder, summary) as draft:
+                context = StageContext(
+                    config=self.config,
+                    inputs={name: self.result.folders[name] for name in stage.inputs},
+                    input_digests=current.inputs,
+                    output=draft,
+                    storage=storage,
+                    run_id=run_id,
+                    fingerprint=current.value,
+                    events=_TrackedEvents(stage.name, run_id, self.tracker, self.display),
+                    allow_mismatch=self.options.allow_mismatch,
+                )
+                summary |= stage.run(context)
+            storage.publish(_name(stage, current))
+        return summary
+
+
+def _workspace(config: Config) -> Path:
+    storage = Workspace(config.workspace)
+    storage.require()
+    return storage.local
+
+
+def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:
+    current = fingerprint(stage, config, folders)
+    known = tracker.finished(stage.name, current.value)
+    if known:
+        storage, folder = Workspace(config.workspace), _folder(config, stage, current)
+        if problem := storage.damage(_name(stage, current)):
+            return Decision(stage.name, False, problem, current)
+        try:
+            summary = stage.refresh(storage.local, read_manifest(folder)["summary"])
+        except LookupError as gone:
+            return Decision(stage.name, False, str(gone), current)
+        reason = f"unchanged since run {known.info.run_id[:8]}"
+        return Decision(stage.name, True, reason, current, summary)
+    earlier = tracker.latest(stage.name)
+    before = recorded_fingerprint(earlier) if earlier else None
+    reason = current.difference(before) if before else "first run"
+    return Decision(stage.name, False, reason, current)
+
+
+def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
+    return Workspace(config.workspace).local / _name(stage, current)
+
+
+def _name(stage: Stage, current: Fingerprint) -> str:
+    return f"stages/{stage.name}/{current.value[:16]}"
+
+
+class _TrackedEvents(StageEvents):
+    """A stage's progress to the display, its metrics and pictures to MLflow."""
+
+    def __init__(self, stage: str, run_id: str, tracker: Tracker, display: Display) -> None:
+        self.stage, self.run_id, self.tracker, self.display = stage, run_id, tracker, display
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self.display.progress(self.stage, done, total, note)
+
+    def message(self, text: str) -> None:
+        self.display.message(text)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        self.tracker.metrics(self.run_id, values, step)
+
+    def tag(self, name: str, value: str) -> None:
+        self.tracker.tags(self.run_id, {name: value})
+
+    def artifact(self, name: str, content: bytes) -> None:
+        self.tracker.artifact(self.run_id, name, content)

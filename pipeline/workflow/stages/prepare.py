@@ -1,0 +1,301 @@
+"""prepare: images from anywhere become three splits of uint8 arrays that can be memory-mapped."""
+
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from bngan.data.dataset import SPLITS, UNLABELLED, Split
+from bngan.data.decoding import convert, decode, one_line
+from bngan.data.embedded import EMBEDDED
+from bngan.data.folder import identity
+from bngan.data.images import png_bytes
+from bngan.data.sources import Source, is_symbolic
+from bngan.numerics.rng import Stream, generator
+from pipeline.config.schema import Config, DataConfig
+from pipeline.config.validation import FEWEST
+from pipeline.core.errors import UserError
+from pipeline.data.inventory import Digests, contents, listing
+from pipeline.data.raw import opened
+from pipeline.reports.data_section import shared
+from pipeline.storage.artifacts import CONTENTS, DATASET
+from pipeline.workflow.stage import Stage, StageContext, Summary
+
+_PEEK = 100
+"""Images looked at to find out the size and whether all are grey."""
+_CHUNK = 1000
+_ELSEWHERE = ("flip", "max_download_gb")
+"""Keys that make no other arrays: mirroring is training's business."""
+
+
+def run(context: StageContext) -> Summary:
+    """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
+    data = context.config.data
+    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
+        sources = opened(
+            data.path, Path(cache), data.max_download_gb, data.image_column, data.label_column
+        )
+        classes, numbers = _classes(sources["train"], data.classes)
+        parts = _split(sources, data, numbers)
+        shape = _image_shape(*parts["train"], data)
+        writers = {
+            split: _Writer(context.output, split, *part, shape, numbers)
+            for split, part in parts.items()
+        }
+        with warnings.catch_warnings(action="ignore"):  # Pillow's, of what it makes of odd files
+            _write(writers, data, context)
+    skipped = [line for writer in writers.values() for line in writer.skipped]
+    ignored = sorted(one_line(line) for line in _unused(sources))
+    for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
+        if lines:
+            context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
+    total = sum(len(writer.order) for writer in writers.values())
+    if len(skipped) > data.max_skipped * total:
+        raise UserError(
+            f"data.path: {len(skipped):,} of {total:,} images cannot be used, more than "
+            f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
+            f"{listing(skipped)}"
+        )
+    return _summarise(context, shape, classes, writers, skipped, ignored)
+
+
+def _write(writers: dict[Split, "_Writer"], data: DataConfig, context: StageContext) -> None:
+    total, done = sum(len(writer.order) for writer in writers.values()), 0
+    for writer in writers.values():
+        for _ in writer.write(data):
+            done += 1
+            if done % 500 == 0:
+                skipped = sum(len(each.skipped) for each in writers.values())
+                context.events.progress(done, total, f"{skipped} skipped")
+
+
+def _unused(sources: dict[str, Source]) -> list[str]:
+    unused = sources["train"].ignored
+    if sources.get("test") and sources.get("validation"):
+        rows = len(sources["validation"])
+        return [*unused, f"split validation: {rows:,} images, and there is a test split to test on"]
+    return unused
+
+
+def _split(
+    sources: dict[str, Source], data: DataConfig, numbers: dict[Any, int]
+) -> dict[Split, tuple[Source, np.ndarray]]:
+    """Random, seeded parts: the source's own test split where it has one, shares of train else.
+
+    Chosen from afterwards, so that an image is in the same split whatever else is wanted.
+    """
+    train, test = sources["train"], sources.get("test") or sources.get("validation")
+    order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
+    select, held_out = round(len(train) * data.select), round(len(train) * data.test)
+    if test is not None:
+        held_out = 0
+        test_part = test, generator(data.split_seed, Stream.SPLIT, 1).permutation(len(test))
+    else:
+        test_part = train, order[:held_out]
+    parts: dict[Split, tuple[Source, np.ndarray]] = {
+        "train": (train, order[held_out + select :]),
+        "select": (train, order[held_out : held_out + select]),
+        "test": test_part,
+    }
+    if data.classes is not None:
+        parts = {split: _labelled(*part, numbers) for split, part in parts.items()}
+    if data.limit is not None:
+        parts["train"] = train, _limited(parts["train"][1], data.limit)
+    for split, (_, chosen) in parts.items():
+        if len(chosen) < FEWEST:
+            raise UserError(
+                f"data.path: {len(chosen)} images are left for the {split} split of {data.path}, "
+                f"and fewer than {FEWEST} cannot be worked with"
+            )
+    return parts
+
+
+def _labelled(
+    source: Source, order: np.ndarray, numbers: dict[Any, int]
+) -> tuple[Source, np.ndarray]:
+    labels = _hashable(source.labels())
+    return source, np.array([i for i in order if labels[i] in numbers], dtype=np.int64)
+
+
+def _limited(order: np.ndarray, limit: int) -> np.ndarray:
+    if len(order) < limit:
+        raise UserError(f"data.limit: {limit} images, and there are {len(order)} to train on")
+    return order[:limit]
+
+
+def _classes(source: Source, wanted: list[int] | None) -> tuple[list[str], dict[Any, int]]:
+    """Class names, and the class number of every label that the training source has.
+
+    Of the classes ``wanted``, by their numbers in the source, if not of all.
+    """
+    names, numbers = _all_classes(source)
+    if wanted is None:
+        return names, numbers
+    if not names:
+        raise UserError("data.classes: these images have no labels to choose by")
+    if unknown := [number for number in wanted if not 0 <= number < len(names)]:
+        raise UserError(
+            f"data.classes: there is no class {unknown[0]}: classes are 0 to {len(names) - 1}"
+        )
+    place = {number: position for position, number in enumerate(wanted)}
+    chosen = {label: place[number] for label, number in numbers.items() if number in place}
+    return [names[number] for number in wanted], chosen
+
+
+def _all_classes(source: Source) -> tuple[list[str], dict[Any, int]]:
+    present = {label for label in _hashable(source.labels()) if label not in (None, UNLABELLED)}
+    names = source.class_names()
+    if names is not None and present:
+        return names, {number: number for number in range(len(names))}
+    values = sorted(present, key=lambda value: (str(type(value)), value))
+    return [str(value) for value in values], {value: i for i, value in enumerate(values)}
+
+
+def _hashable(labels: list[Any]) -> list[Any]:
+    """The same, None where a float is no number."""
+    if any(isinstance(label, list | dict) for label in labels):
+        raise UserError(
+            "data.label_column: a label must be one value, not a list: name another column"
+        )
+    return [label if label == label else None for label in labels]
+
+
+def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
+    """(H, W, C) of the prepared images."""
+    looked_at, reasons = set[tuple[str, tuple[int, int]]](), list[str]()
+    for name, content in source.files(order[:_PEEK]):
+        try:
+            image = decode(content)
+            looked_at.add((image.mode, image.size))
+        except ValueError as error:
+            reasons.append(f"{name}: {error}")
+    if not looked_at:
+        raise UserError(
+            f"data.path: none of the first {len(reasons)} images of {data.path} can be used:\n"
+            f"{listing(reasons)}"
+        )
+    channels = data.channels or (1 if {mode for mode, _ in looked_at} == {"L"} else 3)
+    if data.image_size:
+        return data.image_size, data.image_size, channels
+    sizes = sorted({size for _, size in looked_at})
+    if min(sizes[0]) < 4:
+        raise UserError("data.image_size: images under 4 pixels have to be enlarged: set it")
+    if len(sizes) > 1:
+        (w0, h0), (w1, h1) = sizes[0], sizes[-1]
+        raise UserError(
+            f"data.image_size is not set, but images come in several sizes, from {w0}x{h0} to {w1}x{h1}"
+        )
+    return sizes[0][1], sizes[0][0], channels
+
+
+class _Writer:
+    """Decodes one split into its arrays, and says what cannot be used and which pixels are the same."""
+
+    def __init__(
+        self,
+        folder: Path,
+        split: Split,
+        source: Source,
+        order: np.ndarray,
+        shape: tuple[int, int, int],
+        numbers: dict[Any, int],
+    ) -> None:
+        self.source, self.order, self.shape = source, order, shape
+        self.images, self.labels = folder / f"{split}_images.npy", folder / f"{split}_labels.npy"
+        stored = _hashable(source.labels())
+        coded = [numbers.get(stored[i], UNLABELLED) for i in order]
+        self.numbers = np.array(coded, dtype=np.int64)
+        self.skipped: list[str] = []
+        self.digests = bytearray()
+
+    def write(self, data: DataConfig) -> Iterator[None]:
+        """Yield after every image."""
+        array = open_memmap(self.images, "w+", np.uint8, (len(self.order), *self.shape))
+        kept: list[int] = []
+        for position, (name, content) in enumerate(self.source.files(self.order)):
+            try:
+                pixels = convert(decode(content), self.shape[2], data.image_size, data.fit)
+                if pixels.shape != self.shape:
+                    raise ValueError(
+                        f"size {pixels.shape[1]}x{pixels.shape[0]}; set data.image_size"
+                    )
+                array[len(kept)] = pixels
+                kept.append(position)
+                self.digests += hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
+            except ValueError as error:
+                self.skipped.append(f"{name}: {error}")
+            yield
+        array.flush()
+        if len(kept) < len(self.order):
+            _shorten(self.images, len(kept))
+        self.numbers = self.numbers[kept]
+        np.save(self.labels, self.numbers)
+
+
+def _shorten(path: Path, count: int) -> None:
+    """Keep the first ``count`` images, of a file that need not fit into memory."""
+    whole, part = np.load(path, mmap_mode="r"), path.with_suffix(".part")
+    kept = open_memmap(part, "w+", np.uint8, (count, *whole.shape[1:]))
+    for start in range(0, count, _CHUNK):
+        kept[start : start + _CHUNK] = whole[start : min(start + _CHUNK, count)]
+    kept.flush()
+    part.replace(path)
+
+
+def _summarise(
+    context: StageContext,
+    shape: tuple[int, int, int],
+    classes: list[str],
+    writers: dict[Split, _Writer],
+    skipped: list[str],
+    ignored: list[str],
+) -> Summary:
+    output, commit = context.output, writers["train"].source.commit
+    labels = {split: writer.numbers for split, writer in writers.items()}
+    digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
+    counts = {split: len(labels[split]) for split in SPLITS}
+    dataset = {"image_shape": shape, "classes": classes, "counts": counts}
+    (output / DATASET).write_text(json.dumps(dataset, indent=2))
+    found = contents(labels, classes, digests, skipped, ignored, commit)
+    (output / CONTENTS).write_text(json.dumps(found, indent=2))
+    images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
+    context.events.artifact("samples/real.png", png_bytes(images))
+    if warning := shared(found["duplicates"], counts):
+        context.events.message(warning)
+    height, width, channels = shape
+    note = (
+        f"{counts['train']:,} images to train on, {counts['select']:,} to select and "
+        f"{counts['test']:,} to test with, {height}x{width}x{channels}, "
+        f"{len(classes) or 'no'} classes, {len(skipped):,} skipped, {len(ignored):,} other files, "
+        f"{found['duplicates']['repeated']:,} duplicates" + (f", commit {commit}" if commit else "")
+    )
+    told = {"skipped": len(skipped), "duplicates": found["duplicates"], "commit": commit}
+    return {**dataset, **told, "note": note}
+
+
+def _identity(config: Config) -> str:
+    """Changes when the raw data may have, as far as this machine knows: the Hub is not asked."""
+    path = config.data.path
+    if path in EMBEDDED:
+        return f"scikit-learn {version('scikit-learn')}"
+    if is_symbolic(path):
+        return path
+    return identity(path)
+
+
+STAGE = Stage(
+    "prepare",
+    run,
+    config=tuple(f"data.{key.name}" for key in fields(DataConfig) if key.name not in _ELSEWHERE),
+    inputs={},
+    libraries=("datasets", "numpy", "pillow"),
+    external=_identity,
+)

@@ -1,0 +1,176 @@
+"""reference: what scores are measured against: extractor, features of real images, and the floor."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from bngan.data.dataset import SPLITS, UNLABELLED, ImageSpec, ImageSplit, Split
+from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
+from bngan.metrics.classifier import train_classifier, untrained_extractor
+from bngan.metrics.evaluation import Reference
+from bngan.metrics.extractors import load_extractor
+from bngan.metrics.features import Extractor, Features
+from bngan.metrics.pretrained import file_hash, from_file, inception
+from bngan.metrics.protocol import Protocol
+from bngan.metrics.scores import floor
+from bngan.serialization.manifest import digest
+from pipeline.config.schema import Config, ExtractorConfig
+from pipeline.core.errors import UserError
+from pipeline.registry.base_model import base_files, base_folders
+from pipeline.storage.artifacts import BASE_GENERATOR, DATASET, SELECT_FEATURES, TRAIN_FEATURES
+from pipeline.workflow.stage import Stage, StageContext, Summary
+
+SELECT_COUNT = 5000
+"""Real images, at most, that scores during training are measured against."""
+_TRAIN_COUNT = 50_000
+
+
+def run(context: StageContext) -> Summary:
+    """Write a ``Reference``, ``select.npz`` and ``train.npz``; of an adaptation also its base."""
+    prepared, output = context.inputs["prepare"], context.output
+    protocol = Protocol.parse(context.config.evaluate.protocol)
+    splits = {split: ImageSplit.load(prepared, split) for split in SPLITS}
+    extractor, learned = _based(context, splits["train"]) or _extractor(context, splits["train"])
+    available = {name: len(split) for name, split in splits.items()}
+    available["train"] -= learned
+    try:
+        protocol.check(available[protocol.split])
+    except ValueError as error:
+        raise UserError(f"evaluate.protocol: {error}") from error
+    count = 2 * protocol.count
+    counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
+    features = _features(context, extractor, splits, counts)
+    train = features["train"]
+    # Nothing the extractor learned from is ever a reference.
+    features["train"] = train.take(slice(learned, learned + count))
+    select = features["select"].take(slice(SELECT_COUNT))
+    if learned:
+        extractor.info.accuracy = _accuracy(select.logits, splits["select"].labels[:SELECT_COUNT])
+    context.events.progress(0, 1, "what real images score against real images")
+    real = features[protocol.split].take(slice(protocol.count))
+    real_floor = floor(list(features.values()), protocol.count)
+    Reference(protocol, extractor, real, real_floor).save(output)
+    select.save(output / SELECT_FEATURES)
+    train.take(slice(_TRAIN_COUNT)).save(output / TRAIN_FEATURES)
+    measured = {f"floor_{name}": value for name, value in real_floor.items()}
+    if extractor.info.accuracy is not None:
+        measured["extractor_accuracy"] = extractor.info.accuracy
+    context.events.metrics(measured, 0)
+    note = f"{extractor.info.describe()}; real images score FID {real_floor['fid']:.3g}"
+    return {"extractor": asdict(extractor.info), "floor": real_floor, "note": note}
+
+
+def _features(
+    context: StageContext,
+    extractor: Extractor,
+    splits: Mapping[Split, ImageSplit],
+    counts: Mapping[str, int],
+) -> dict[Split, Features]:
+    """Of each split's images, or of the first ones where ``counts`` says how many."""
+    images = {name: split.images[: counts.get(name)] for name, split in splits.items()}
+    total, done = sum(len(part) for part in images.values()), 0
+    features = {}
+    for name, part in images.items():
+        batches = []
+        for batch in extractor.batches(part):
+            batches.append(batch)
+            done += len(batch.features)
+            context.events.progress(done, total, "features of real images")
+        features[name] = Features.join(batches)
+    return features
+
+
+def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | None:
+    """Keep the base of an adaptation; its extractor, if it has one and no other is asked for.
+
+    Few images teach a classifier nothing. Its accuracy stays what it was on the base's classes.
+    """
+    if not context.config.adapt.base:
+        return None
+    with base_folders(context.config) as (generator, scored_by):
+        kept = context.output / BASE_GENERATOR
+        kept.mkdir()
+        for name in (WEIGHTS, DESCRIPTION):
+            shutil.copyfile(generator / name, kept / name)
+        theirs = load_extractor(scored_by) if scored_by else None
+    base = Sampler.load(kept)
+    _require_same(context.config, base, train.spec)
+    if theirs is None or context.config.extractor.kind != "auto":
+        return None
+    return theirs, 0
+
+
+def _require_same(config: Config, base: Sampler, images: ImageSpec) -> None:
+    """Refuse a base that makes other images than there are."""
+    if base.spec.shape != images.shape:
+        (c, h, w), (channels, height, width) = base.spec.shape, images.shape
+        raise UserError(
+            f"adapt.base makes images of {h}x{w}x{c}, and the data's are {height}x{width}x{channels}: "
+            "set data.image_size and data.channels"
+        )
+    if base.model.conditional and base.spec.classes != images.classes:
+        raise UserError(
+            f"adapt.base knows {base.spec.classes} classes, and the data has {images.classes}: "
+            "choose as many by data.classes"
+        )
+
+
+def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    known = labels != UNLABELLED
+    return float((logits.argmax(axis=1) == labels)[known].mean()) if known.any() else None
+
+
+def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int]:
+    """The configured extractor, and how many training images, the first ones, it has learned from."""
+    config, shape = context.config.extractor, train.spec.shape
+    try:
+        if config.kind == "inception":
+            return inception(shape, _path(config)), 0
+        if config.kind == "file":
+            path = _path(config)
+            if path is None:
+                raise ValueError("extractor.weights must name the file")
+            return from_file(shape, path, config.size, config.range), 0
+    except ValueError as error:
+        raise UserError(f"extractor: {error}") from error
+    learned = len(train) // 2
+    labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
+    teachable = train.classes >= 2 and len(labelled) > 0
+    if config.kind == "classifier" and not teachable:
+        raise UserError("extractor.kind: a classifier needs images with labels of two classes")
+    if config.kind == "random" or not teachable:
+        return untrained_extractor(shape), 0
+    extractor = train_classifier(
+        train.images[labelled],
+        train.labels[labelled],
+        train.classes,
+        progress=lambda done, total: context.events.progress(done, total, "classifier"),
+    )
+    return extractor, learned
+
+
+def _path(config: ExtractorConfig) -> Path | None:
+    return Path(config.weights) if config.weights else None
+
+
+def _files(config: Config) -> str:
+    """Identity of the extractor's file and of the base's, where there are any; a version is its own."""
+    path = _path(config.extractor)
+    try:
+        found = [file_hash(path)] if path else []
+    except ValueError as error:
+        raise UserError(f"extractor.weights: {error}") from error
+    found += [file_hash(file) for file in base_files(config)]
+    return digest(found) if found else ""
+
+
+STAGE = Stage(
+    "reference",
+    run,
+    config=("evaluate.protocol", "extractor", "adapt.base"),
+    inputs={"prepare": ("*.npy", DATASET)},
+    external=_files,
+)

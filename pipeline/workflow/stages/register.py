@@ -1,0 +1,197 @@
+"""register: the generator becomes a version, and champion if it is better than the present one."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bngan.data.dataset import ImageShape
+from bngan.generation.sampler import Sampler
+from bngan.metrics.features import Features
+from bngan.metrics.memorization import authenticity_estimate
+from bngan.metrics.pretrained import file_hash
+from bngan.numerics.rng import derived_seed
+from bngan.serialization.manifest import digest
+from pipeline.evaluation.promotion import Gap, GateCandidate, judge
+from pipeline.evaluation.scoring import generated_features, load_reference
+from pipeline.registry import integrity as seal
+from pipeline.registry import registry
+from pipeline.registry.aliases import GENERATOR, Verdict, enter
+from pipeline.reports.model_card import card
+from pipeline.storage.artifacts import (
+    DATASET,
+    EXTRACTOR_FILES,
+    GENERATOR_FILES,
+    REAL_FEATURES,
+    REFERENCE,
+    SAMPLE_GRID,
+    SCORES,
+    TRAIN_FEATURES,
+)
+from pipeline.storage.sharing import lent
+from pipeline.tracking.tracker import dataset_name
+from pipeline.workflow.stage import Stage, StageContext, Summary
+
+_MEASURE = "bngan.measure"
+_GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
+
+
+def run(context: StageContext) -> Summary:
+    """Write ``registration.json``, with what the gate decided and from which numbers."""
+    record = json.loads((context.inputs["evaluate"] / SCORES).read_text())
+    grid = (context.inputs["evaluate"] / SAMPLE_GRID).read_bytes()
+    context.events.artifact(SAMPLE_GRID, grid)  # the card's picture
+    name, tags = context.config.register.model, _tags(context, record)
+    with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
+        parts = _parts(context, Path(temporary))
+        product = registry.ModelPackage(
+            parts,
+            tags,
+            card(context.config, record, context.run_id),
+            record["scores"],
+            (dataset_name(context.config.data.path), context.input_digests["prepare"]),
+        )
+        number = registry.register(context.workspace, context.run_id, name, product)
+    compare = partial(_judge, context, tags)
+    alias, verdict = enter(context.workspace, name, number, compare)
+    registration = registry.Registration(name, number, alias, verdict.reason)
+    note = f"version {number}: {alias} ({verdict.reason})"
+    summary = {**asdict(registration), "uri": registration.uri, "note": note}
+    told = {**summary, "gate": verdict.details}
+    text = json.dumps(told, indent=2)
+    (context.output / "registration.json").write_text(text)
+    context.events.artifact("registration.json", text.encode())
+    return summary
+
+
+def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
+    measure = {
+        "protocol": record["protocol"],
+        "extractor": record["extractor"]["sha256"],
+        "real": file_hash(context.inputs["reference"] / REAL_FEATURES),
+    }
+    tags = {
+        "bngan.fingerprint": context.fingerprint,
+        _MEASURE: digest(measure),
+        "bngan.protocol": record["protocol"]["name"],
+        GENERATOR: context.input_digests["train"],
+        "bngan.data": context.input_digests["prepare"],
+        **{name: f"{value:.6g}" for name, value in record["scores"].items()},
+        "floor_fid": f"{record['floor']['fid']:.6g}",
+    }
+    if adapted := record.get("adapted"):
+        tags |= {
+            "bngan.base": adapted["base"],
+            "bngan.base_generator": adapted["generator"],
+            "bngan.differs": adapted["differs"],
+        }
+    if found := record["batch_norm"]:
+        tags |= {_GAP: f"{found['gap']:.6g}", _GAP_ERROR: f"{found['gap_se']:.6g}"}
+    return tags
+
+
+def _parts(context: StageContext, folder: Path) -> dict[str, Path]:
+    return {
+        "generator": _copied(context.inputs["train"], folder / "generator", (GENERATOR_FILES,)),
+        "reference": _copied(
+            context.inputs["reference"], folder / "reference", STAGE.inputs["reference"][:-1]
+        ),
+    }
+
+
+def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
+    target.mkdir()
+    for pattern in patterns:
+        for path in source.glob(pattern):
+            shutil.copy(path, target)
+    return target
+
+
+def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:
+    """Score candidate and champion side by side, unless the latter cannot be used, now or later."""
+    name = context.config.register.model
+    uri = f"models:/{name}/{champion}"
+    try:
+        with (
+            registry.downloaded(context.workspace, uri) as model,
+            lent(context.storage, model / "generator"),
+        ):
+            theirs = model / "generator"
+            shape = seal.generator(model, uri).spec.shape
+            return _compare(context, tags, champion, theirs, shape)
+    except seal.IntegrityError as error:
+        return Verdict(False, f"{error}: bngan promote {name} VERSION replaces it")
+
+
+def _compare(
+    context: StageContext, tags: dict[str, str], champion: str, theirs: Path, shape: ImageShape
+) -> Verdict:
+    """The same real images, the same fresh latents."""
+    ours, folder = context.inputs["train"], context.inputs["reference"]
+    if (own := Sampler.load(ours).spec.shape) != shape:
+        return Verdict(
+            False, f"makes other images than champion version {champion}: {own}, {shape}"
+        )
+    reference = load_reference(folder)
+    train = Features.load(folder / TRAIN_FEATURES).features
+    known = registry.tags_of(context.workspace, context.config.register.model, champion)
+    same = known.get(_MEASURE) == tags[_MEASURE]
+    sides = [
+        GateCandidate(
+            partial(_draw, context, generator, reference.protocol.count),
+            lambda features: authenticity_estimate(features.features, train),
+            _gap(its, same),
+        )
+        for generator, its in ((ours, tags), (theirs, known))
+    ]
+    verdict = judge(context.config.register, reference.real, *sides)
+    reason = f"{verdict.reason} of champion version {champion}"
+    return Verdict(verdict.promote, reason, {**verdict.details, "champion_version": champion})
+
+
+def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:
+    if not comparable or _GAP_ERROR not in tags:
+        return None
+    return Gap(float(tags[_GAP]), float(tags[_GAP_ERROR]))
+
+
+def _draw(context: StageContext, generator: Path, count: int, number: int) -> Features:
+    """From latents that nothing has seen yet: they follow from the candidate's identity."""
+    draws = context.config.register.draws
+
+    def tell(done: int, total: int) -> None:
+        context.events.progress(done, total, f"gate, draw {number + 1} of {draws} at most")
+
+    seed = derived_seed(int(context.fingerprint[:12], 16), number)
+    extractor, device = context.inputs["reference"], context.config.train.accelerator
+    return generated_features(
+        generator, extractor, seed, count, device, tell, storage=context.storage
+    )
+
+
+def _refresh(workspace: Path, summary: Summary) -> Summary:
+    """Aliases move on: the one that the version has now."""
+    alias = registry.current_alias(workspace, summary["name"], summary["version"])
+    note = f"version {summary['version']}: {alias or 'no alias'}"
+    return {**summary, "alias": alias, "note": note}
+
+
+STAGE = Stage(
+    "register",
+    run,
+    config=("name", "register"),
+    inputs={
+        "prepare": ("*.npy", DATASET),
+        "train": (GENERATOR_FILES,),
+        "evaluate": (SCORES, SAMPLE_GRID),
+        "reference": (EXTRACTOR_FILES, REAL_FEATURES, REFERENCE, TRAIN_FEATURES),
+    },
+    libraries=("mlflow", "numpy", "torch"),
+    modules=("pipeline.registry.pyfunc_model",),
+    refresh=_refresh,
+    retries=2,
+)

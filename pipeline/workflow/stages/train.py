@@ -1,0 +1,221 @@
+"""train: data-parallel training on Ray, scored on the select split; the best generator, calibrated."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bngan.batchnorm.calibration import calibrate
+from bngan.data.dataset import ImageSplit
+from bngan.distributed.collectives import rank
+from bngan.generation.sampler import Sampler
+from bngan.serialization.checkpoint import CheckpointError
+from bngan.training.config import SHAPING
+from bngan.training.supervised import SUPERVISION
+from pipeline.cluster import launch as cluster
+from pipeline.config.validation import worker_range
+from pipeline.core.errors import RetryableError, UserError
+from pipeline.core.lock import OWNER, hold
+from pipeline.storage.artifacts import (
+    BASE_GENERATOR,
+    DATASET,
+    EXTRACTOR_FILES,
+    HISTORY,
+    SELECT_FEATURES,
+)
+from pipeline.storage.checkpoints import Checkpoints
+from pipeline.storage.workspace import Workspace
+from pipeline.training.factory import trainer_settings
+from pipeline.training.loop import TrainingAborted, TrainingLoop
+from pipeline.training.preconditions import require_gradient, require_sound
+from pipeline.training.prometheus import watched
+from pipeline.workflow.fingerprint import code_of
+from pipeline.workflow.resume import (
+    ORIGIN,
+    ended,
+    origins,
+    refuse_to_go_back,
+    trajectory,
+)
+from pipeline.workflow.stage import Stage, StageContext, Summary
+
+
+def run(context: StageContext) -> Summary:
+    """Write the calibrated generator of the best score, and ``history.json``."""
+    config = context.config
+    require_sound(config, context.inputs["prepare"])
+    require_gradient(config, context.inputs["reference"])
+    state, note, told = _train(context)
+    best, history = state["best"], state["progress"]["history"]
+    earlier = [record for record in history if not told or record["images"] < told[0]["images"]]
+    for record in earlier:  # this run's curves show the whole course, not its last part
+        _log(context, record)
+    context.events.metrics({"resumed_from": earlier[-1]["images"] if earlier else 0}, 0)
+    spec = ImageSplit.load(context.inputs["prepare"], "train").spec
+    sampler = Sampler(config.model, spec, best["ema"])
+    if not config.keeps_statistics:
+        calibrate(sampler.generator, sampler.calibration_batches)
+    sampler.save(context.output, images_seen=best["images"])
+    (context.output / HISTORY).write_text(json.dumps(history))
+    seen = state["trainer"]["images_seen"]
+    note = f"{note}; best after {best['images']:,} of {seen:,} images"
+    return {"training": trajectory(context), "note": note}
+
+
+def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Record]]:
+    """The last checkpoint's state, what was done, and the records of what was trained now."""
+    config, listener = context.config, _Listener(context)
+    name = trajectory(context)
+    context.events.tag("training", name)
+    store = Checkpoints(context.storage, f"training/{name}")
+    folder = store.folder
+    with hold(folder, f"training {name}") as attempt, _checkpoint_errors_told():
+        context.storage.share(f"{store.name}/{OWNER}")
+        state = store.latest()
+        for line in store.set_aside:
+            context.events.message(line)
+        made_by = origins(context, store, code_of(STAGE), begun=state is not None)
+        seen = state["trainer"]["images_seen"] if state else 0
+        refuse_to_go_back(store.where, state, config)
+        if state and (why := ended(config, state)):
+            return state, f"finished already, {why}", []
+        if state:
+            context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
+        context.events.progress(0, config.train.images, "starting Ray and its workers")
+        context.storage.write(f"{store.name}/{ORIGIN}", json.dumps(made_by).encode())
+        device = _fit(context, store, attempt, listener)
+        state = store.latest()
+    if state is None or not (why := ended(config, state)):
+        where = store.where
+        raise RetryableError(
+            f"the last checkpoint in {where} cannot be used; the same command goes on"
+        )
+    if state["trainer"]["images_seen"] < config.train.images:
+        context.events.message(f"stops: {why}")
+    note = f"{device}, resumed from {seen:,}" if seen else device
+    return state, note, listener.records
+
+
+class _Listener:
+    """Passes on what the workers tell, and keeps it.
+
+    Attributes:
+        records: means and scores along the way, each point once.
+        gave_up: why training did, if it did.
+    """
+
+    def __init__(self, context: StageContext) -> None:
+        self.context, self.records = context, list[cluster.Record]()
+        self.gave_up: str | None = None
+
+    def __call__(self, record: cluster.Record) -> None:
+        events, records = self.context.events, self.records
+        if "gave_up" in record:
+            self.gave_up = record["gave_up"]
+        elif "message" in record:
+            events.message(record["message"])
+            back_to = record.get("images", math.inf)
+            records[:] = [earlier for earlier in records if earlier["images"] <= back_to]
+        elif not records or record["images"] > records[-1]["images"]:
+            # Else a worker failed, and its successors go the same way again.
+            pictures = record.pop("pictures", {})
+            records.append(record)
+            _log(self.context, record)
+            total = self.context.config.train.images
+            events.progress(int(record["images"]), total, _note(records))
+            for name, png in pictures.items():
+                events.artifact(name, png)
+
+
+def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Listener) -> str:
+    """Train on Ray up to ``train.images``; what on, in words."""
+    config, storage = context.config, context.storage
+    settings = {
+        **trainer_settings(
+            config, *(storage.name(context.inputs[name]) for name in ("prepare", "reference"))
+        ),
+        "workspace": storage.workspace,
+        "experiment": config.name,
+        "training": store.name,
+        "attempt": attempt,
+    }
+    ray_files = store.folder / "ray"
+    try:
+        device = cluster.fit(
+            worker,
+            settings,
+            name=attempt,
+            storage=storage.for_ray(ray_files),
+            num_workers=worker_range(config.train.num_workers),
+            accelerator=config.train.accelerator,
+            max_failures=config.train.max_failures,
+            on_record=listener,
+        )
+    finally:
+        storage.remove(f"{store.name}/{ray_files.name}")
+    if listener.gave_up:
+        raise UserError(f"training gave up: {listener.gave_up}")
+    return device
+
+
+@contextmanager
+def _checkpoint_errors_told() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
+
+
+def _log(context: StageContext, record: cluster.Record) -> None:
+    values = {key: value for key, value in record.items() if key != "images"}
+    context.events.metrics(values, int(record["images"]))
+
+
+def _note(told: list[cluster.Record]) -> str:
+    record, scores = told[-1], [r["fid_select"] for r in told if "fid_select" in r]
+    latest = f" | FID {scores[-1]:.1f}" if scores else ""
+    losses = f"D {record['loss_d']:.3f} " if "loss_d" in record else ""
+    losses += f"G {record.get('loss_g', math.nan):.3f}"
+    return f"{record['images_per_second']:,.0f} images/s | loss {losses}{latest}"
+
+
+def worker(settings: dict[str, Any]) -> None:
+    """What each Ray worker runs."""
+    import torch
+    from ray import train
+    from ray.train.torch import get_device
+
+    torch.set_num_threads(settings["train"]["threads_per_worker"])
+    torch.set_flush_denormal(True)  # before there are other threads, which inherit it
+    storage = Workspace(settings["workspace"])
+    here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
+    tell, store = watched(settings, storage, settings["queue"].put)
+    loop = TrainingLoop(
+        {**settings, **here},
+        get_device(),
+        store,
+        tell,
+        preempted=lambda: train.get_preemption_info() is not None,
+    )
+    try:
+        loop.run()
+    except TrainingAborted as error:
+        # Not a failure for Ray to try its luck with.
+        if rank() == 0:
+            tell({"gave_up": str(error)})
+
+
+STAGE = Stage(
+    "train",
+    run,
+    config=(
+        *("seed", "model", "data.flip", "train.images", "train.score_every", "train.patience"),
+        *("adapt.method", *(f"adapt.{name}" for name in SUPERVISION)),
+        *(f"train.{name}" for name in SHAPING),
+    ),
+    inputs={
+        "prepare": ("train_*.npy", DATASET),
+        "reference": (EXTRACTOR_FILES, SELECT_FEATURES, f"{BASE_GENERATOR}/*"),
+    },
+)
