@@ -55,3 +55,18 @@ def listing(lines: Sequence[str]) -> str:
     """The first of them, each on a line, and how many more there are."""
     more = [f"and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
     return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])
+
+
+def leakage_warning(found: Mapping[str, int], counts: Mapping[Any, int]) -> str:
+    """Return a warning about select and test images that are in train too; empty if none is."""
+    parts = [
+        f"{found[f'{split}_in_train']:,} of {counts[split]:,} {split} images"
+        for split in ("select", "test")
+        if found[f"{split}_in_train"]
+    ]
+    if not parts:
+        return ""
+    return (
+        f"{' and '.join(parts)} are in train as well, pixel by pixel: scores on them flatter a "
+        "generator that copies"
+    )

@@ -8,17 +8,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import bngan
 from bngan.serialization.manifest import scratch_folder
@@ -40,7 +37,6 @@ from pipeline.tracking.tracker import existing_client, models, tracking_uri, ver
 
 _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
-_REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pillow")
 
 
 @dataclass
@@ -58,6 +54,17 @@ class Registration:
         return f"models:/{self.name}/{self.version}"
 
 
+class ModelInterface(NamedTuple):
+    """How callers use a model."""
+
+    python_model: Path
+    """File of the MLflow "model from code"."""
+    signature: ModelSignature
+    """Inputs, outputs and parameters."""
+    requirements: list[str]
+    """Distributions that the model needs, with their versions."""
+
+
 @dataclass(frozen=True)
 class ModelPackage:
     """What becomes a version.
@@ -68,6 +75,7 @@ class ModelPackage:
         card: what it is, in Markdown.
         metrics: its scores, which MLflow links to the model and to the data they were measured on.
         data: name and digest of that data.
+        interface: how callers use it.
     """
 
     parts: Mapping[str, Path]
@@ -75,22 +83,23 @@ class ModelPackage:
     card: str
     metrics: Mapping[str, float]
     data: tuple[str, str]
+    interface: ModelInterface
 
 
-def register(workspace: Path, run_id: str, name: str, product: ModelPackage) -> str:
+def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> str:
     """Register a generator as a version of ``name``; its number.
 
     Registering the same ``tags["bngan.fingerprint"]`` again, after an interruption or from another
     process, finds the version made before.
     """
     with _stores(workspace), alone_with(workspace, name) as client:
-        number = _existing(client, name, product.tags["bngan.fingerprint"])
+        number = _existing(client, name, package.tags["bngan.fingerprint"])
         if number is None:
-            tags = {**product.tags, FILES: sealed(product.parts)}
-            model = _log_model(run_id, product)
+            tags = {**package.tags, FILES: sealed(package.parts)}
+            model = _log_model(run_id, package)
             tags["bngan.model_id"] = str(model.model_id)
             number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
-        client.update_model_version(name, number, product.card[:_CARD_LIMIT])
+        client.update_model_version(name, number, package.card[:_CARD_LIMIT])
         return number
 
 
@@ -203,31 +212,20 @@ def _stores(workspace: Path) -> Iterator[None]:
             os.environ.pop("MLFLOW_REGISTRY_URI", None)
 
 
-def _log_model(run_id: str, product: ModelPackage) -> Any:
+def _log_model(run_id: str, package: ModelPackage) -> Any:
     """Log the model with the run; its own code travels with it."""
     with mlflow.start_run(run_id=run_id):
         model = mlflow.pyfunc.log_model(
             name="generator",
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={name: str(folder) for name, folder in product.parts.items()},
+            python_model=str(package.interface.python_model),
+            artifacts={name: str(folder) for name, folder in package.parts.items()},
             code_paths=[str(Path(str(bngan.__file__)).parent)],
-            signature=ModelSignature(
-                inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "index")]),
-                outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
-                params=ParamSchema(
-                    [
-                        ParamSpec("seed", "long", 0),
-                        ParamSpec("truncation", "double", 1.0),
-                        ParamSpec("label", "long", -1),
-                        ParamSpec("format", "string", "array"),
-                    ]
-                ),
-            ),
-            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+            signature=package.interface.signature,
+            pip_requirements=package.interface.requirements,
         )
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")  # the stage has only begun
-    link_metrics(client, run_id, str(model.model_id), product.metrics, product.data)
+    link_metrics(client, run_id, str(model.model_id), package.metrics, package.data)
     return model
 
 

@@ -5,31 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bngan.data.dataset import SPLITS
+from pipeline.data.inventory import leakage_warning
 
 _CLASSES = 100
 """Up to so many are listed in the report."""
-
-
-def shared(found: Mapping[str, int], counts: Mapping[Any, int]) -> str:
-    """What to know of images to score by that are trained on as well; empty if there are none."""
-    parts = [
-        f"{found[f'{split}_in_train']:,} of {counts[split]:,} {split} images"
-        for split in ("select", "test")
-        if found[f"{split}_in_train"]
-    ]
-    if not parts:
-        return ""
-    return (
-        f"{' and '.join(parts)} are in train as well, pixel by pixel: scores on them flatter a "
-        "generator that copies"
-    )
 
 
 def as_html(found: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Of ``contents``, beside ``dataset.json``: a table of classes, and what is not used."""
     told = found["duplicates"]
     parts = [f"<p>{told['repeated']:,} images have exactly the pixels of another one.</p>"]
-    if warning := shared(told, data["counts"]):
+    if warning := leakage_warning(told, data["counts"]):
         parts.append(f'<p class="note">{warning}.</p>')
     parts.append(_class_table(found, data["classes"]))
     parts.append(_list(found["skipped"], "images cannot be used and are left out"))

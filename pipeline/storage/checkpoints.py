@@ -1,5 +1,7 @@
 """The checkpoints of a training in a workspace, wherever that is."""
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ from pipeline.storage.workspace import DAMAGED, Workspace
 
 
 class Checkpoints(CheckpointStore):
-    """Those of the training ``name``; what is at a workspace's URI counts, not what is here."""
+    """Checkpoints of the training ``name``; those at a workspace's URI count, not the local copies.
+
+    Attributes:
+        on_saved: called with the seconds that saving a checkpoint took.
+    """
+
+    on_saved: Callable[[float], None] | None = None
 
     def __init__(self, storage: Workspace, name: str) -> None:
         super().__init__(storage.local / name)
@@ -20,9 +28,12 @@ class Checkpoints(CheckpointStore):
 
     def save(self, *args: Any, **options: Any) -> Path:
         """As ``CheckpointStore.save``, and for all machines."""
+        started = time.monotonic()
         folder = super().save(*args, **options)
         self.storage.publish(f"{self.name}/{folder.name}")
         self._withdraw()
+        if self.on_saved:
+            self.on_saved(time.monotonic() - started)
         return folder
 
     def discard_after(self, images_seen: int) -> None:

@@ -1,1 +1,1 @@
-"""Train on Ray workers: the loop, its preconditions, its Prometheus gauges. Knows no MLflow."""
+"""Train on Ray workers: the loop, the trainers, and their preconditions. Knows no MLflow."""

@@ -23,24 +23,19 @@ from pipeline.workflow.stage import Stage
 
 _CARRIERS = frozenset(
     (
-        "bngan.manifest",
+        "bngan",
+        "bngan.serialization",
         "pipeline",
-        "pipeline.adaptation",
-        "pipeline.checkpoints",
         "pipeline.cluster",
         "pipeline.config",
-        "pipeline.course",
-        "pipeline.errors",
-        "pipeline.fingerprint",
-        "pipeline.lock",
-        "pipeline.reading",
-        "pipeline.stage",
+        "pipeline.core",
+        "pipeline.registry",
         "pipeline.storage",
         "pipeline.tracking",
-        "pipeline.validation",
+        "pipeline.workflow",
     )
 )
-"""Modules that bring stages about without shaping their results."""
+"""Packages whose modules bring stages about without shaping their results."""
 
 
 @dataclass(frozen=True)
@@ -104,24 +99,35 @@ def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
     pending = list(modules)
     while pending:
         name = pending.pop()
-        path = _source(name)
-        if path is None or name in found or name in _CARRIERS:
+        source = _source(name)
+        if source is None or name in found or source.package in _CARRIERS:
             continue
-        module = _read(path)
+        module = _read(source.path)
         found[name] = module.digest
         pending += sorted(module.imported)
     return found | {library: version(library) for library in libraries}
 
 
-def _source(name: str) -> Path | None:
-    """File of a module of this project; None for other modules and for names inside modules."""
+class _Source(NamedTuple):
+    """Where a module is."""
+
+    path: Path
+    package: str
+    """The folder that it lies in, as a dotted name; a package's own for its ``__init__``."""
+
+
+def _source(name: str) -> _Source | None:
+    """Find a module of this project; None for other modules and for names inside modules."""
     if name.split(".")[0] not in ("bngan", "pipeline"):
         return None
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:
         return None
-    return Path(spec.origin) if spec and spec.origin else None
+    if spec is None or spec.origin is None:
+        return None
+    package = name if spec.submodule_search_locations else name.rpartition(".")[0]
+    return _Source(Path(spec.origin), package)
 
 
 class _Module(NamedTuple):

@@ -20,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from bngan.data.dataset import ImageSplit, sample_order
 from bngan.data.images import from_uint8
 from tests.benchmarks.rates import Row, rates, table
-from tests.unit.test_prepare import prepared
+from tests.unit.workflow.stages.test_prepare import prepared
 
 SIDE, COUNT, BATCH = 32, 10_000, 64
 FEW, MANY = 100_000, 1_000_000

@@ -13,7 +13,7 @@ import pytest
 import ray
 import yaml
 
-from pipeline.training.prometheus import GAUGES, PREFIX
+from pipeline.tracking.prometheus import GAUGES, PREFIX
 from tests.infra.tools import INFRA, ROOT, Document, Problems, judge, plant
 
 MONITORING = INFRA / "monitoring"

@@ -22,6 +22,7 @@ from bngan.networks.factory import build_generator
 from pipeline.core.errors import UserError
 from pipeline.registry import aliases, registry
 from pipeline.registry.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
+from pipeline.serving.model_interface import model_interface
 from pipeline.tracking.tracker import Tracker
 from tests.integration.conftest import ROOT
 
@@ -44,7 +45,9 @@ def register(workspace: Path, identity: str, fid: float, generator: str = "") ->
     tags = {"bngan.fingerprint": identity, "fid": f"{fid}"}
     tags |= {aliases.GENERATOR: generator} if generator else {}
     parts = {"generator": workspace / "generator"}
-    product = registry.ModelPackage(parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64))
+    product = registry.ModelPackage(
+        parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64), model_interface()
+    )
     number = registry.register(workspace, run_id, NAME, product)
     tracker.finish(run_id, "FINISHED")
     return number
@@ -154,7 +157,12 @@ def test_a_version_deleted_in_the_middle_of_a_move_blocks_nothing(
 def test_the_run_goes_on_after_its_model_is_logged(workspace: Path, client: MlflowClient) -> None:
     run_id = Tracker(workspace, "experiment").start("register", {})
     product = registry.ModelPackage(
-        {"generator": workspace / "generator"}, {"bngan.fingerprint": "a"}, "", {}, ("d", "0" * 64)
+        {"generator": workspace / "generator"},
+        {"bngan.fingerprint": "a"},
+        "",
+        {},
+        ("d", "0" * 64),
+        model_interface(),
     )
     registry.register(workspace, run_id, NAME, product)
     assert client.get_run(run_id).info.status == "RUNNING"

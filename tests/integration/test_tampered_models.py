@@ -28,12 +28,13 @@ from pipeline.registry import registry
 from pipeline.registry.base_model import base_folders
 from pipeline.serving import samples
 from pipeline.serving import server as serving
+from pipeline.serving.model_interface import model_interface
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.tracker import Tracker
 from tests.integration.conftest import ROOT
-from tests.unit.test_model_safety import HARM
-from tests.unit.test_serving import INDICES, tiny
-from tests.unit.test_serving import PARAMETERS as VALUES
+from tests.unit.generation.test_sampler_safety import HARM
+from tests.unit.serving.test_server import INDICES, tiny
+from tests.unit.serving.test_server import PARAMETERS as VALUES
 
 URI = "models:/gan/1"
 
@@ -58,7 +59,9 @@ class Registered:
     def register(self, name: str, identity: str) -> None:
         tracker = Tracker(self.workspace, "experiment")
         tags = {"bngan.fingerprint": identity}
-        product = registry.ModelPackage(self.parts, tags, "# a", {"fid": 1.0}, ("data", "0" * 64))
+        product = registry.ModelPackage(
+            self.parts, tags, "# a", {"fid": 1.0}, ("data", "0" * 64), model_interface()
+        )
         registry.register(self.workspace, tracker.start("a", {}), name, product)
 
     def users(self) -> dict[str, Callable[[], Any]]:

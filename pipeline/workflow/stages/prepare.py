@@ -23,9 +23,8 @@ from bngan.numerics.rng import Stream, generator
 from pipeline.config.schema import Config, DataConfig
 from pipeline.config.validation import FEWEST
 from pipeline.core.errors import UserError
-from pipeline.data.inventory import Digests, contents, listing
+from pipeline.data.inventory import Digests, contents, leakage_warning, listing
 from pipeline.data.raw import opened
-from pipeline.reports.data_section import shared
 from pipeline.storage.artifacts import CONTENTS, DATASET
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
@@ -268,7 +267,7 @@ def _summarise(
     (output / CONTENTS).write_text(json.dumps(found, indent=2))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
-    if warning := shared(found["duplicates"], counts):
+    if warning := leakage_warning(found["duplicates"], counts):
         context.events.message(warning)
     height, width, channels = shape
     note = (

@@ -22,6 +22,7 @@ from pipeline.registry import integrity as seal
 from pipeline.registry import registry
 from pipeline.registry.aliases import GENERATOR, Verdict, enter
 from pipeline.reports.model_card import card
+from pipeline.serving.model_interface import model_interface
 from pipeline.storage.artifacts import (
     DATASET,
     EXTRACTOR_FILES,
@@ -48,14 +49,15 @@ def run(context: StageContext) -> Summary:
     name, tags = context.config.register.model, _tags(context, record)
     with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
         parts = _parts(context, Path(temporary))
-        product = registry.ModelPackage(
+        package = registry.ModelPackage(
             parts,
             tags,
             card(context.config, record, context.run_id),
             record["scores"],
             (dataset_name(context.config.data.path), context.input_digests["prepare"]),
+            model_interface(),
         )
-        number = registry.register(context.workspace, context.run_id, name, product)
+        number = registry.register(context.workspace, context.run_id, name, package)
     compare = partial(_judge, context, tags)
     alias, verdict = enter(context.workspace, name, number, compare)
     registration = registry.Registration(name, number, alias, verdict.reason)
@@ -191,7 +193,7 @@ STAGE = Stage(
         "reference": (EXTRACTOR_FILES, REAL_FEATURES, REFERENCE, TRAIN_FEATURES),
     },
     libraries=("mlflow", "numpy", "torch"),
-    modules=("pipeline.registry.pyfunc_model",),
+    modules=("pipeline.serving.pyfunc_model",),
     refresh=_refresh,
     retries=2,
 )

@@ -26,10 +26,10 @@ from pipeline.storage.artifacts import (
 )
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.prometheus import watched
 from pipeline.training.factory import trainer_settings
 from pipeline.training.loop import TrainingAborted, TrainingLoop
 from pipeline.training.preconditions import require_gradient, require_sound
-from pipeline.training.prometheus import watched
 from pipeline.workflow.fingerprint import code_of
 from pipeline.workflow.resume import (
     ORIGIN,
@@ -190,7 +190,8 @@ def worker(settings: dict[str, Any]) -> None:
     torch.set_flush_denormal(True)  # before there are other threads, which inherit it
     storage = Workspace(settings["workspace"])
     here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
-    tell, store = watched(settings, storage, settings["queue"].put)
+    store = Checkpoints(storage, settings["training"])
+    tell = watched(settings, store, settings["queue"].put)
     loop = TrainingLoop(
         {**settings, **here},
         get_device(),
