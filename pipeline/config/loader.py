@@ -1,4 +1,4 @@
-"""load_config: schema + parser + validation."""
+"""Load a configuration: read the file, check the values, make the paths absolute."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict

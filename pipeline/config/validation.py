@@ -1,10 +1,11 @@
-"""Where each number of a configuration must lie."""
+"""Checks of values that have the right type and still make no sense."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import EMBEDDED, PREFIX
@@ -14,12 +15,9 @@ from bngan.diagnostics import checks as soundness
 from bngan.metrics.protocol import Protocol
 from bngan.training import config as optimization
 from pipeline.config.parser import flatten
+from pipeline.config.schema import Config
 from pipeline.core.names import misnamed, misnamed_model
 from pipeline.core.uris import is_uri
-
-if TYPE_CHECKING:
-    from pipeline.config.schema import Config
-import math
 
 FEWEST = 20
 """Images that a split must have to be worked with."""
@@ -35,7 +33,7 @@ def worker_range(value: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def warnings(config: "Config") -> list[str]:
+def warnings(config: Config) -> list[str]:
     """What trains, but not as its name says, one line each."""
     found, train = list(soundness.warnings(config.model, config.train)), config.train
     end = train.lr_decay_end
@@ -60,7 +58,7 @@ def not_everywhere(key: str, path: str) -> str | None:
     )
 
 
-def problems(config: "Config", here: bool = True, known: bool = True) -> Iterator[str]:
+def problems(config: Config, here: bool = True, known: bool = True) -> Iterator[str]:
     """Values that make no sense, one line each, naming the key.
 
     ``here`` is whether it is to run on this machine, where its files must be; ``known`` whether
@@ -92,7 +90,7 @@ def _texts(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} has characters that cannot be seen, such as line ends: {value!r}"
 
 
-def _data(config: "Config") -> Iterator[str]:
+def _data(config: Config) -> Iterator[str]:
     data = config.data
     if not 0 <= config.seed < 2**63 or not 0 <= data.split_seed < 2**63:
         yield "seed and data.split_seed must lie in [0, 2^63)"
@@ -127,7 +125,7 @@ def source(path: str) -> Iterator[str]:
             yield f"data.path: {error}"
 
 
-def _extractor(config: "Config") -> Iterator[str]:
+def _extractor(config: Config) -> Iterator[str]:
     extractor = config.extractor
     foreign = extractor.kind in ("inception", "file")
     if extractor.kind == "file" and not extractor.weights:
@@ -141,7 +139,7 @@ def _extractor(config: "Config") -> Iterator[str]:
         yield f"extractor.size must be positive, got {extractor.size}"
 
 
-def _adaptation(config: "Config") -> Iterator[str]:
+def _adaptation(config: Config) -> Iterator[str]:
     adapt = config.adapt
     if adapt.base and (is_uri(adapt.base) or _VAGUE.fullmatch(adapt.base)):
         yield f"adapt.base: write models:/NAME@ALIAS, models:/NAME/VERSION or a folder: {adapt.base}"
@@ -155,7 +153,7 @@ def _adaptation(config: "Config") -> Iterator[str]:
         yield "adapt.feature_weight must be 0 with extractor.kind=inception, which has no gradient here"
 
 
-def _files(config: "Config") -> Iterator[str]:
+def _files(config: Config) -> Iterator[str]:
     path, weights = config.data.path, config.extractor.weights
     if not (is_symbolic(path) or is_uri(path) or path.startswith(PREFIX) or Path(path).is_dir()):
         yield f"data.path: there is no folder {path}"
@@ -163,7 +161,7 @@ def _files(config: "Config") -> Iterator[str]:
         yield f"extractor.weights: there is no file {weights}"
 
 
-def _training(config: "Config") -> Iterator[str]:
+def _training(config: Config) -> Iterator[str]:
     train = config.train
     if train.batch_size < 2:
         yield "train.batch_size must be at least 2: batch norm needs something to compare"
@@ -172,7 +170,7 @@ def _training(config: "Config") -> Iterator[str]:
         yield f"train.num_workers must be a positive number or [min, max], got {train.num_workers}"
 
 
-def _networks(config: "Config") -> Iterator[str]:
+def _networks(config: Config) -> Iterator[str]:
     yield from (f"train.{found}" for found in optimization.problems(config.model, config.train))
     # Where the networks do not depend on images not yet seen; the rest once they are prepared.
     any_size = config.model.network in ("mlp", "transformer")

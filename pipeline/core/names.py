@@ -2,11 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 _LONGEST_NAME = 200
 """Bytes: a file's name may have 255, and something is added to it."""

@@ -5,14 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pipeline.core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 
 REGISTERED = "models:/"
 """What the address of a registered model begins with."""

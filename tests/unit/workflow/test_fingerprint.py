@@ -132,7 +132,13 @@ def stage(name: str):
 def test_code_is_what_a_stage_imports_directly_or_not() -> None:
     train, prepare = code_of(stage("train")), code_of(stage("prepare"))
     needed = (
-        *("training.trainer", "batchnorm.layer", "training.losses", "networks.dcgan", "numerics.rng"),
+        *(
+            "training.trainer",
+            "batchnorm.layer",
+            "training.losses",
+            "networks.dcgan",
+            "numerics.rng",
+        ),
     )
     assert {f"bngan.{name}" for name in needed} <= set(train)
     assert {"pipeline.workflow.stages.train", "torch"} <= set(train)
