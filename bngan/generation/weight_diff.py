@@ -1,4 +1,4 @@
-"""What an adapted generator has of its own."""
+"""Compare the weights of an adapted generator with those of its base."""
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -6,11 +6,11 @@ from bngan.generation.sampler import Sampler
 from bngan.networks.norms import affine_parameters
 
 
-def difference(adapted: Sampler, base: Sampler) -> str:
-    """Which tensors differ: ``nothing``, ``gamma, beta``, ``statistics``, both, or ``all``.
+def weight_difference(adapted: Sampler, base: Sampler) -> str:
+    """Return which tensors differ: ``nothing``, ``gamma, beta``, ``statistics``, both, or ``all``.
 
-    Found by comparing them. Gamma and beta stand for what they are functions of, too; ``all`` is said
-    as soon as any other parameter or buffer differs, or networks are not the same.
+    Gamma and beta include the parameters that they are functions of. The result is ``all`` if any other
+    parameter or buffer differs, or if the networks are not the same.
     """
     ours, theirs = adapted.generator.state_dict(), base.generator.state_dict()
     if ours.keys() != theirs.keys():
@@ -30,7 +30,7 @@ def difference(adapted: Sampler, base: Sampler) -> str:
 
 
 def _names(sampler: Sampler) -> tuple[set[str], set[str]]:
-    """Of gamma and beta, and of batch-norm statistics, as the state calls them."""
+    """Return the state-dict keys of gamma and beta, and those of batch-norm statistics."""
     generator = sampler.generator
     affine = {id(parameter) for parameter in affine_parameters(generator)}
     statistics = {

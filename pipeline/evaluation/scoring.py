@@ -19,8 +19,8 @@ from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
 from bngan.numerics import rng as randomness
 from pipeline.cluster import launch as cluster
 from pipeline.core.errors import UserError
-from pipeline.registry import integrity as seal
-from pipeline.registry import registry
+from pipeline.registry.integrity import require_trust
+from pipeline.registry.registry import OpenedModel, open_generator
 from pipeline.storage.sharing import borrowed, lent
 from pipeline.storage.workspace import SHARED, Workspace
 
@@ -100,13 +100,14 @@ def evaluate_model(
     Raises:
         UserError: if there is no such version, or it cannot be scored like that.
     """
-    with scorable(storage, uri) as model:
+    with downloaded_for_scoring(storage, uri) as model:
         reference = _reference(model, protocol)
         if images is not None:
             fakes = {0: _features_of_folder(images, reference)}
         else:
             fakes = {
-                seed: fakes_of(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS
+                seed: generated_features_of(storage, model, reference, seed, tell)
+                for seed in EVALUATION_SEEDS
             }
         return evaluation(reference, fakes)
 
@@ -119,29 +120,34 @@ def compare_models(
     Raises:
         UserError: if there is no such version, or they do not make images of one shape.
     """
-    with scorable(storage, first) as one, scorable(storage, second) as other:
+    with (
+        downloaded_for_scoring(storage, first) as one,
+        downloaded_for_scoring(storage, second) as other,
+    ):
         reference = _reference(one, protocol)
-        shapes = [Sampler.load(model / "generator").spec.shape for model in (one, other)]
+        shapes = [model.sampler.spec.shape for model in (one, other)]
         if shapes[0] != shapes[1]:
             raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
         seed = EVALUATION_SEEDS[0]
-        fakes = [fakes_of(storage, model, reference, seed, tell, one) for model in (one, other)]
+        fakes = [
+            generated_features_of(storage, model, reference, seed, tell, one)
+            for model in (one, other)
+        ]
         return reference.protocol, compare(reference, *fakes)
 
 
 @contextmanager
-def scorable(storage: Workspace, uri: str) -> Iterator[Path]:
-    """A registered version's generator and reference, in folders of these names.
+def downloaded_for_scoring(storage: Workspace, uri: str) -> Iterator[OpenedModel]:
+    """Open a registered version that carries its reference, and let all nodes read its folders.
 
     Raises:
         UserError: if there is no such version, or it has no reference, or none to be trusted.
     """
-    with registry.downloaded(storage.local, uri) as model:
-        if not (model / "reference").is_dir():
+    with open_generator(storage.local, uri) as model:
+        if not model.reference.is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
-        seal.require_trust(model / "reference", uri)
-        seal.generator(model, uri)
-        with lent(storage, model / "generator", model / "reference"):
+        require_trust(model.reference, uri)
+        with lent(storage, model.generator, model.reference):
             yield model
 
 
@@ -157,26 +163,26 @@ def load_reference(folder: Path) -> Reference:
         raise UserError(str(error)) from error
 
 
-def _reference(model: Path, protocol: str | None) -> Reference:
-    reference = load_reference(model / "reference")
+def _reference(model: OpenedModel, protocol: str | None) -> Reference:
+    reference = load_reference(model.reference)
     try:
         return reference.smaller(Protocol.parse(protocol)) if protocol else reference
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def fakes_of(
+def generated_features_of(
     storage: Workspace,
-    model: Path,
+    model: OpenedModel,
     reference: Reference,
     seed: int,
     tell: ProgressCallback,
-    judge: Path | None = None,
+    judge: OpenedModel | None = None,
 ) -> Features:
-    """Features of as many images of a ``scorable`` model as its protocol has."""
+    """Return features of as many images of ``model`` as the protocol has, by ``judge``'s extractor."""
     return generated_features(
-        model / "generator",
-        (judge or model) / "reference",
+        model.generator,
+        (judge or model).reference,
         seed,
         reference.protocol.count,
         "auto",

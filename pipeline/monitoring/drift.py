@@ -25,7 +25,12 @@ from pipeline.cluster.launch import local_device
 from pipeline.core.errors import RetryableError, UserError
 from pipeline.core.lock import hold, private
 from pipeline.data.raw import opened
-from pipeline.evaluation.scoring import ProgressCallback, fakes_of, load_reference, scorable
+from pipeline.evaluation.scoring import (
+    ProgressCallback,
+    downloaded_for_scoring,
+    generated_features_of,
+    load_reference,
+)
 from pipeline.monitoring import alerts as alarm
 from pipeline.monitoring.schedule import Schedule
 from pipeline.registry import registry
@@ -141,11 +146,14 @@ def _measure(
 ) -> dict[str, Any]:
     """The champion scored by what it carries, and old real images against new ones; the verdict."""
     storage, path = Workspace(schedule.workspace), schedule.images_of(partition)
-    with scorable(storage, f"models:/{schedule.model}/{number}") as model:
-        reference = load_reference(model / "reference")
+    with downloaded_for_scoring(storage, f"models:/{schedule.model}/{number}") as model:
+        reference = load_reference(model.reference)
         # First what can be missing: generating takes longer.
         images = None if path is None else _new_images(schedule, path, reference)
-        fakes = {seed: fakes_of(storage, model, reference, seed, tell) for seed in EVALUATION_SEEDS}
+        fakes = {
+            seed: generated_features_of(storage, model, reference, seed, tell)
+            for seed in EVALUATION_SEEDS
+        }
     tell(0, 1, "scores and their intervals")
     found = evaluation(reference, fakes)
     tags = registry.tags_of(storage.local, schedule.model, number)

@@ -35,10 +35,10 @@ class Verdict:
 
 
 @contextmanager
-def alone_with(workspace: Path, name: str) -> Iterator[MlflowClient]:
-    """The registry, with nobody else at the model ``name`` from this workspace.
+def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
+    """Lock the registered model ``name`` for this workspace, and yield a client.
 
-    What a killed process had begun to move is moved first.
+    First complete the alias changes that a killed process had begun.
     """
     require_name(name)
     client = existing_client(workspace)
@@ -72,27 +72,26 @@ def if_there() -> Iterator[None]:
             raise
 
 
-def enter(
+def assign_alias(
     workspace: Path, name: str, number: str, judge: Callable[[str], Verdict]
 ) -> tuple[str, Verdict]:
-    """Make a version champion or challenger; the alias it has then, and why.
+    """Make a version champion or challenger; return its alias and the verdict.
 
-    ``judge`` is given the champion's number. It may take its time: nobody waits for it, and if there
-    is another champion afterwards it is asked again. A version that a person has rolled back is not
-    judged: only a person promotes it.
+    ``judge`` takes the champion's number and runs without the lock. If the champion has changed when it
+    returns, it judges again. A version that a person has rolled back is never promoted here.
     """
     client = existing_client(workspace)
     while True:
         seen = aliases(client, name).get(CHAMPION)
-        verdict = _foregone(client, name, number, seen) or judge(str(seen))
-        with alone_with(workspace, name):
+        verdict = _decided_already(client, name, number, seen) or judge(str(seen))
+        with registry_lock(workspace, name):
             now = aliases(client, name)
             if now.get(CHAMPION) != seen:
                 continue
             # Rolled back and promoted again meanwhile, the champion is the same, yet it was said.
-            verdict = _foregone(client, name, number, seen) or verdict
+            verdict = _decided_already(client, name, number, seen) or verdict
             if verdict.promote:
-                _crown(client, name, number, now)
+                _set_champion(client, name, number, now)
             else:
                 _move(client, name, {CHALLENGER: number})
             if seen != number:
@@ -106,9 +105,9 @@ def promote(workspace: Path, name: str, number: str) -> None:
     Raises:
         UserError: if there is no such version.
     """
-    with alone_with(workspace, name) as client:
-        _forgive(client, name, number)
-        _crown(client, name, number, aliases(client, name))
+    with registry_lock(workspace, name) as client:
+        _clear_rollback(client, name, number)
+        _set_champion(client, name, number, aliases(client, name))
         _record(client, name, number, Verdict(True, "promoted by hand"))
 
 
@@ -118,19 +117,21 @@ def rollback(workspace: Path, name: str) -> tuple[str, str]:
     Raises:
         UserError: if there is none to go back to.
     """
-    with alone_with(workspace, name) as client:
+    with registry_lock(workspace, name) as client:
         now = aliases(client, name)
         if CHAMPION not in now or PREVIOUS not in now:
             raise UserError(f"{name} has no previous champion to go back to")
         after, before = now[PREVIOUS], now[CHAMPION]
         client.set_model_version_tag(name, before, ROLLED_BACK, _now())
-        _forgive(client, name, after)
+        _clear_rollback(client, name, after)
         _move(client, name, {CHAMPION: after, PREVIOUS: before})
         _record(client, name, after, Verdict(True, f"rolled back from version {before}"))
         return after, before
 
 
-def _foregone(client: MlflowClient, name: str, number: str, champion: str | None) -> Verdict | None:
+def _decided_already(
+    client: MlflowClient, name: str, number: str, champion: str | None
+) -> Verdict | None:
     if champion == number:
         return Verdict(True, "is the champion already")
     if any(ROLLED_BACK in version.tags for version in _twins(client, name, number)):
@@ -146,13 +147,13 @@ def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
     return [version, *(other for other in found if same and other.tags.get(GENERATOR) == same)]
 
 
-def _forgive(client: MlflowClient, name: str, number: str) -> None:
+def _clear_rollback(client: MlflowClient, name: str, number: str) -> None:
     for version in _twins(client, name, number):
         if ROLLED_BACK in version.tags:
             client.delete_model_version_tag(name, str(version.version), ROLLED_BACK)
 
 
-def _crown(client: MlflowClient, name: str, number: str, now: Mapping[str, str]) -> None:
+def _set_champion(client: MlflowClient, name: str, number: str, now: Mapping[str, str]) -> None:
     if now.get(CHAMPION) == number:
         return
     moves: dict[str, str | None] = {CHAMPION: number}

@@ -37,8 +37,8 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
     if base.startswith(REGISTERED):
         from pipeline.registry import registry  # MLflow takes seconds to import
 
-        with registry.downloaded(Workspace(config.workspace).local, base) as model:
-            yield model / "generator", _trusted(model / "reference", base)
+        with registry.open_generator(Workspace(config.workspace).local, base) as model:
+            yield model.generator, _trusted(model.reference, base)
         return
     folder = Path(base)
     for name in (WEIGHTS, DESCRIPTION):

@@ -1,4 +1,4 @@
-"""What makes sure that a registered model is what was registered, and runs no code unasked."""
+"""Verify that a model is the one that was registered, and that it runs no code unasked."""
 
 import os
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ FILES = "bngan.files"
 
 
 class IntegrityError(UserError):
-    """A registered model that is not as it was registered, or cannot be known to be."""
+    """A registered model differs from what was registered, or cannot be verified."""
 
 
-def generator(model: Path, uri: str) -> Sampler:
-    """That of the model at ``uri``, which is downloaded to ``model``.
+def load_verified_generator(model: Path, uri: str) -> Sampler:
+    """Load the generator of the model at ``uri`` from the verified folder ``model``.
 
     Raises:
         IntegrityError: if its files do not go together.
@@ -34,7 +34,7 @@ def generator(model: Path, uri: str) -> Sampler:
 
 
 def require_trust(reference: Path, uri: str) -> None:
-    """Refuse what the model at ``uri`` is scored by if it may run any code, and nobody trusts it.
+    """Refuse an extractor that may run any code, unless a person trusts it by its hash.
 
     Inception's weights are tensors and our own networks safetensors; a file by torch.export or
     TorchScript is a program (docs/security.md).
@@ -56,8 +56,8 @@ def require_trust(reference: Path, uri: str) -> None:
         )
 
 
-def sealed(parts: Mapping[str, Path]) -> str:
-    """Give each part its manifest; the digest of them all, to be kept apart from them."""
+def write_manifests(parts: Mapping[str, Path]) -> str:
+    """Write a manifest into each folder, and return the digest of them all."""
     for folder in parts.values():
         write_manifest(folder, {})
     return _digest(parts)
@@ -67,8 +67,8 @@ def _digest(parts: Mapping[str, Path]) -> str:
     return digest({name: outputs_digest(folder, ("*",)) for name, folder in parts.items()})
 
 
-def difference(folder: Path, registered: str | None) -> str | None:
-    """What in a downloaded model is not as it was registered, if anything."""
+def find_tampering(folder: Path, registered: str | None) -> str | None:
+    """Return the first difference of a downloaded model from the registered one, or None."""
     if registered is None:
         return f"the registry has no tag {FILES} to verify it by: register it again"
     parts = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}

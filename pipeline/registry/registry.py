@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 
 import bngan
+from bngan.generation.sampler import Sampler
 from bngan.serialization.manifest import scratch_folder
 from pipeline.core.errors import UserError
 from pipeline.core.lock import private
@@ -26,11 +27,17 @@ from pipeline.registry.aliases import (
     CHAMPION,
     PREVIOUS,
     aliases,
-    alone_with,
     if_there,
+    registry_lock,
     require_name,
 )
-from pipeline.registry.integrity import FILES, IntegrityError, difference, sealed
+from pipeline.registry.integrity import (
+    FILES,
+    IntegrityError,
+    find_tampering,
+    load_verified_generator,
+    write_manifests,
+)
 from pipeline.storage.sharing import FOLDER, OVER
 from pipeline.tracking.server import refusal
 from pipeline.tracking.tracker import existing_client, models, tracking_uri, versions_of
@@ -92,10 +99,10 @@ def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> 
     Registering the same ``tags["bngan.fingerprint"]`` again, after an interruption or from another
     process, finds the version made before.
     """
-    with _stores(workspace), alone_with(workspace, name) as client:
+    with _stores(workspace), registry_lock(workspace, name) as client:
         number = _existing(client, name, package.tags["bngan.fingerprint"])
         if number is None:
-            tags = {**package.tags, FILES: sealed(package.parts)}
+            tags = {**package.tags, FILES: write_manifests(package.parts)}
             model = _log_model(run_id, package)
             tags["bngan.model_id"] = str(model.model_id)
             number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
@@ -153,9 +160,33 @@ def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
+class OpenedModel(NamedTuple):
+    """A registered model that is downloaded and verified."""
+
+    generator: Path
+    """Folder of the generator."""
+    reference: Path
+    """Folder of the data that it is scored by; old versions have none."""
+    sampler: Sampler
+    """The generator, loaded."""
+
+
 @contextmanager
-def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
-    """The parts of the model at ``uri``, in folders of their names, as long as the block lasts.
+def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
+    """Download, verify and load the model at ``uri``; its folders last as long as the block.
+
+    Raises:
+        IntegrityError: if a file of it is not as it was registered, by name.
+        UserError: if there is no such model.
+    """
+    with _downloaded(workspace, uri) as parts:
+        sampler = load_verified_generator(parts, uri)
+        yield OpenedModel(parts / "generator", parts / "reference", sampler)
+
+
+@contextmanager
+def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
+    """Download and verify the parts of the model at ``uri``, into folders of their names.
 
     Raises:
         IntegrityError: if a file of it is not as it was registered, by name.
@@ -177,7 +208,7 @@ def downloaded(workspace: Path, uri: str) -> Iterator[Path]:
                 folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
             except (MlflowException, OSError) as error:
                 raise refusal(f"cannot load {uri}", error) from error
-        if problem := difference(folder / "artifacts", tags.get(FILES)):
+        if problem := find_tampering(folder / "artifacts", tags.get(FILES)):
             raise IntegrityError(f"{uri} is not used: {problem}")
         yield folder / "artifacts"
 

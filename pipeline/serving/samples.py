@@ -8,8 +8,7 @@ import numpy as np
 from bngan.data.images import encode, png_bytes, to_pil
 from bngan.generation.sampler import Sampler
 from pipeline.core.errors import UserError
-from pipeline.registry import integrity as seal
-from pipeline.registry import registry
+from pipeline.registry.registry import open_generator
 
 _COLUMNS = 10
 
@@ -38,9 +37,9 @@ def write(workspace: Path, uri: str, wanted: SampleRequest, output: Path) -> str
         raise UserError(f"--output must be a file to write, and {output} is a folder")
     if output.is_file() and wanted.separately:
         raise UserError(f"--output must be a folder with --separately, and {output} is a file")
-    with registry.downloaded(workspace, uri) as model:
+    with open_generator(workspace, uri) as model:
         try:
-            images, columns = _images(seal.generator(model, uri), wanted)
+            images, columns = _images(model.sampler, wanted)
         except ValueError as error:
             raise UserError(f"{uri}: {error}") from error
     if wanted.separately:

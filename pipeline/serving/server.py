@@ -22,8 +22,7 @@ from bngan.data.decoding import one_line
 from bngan.generation.predict import PARAMETERS, answer
 from bngan.generation.sampler import Sampler
 from pipeline.core.errors import UserError
-from pipeline.registry import integrity as seal
-from pipeline.registry import registry
+from pipeline.registry.registry import open_generator
 
 MOST_BODY = 2**20
 """Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
@@ -39,9 +38,8 @@ def application(workspace: Path, uri: str) -> Starlette:
     Raises:
         UserError: if there is no such model, or it is not as it was registered.
     """
-    with registry.downloaded(workspace, uri) as folder:
-        sampler = seal.generator(folder, uri)
-    return application_of(sampler)
+    with open_generator(workspace, uri) as model:
+        return application_of(model.sampler)
 
 
 def application_of(sampler: Sampler) -> Starlette:

@@ -1,7 +1,6 @@
 """Running a study: what is there is not trained again, and whatever ends is written at once."""
 
 import json
-import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,14 +25,13 @@ from pipeline.studies.design import (
     tuning_trials,
 )
 from pipeline.studies.effects import (
-    Effect,
-    Robustness,
     declared_effects,
     effects,
     robustness,
     scarce,
 )
 from pipeline.studies.endpoints import Result, chosen_points, final_score
+from pipeline.studies.records import effect_row, finite, trial_row
 from pipeline.studies.report import render, sentences, table
 from pipeline.studies.trial import Record, identity, run_trial, settings
 from pipeline.tracking.async_tracker import AsyncTracker
@@ -219,7 +217,7 @@ class _Run:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = [_row(result) for result in self.results]
+        rows = [trial_row(result) for result in self.results]
         self.folder.mkdir(parents=True, exist_ok=True)
         keys = dict.fromkeys(key for row in rows for key in row)
         columns = {key: [row.get(key) for row in rows] for key in keys}
@@ -240,9 +238,9 @@ class _Run:
         contents = {
             "effects.json": json.dumps(
                 {
-                    "declared": [_shown(e) for e in found],
-                    "each_for_itself": [_shown(e) for e in every],
-                    "robustness": [_shown(r) for r in robustness(study, self.results)],
+                    "declared": [effect_row(e) for e in found],
+                    "each_for_itself": [effect_row(e) for e in every],
+                    "robustness": [effect_row(r) for r in robustness(study, self.results)],
                 },
                 indent=2,
             ),
@@ -267,41 +265,6 @@ def _trained(
 
 def _file(training: str) -> str:
     return f"studies/trials/{training}.json"
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """For JSON, which knows no infinity: None in its place."""
-
-    def told(value: Any) -> Any:
-        if isinstance(value, list):
-            return [told(each) for each in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {key: told(value) for key, value in values.items()}
-
-
-def _shown(row: Effect | Robustness) -> dict[str, Any]:
-    return finite(row._asdict() | {"task": short(row.task)})
-
-
-def _row(result: Result) -> dict[str, Any]:
-    """A trial in the table of all."""
-    trial, record, _ = result
-    return {
-        "task": short(trial.task),
-        "arm": trial.arm,
-        "seed": trial.seed,
-        "tuning": trial.tuning,
-        "treatment": trial.treatment,
-        **{key: str(value) for key, value in trial.point},
-        "overrides": " ".join(trial.overrides),
-        "failed": record["failed"],
-        "score": final_score(record),
-        "best_images": record["best_images"],
-        "cpu_seconds": record["cpu_seconds"],
-        **{f"final_{name}": float(value) for name, value in record["final"].items()},
-        "history": json.dumps(record["history"]),
-    }
 
 
 def _brief(trial: Trial, record: Record) -> str:

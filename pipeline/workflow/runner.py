@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bngan.data.hub import pinned
 from bngan.serialization.manifest import atomic_folder, read_manifest
 from pipeline.config.loader import to_yaml
 from pipeline.config.parser import flatten
@@ -130,8 +129,8 @@ class _Run:
         self.tracker.artifact(parent, "config.yaml", to_yaml(self.config).encode())
         for stage in STAGES:
             self.advance(stage)
-            if stage.name == "evaluate":
-                self.tracker.metrics(parent, self.result.summaries["evaluate"]["scores"])
+            if numbers := stage.run_metrics(self.result.summaries[stage.name]):
+                self.tracker.metrics(parent, numbers)
             if stage.name == self.options.until:
                 break
 
@@ -177,11 +176,11 @@ class _Run:
         return decision
 
     def _keep(self, stage: Stage, folder: Path, summary: Summary) -> None:
-        """Say what this run stands on, so that nobody clears it away."""
-        uses = {f"{USES}{stage.name}": folder.name}
-        if training := summary.get("training"):
-            uses[f"{USES}training"] = training
-        self.tracker.tags(self.result.run_id, uses)
+        """Tag the run with the folders that it uses, so that ``bngan gc`` keeps them."""
+        uses = {stage.name: folder.name, **stage.uses(summary)}
+        self.tracker.tags(
+            self.result.run_id, {f"{USES}{name}": used for name, used in uses.items()}
+        )
 
     def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
         """Run a stage, alone at it, unless another process has done so by now."""
@@ -212,10 +211,10 @@ class _Run:
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
         with closing(self.tracker, run_id):
             self.tracker.params(run_id, current.config)
-            if prepared := current.inputs.get("prepare"):
-                commit = self.result.summaries["prepare"]["commit"]
-                source = pinned(self.config.data.path, commit)
-                self.tracker.dataset(run_id, source, prepared, stage.name)
+            for source in STAGES:
+                if source.dataset and source.name in stage.inputs:
+                    name = source.dataset(self.config, self.result.summaries[source.name])
+                    self.tracker.dataset(run_id, name, current.inputs[source.name], stage.name)
             with atomic_folder(folder, summary) as draft:
                 context = StageContext(
                     config=self.config,

@@ -76,6 +76,10 @@ class Stage:
         refresh: the summary of an earlier run brought up to date with what is outside the workspace;
             raises ``LookupError`` with the reason if what the run made there is gone.
         retries: how often it is tried again if something outside fails it.
+        dataset: name of the dataset that it writes, from its summary; MLflow lists it as an input of
+            the stages that read it.
+        run_metrics: numbers in its summary that describe the whole run.
+        uses: names of folders outside ``stages`` that its summary refers to; cleanup keeps them.
     """
 
     name: str
@@ -87,3 +91,6 @@ class Stage:
     external: Callable[[Config], str] | None = None
     refresh: Callable[[Path, Summary], Summary] = lambda workspace, summary: summary
     retries: int = 0
+    dataset: Callable[[Config, Summary], str] | None = None
+    run_metrics: Callable[[Summary], Mapping[str, float]] = lambda summary: {}
+    uses: Callable[[Summary], Mapping[str, str]] = lambda summary: {}

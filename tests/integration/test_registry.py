@@ -65,7 +65,7 @@ def by_fid(workspace: Path, number: str) -> Any:
 
 def enter(workspace: Path, identity: str, fid: float, generator: str = "") -> str:
     number = register(workspace, identity, fid, generator)
-    alias, _ = aliases.enter(workspace, NAME, number, by_fid(workspace, number))
+    alias, _ = aliases.assign_alias(workspace, NAME, number, by_fid(workspace, number))
     return f"{number} {alias}"
 
 
@@ -139,7 +139,7 @@ def test_what_is_rolled_back_while_it_is_judged_is_not_crowned(
         aliases.rollback(workspace, NAME)
         return Verdict(True, "better")
 
-    alias, verdict = aliases.enter(workspace, NAME, number, judge)
+    alias, verdict = aliases.assign_alias(workspace, NAME, number, judge)
     assert (alias, held(client)[CHAMPION]) == (CHALLENGER, "1")
     assert "was rolled back" in verdict.reason
 
@@ -174,7 +174,7 @@ def test_what_a_killed_process_had_begun_is_finished(workspace: Path, client: Ml
     moves = {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: None}
     client.set_registered_model_tag(NAME, aliases._INTENT, json.dumps(moves))
     client.set_registered_model_alias(NAME, CHAMPION, "2")  # and here it was killed
-    with aliases.alone_with(workspace, NAME):
+    with aliases.registry_lock(workspace, NAME):
         assert held(client) == {CHAMPION: "2", PREVIOUS: "1"}
     assert aliases._INTENT not in client.get_registered_model(NAME).tags
 
@@ -194,7 +194,7 @@ def test_a_champion_that_changes_meanwhile_is_judged_anew(
             aliases.promote(workspace, NAME, numbers["c"])
         return by_fid(workspace, numbers["b"])(champion)
 
-    alias, _ = aliases.enter(workspace, NAME, numbers["b"], judge)
+    alias, _ = aliases.assign_alias(workspace, NAME, numbers["b"], judge)
     assert (alias, seen) == (CHALLENGER, ["1", numbers["c"]])
     assert held(client)[CHAMPION] == numbers["c"]
 

@@ -22,10 +22,10 @@ from bngan.metrics.protocol import Protocol
 from bngan.serialization.manifest import write_manifest
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
-from pipeline.evaluation.scoring import scorable
-from pipeline.registry import integrity as seal
+from pipeline.evaluation.scoring import downloaded_for_scoring
 from pipeline.registry import registry
 from pipeline.registry.base_model import base_folders
+from pipeline.registry.integrity import require_trust
 from pipeline.serving import samples
 from pipeline.serving import server as serving
 from pipeline.serving.model_interface import model_interface
@@ -78,7 +78,7 @@ class Registered:
         return {
             "sample": lambda: samples.write(self.workspace, URI, samples.SampleRequest(2), output),
             "serve": lambda: serving.application(self.workspace, URI),
-            "evaluate and compare": lambda: entered(scorable(storage, URI)),
+            "evaluate and compare": lambda: entered(downloaded_for_scoring(storage, URI)),
             "adapt": lambda: entered(base_folders(config)),
         }
 
@@ -193,17 +193,17 @@ def test_a_network_in_a_file_is_not_loaded_before_somebody_trusts_it(
     sha256 = extractor.info.sha256
     with (
         pytest.raises(UserError, match=f"set BNGAN_TRUST_EXTRACTOR={sha256}"),
-        scorable(storage, uri),
+        downloaded_for_scoring(storage, uri),
     ):
         pass
     monkeypatch.setenv("BNGAN_TRUST_EXTRACTOR", f"{'0' * 64},{sha256}")
-    with scorable(storage, uri) as model:
-        path = model / "reference" / "extractor.json"
+    with downloaded_for_scoring(storage, uri) as model:
+        path = model.reference / "extractor.json"
         info = json.loads(path.read_text())
         path.write_text(json.dumps({**info, "kind": "random"}))  # whatever it calls itself
         monkeypatch.delenv("BNGAN_TRUST_EXTRACTOR")
         with pytest.raises(UserError, match="may run any code"):
-            seal.require_trust(model / "reference", uri)
+            require_trust(model.reference, uri)
 
 
 def test_requests_that_nobody_sends_by_mistake_are_refused_by_mlflows_server_too(

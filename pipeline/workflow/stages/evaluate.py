@@ -13,7 +13,7 @@ from bngan.data.images import png_bytes
 from bngan.diagnostics.batchnorm_telemetry import scales
 from bngan.generation.latents import telemetry_batch
 from bngan.generation.sampler import WEIGHTS, Sampler
-from bngan.generation.weight_diff import difference
+from bngan.generation.weight_diff import weight_difference
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.fid import frechet_distance
@@ -122,7 +122,7 @@ def _adapted(context: StageContext) -> dict[str, str]:
     return {
         "base": str(context.config.adapt.base),
         "generator": file_hash(base / WEIGHTS),
-        "differs": difference(*samplers),
+        "differs": weight_difference(*samplers),
     }
 
 
@@ -174,4 +174,5 @@ STAGE = Stage(
         ),
         "train": (GENERATOR_FILES, HISTORY),
     },
+    run_metrics=lambda summary: summary["scores"],
 )

@@ -17,12 +17,14 @@ from bngan.data.dataset import SPLITS, UNLABELLED, Split
 from bngan.data.decoding import convert, decode, one_line
 from bngan.data.embedded import EMBEDDED
 from bngan.data.folder import identity
+from bngan.data.hub import pinned
 from bngan.data.images import png_bytes
 from bngan.data.sources import Source, is_symbolic
 from bngan.numerics.rng import Stream, generator
 from pipeline.config.schema import Config, DataConfig
 from pipeline.config.validation import FEWEST
 from pipeline.core.errors import UserError
+from pipeline.data.classes import class_numbers, hashable_labels
 from pipeline.data.inventory import Digests, contents, leakage_warning, listing
 from pipeline.data.raw import opened
 from pipeline.storage.artifacts import CONTENTS, DATASET
@@ -42,7 +44,7 @@ def run(context: StageContext) -> Summary:
         sources = opened(
             data.path, Path(cache), data.max_download_gb, data.image_column, data.label_column
         )
-        classes, numbers = _classes(sources["train"], data.classes)
+        classes, numbers = class_numbers(sources["train"], data.classes)
         parts = _split(sources, data, numbers)
         shape = _image_shape(*parts["train"], data)
         writers = {
@@ -120,7 +122,7 @@ def _split(
 def _labelled(
     source: Source, order: np.ndarray, numbers: dict[Any, int]
 ) -> tuple[Source, np.ndarray]:
-    labels = _hashable(source.labels())
+    labels = hashable_labels(source.labels())
     return source, np.array([i for i in order if labels[i] in numbers], dtype=np.int64)
 
 
@@ -128,43 +130,6 @@ def _limited(order: np.ndarray, limit: int) -> np.ndarray:
     if len(order) < limit:
         raise UserError(f"data.limit: {limit} images, and there are {len(order)} to train on")
     return order[:limit]
-
-
-def _classes(source: Source, wanted: list[int] | None) -> tuple[list[str], dict[Any, int]]:
-    """Class names, and the class number of every label that the training source has.
-
-    Of the classes ``wanted``, by their numbers in the source, if not of all.
-    """
-    names, numbers = _all_classes(source)
-    if wanted is None:
-        return names, numbers
-    if not names:
-        raise UserError("data.classes: these images have no labels to choose by")
-    if unknown := [number for number in wanted if not 0 <= number < len(names)]:
-        raise UserError(
-            f"data.classes: there is no class {unknown[0]}: classes are 0 to {len(names) - 1}"
-        )
-    place = {number: position for position, number in enumerate(wanted)}
-    chosen = {label: place[number] for label, number in numbers.items() if number in place}
-    return [names[number] for number in wanted], chosen
-
-
-def _all_classes(source: Source) -> tuple[list[str], dict[Any, int]]:
-    present = {label for label in _hashable(source.labels()) if label not in (None, UNLABELLED)}
-    names = source.class_names()
-    if names is not None and present:
-        return names, {number: number for number in range(len(names))}
-    values = sorted(present, key=lambda value: (str(type(value)), value))
-    return [str(value) for value in values], {value: i for i, value in enumerate(values)}
-
-
-def _hashable(labels: list[Any]) -> list[Any]:
-    """The same, None where a float is no number."""
-    if any(isinstance(label, list | dict) for label in labels):
-        raise UserError(
-            "data.label_column: a label must be one value, not a list: name another column"
-        )
-    return [label if label == label else None for label in labels]
 
 
 def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
@@ -209,7 +174,7 @@ class _Writer:
     ) -> None:
         self.source, self.order, self.shape = source, order, shape
         self.images, self.labels = folder / f"{split}_images.npy", folder / f"{split}_labels.npy"
-        stored = _hashable(source.labels())
+        stored = hashable_labels(source.labels())
         coded = [numbers.get(stored[i], UNLABELLED) for i in order]
         self.numbers = np.array(coded, dtype=np.int64)
         self.skipped: list[str] = []
@@ -297,4 +262,5 @@ STAGE = Stage(
     inputs={},
     libraries=("datasets", "numpy", "pillow"),
     external=_identity,
+    dataset=lambda config, summary: pinned(config.data.path, summary["commit"]),
 )

@@ -18,9 +18,9 @@ from bngan.numerics.rng import derived_seed
 from bngan.serialization.manifest import digest
 from pipeline.evaluation.promotion import Gap, GateCandidate, judge
 from pipeline.evaluation.scoring import generated_features, load_reference
-from pipeline.registry import integrity as seal
 from pipeline.registry import registry
-from pipeline.registry.aliases import GENERATOR, Verdict, enter
+from pipeline.registry.aliases import GENERATOR, Verdict, assign_alias
+from pipeline.registry.integrity import IntegrityError
 from pipeline.reports.model_card import card
 from pipeline.serving.model_interface import model_interface
 from pipeline.storage.artifacts import (
@@ -59,7 +59,7 @@ def run(context: StageContext) -> Summary:
         )
         number = registry.register(context.workspace, context.run_id, name, package)
     compare = partial(_judge, context, tags)
-    alias, verdict = enter(context.workspace, name, number, compare)
+    alias, verdict = assign_alias(context.workspace, name, number, compare)
     registration = registry.Registration(name, number, alias, verdict.reason)
     note = f"version {number}: {alias} ({verdict.reason})"
     summary = {**asdict(registration), "uri": registration.uri, "note": note}
@@ -119,13 +119,12 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
     uri = f"models:/{name}/{champion}"
     try:
         with (
-            registry.downloaded(context.workspace, uri) as model,
-            lent(context.storage, model / "generator"),
+            registry.open_generator(context.workspace, uri) as model,
+            lent(context.storage, model.generator),
         ):
-            theirs = model / "generator"
-            shape = seal.generator(model, uri).spec.shape
-            return _compare(context, tags, champion, theirs, shape)
-    except seal.IntegrityError as error:
+            shape = model.sampler.spec.shape
+            return _compare(context, tags, champion, model.generator, shape)
+    except IntegrityError as error:
         return Verdict(False, f"{error}: bngan promote {name} VERSION replaces it")
 
 

@@ -219,4 +219,5 @@ STAGE = Stage(
         "prepare": ("train_*.npy", DATASET),
         "reference": (EXTRACTOR_FILES, SELECT_FEATURES, f"{BASE_GENERATOR}/*"),
     },
+    uses=lambda summary: {"training": summary["training"]},
 )

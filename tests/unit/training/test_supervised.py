@@ -10,7 +10,7 @@ import torch
 
 from bngan.data.dataset import ImageSplit
 from bngan.generation.sampler import Sampler
-from bngan.generation.weight_diff import difference
+from bngan.generation.weight_diff import weight_difference
 from bngan.metrics.classifier import untrained_extractor
 from bngan.networks.config import GeneratorConfig, ModelConfig
 from bngan.networks.norms import affine_parameters
@@ -65,8 +65,8 @@ def test_gamma_beta_and_latents_move_and_nothing_else_by_a_bit(name: str) -> Non
     trainer.fit(DATA, 120)
     assert (trainer.latents.weight != before).any(1).all()
     adapted = Sampler(base.model, DATA.spec, trainer.ema.module.state_dict())
-    assert difference(adapted, base) == "gamma, beta"
-    assert difference(base, base) == "nothing"
+    assert weight_difference(adapted, base) == "gamma, beta"
+    assert weight_difference(base, base) == "nothing"
 
 
 def test_images_come_nearer_to_their_originals() -> None:
@@ -114,9 +114,9 @@ def test_differences_are_named() -> None:
     other = copy.deepcopy(base)
     state = other.generator.state_dict()
     next(value for key, value in state.items() if key.endswith("running_mean")).add_(1)
-    assert difference(other, base) == "statistics"
+    assert weight_difference(other, base) == "statistics"
     next(affine_parameters(other.generator)).data.add_(1)
-    assert difference(other, base) == "gamma, beta, statistics"
+    assert weight_difference(other, base) == "gamma, beta, statistics"
     next(other.generator.parameters()).data.add_(1)
-    assert difference(other, base) == "all"
-    assert difference(base_of(MODELS["by class"]), base) == "all"
+    assert weight_difference(other, base) == "all"
+    assert weight_difference(base_of(MODELS["by class"]), base) == "all"
