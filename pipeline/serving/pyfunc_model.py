@@ -1,4 +1,4 @@
-"""The registered model: an MLflow "model from code" around ``bngan.sampling.Sampler``.
+"""The registered model: an MLflow "model from code" around ``Sampler``.
 
 Input ``index`` (int64 ``(N,)``), parameters ``seed``, ``truncation``, ``format`` and, of a generator
 trained by class, ``label`` (-1: any). Output: uint8 images ``(N, H, W, C)`` or, with ``format=png``, N

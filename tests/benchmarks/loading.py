@@ -78,7 +78,7 @@ _MEMORY = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from bngan.data import ImageSplit
+from bngan.data.dataset import ImageSplit
 from tests.benchmarks.loading import batches
 data = ImageSplit(np.load(sys.argv[1], mmap_mode="r"))
 for _ in batches(data, 2 * len(data)):

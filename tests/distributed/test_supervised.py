@@ -12,7 +12,7 @@ from bngan.distributed.collectives import assert_replicas_equal
 from bngan.generation.sampler import Sampler
 from bngan.networks.config import ModelConfig
 from bngan.training.supervised import SUPERVISION, SupervisedConfig
-from pipeline.storage.artifacts import BASE
+from pipeline.storage.artifacts import BASE_GENERATOR
 from pipeline.training.factory import build_trainer
 from tests.conftest import run_workers
 from tests.distributed.equality import State, _tensors, difference
@@ -26,9 +26,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("data")
     settings = prepare_loop(folder)
     start, data = build_trainer(settings, "cpu")
-    (folder / BASE).mkdir()
+    (folder / BASE_GENERATOR).mkdir()
     model = ModelConfig.from_dict(settings["model"])
-    Sampler(model, data.spec, start.ema.module.state_dict()).save(folder / BASE)
+    Sampler(model, data.spec, start.ema.module.state_dict()).save(folder / BASE_GENERATOR)
     weights = {name: getattr(SupervisedConfig(), name) for name in SUPERVISION}
     settings["adapt"] = {"method": "supervised", **weights}
     settings["train"]["trainable"] = "affine"

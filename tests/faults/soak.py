@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 
 from bngan.data.dataset import ImageSplit
 from bngan.generation.sampler import Sampler
-from bngan.metrics.features import Extractor, Features
+from bngan.metrics.extractors import load_extractor
+from bngan.metrics.features import Features
 from bngan.metrics.scores import score
 from bngan.networks.config import ModelConfig
 from bngan.training.config import OptimizationConfig
@@ -126,7 +127,7 @@ def live(world: World) -> None:
     trainer.fit(data, 6400)
     sampler = Sampler(model, data.spec, trainer.ema.module.state_dict())
     real = Features.load(reference / SELECT)
-    score(Extractor.load(reference)(sampler.images(0, range(350))), real)
+    score(load_extractor(reference)(sampler.images(0, range(350))), real)
 
 
 def megabytes(folder: Path) -> float:

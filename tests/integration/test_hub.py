@@ -153,7 +153,7 @@ def test_a_finished_run_is_traceable_and_asks_nobody_any_more(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     asked: list[tuple[str, float]] = []
     digits = embedded.digits()
-    monkeypatch.setattr("bngan.data.hub.load", lambda *w: asked.append(w) or (digits, NOWHERE))
+    monkeypatch.setattr("bngan.data.sources.load", lambda *w: asked.append(w) or (digits, NOWHERE))
     given = ["data.path=hub:o/n@v1", f"workspace={tmp_path}", "extractor.kind=random"]
     config = load_config(ROOT / "configs/digits.yaml", given)
     for status in ("ran", "cached"):

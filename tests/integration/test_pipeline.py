@@ -152,9 +152,9 @@ def test_what_other_code_began_is_not_continued_unawares(
     pace = [*TINY, f"train.images={seen}"]
     arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *pace]
     refused = bngan(*arguments, code=2).stderr
-    assert "was made differently: code changed: bngan.losses. --allow-mismatch" in refused
+    assert "was made differently: code changed: bngan.training.losses. --allow-mismatch" in refused
     told = bngan(*arguments, "--allow-mismatch").stderr
-    assert "goes on although code changed: bngan.losses" in told
+    assert "goes on although code changed: bngan.training.losses" in told
     assert f"finished already, {seen:,} images seen" in told
 
 

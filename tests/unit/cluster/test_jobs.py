@@ -52,7 +52,8 @@ def files(folder: Path) -> set[str]:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     found = Cluster()
-    monkeypatch.setattr(submission, "job_client", lambda address: _within(found))
+    for module in (jobs, submission):
+        monkeypatch.setattr(module, "job_client", lambda address: _within(found))
     monkeypatch.setattr(submission, "require_room", lambda *room: None)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return found
@@ -85,7 +86,7 @@ def test_the_same_work_is_one_job_until_it_ends(cluster: Cluster) -> None:
         assert submit("train.lr=1e-3") == jobs.Submission(f"{first.id}-{number}", True)
     (job, *_) = cluster.submitted
     assert job["entrypoint"] == "python -m pipeline run config.yaml workspace=/shared train.lr=1e-3"
-    assert {"config.yaml", "bngan/trainer.py", "pipeline/cli/jobs.py"} <= job["files"]
+    assert {"config.yaml", "bngan/training/trainer.py", "pipeline/cli/jobs.py"} <= job["files"]
     assert all(name.endswith(".py") for name in job["files"] - {"config.yaml"})
     assert set(job["runtime_env"]) == {"working_dir", "env_vars"}
     assert job["runtime_env"]["env_vars"] == {}

@@ -24,7 +24,7 @@ from pipeline.tracking.tracker import Tracker
 
 
 def test_a_new_database_may_be_made_by_two(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from pipeline.tracking import Tracker as T; input(); "
+    code = "import sys, pathlib; from pipeline.tracking.tracker import Tracker as T; input(); "
     code += "print(T(pathlib.Path(sys.argv[1]), 'x').experiment_id)"
     command = [sys.executable, "-c", code, str(tmp_path / "new")]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

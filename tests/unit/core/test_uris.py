@@ -171,7 +171,7 @@ def test_a_workspace_is_for_its_owner_unless_somebody_made_it_otherwise(
 def test_defaults_are_the_safe_ones() -> None:
     names = ("MLFLOW", "RAY", "HF_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(names)}
-    script = "import json, os; from pipeline.environment import set_defaults; set_defaults()"
+    script = "import json, os; from pipeline.core.environment import set_defaults; set_defaults()"
     script += "; print(json.dumps(dict(os.environ)))"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from bngan.batchnorm.layer import group_sizes
 from bngan.data.dataset import ImageSpec, sample_order
 from bngan.distributed import collectives as distributed
-from bngan.generation import latents
 from bngan.generation.latents import (
     calibration_batches,
     indexed_labels,
@@ -21,6 +20,7 @@ from bngan.generation.latents import (
 )
 from bngan.networks.config import ModelConfig
 from bngan.numerics.rng import Stream
+from bngan.training import noise
 from bngan.training import trainer as trainer_module
 from bngan.training.config import OptimizationConfig
 from bngan.training.noise import (
@@ -65,7 +65,7 @@ def test_the_order_can_be_resumed_at_any_index(seed, size, start, data) -> None:
     np.testing.assert_array_equal(sample_order(seed, positions, size), np.concatenate(parts))
 
 
-Noise = Callable[[int, int, list[latents.NoiseBlock]], torch.Tensor]
+Noise = Callable[[int, int, list[noise.NoiseBlock]], torch.Tensor]
 NOISE: dict[str, Noise] = {
     "latents": lambda seed, step, rows: training_latents(seed, step, rows, 5),
     "mixture": mixture_weights,
@@ -125,7 +125,7 @@ def test_a_worker_draws_the_blocks_of_its_rows_and_no_others() -> None:
     )
     with mock.patch.object(trainer_module, "shard", return_value=slice(300, 400)):
         trainer = trainer_module.Trainer(ModelConfig("mlp"), optimization, ImageSpec((1, 4, 4)), 0)
-    with mock.patch.object(latents, "generator", wraps=latents.generator) as generator:
+    with mock.patch.object(noise, "generator", wraps=noise.generator) as generator:
         trainer.step(torch.zeros(200, 1, 4, 4))
     streams = (Stream.TRAINING, Stream.PENALTY, Stream.AUGMENTATION)
     asked = sorted(

@@ -77,7 +77,7 @@ def test_what_is_not_a_number_does_not_win() -> None:
     assert judge(CONFIG, REAL, known, champion).promote
     nan = Estimate(float("nan"), {"fake": np.full(20, np.nan)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bngan.metrics.fid.frechet_estimate", lambda *args: nan)
+        patch.setattr("pipeline.evaluation.promotion.frechet_estimate", lambda *args: nan)
         assert not judge(CONFIG, REAL, contender(10, 0.0), contender(30, 1.0)).promote
 
 

@@ -17,7 +17,8 @@ from bngan.data.dataset import ImageSpec, ImageSplit
 from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference
-from bngan.metrics.features import Extractor, Features
+from bngan.metrics.extractors import load_extractor
+from bngan.metrics.features import Features
 from bngan.metrics.protocol import Protocol
 from bngan.networks.config import GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_generator
@@ -281,4 +282,4 @@ def test_a_reference_that_was_tampered_with_is_refused_by_name(tmp_path: Path) -
         (tmp_path / name).write_text(content)
     os.truncate(tmp_path / "extractor.safetensors", 100)
     with pytest.raises(ValueError, match=r"extractor\.safetensors cannot be used"):
-        Extractor.load(tmp_path)
+        load_extractor(tmp_path)

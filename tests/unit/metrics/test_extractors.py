@@ -10,6 +10,7 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from bngan.metrics.classifier import Classifier
+from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, ExtractorInfo
 from bngan.metrics.pretrained import from_file, inception
 from tests.benchmarks.evaluating import random_inception
@@ -42,7 +43,7 @@ def test_inception_is_torch_fidelitys(weights: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(ours.logits, logits.numpy(), rtol=1e-5, atol=1e-6)
     extractor.save(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"extractor.json", "extractor.pt"}
-    np.testing.assert_array_equal(Extractor.load(tmp_path)(IMAGES).features, ours.features)
+    np.testing.assert_array_equal(load_extractor(tmp_path)(IMAGES).features, ours.features)
     grey = inception((1, 12, 12), weights)(IMAGES[..., :1]).features
     np.testing.assert_allclose(grey, extractor(IMAGES[..., :1].repeat(3, 3)).features, rtol=1e-5)
 
@@ -86,16 +87,16 @@ def test_any_network_in_a_file(kind: str, logits: bool, tmp_path: Path) -> None:
     extractor.save(saved)
     saved.rename(elsewhere)
     path.unlink()  # as on another machine
-    again = Extractor.load(elsewhere)
+    again = load_extractor(elsewhere)
     assert again.info == extractor.info
     np.testing.assert_array_equal(again(IMAGES).features, found.features)
     (copy,) = elsewhere.glob("extractor.pt*")
     copy.write_bytes(copy.read_bytes() + b" ")
     with pytest.raises(ValueError, match="not the extractor it was"):
-        Extractor.load(elsewhere)
+        load_extractor(elsewhere)
     copy.unlink()
     with pytest.raises(ValueError, match="cannot be read"):
-        Extractor.load(elsewhere)
+        load_extractor(elsewhere)
 
 
 def test_images_are_resized_and_scaled_as_the_file_wants_them(tmp_path: Path) -> None:
@@ -143,9 +144,9 @@ def test_a_network_saved_in_training_mode_is_evaluated(tmp_path: Path) -> None:
 
 def test_weights_of_an_extractor_of_ones_own_are_checked(tmp_path: Path) -> None:
     Extractor(Classifier((3, 12, 12), 4), ExtractorInfo("random", (3, 12, 12), 8, 4)).save(tmp_path)
-    Extractor.load(tmp_path)
+    load_extractor(tmp_path)
     state = load_file(tmp_path / "extractor.safetensors")
     name = next(iter(state))
     save_file(state | {name: 2 * state[name]}, tmp_path / "extractor.safetensors")
     with pytest.raises(ValueError, match=r"extractor\.safetensors cannot be used: its hash has"):
-        Extractor.load(tmp_path)
+        load_extractor(tmp_path)

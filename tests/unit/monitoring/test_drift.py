@@ -22,7 +22,7 @@ def test_new_images_from_the_hub_are_called_by_their_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, commit, digits = list[tuple[str, float]](), "0" * 40, embedded.digits()
-    monkeypatch.setattr("bngan.data.hub.load", lambda *w: asked.append(w) or (digits, commit))
+    monkeypatch.setattr("bngan.data.sources.load", lambda *w: asked.append(w) or (digits, commit))
     new = NewImages("hub:o/n@main", max_download_gb=3)
     reference: Any = SimpleNamespace(
         extractor=SimpleNamespace(info=SimpleNamespace(image_shape=(1, 8, 8))),

@@ -11,7 +11,7 @@ from torch import nn
 from bngan.data.dataset import ImageSpec
 from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import untrained_extractor
-from bngan.metrics.features import Extractor
+from bngan.metrics.extractors import load_extractor
 from bngan.metrics.pretrained import from_file
 from bngan.networks.config import GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_generator
@@ -20,7 +20,7 @@ from pipeline.config.schema import Config
 from pipeline.config.validation import problems
 from pipeline.core.errors import UserError
 from pipeline.registry.base_model import base_files
-from pipeline.storage.artifacts import BASE
+from pipeline.storage.artifacts import BASE_GENERATOR
 from pipeline.storage.workspace import Workspace
 from pipeline.workflow.stage import StageContext
 from pipeline.workflow.stages import reference
@@ -152,11 +152,11 @@ def test_the_reference_keeps_the_base_and_its_extractor(tmp_path: Path) -> None:
     base, data = saved(tmp_path / "base"), prepared(tmp_path / "data")
     untrained_extractor((1, 8, 8), classes=7).save(base)
     kept = referred(loaded(base), data, tmp_path / "theirs")
-    assert Extractor.load(kept).info.classes == 7
+    assert load_extractor(kept).info.classes == 7
     for name in ("generator.safetensors", "generator.json"):
-        assert (kept / BASE / name).read_bytes() == (base / name).read_bytes()
+        assert (kept / BASE_GENERATOR / name).read_bytes() == (base / name).read_bytes()
     own = referred(loaded(base, "extractor.kind=random"), data, tmp_path / "own")
-    assert Extractor.load(own).info.classes == 0
+    assert load_extractor(own).info.classes == 0
 
 
 @pytest.mark.parametrize(

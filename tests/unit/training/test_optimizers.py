@@ -117,15 +117,15 @@ def test_schedules_that_make_no_sense_are_told(options, problem: str) -> None:
 WITHOUT_COMPILER = """
 import sys
 import numpy as np
-from bngan import soundness
+from bngan.data.dataset import ImageSplit
+from bngan.diagnostics import checks
 from bngan.metrics.classifier import train_classifier
 from bngan.networks import ModelConfig
-from bngan.optimization import OptimizationConfig
-from bngan.trainer import Trainer
-from bngan.data import ImageSplit
+from bngan.training.config import OptimizationConfig
+from bngan.training.trainer import Trainer
 images = np.zeros((64, 8, 8, 1), np.uint8)
 data = ImageSplit(images)
-soundness.parameters(ModelConfig(), data.spec)
+checks.parameters(ModelConfig(), data.spec)
 for optimizer in ("adam", "adamw"):
     options = OptimizationConfig(batch_size=32, optimizer=optimizer)
     trainer = Trainer(ModelConfig(), options, data.spec, 0)

@@ -54,7 +54,7 @@ def test_synchronised_batch_norm_on_nccl(monkeypatch: pytest.MonkeyPatch) -> Non
     """One process poses as a group of two parts: the synchronised path against torch's on the CPU."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    for module in ("normalization", "distributed"):
+    for module in ("batchnorm.layer", "distributed.collectives"):
         monkeypatch.setattr(f"bngan.{module}.world_size", lambda: 2)
     reduced = mock.Mock(side_effect=dist.all_reduce)
     monkeypatch.setattr("bngan.distributed.collectives.dist.all_reduce", reduced)

@@ -94,7 +94,7 @@ def test_a_kill_in_the_middle_of_a_replacement_loses_nothing(tmp_path) -> None:
     with atomic_folder(tmp_path / "y", {"n": 1}):
         pass
     script = (
-        "import os, pathlib; from bngan.manifest import atomic_folder\n"
+        "import os, pathlib; from bngan.serialization.manifest import atomic_folder\n"
         "rename, Path = pathlib.Path.rename, pathlib.Path\n"
         "Path.rename = lambda a, b: rename(a, b) if b.name != 'y' else os._exit(9)\n"
         f"with atomic_folder(Path({str(tmp_path / 'y')!r}), {{'n': 2}}): pass"
