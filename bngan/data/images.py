@@ -16,9 +16,14 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def from_uint8(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 ``(N, H, W, C)`` to float32 ``(N, C, H, W)`` in [-1, 1]; inverse of ``to_uint8``."""
+    """Convert uint8 ``(N, H, W, C)`` to float32 ``(N, C, H, W)`` in [-1, 1]; inverse of ``to_uint8``.
+
+    The result has the same bits on every device.
+    """
     levels = torch.from_numpy(np.array(images, order="C")).to(device)
-    return levels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    # CUDA multiplies by the reciprocal of a Python number, which rounds otherwise.
+    half = torch.full((), 127.5, device=device)
+    return levels.permute(0, 3, 1, 2).float().div_(half).sub_(1)
 
 
 def to_pil(image: np.ndarray) -> Image.Image:

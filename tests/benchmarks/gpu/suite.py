@@ -9,12 +9,12 @@ from pathlib import Path
 from tests.benchmarks.gpu.session import Session, Values
 
 ROOT = Path(__file__).parents[3]
-TESTS = "tests/unit/training/test_trainer_gpu.py"
+TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/unit/**/test_*_gpu.py"))
 
 
 def run(session: Session) -> None:
     """Run the tests marked ``gpu``, a row for all and one for each that failed."""
-    session.attempt(f"pytest -m gpu {TESTS}", lambda: _suite(session), needs=10)
+    session.attempt("pytest -m gpu", lambda: _suite(session), needs=10)
 
 
 def _suite(session: Session) -> Values:
@@ -28,7 +28,7 @@ def _suite(session: Session) -> Values:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     done = subprocess.run(
-        [*command, f"--junitxml={report}", TESTS],
+        [*command, f"--junitxml={report}", *TESTS],
         cwd=ROOT,
         env=environment,
         capture_output=True,
