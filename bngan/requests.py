@@ -1,0 +1,5 @@
+"""Keep the name ``bngan.requests``, which models registered before version 0.2 import."""
+
+from bngan.generation.predict import answer
+
+__all__ = ["answer"]
