@@ -1,4 +1,4 @@
-"""A training's course: what it is known by, whether a run may go on with it, whether it is over."""
+"""Identify a training, decide whether a run may resume it, and whether it is finished."""
 
 import json
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from pipeline.workflow.fingerprint import Fingerprint
 from pipeline.workflow.stage import StageContext
 
 ORIGIN = "origin.json"
-"""File, beside the checkpoints, of what made them."""
+"""File, beside the checkpoints, that lists the code that made them."""
 
 
-def trajectory(context: StageContext) -> str:
-    """Name of the training: what shapes its course, so that it is found again whatever else changes.
+def training_id(context: StageContext) -> str:
+    """Return the folder name of a training: a hash of everything that determines its trajectory.
 
-    How far it goes, how often it is scored and on how many workers belong to the same course. Code and
-    versions are compared instead (``_origins``).
+    Its length, its scores and its number of workers are not in it, so that a rerun finds it. Code and
+    versions are compared instead (``check_provenance``).
     """
     config = context.config
     adapt = {"adapt": asdict(replace(config.adapt, base=None))} if config.adapt.base else {}
@@ -37,15 +37,19 @@ def trajectory(context: StageContext) -> str:
     return f"{config.name}-{digest(shape)[:16]}"
 
 
-def origins(
+def check_provenance(
     context: StageContext, store: Checkpoints, code: dict[str, str], begun: bool
 ) -> list[dict[str, Any]]:
-    """What made this training so far, and what goes on with it now, if that is another.
+    """Return the fingerprints of all code that made this training, the present code's last.
 
-    ``code``: of the stage, as a fingerprint has it.
+    Args:
+        context: the train stage's.
+        store: the training's checkpoints.
+        code: digests of the stage's modules, as a fingerprint has them.
+        begun: whether there is a checkpoint.
 
     Raises:
-        UserError: if it is another and nobody said that it may be.
+        UserError: if other code made the checkpoints, unless ``context.allow_mismatch``.
     """
     name, now = f"{store.name}/{ORIGIN}", Fingerprint(code, {}, dict(context.input_digests))
     if not begun:
@@ -66,8 +70,8 @@ def origins(
     return [*known, asdict(now)]
 
 
-def refuse_to_go_back(where: str, state: Mapping[str, Any] | None, config: Config) -> None:
-    """A training that has gone further than asked for cannot be taken back."""
+def refuse_rewind(where: str, state: Mapping[str, Any] | None, config: Config) -> None:
+    """Raise ``UserError`` if a training has gone further than the configuration asks for."""
     if state is None:
         return
     seen, history = state["trainer"]["images_seen"], state["progress"]["history"]
@@ -83,8 +87,8 @@ def refuse_to_go_back(where: str, state: Mapping[str, Any] | None, config: Confi
         )
 
 
-def ended(config: Config, state: Mapping[str, Any]) -> str | None:
-    """Why a training with this state is at its end, in words; None if it is not."""
+def stop_reason(config: Config, state: Mapping[str, Any]) -> str | None:
+    """Return why a training with this state is finished, or None if it is not."""
     seen = state["trainer"]["images_seen"]
     if seen >= config.train.images:
         return f"{seen:,} images seen"

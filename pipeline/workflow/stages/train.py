@@ -33,10 +33,10 @@ from pipeline.training.preconditions import require_gradient, require_sound
 from pipeline.workflow.fingerprint import code_of
 from pipeline.workflow.resume import (
     ORIGIN,
-    ended,
-    origins,
-    refuse_to_go_back,
-    trajectory,
+    check_provenance,
+    refuse_rewind,
+    stop_reason,
+    training_id,
 )
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
@@ -46,7 +46,8 @@ def run(context: StageContext) -> Summary:
     config = context.config
     require_sound(config, context.inputs["prepare"])
     require_gradient(config, context.inputs["reference"])
-    state, note, told = _train(context)
+    name = training_id(context)
+    state, note, told = _train(context, name)
     best, history = state["best"], state["progress"]["history"]
     earlier = [record for record in history if not told or record["images"] < told[0]["images"]]
     for record in earlier:  # this run's curves show the whole course, not its last part
@@ -60,13 +61,12 @@ def run(context: StageContext) -> Summary:
     (context.output / HISTORY).write_text(json.dumps(history))
     seen = state["trainer"]["images_seen"]
     note = f"{note}; best after {best['images']:,} of {seen:,} images"
-    return {"training": trajectory(context), "note": note}
+    return {"training": name, "note": note}
 
 
-def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Record]]:
+def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[cluster.Record]]:
     """The last checkpoint's state, what was done, and the records of what was trained now."""
     config, listener = context.config, _Listener(context)
-    name = trajectory(context)
     context.events.tag("training", name)
     store = Checkpoints(context.storage, f"training/{name}")
     folder = store.folder
@@ -75,10 +75,10 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         state = store.latest()
         for line in store.set_aside:
             context.events.message(line)
-        made_by = origins(context, store, code_of(STAGE), begun=state is not None)
+        made_by = check_provenance(context, store, code_of(STAGE), begun=state is not None)
         seen = state["trainer"]["images_seen"] if state else 0
-        refuse_to_go_back(store.where, state, config)
-        if state and (why := ended(config, state)):
+        refuse_rewind(store.where, state, config)
+        if state and (why := stop_reason(config, state)):
             return state, f"finished already, {why}", []
         if state:
             context.events.message(f"continues from {seen:,} of {config.train.images:,} images")
@@ -86,7 +86,7 @@ def _train(context: StageContext) -> tuple[dict[str, Any], str, list[cluster.Rec
         context.storage.write(f"{store.name}/{ORIGIN}", json.dumps(made_by).encode())
         device = _fit(context, store, attempt, listener)
         state = store.latest()
-    if state is None or not (why := ended(config, state)):
+    if state is None or not (why := stop_reason(config, state)):
         where = store.where
         raise RetryableError(
             f"the last checkpoint in {where} cannot be used; the same command goes on"

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config.schema import Config, DataConfig, TrainConfig
 from pipeline.core.errors import UserError
-from pipeline.workflow.resume import ended, refuse_to_go_back
+from pipeline.workflow.resume import refuse_rewind, stop_reason
 
 
 def state(*scores: float) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def test_it_is_over_after_its_images_or_its_patience(
     scores: tuple[float, ...], images: int, patience: int | None, told: str | None
 ) -> None:
     found = state(*scores)
-    refuse_to_go_back("here", found, config(images, patience))
-    assert ended(config(images, patience), found) == told
+    refuse_rewind("here", found, config(images, patience))
+    assert stop_reason(config(images, patience), found) == told
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_what_it_went_past_cannot_be_asked_of_it(
 ) -> None:
     """A fresh training with that patience would not have found the better score that came later."""
     with pytest.raises(UserError) as caught:
-        refuse_to_go_back("here", state(3, 2, 4, 5, 1, 1), config(images, patience))
+        refuse_rewind("here", state(3, 2, 4, 5, 1, 1), config(images, patience))
     assert str(caught.value).startswith(message)
-    refuse_to_go_back("here", None, config(images, patience))
+    refuse_rewind("here", None, config(images, patience))
