@@ -18,7 +18,7 @@ from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelCon
 from bngan.serialization.checkpoint import CheckpointStore
 from bngan.training.config import OptimizationConfig
 from pipeline.core.lock import OWNER
-from pipeline.storage.artifacts import SELECT
+from pipeline.storage.artifacts import SELECT_FEATURES
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import Workspace
 from pipeline.training.loop import TrainingLoop
@@ -35,7 +35,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     (folder / "dataset.json").write_text('{"classes": ["0", "1", "2"]}')
     extractor = untrained_extractor((1, 16, 16))
     extractor.save(folder)
-    extractor(images).save(folder / SELECT)
+    extractor(images).save(folder / SELECT_FEATURES)
     model = ModelConfig(
         "dcgan", 6, False, GeneratorConfig(4), DiscriminatorConfig(4, weight_norm="spectral")
     )

@@ -25,7 +25,7 @@ from bngan.metrics.scores import score
 from bngan.networks.config import ModelConfig
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
-from pipeline.storage.artifacts import SELECT
+from pipeline.storage.artifacts import SELECT_FEATURES
 from tests.faults.matrix import LINGERS, WORKER, undisturbed
 from tests.faults.processes import left, marked, shared_memory
 from tests.faults.world import Ended, World, short_folder
@@ -126,7 +126,7 @@ def live(world: World) -> None:
     trainer = Trainer(model, OptimizationConfig(batch_size=64), data.spec, seed=0)
     trainer.fit(data, 6400)
     sampler = Sampler(model, data.spec, trainer.ema.module.state_dict())
-    real = Features.load(reference / SELECT)
+    real = Features.load(reference / SELECT_FEATURES)
     score(load_extractor(reference)(sampler.images(0, range(350))), real)
 
 
