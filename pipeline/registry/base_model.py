@@ -72,7 +72,7 @@ def pin_base(config: Config, tell: Callable[[str], None]) -> str:
     base = str(config.adapt.base)
     if not (alias := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", base)):
         return base
-    from pipeline.registry import registry
+    from pipeline.registry import registry  # MLflow takes seconds to import
 
     number = registry.version_of(Workspace(config.workspace).local, *alias.groups())
     pinned = f"{REGISTERED}{alias[1]}/{number}"

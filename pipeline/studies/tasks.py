@@ -17,6 +17,7 @@ import torch
 from bngan.batchnorm.calibration import calibrate
 from bngan.data.dataset import ImageSplit
 from bngan.data.images import from_uint8
+from bngan.generation.latents import indexed_latents
 from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.evaluation import Reference
@@ -24,6 +25,7 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.fid import frechet_distance
 from bngan.metrics.reconstruction import reconstruction_errors
 from bngan.metrics.scores import score
+from pipeline.storage.artifacts import SELECT_FEATURES, TRAIN_FEATURES
 from pipeline.studies.design import BUILT_IN
 
 Scores = dict[str, float]
@@ -125,8 +127,6 @@ class Points:
         return {}
 
     def _scores(self, sampler: Sampler, seed: int) -> Scores:
-        from bngan.generation.latents import indexed_latents
-
         latents = indexed_latents(seed, range(POINTS), sampler.model.latent_dim)
         with torch.inference_mode():
             made = [sampler.generator(part) for part in torch.split(latents, sampler.batch)]
@@ -235,8 +235,6 @@ _BUILT_IN: dict[str, Callable[[], Task]] = dict(
 @lru_cache(maxsize=2)
 def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -> Task:
     """A built-in task, or that of an experiment by the folders of its stages."""
-    from pipeline.storage.artifacts import SELECT_FEATURES, TRAIN_FEATURES
-
     if prepared is None or reference is None:
         return _BUILT_IN[task]()
     found = Reference.load(reference)

@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from bngan.batchnorm.calibration import calibrate
 from bngan.batchnorm.layer import group_size
 from bngan.diagnostics.batchnorm_telemetry import measure
 from bngan.generation.latents import calibration_batches
@@ -163,8 +164,6 @@ def treat(trainer: Trainer, treatment: str) -> None:
     if treatment == "data_dependent":
         _standardise(generator, torch.cat([batch[0] for batch in batches]))
     else:
-        from bngan.batchnorm.calibration import calibrate
-
         calibrate(generator, lambda: iter(batches))  # leaves it in evaluation mode
     trainer.ema.module.load_state_dict(generator.state_dict())
 

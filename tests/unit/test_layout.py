@@ -106,6 +106,18 @@ def test_modules_of_a_room_do_not_import_each_other_in_a_circle(package: str) ->
     assert below == {}
 
 
+def test_an_import_inside_a_function_says_what_it_saves() -> None:
+    """It hides no arrow; the commands import what they need when they run, as their folder says."""
+    for path in (path for package in FLOORS for path in MODULES[package].values()):
+        lines = path.read_text().splitlines()
+        for function in ast.walk(ast.parse("\n".join(lines))):
+            if not isinstance(function, ast.FunctionDef) or path.parent.name == "cli":
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in FLOORS:
+                    assert "  # " in lines[node.lineno - 1], f"{path}:{node.lineno}"
+
+
 def test_old_names_only_hand_on_and_nothing_imports_them() -> None:
     known = modules("bngan")
     assert set(known) >= SHIMS
