@@ -113,12 +113,15 @@ def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Continue from ``state``, whose tensors may lie in memory as they like."""
+    """Load a copy of ``state``; its tensors may have any memory layout, and training leaves them alone.
+
+    ``Optimizer.load_state_dict`` would share tensors with ``state``, Adam's step counter among them.
+    """
     optimizer.load_state_dict(dict(state))
     for parameter, own in optimizer.state.items():
         for name, value in own.items():
-            if name != "step":
-                own[name] = torch.empty_like(parameter).copy_(value)
+            like = value if name == "step" else parameter
+            own[name] = torch.empty_like(like).copy_(value)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -1,6 +1,8 @@
 """Losses, noise, order, averaging, checkpoints: the small parts of training."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +130,48 @@ def test_gradients_that_are_not_finite_stop_before_the_step_and_can_be_rolled_ba
     resumed = tiny_trainer(rollback_lr_factor=0.5)
     resumed.load_state_dict(trainer.state_dict())
     assert resumed.rollbacks == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_a_state_can_be_loaded_and_rolled_back_to_twice(optimizer) -> None:
+    """Nothing that training moves may be shared with the state, Adam's step counter included."""
+    trainer = tiny_trainer(optimizer=optimizer)
+    trainer.fit(DATA, 30)
+    state = trainer.state_dict()
+    kept = copy.deepcopy(state)
+    expected = tiny_trainer(optimizer=optimizer)
+    expected.load_state_dict(copy.deepcopy(kept))
+    expected.fit(DATA, 120)
+    first, second = tiny_trainer(optimizer=optimizer), tiny_trainer(optimizer=optimizer)
+    first.load_state_dict(state)
+    second.load_state_dict(state)
+    first.fit(DATA, 120)
+    assert_equal(state, kept)
+    second.fit(DATA, 120)
+    assert_equal(first.state_dict(), expected.state_dict())
+    assert_equal(second.state_dict(), expected.state_dict())
+    once = []
+    for _ in range(2):
+        second.rollbacks = 0
+        second.roll_back(state)
+        second.fit(DATA, 60)
+        once.append(copy.deepcopy(second.state_dict()))
+    assert_equal(*once)
+    assert_equal(state, kept)
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    """Compare nested dictionaries and lists, and tensors bit by bit."""
+    if isinstance(ours, Mapping):
+        assert ours.keys() == theirs.keys()
+        ours, theirs = list(ours.values()), list(theirs.values())
+    if isinstance(ours, list | tuple):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_equal(one, other)
+    elif isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
 
 
 def test_training_does_not_touch_the_global_random_state() -> None:

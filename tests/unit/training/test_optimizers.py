@@ -1,3 +1,4 @@
+import copy
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from bngan.networks.norms import affine_parameters
 from bngan.training.optimizers import (
     OptimizerConfig,
     build_optimizer,
+    load_optimizer,
     schedule_problem,
     scheduled_factor,
     set_learning_rate,
@@ -112,6 +114,31 @@ def test_schedules_are_functions_of_images(options, course: dict[int, float]) ->
 )
 def test_schedules_that_make_no_sense_are_told(options, problem: str) -> None:
     assert (schedule_problem(OptimizerConfig(**options)) or "").startswith(problem)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_a_loaded_state_is_not_moved_by_training(optimizer) -> None:
+    networks = [generator() for _ in range(3)]
+    optimizers = [build_optimizer(n, OptimizerConfig(optimizer), 1e-3) for n in networks]
+
+    def step(number: int) -> None:
+        for parameter in networks[number].parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizers[number].step()
+
+    step(0)
+    state = optimizers[0].state_dict()
+    kept = copy.deepcopy(state)
+    for number in (1, 2):
+        networks[number].load_state_dict(networks[0].state_dict())
+        load_optimizer(optimizers[number], state)
+    for number in (1, 2):
+        step(number)
+        for key, values in state["state"].items():
+            for name, value in values.items():
+                assert torch.equal(value, kept["state"][key][name]), (number, key, name)
+    for ours, theirs in zip(networks[1].parameters(), networks[2].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 WITHOUT_COMPILER = """
