@@ -18,7 +18,7 @@ from bngan.networks.norms import (
     iterate_spectral_norms,
     parametrized,
 )
-from bngan.training.base import Training
+from bngan.training.base import BaseTrainer
 
 SMALL_GAMMA = 0.01
 _PAIRS = 4
@@ -27,7 +27,7 @@ Inputs = tuple[Tensor, ...]
 
 
 @torch.no_grad()
-def measure(trainer: Training, calibrated: Sampler) -> dict[str, float]:
+def measure(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, float]:
     """Telemetry of a training, given its averaged generator in calibrated form. Not a collective.
 
     ``batch_mate_sensitivity``; per batch norm of the averaged generator ``running_distance``, from its

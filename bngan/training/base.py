@@ -1,27 +1,39 @@
-"""What every training is made of: means over workers, an optimiser's step, what may go wrong."""
+"""The base class of trainers, and the collectives of a training step."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bngan.batchnorm.layer import synchronize
-from bngan.data.dataset import ImageSpec, ImageSplit
+from bngan.data.dataset import ImageSpec, ImageSplit, sample_order
+from bngan.data.images import from_uint8
 from bngan.distributed.collectives import (
     all_reduce_sum,
     broadcast_module,
+    shard,
     sum_gradients,
 )
 from bngan.networks.config import ModelConfig
+from bngan.numerics.rng import derived_seed
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
-from bngan.training.optimizers import gradient_norm, trained
+from bngan.training.noise import in_blocks
+from bngan.training.optimizers import (
+    gradient_norm,
+    load_optimizer,
+    scheduled_factor,
+    set_learning_rate,
+    trained,
+)
 
 
 class AveragedMetrics(dict[str, float]):
-    """Means by name, and in ``steps`` over how many steps each: not every step has every value."""
+    """Means by name; ``steps`` counts the steps that had each value, as not every step has all."""
 
     def __init__(self, means: Mapping[str, float], steps: Mapping[str, int]) -> None:
         super().__init__(means)
@@ -29,60 +41,166 @@ class AveragedMetrics(dict[str, float]):
 
 
 class NonFiniteError(Exception):
-    """Numbers that are not finite; raised on every worker alike. The trainer's state is spoilt."""
+    """Report gradients that are not finite; all workers raise it. The trainer's state is spoilt."""
 
 
-class Training(Protocol):
-    """What runs, scores and saves a training asks of it; the same on every worker.
+class Batch(NamedTuple):
+    """This worker's slice of a global batch, on the device.
 
     Attributes:
-        images_seen: real images that training has been shown.
-        rollbacks: how often it was taken back to an earlier state; each time the noise is new.
-        ema: the averaged generator; calibrate a copy of its module before use, unless
-            ``keeps_statistics``.
-        keeps_statistics: batch norm uses stored statistics in training as well, and they stay.
+        indices: positions of the images in the data set, ``(n,)`` int64.
+        real: images ``(n, C, H, W)`` in [-1, 1].
+        labels: classes ``(n,)`` int64; None for a model without classes.
     """
 
-    model: ModelConfig
-    config: OptimizationConfig
-    images: ImageSpec
-    dtype: torch.dtype
+    indices: np.ndarray
+    real: Tensor
+    labels: Tensor | None
+
+
+class BaseTrainer(ABC):
+    """Train a generator; every worker runs the same trainer on its slice of the global batches.
+
+    The trajectory is a function of (configuration, data, seed) and does not depend on the number of
+    workers: noise and sample order are functions of the images seen, batch norm and gradients are
+    those of the global batch.
+
+    A subclass builds its networks and optimizers, and implements ``networks``, ``optimizers`` and
+    ``train_on_batch``.
+
+    Attributes:
+        images_seen: number of real images in all steps so far.
+        rollbacks: number of calls of ``roll_back`` so far; the noise is another after each.
+        generator: the network that is trained, synchronized over workers.
+        ema: the averaged generator. Calibrate a copy of its module before use, unless
+            ``keeps_statistics``.
+        keeps_statistics: whether batch norm normalizes with stored statistics in training too, and
+            leaves them as they are.
+    """
+
+    keeps_statistics = False
+    generator: nn.Module
     ema: ExponentialMovingAverage
-    images_seen: int
-    rollbacks: int
-    keeps_statistics: bool
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        optimization: OptimizationConfig,
+        images: ImageSpec,
+        seed: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model, self.config, self.images, self.seed = model, optimization, images, seed
+        self.device, self.dtype = torch.device(device), dtype
+        self.images_seen = self.rollbacks = 0
+        per_pass = optimization.images_per_pass
+        self._mine = shard(per_pass)  # in one pass, and by _rows in the global batch
+        rows = np.arange(optimization.batch_size).reshape(-1, per_pass)
+        self._rows = rows[:, self._mine].flatten()
+        self._noise_blocks = in_blocks(self._rows)
 
     @property
+    @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """By name, what is trained: the same on every worker, bit for bit."""
+        """Return the trained networks by state-dict key; all workers hold the same bits."""
+
+    @property
+    @abstractmethod
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by state-dict key."""
+
+    @abstractmethod
+    def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one training step, and return this worker's share of the batch means."""
 
     def fit(self, data: ImageSplit, until: int) -> AveragedMetrics:
-        """Train until at least ``until`` images have been seen: means over the global batches.
+        """Train until ``images_seen`` is at least ``until``, and return the means of all batches.
 
-        Each mean is over the steps that had such a value.
+        Each mean is over the steps that had the value: not all steps have a penalty.
 
         Raises:
-            NonFiniteError: on every worker, before the optimiser's step. See ``roll_back``.
+            NonFiniteError: on every worker, before the optimizer's step. See ``roll_back``.
         """
+        return mean_over_steps(self._steps(data, until))
+
+    def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
+        while self.images_seen < until:
+            yield self.train_on_batch(self._next_batch(data))
+
+    def _next_batch(self, data: ImageSplit) -> Batch:
+        indices = sample_order(self.seed, self.images_seen + self._rows, len(data))
+        images, classes = data.take(indices)
+        real = from_uint8(images, self.device).to(self.dtype)
+        labels = torch.from_numpy(classes).to(self.device)
+        return Batch(indices, real, labels if self.model.conditional else None)
 
     def passed(self, cadence: int) -> bool:
-        """Whether the last step took ``images_seen`` past a multiple of ``cadence``."""
+        """Return whether the last step took ``images_seen`` past a multiple of ``cadence``."""
+        return self.images_seen % cadence < self.config.batch_size
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on: tensors and plain numbers in nested dicts."""
+        """Return everything the next step depends on: nested dicts of tensors and plain numbers.
+
+        Tensors are shared with the trainer. Keys are those of ``networks`` and ``optimizers``, and
+        ``ema``, ``images_seen`` and ``rollbacks``.
+        """
+        return {
+            **{name: network.state_dict() for name, network in self.networks.items()},
+            "ema": self.ema.module.state_dict(),
+            **{name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "images_seen": self.images_seen,
+            "rollbacks": self.rollbacks,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state``. Raises ``RuntimeError`` if it is of other networks."""
+        """Continue from a copy of ``state``.
+
+        Raises:
+            RuntimeError: if the state belongs to networks of other shapes, or to another data set.
+        """
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        self.ema.module.load_state_dict(state["ema"])
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(optimizer, state[name])
+        self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])
 
     def roll_back(self, state: Mapping[str, Any]) -> None:
-        """Go back to an earlier ``state``, parameters and buffers, and on from there with other noise.
+        """Go back to an earlier ``state``, parameters and buffers, and continue with other noise.
 
-        Learning rates are multiplied by ``rollback_lr_factor``, each time anew.
+        Each rollback multiplies the learning rates by ``rollback_lr_factor``.
         """
+        rollbacks = self.rollbacks + 1
+        self.load_state_dict(state)
+        self.rollbacks = rollbacks
+        for network in self.networks.values():
+            network.zero_grad(set_to_none=True)
+
+    @property
+    def steps_done(self) -> int:
+        """Return the number of steps so far."""
+        return self.images_seen // self.config.batch_size
+
+    @property
+    def noise_seed(self) -> int:
+        """Return the seed of latents and other draws: another one after each rollback."""
+        return derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
+
+    def _set_learning_rates(self) -> None:
+        """Set the scheduled learning rates of the next step."""
+        factor = scheduled_factor(self.config, self.images_seen)
+        for optimizer in self.optimizers.values():
+            set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
+
+    def _finish_step(self) -> None:
+        """Count the batch, and move the averaged generator."""
+        self.images_seen += self.config.batch_size
+        self.ema.update(self.config.batch_size, self.images_seen)
 
 
 def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """``network`` in training mode, ready for several workers, with worker 0's values on all."""
+    """Return ``network`` synchronized, in training mode, with worker 0's values; a collective."""
     network = synchronize(network).to(device, dtype).train()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     broadcast_module(network)
@@ -90,13 +208,17 @@ def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
 
 
 def add(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
-    """Add values to sums by name."""
+    """Add the values of ``more`` to the sums of the same name in ``totals``."""
     for name, value in more.items():
         totals[name] = totals[name] + value if name in totals else value
 
 
 def mean_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
-    """Of every step's values, this worker's shares of the batch means; a collective."""
+    """Run ``steps`` and average their values; a collective.
+
+    Args:
+        steps: yields this worker's shares of the batch means, step by step.
+    """
     totals, counts = dict[str, Tensor](), Counter[str]()
     for seen in steps:
         add(totals, seen)
@@ -109,7 +231,11 @@ def mean_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
 
 
 def descend(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
-    """One step along the accumulated gradients of ``name``, summed over workers; their norm."""
+    """Sum the accumulated gradients of ``name`` over workers, take a step, and return their norm.
+
+    Raises:
+        NonFiniteError: on every worker, before the step.
+    """
     parameters = trained(optimizer)
     sum_gradients(parameters)
     norm = gradient_norm(parameters)

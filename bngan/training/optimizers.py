@@ -113,9 +113,10 @@ def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a copy of ``state``; its tensors may have any memory layout, and training leaves them alone.
+    """Load a copy of ``state``, whose tensors may have any memory layout.
 
-    ``Optimizer.load_state_dict`` would share tensors with ``state``, Adam's step counter among them.
+    ``Optimizer.load_state_dict`` may share tensors with ``state``, such as Adam's step counter,
+    which training would then change.
     """
     optimizer.load_state_dict(dict(state))
     for parameter, own in optimizer.state.items():

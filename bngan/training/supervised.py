@@ -17,33 +17,27 @@ Different here:
   kept is averaged.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bngan.data.dataset import ImageSplit, sample_order
+from bngan.data.dataset import ImageSplit
 from bngan.data.images import from_uint8
-from bngan.distributed.collectives import broadcast_module, shard, world_size
+from bngan.distributed.collectives import broadcast_module, world_size
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_generator
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
-from bngan.numerics.rng import Stream, derived_seed, generator
-from bngan.training.base import AveragedMetrics, descend, mean_over_steps, place
+from bngan.numerics.rng import Stream, generator
+from bngan.training.base import BaseTrainer, Batch, descend, place
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
-from bngan.training.noise import in_blocks, training_latents
-from bngan.training.optimizers import (
-    build_optimizer,
-    load_optimizer,
-    scheduled_factor,
-    set_learning_rate,
-    train_affine_only,
-)
+from bngan.training.noise import training_latents
+from bngan.training.optimizers import build_optimizer, train_affine_only
 
 FeatureFunction = Callable[[Tensor], Tensor]
 """Images ``(N, C, H, W)`` in [-1, 1] to features ``(N, d)``, differentiable."""
@@ -80,20 +74,17 @@ class _Seen(NamedTuple):
     features: Tensor
 
 
-class SupervisedTrainer:
-    """A generator whose gamma and beta are trained, together with a latent for each image.
+class SupervisedTrainer(BaseTrainer):
+    """Train a generator's gamma and beta together with a latent for each image.
 
-    The trajectory is a function of (configuration, data, seed) and does not depend on the number of
-    workers. Batch norm keeps the statistics it comes with.
+    Batch norm keeps the statistics of the base.
 
     Args:
         data: the training images.
         initial: the base's parameters and buffers.
-        features: what the feature term compares images by.
+        features: the function to features whose differences the feature term measures.
 
-    Attributes: see ``bngan.steps.Training``.
-
-    Raises ``ValueError`` for micro-batches, which there is no need of without batch statistics.
+    Raises ``ValueError`` for micro-batches, which nobody needs without batch statistics.
     """
 
     keeps_statistics = True
@@ -112,9 +103,8 @@ class SupervisedTrainer:
     ) -> None:
         if optimization.micro_batch not in (None, optimization.batch_size):
             raise ValueError("micro_batch does not go with the supervised method")
-        self.model, self.config, self.images, self.seed = model, optimization, data.spec, seed
+        super().__init__(model, optimization, data.spec, seed, device, dtype)
         self.supervision, self.features = supervision, features
-        self.device, self.dtype = torch.device(device), dtype
         network = build_generator(model, data.spec)
         network.load_state_dict(initial)
         self.generator = place(network, self.device, dtype).eval()
@@ -126,32 +116,36 @@ class SupervisedTrainer:
         broadcast_module(self.latents)
         self.optimizer = build_optimizer(self.generator, optimization, optimization.lr)
         self.optimizer_z = build_optimizer(self.latents, optimization, supervision.latent_lr)
-        self.images_seen = self.rollbacks = 0
-        self._rows = np.arange(optimization.batch_size)[shard(optimization.batch_size)]
-        self._blocks = in_blocks(self._rows)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """Generator and latents."""
+        """Return generator and latents by state-dict key."""
         return {"generator": self.generator, "latents": self.latents}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers of generator and latents by state-dict key."""
+        return {"optimizer": self.optimizer, "optimizer_z": self.optimizer_z}
+
+    def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one training step. See ``step``."""
+        return self.step(*batch)
 
     @exact_convolutions()
     @flushing_subnormals()
-    def step(self, order: np.ndarray, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """One update of gamma, beta and latents, on this worker's part of the global batch.
+    def step(self, indices: np.ndarray, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """Update gamma, beta and latents on this worker's slice of the global batch.
 
         Args:
-            order: which images of the data set that is, ``(n,)``.
+            indices: positions of the images in the data set, ``(n,)`` int64.
             real: the images, ``(n, C, H, W)`` in [-1, 1].
             labels: int64 ``(n,)`` for a conditional model.
 
         Returns:
             This worker's share of the batch means, on the device: sum them over workers.
         """
-        factor = scheduled_factor(self.config, self.images_seen)
-        for optimizer in (self.optimizer, self.optimizer_z):
-            set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
-        latents: Tensor = self.latents(torch.from_numpy(order).to(self.device))
+        self._set_learning_rates()
+        latents: Tensor = self.latents(torch.from_numpy(indices).to(self.device))
         noise = self._noise().to(self.device, self.dtype)
         share = 1 / self.config.batch_size
         fake = self._generate(latents + self.supervision.latent_noise * noise, labels)
@@ -171,16 +165,14 @@ class SupervisedTrainer:
         value.backward()  # type: ignore[no-untyped-call]
         norm = descend(self.optimizer, "generator")
         descend(self.optimizer_z, "latents")
-        self.images_seen += self.config.batch_size
-        self.ema.update(self.config.batch_size, self.images_seen)
+        self._finish_step()
         means = {"loss_g": value, **terms, "gradient_norm_g": norm / world_size()}
         return {name: mean.detach() for name, mean in means.items()}
 
     def _noise(self) -> Tensor:
-        """N(0, 1) for this worker's part of the batch at the present step, ``(n, d)``."""
-        step = self.images_seen // self.config.batch_size
-        seed = derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
-        return training_latents(seed, step, self._blocks, self.model.latent_dim)
+        """Return N(0, 1) noise ``(n, d)`` of the present step for this worker's slice."""
+        blocks, dim = self._noise_blocks, self.model.latent_dim
+        return training_latents(self.noise_seed, self.steps_done, blocks, dim)
 
     def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         bfloat16 = self.config.precision == "bfloat16"
@@ -223,51 +215,6 @@ class SupervisedTrainer:
             (now - start).square().sum() for now, start in zip(self.affine, self.start, strict=True)
         ]
         return torch.stack(squares).sum() / sum(start.numel() for start in self.start)
-
-    def fit(self, data: ImageSplit, until: int) -> AveragedMetrics:
-        """Train until at least ``until`` images have been seen. See ``bngan.steps.Training``."""
-        return mean_over_steps(self._steps(data, until))
-
-    def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
-        while self.images_seen < until:
-            order = sample_order(self.seed, self.images_seen + self._rows, len(data))
-            images, classes = data.take(order)
-            real = from_uint8(images, self.device).to(self.dtype)
-            labels = torch.from_numpy(classes).to(self.device)
-            yield self.step(order, real, labels if self.model.conditional else None)
-
-    def passed(self, cadence: int) -> bool:
-        """Whether the last step took ``images_seen`` past a multiple of ``cadence``."""
-        return self.images_seen % cadence < self.config.batch_size
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on, the images' latents too."""
-        return {
-            "generator": self.generator.state_dict(),
-            "latents": self.latents.state_dict(),
-            "ema": self.ema.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "optimizer_z": self.optimizer_z.state_dict(),
-            "images_seen": self.images_seen,
-            "rollbacks": self.rollbacks,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state``. Raises ``RuntimeError`` if it is of other networks or images."""
-        self.generator.load_state_dict(state["generator"])
-        self.latents.load_state_dict(state["latents"])
-        self.ema.module.load_state_dict(state["ema"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        load_optimizer(self.optimizer_z, state["optimizer_z"])
-        self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])
-
-    def roll_back(self, state: Mapping[str, Any]) -> None:
-        """Go back to an earlier ``state``, and on from there with other noise."""
-        rollbacks = self.rollbacks + 1
-        self.load_state_dict(state)
-        self.rollbacks = rollbacks
-        for network in self.networks.values():
-            network.zero_grad(set_to_none=True)
 
 
 def _strangeness(latents: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from bngan.data.dataset import ImageSplit
 from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.networks.config import ModelConfig
-from bngan.training.base import Training
+from bngan.training.base import BaseTrainer
 from bngan.training.config import SHAPING, OptimizationConfig
 from bngan.training.supervised import SUPERVISION, SupervisedConfig, SupervisedTrainer
 from bngan.training.trainer import Trainer
@@ -37,7 +37,7 @@ def trainer_settings(config: Config, prepared: str, reference: str | None) -> di
 
 def build_trainer(
     settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
-) -> tuple[Training, ImageSplit]:
+) -> tuple[BaseTrainer, ImageSplit]:
     """The training before its first step, and its data; folders are paths on this machine."""
     data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
     model = ModelConfig.from_dict(settings["model"])

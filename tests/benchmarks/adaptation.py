@@ -30,7 +30,7 @@ from bngan.metrics.features import Extractor
 from bngan.metrics.fid import frechet_distance
 from bngan.metrics.memorization import authenticity_estimate
 from bngan.metrics.precision_recall import manifold_estimates
-from bngan.training.base import Training
+from bngan.training.base import BaseTrainer
 from bngan.training.supervised import SupervisedTrainer
 from bngan.training.trainer import Trainer
 from pipeline.config.loader import load_config
@@ -67,7 +67,7 @@ class World:
 class Arm:
     """A way to a generator of the new digits: how training begins, and how long it is."""
 
-    build: Callable[[World, ImageSplit], Training]
+    build: Callable[[World, ImageSplit], BaseTrainer]
     images: int
     score_every: int
 
@@ -96,7 +96,7 @@ def world(seed: int) -> World:
     return World(seed, judge, selector, exported(trainer), train, select, test)
 
 
-def exported(trainer: Training) -> Sampler:
+def exported(trainer: BaseTrainer) -> Sampler:
     """As the train stage exports it."""
     sampler = Sampler(trainer.model, trainer.images, dict(trainer.ema.module.state_dict()))
     if not trainer.keeps_statistics:
@@ -104,10 +104,10 @@ def exported(trainer: Training) -> Sampler:
     return sampler
 
 
-def adversarial(based: bool, **training: Any) -> Callable[[World, ImageSplit], Training]:
+def adversarial(based: bool, **training: Any) -> Callable[[World, ImageSplit], BaseTrainer]:
     """Against a discriminator: from the base or from scratch, by the recipe but for ``training``."""
 
-    def build(world: World, data: ImageSplit) -> Training:
+    def build(world: World, data: ImageSplit) -> BaseTrainer:
         config = recipe()
         training_config = replace(config.train, **training)
         initial = world.base.generator.state_dict() if based else None
@@ -116,7 +116,7 @@ def adversarial(based: bool, **training: Any) -> Callable[[World, ImageSplit], T
     return build
 
 
-def supervised(world: World, data: ImageSplit) -> Training:
+def supervised(world: World, data: ImageSplit) -> BaseTrainer:
     """Without one."""
     config = recipe()
     training = replace(config.train, **AFFINE, batch_size=25, lr=1e-2, ema_half_life=500)

@@ -20,8 +20,7 @@ from bngan.generation.latents import (
 )
 from bngan.networks.config import ModelConfig
 from bngan.numerics.rng import Stream
-from bngan.training import noise
-from bngan.training import trainer as trainer_module
+from bngan.training import base, noise
 from bngan.training.config import OptimizationConfig
 from bngan.training.noise import (
     BLOCK,
@@ -30,6 +29,7 @@ from bngan.training.noise import (
     mixture_weights,
     training_latents,
 )
+from bngan.training.trainer import Trainer
 
 seeds = st.integers(0, 2**63 - 1)
 counts = st.integers(0, 60)
@@ -123,8 +123,8 @@ def test_a_worker_draws_the_blocks_of_its_rows_and_no_others() -> None:
         penalty="gradient_penalty",
         augment=["cutout"],
     )
-    with mock.patch.object(trainer_module, "shard", return_value=slice(300, 400)):
-        trainer = trainer_module.Trainer(ModelConfig("mlp"), optimization, ImageSpec((1, 4, 4)), 0)
+    with mock.patch.object(base, "shard", return_value=slice(300, 400)):
+        trainer = Trainer(ModelConfig("mlp"), optimization, ImageSpec((1, 4, 4)), 0)
     with mock.patch.object(noise, "generator", wraps=noise.generator) as generator:
         trainer.step(torch.zeros(200, 1, 4, 4))
     streams = (Stream.TRAINING, Stream.PENALTY, Stream.AUGMENTATION)
