@@ -1,4 +1,4 @@
-"""The two players and what each is to lose, on one pass of this worker's samples."""
+"""Losses and gradients of discriminator and generator for one micro-batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,36 +18,36 @@ from bngan.training.penalties import PENALTIES, DiscriminatorOutput
 
 
 class MicroBatch(NamedTuple):
-    """This worker's samples of one pass through the networks, and the random numbers they need.
+    """This worker's samples of one pass through the networks, and their random numbers.
 
-    Numbers that the configuration has no use for have no columns.
+    Random numbers that the configuration does not use are tensors ``(n, 0)``.
     """
 
     real: Tensor
     latents: Tensor
     mixture: Tensor
     augmentation: Tensor
-    """``(n, 3, DRAWS)``: for real images, for fake ones, and for fake ones as G is judged on them."""
+    """``(n, 3, DRAWS)``: for real images, for fake ones in D's update, and for those in G's."""
     labels: Tensor | None
 
 
 class NormGroups(NamedTuple):
-    """How the samples of a pass share statistics."""
+    """How the samples of one pass share batch statistics."""
 
     sizes: list[int]
-    """This worker's samples in every group."""
+    """Number of this worker's samples in each group."""
     whole: bool
-    """On every worker alike: whether each group's samples are all of one worker."""
+    """Whether each group lies within one worker; the same on every worker."""
 
 
 class AdversarialObjective:
-    """Generator and discriminator with the losses configured; adds gradients, and never steps.
+    """Accumulate the gradients of the configured losses; the caller takes the optimizer steps.
 
     Args:
-        groups: of each pass.
+        groups: how the samples of each pass share batch statistics.
 
     Attributes:
-        parametrized: of each network, the layers whose weight is made of others.
+        parametrized: layers with weight norm or spectral norm, by network.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class AdversarialObjective:
 
     @contextmanager
     def _forward(self, network: nn.Module, groups: NormGroups, track: bool) -> Iterator[None]:
-        """For forward passes in the configured precision; what weights are made of, in full."""
+        """Enter autocast for forward passes; parametrized weights are computed in float32 before."""
         bfloat16 = self.config.precision == "bfloat16"
         with parametrize.cached(), batch_layout(groups.sizes, track, whole=groups.whole):
             for layer in self.parametrized[network]:
@@ -74,42 +74,44 @@ class AdversarialObjective:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
                 yield
 
-    def generate(self, part: MicroBatch, track: bool) -> Tensor:
-        """Fake images ``(n, C, H, W)``; ``track``: whether G's running statistics follow."""
+    def generate(self, micro_batch: MicroBatch, track: bool) -> Tensor:
+        """Return fake images ``(n, C, H, W)``; ``track`` updates G's running statistics."""
         with self._forward(self.generator, self.groups, track):
-            fake: Tensor = self.generator(part.latents, part.labels)
-        return fake.to(part.real.dtype)
+            fake: Tensor = self.generator(micro_batch.latents, micro_batch.labels)
+        return fake.to(micro_batch.real.dtype)
 
-    def _judge(self, part: MicroBatch, *batches: Tensor, track: bool = False) -> list[Tensor]:
-        """Logits ``(n,)`` of batches that belong to one pass, in one forward.
+    def _judge(
+        self, micro_batch: MicroBatch, *batches: Tensor, track: bool = False
+    ) -> list[Tensor]:
+        """Return D's logits ``(n,)`` of each batch, computed in one forward.
 
-        Each batch is normalised with its own statistics, or all are together (``joint``).
+        D normalizes each batch with its own statistics, or all of them together (``joint``).
         """
         groups = NormGroups(self.groups.sizes * len(batches), self.groups.whole)
         if self.joint:
             groups = NormGroups([sum(groups.sizes)], whole=False)
-        labels = None if part.labels is None else part.labels.repeat(len(batches))
+        labels = None if micro_batch.labels is None else micro_batch.labels.repeat(len(batches))
         with self._forward(self.discriminator, groups, track):
             logits: Tensor = self.discriminator(torch.cat(batches), labels)
-        return list(logits.to(part.real.dtype).view(len(batches), len(part.real)))
+        return list(logits.to(micro_batch.real.dtype).view(len(batches), len(micro_batch.real)))
 
-    def _seen(self, part: MicroBatch, fake: Tensor, draw: int) -> tuple[Tensor, Tensor]:
-        """Real and fake images as D sees them."""
+    def _seen(self, micro_batch: MicroBatch, fake: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+        """Return real and fake images with D's augmentation."""
         if not self.config.augment:
-            return part.real.detach(), fake
-        real_draws, fake_draws = part.augmentation[:, 0], part.augmentation[:, draw]
+            return micro_batch.real.detach(), fake
+        real_draws, fake_draws = micro_batch.augmentation[:, 0], micro_batch.augmentation[:, draw]
         names = self.config.augment
-        return augment(part.real, real_draws, names), augment(fake, fake_draws, names)
+        return augment(micro_batch.real, real_draws, names), augment(fake, fake_draws, names)
 
     def backward_discriminator(
-        self, part: MicroBatch, fake: Tensor, penalized: bool
+        self, micro_batch: MicroBatch, fake: Tensor, penalized: bool
     ) -> dict[str, Tensor]:
-        """Add the gradients of D's loss, and return sums of what was seen."""
+        """Accumulate the gradients of D's loss, and return sums over samples by metric name."""
         config = self.config
-        real, fake = self._seen(part, fake.detach(), draw=1)
+        real, fake = self._seen(micro_batch, fake.detach(), draw=1)
         real.requires_grad_(penalized)
         fake.requires_grad_(penalized)
-        real_logits, fake_logits = self._judge(part, real, fake, track=True)
+        real_logits, fake_logits = self._judge(micro_batch, real, fake, track=True)
         losses = self.loss.discriminator(real_logits, fake_logits)
         if config.label_smoothing and self.loss.smoothing:
             losses = losses + self.loss.smoothing(real_logits, config.label_smoothing)
@@ -119,27 +121,29 @@ class AdversarialObjective:
             penalty = PENALTIES[config.penalty](
                 DiscriminatorOutput(real, real_logits),
                 DiscriminatorOutput(fake, fake_logits),
-                lambda: self._judge_mixture(part, real, fake),
+                lambda: self._judge_mixture(micro_batch, real, fake),
             ).sum()
             value = value + config.penalty_weight * config.penalty_every * penalty
             sums["penalty"] = penalty
         (value / config.batch_size).backward()  # type: ignore[no-untyped-call]
         return {name: total.detach() for name, total in sums.items()}
 
-    def _judge_mixture(self, part: MicroBatch, real: Tensor, fake: Tensor) -> DiscriminatorOutput:
-        mixed = torch.lerp(fake.detach(), real.detach(), part.mixture).requires_grad_()
-        (logits,) = self._judge(part, mixed)
+    def _judge_mixture(
+        self, micro_batch: MicroBatch, real: Tensor, fake: Tensor
+    ) -> DiscriminatorOutput:
+        mixed = torch.lerp(fake.detach(), real.detach(), micro_batch.mixture).requires_grad_()
+        (logits,) = self._judge(micro_batch, mixed)
         return DiscriminatorOutput(mixed, logits)
 
     def backward_generator(
-        self, part: MicroBatch, fake: Tensor, parameters: list[nn.Parameter]
+        self, micro_batch: MicroBatch, fake: Tensor, parameters: list[nn.Parameter]
     ) -> dict[str, Tensor]:
-        """Add the gradients of G's loss to G's ``parameters`` alone, and return its sum."""
-        real, fake = self._seen(part, fake, draw=2)
+        """Accumulate the gradients of G's loss in G's ``parameters`` only, and return its sum."""
+        real, fake = self._seen(micro_batch, fake, draw=2)
         if self.joint or self.loss.paired:
-            real_logits, fake_logits = self._judge(part, real, fake)
+            real_logits, fake_logits = self._judge(micro_batch, real, fake)
         else:
-            (fake_logits,) = self._judge(part, fake)
+            (fake_logits,) = self._judge(micro_batch, fake)
             real_logits = fake_logits  # not looked at
         value = self.loss.generator(real_logits, fake_logits).sum()
         (value / self.config.batch_size).backward(inputs=parameters)  # type: ignore[no-untyped-call]
