@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bngan.batchnorm.layer import running_statistics
 from bngan.distributed.collectives import all_reduce_sum
 from bngan.numerics.precision import exact_convolutions
 
@@ -85,10 +86,9 @@ def calibrate(generator: nn.Module, batches: Batches) -> None:
                 except _Reached:
                     continue
         mean, variance, count = moments.joined()
-        assert norm.running_mean is not None  # noqa: S101 (tells the type checker)
-        assert norm.running_var is not None  # noqa: S101 (tells the type checker)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance * (count / max(count - 1, 1)))
+        running_mean, running_var, _ = running_statistics(norm)
+        running_mean.copy_(mean)
+        running_var.copy_(variance * (count / max(count - 1, 1)))
 
 
 @torch.no_grad()

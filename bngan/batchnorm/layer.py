@@ -139,8 +139,8 @@ class SyncBatchNorm(_BatchNorm):
         """Groups of this worker; all follow all workers' statistics, by one message."""
         pairs: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * len(sizes)
         if track:
-            assert self.running_mean is not None  # noqa: S101 (tells the type checker)
-            moments = self.running_mean.new_zeros(2, len(sizes), self.num_features)
+            mean, _, _ = running_statistics(self)
+            moments = mean.new_zeros(2, len(sizes), self.num_features)
             pairs = list(zip(*moments, strict=True))
         parts = [  # with momentum 1, what follows the batch becomes the batch's
             F.batch_norm(part, *pair, self.weight, self.bias, True, 1.0, self.eps)
@@ -159,16 +159,25 @@ class SyncBatchNorm(_BatchNorm):
     @torch.no_grad()
     def _follow(self, means: Tensor, variances: Tensor) -> None:
         """Running statistics follow each group's mean and unbiased variance, ``(G, C)``, in order."""
-        assert self.running_mean is not None  # noqa: S101 (tells the type checker)
-        assert self.running_var is not None  # noqa: S101 (tells the type checker)
-        assert self.num_batches_tracked is not None  # noqa: S101 (tells the type checker)
+        running_mean, running_var, batches = running_statistics(self)
         for mean, variance in zip(means, variances, strict=True):
-            self.num_batches_tracked.add_(1)
-            weight = self.momentum
-            if weight is None:
-                weight = 1.0 / float(self.num_batches_tracked)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
-            self.running_var.lerp_(variance.to(self.running_var.dtype), weight)
+            batches.add_(1)
+            weight = 1.0 / float(batches) if self.momentum is None else self.momentum
+            running_mean.lerp_(mean.to(running_mean.dtype), weight)
+            running_var.lerp_(variance.to(running_var.dtype), weight)
+
+
+def running_statistics(norm: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a batch norm's running mean ``(C,)``, running variance ``(C,)`` and batch counter.
+
+    Raises:
+        ValueError: if the layer keeps no running statistics.
+    """
+    buffers = dict(norm.named_buffers(recurse=False))
+    try:
+        return buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
+    except KeyError as error:
+        raise ValueError(f"{norm} keeps no running statistics") from error
 
 
 def synchronize(module: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ from bngan.batchnorm.layer import (
     batch_layout,
     desynchronize,
     group_sizes,
+    running_statistics,
     synchronize,
 )
 
@@ -92,3 +93,12 @@ def test_desynchronize_gives_the_plain_network_back() -> None:
     assert all(torch.equal(a, b) for a, b in zip(back.buffers(), plain.buffers(), strict=True))
     with pytest.raises(ValueError, match="not made by synchronize"):
         desynchronize(nn.Sequential(SyncBatchNorm(3)))
+
+
+def test_running_statistics_are_the_layers_own_tensors_or_an_error() -> None:
+    norm = nn.BatchNorm1d(3)
+    mean, variance, batches = running_statistics(norm)
+    assert (mean is norm.running_mean, variance is norm.running_var) == (True, True)
+    assert batches is norm.num_batches_tracked
+    with pytest.raises(ValueError, match=r"BatchNorm1d\(3.*keeps no running statistics"):
+        running_statistics(nn.BatchNorm1d(3, track_running_stats=False))
