@@ -32,14 +32,14 @@ def _initialized() -> bool:
 
 
 def shards(count: int) -> list[slice]:
-    """Every worker's consecutive part of ``range(count)``; parts differ by at most one element."""
+    """Return each worker's consecutive slice of ``range(count)``; lengths differ by at most one."""
     workers = world_size()
     bounds = [count * worker // workers for worker in range(workers + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def shard(count: int) -> slice:
-    """This worker's part of ``range(count)``."""
+    """Return this worker's slice of ``range(count)``."""
     return shards(count)[rank()]
 
 
@@ -92,7 +92,7 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def gather_shards(local: Tensor, count: int) -> Tensor:
-    """The whole ``(count, ...)`` on every worker, from each worker's ``shard(count)`` of it."""
+    """Return the whole ``(count, ...)`` on every worker; each brings its ``shard(count)`` of it."""
     if world_size() == 1:
         return local
     whole = local.new_zeros(count, *local.shape[1:])
@@ -102,13 +102,21 @@ def gather_shards(local: Tensor, count: int) -> Tensor:
 
 
 def agree(*values: float) -> list[float]:
-    """Worker 0's values, on every worker: for decisions that all have to take alike."""
+    """Return worker 0's values on every worker, for decisions that all workers must share.
+
+    A collective.
+    """
     if world_size() == 1:
         return list(values)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     message = torch.tensor(values, dtype=torch.float64, device=device)
     dist.broadcast(message, src=0)
     return message.tolist()
+
+
+def broadcast_flag(flag: bool) -> bool:
+    """Return worker 0's ``flag`` on every worker; a collective."""
+    return agree(flag) == [1.0]
 
 
 @torch.no_grad()

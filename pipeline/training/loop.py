@@ -16,6 +16,7 @@ from bngan.diagnostics.collapse import alarms, is_healthy, out_of_patience
 from bngan.distributed.collectives import (
     agree,
     assert_replicas_equal,
+    broadcast_flag,
     gather_shards,
     rank,
     shard,
@@ -96,8 +97,8 @@ class TrainingLoop:
                 self._roll_back(error)
 
     def _out_of_patience(self) -> bool:
-        (over,) = agree(out_of_patience(self.history, self.config["patience"]) is not None)
-        return bool(over)
+        patience = self.config["patience"]
+        return broadcast_flag(out_of_patience(self.history, patience) is not None)
 
     def _advance(self) -> None:
         """Train to the next stop, and do what is to be done there."""
@@ -156,7 +157,7 @@ class TrainingLoop:
         found = alarms(self.history)
         news = "; ".join(text for kind, text in found.items() if kind not in self.alarmed)
         self.alarmed = set(found)
-        if agree(bool(news)) != [1.0]:
+        if not broadcast_flag(bool(news)):
             return
         policy, spent = self.config["on_collapse"], ""
         if policy == "rollback" and self.trainer.rollbacks >= self.config["max_rollbacks"]:
@@ -221,7 +222,7 @@ class TrainingLoop:
 
     def _check_owner(self) -> None:
         mine = rank() != 0 or self.store.owner() == self.settings["attempt"]
-        if agree(mine) != [1.0]:
+        if not broadcast_flag(mine):
             raise TrainingAborted(f"another run has taken over {self.store.where}")
 
     def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
