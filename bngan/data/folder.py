@@ -1,4 +1,4 @@
-"""What lies in a folder, found in one pass over names: no file is opened."""
+"""Scan a folder of images in one pass over names, without opening a file."""
 
 import hashlib
 import os
@@ -66,11 +66,11 @@ class Folder:
 
 
 def look(path: str) -> Folder:
-    """List a folder of images.
+    """Return the images of a folder, their splits and their classes.
 
-    Folders named train, validation or test, or as ``datasets`` also calls them, make splits; what lies
-    outside of them is then ignored. The sub-folder of an image is its class, if there are several of
-    them and all are equally deep.
+    Folders named train, validation or test, or with a synonym that ``datasets`` knows, make splits;
+    files outside of them are then ignored. The sub-folder of an image is its class, if there are
+    several sub-folders and all are equally deep.
 
     Raises:
         ValueError: if the folder, or one in it, cannot be read.
@@ -102,7 +102,7 @@ def look(path: str) -> Folder:
 
 
 def identity(path: str) -> str:
-    """Changes when files may have, by names, sizes and times, not content."""
+    """Return a hash of the names, sizes and times of all files; their contents are not read."""
     try:
         states = sorted(_state(name, entry) for name, entry in walk(path, []))
     except ValueError as error:
@@ -158,7 +158,7 @@ def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there, in which it would be made."""
+    """Return the folder if it exists, else its nearest parent that does."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 

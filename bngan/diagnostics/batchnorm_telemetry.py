@@ -28,14 +28,20 @@ Inputs = tuple[Tensor, ...]
 
 @torch.no_grad()
 def measure(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, float]:
-    """Telemetry of a training, given its averaged generator in calibrated form. Not a collective.
+    """Return batch-norm metrics of a training by name. Not a collective.
 
-    ``batch_mate_sensitivity``; per batch norm of the averaged generator ``running_distance``, from its
-    running statistics to the calibrated ones, and ``worker_distance``, from what each worker's part of
-    a group that shares statistics would give by itself to the group's; ``small_gammas``, the share of
-    scales below 0.01.
-    Numbers of the discriminator start with ``discriminator_``. Where batch norm keeps its statistics no
-    batch matters, and there is ``small_gammas`` alone. See the functions for definitions.
+    * ``batch_mate_sensitivity``;
+    * for each batch norm of the averaged generator ``running_distance/<layer>``, from its running
+      statistics to the calibrated ones, and ``worker_distance/<layer>``, from the statistics of
+      each worker's part of a group to those of the group;
+    * ``small_gammas``, the share of gammas below 0.01.
+
+    Metrics of the discriminator start with ``discriminator_``. A trainer that keeps its statistics
+    has ``small_gammas`` alone. The functions of the same names define the metrics.
+
+    Args:
+        trainer: the training.
+        calibrated: its averaged generator with calibrated statistics.
     """
     generator = calibrated.generator
     if trainer.keeps_statistics:
@@ -155,7 +161,7 @@ def small_gammas(network: nn.Module) -> float | None:
 
 @torch.no_grad()
 def scales(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
-    """Every gamma of each batch norm, by its name; where it is modulated, for each of ``inputs``."""
+    """Return all gammas of each batch norm by its name; modulated ones for each of ``inputs``."""
     found = {name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine}
     hooks = []
     for name, module in generator.named_modules():

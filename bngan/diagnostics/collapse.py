@@ -31,11 +31,11 @@ def is_healthy(records: Records) -> bool:
 
 
 def alarms(records: Records) -> dict[str, str]:
-    """What is wrong at the last record, in words, by the kind of sign.
+    """Return the signs of collapse at the last record: a message by kind of sign.
 
-    Signs: ``score`` (``fid_select`` is many times the best), ``classes`` (``classes_hit_select`` has
-    halved), ``gradient_g`` and ``gradient_d`` (``gradient_norm_*`` is large, and was not), ``gap``
-    (so is ``logit_gap``) and ``blind`` (``logit_gap`` never was anything but 0).
+    Kinds: ``score`` (``fid_select`` is many times the best), ``classes`` (``classes_hit_select``
+    has halved), ``gradient_g`` and ``gradient_d`` (``gradient_norm_*`` is large, and was not),
+    ``gap`` (the same for ``logit_gap``) and ``blind`` (``logit_gap`` never was anything but 0).
     """
     signs = {
         "score": _score(_course(records, "fid_select")),
@@ -52,8 +52,11 @@ def alarms(records: Records) -> dict[str, str]:
 
 
 def out_of_patience(records: Records, patience: int | None) -> int | None:
-    """How many records there are when, for the first time, so many scores (``fid_select``) have come
-    after the last one that was the best so far. None: that has not come yet, or has no limit."""
+    """Return the number of records at which early stopping ends the training; None if not yet.
+
+    Training stops at the first record that brings the number of scores (``fid_select``) since the
+    best one to ``patience``. None for ``patience``: training never stops early.
+    """
     best, waited = math.inf, 0
     for number, record in enumerate(records, 1):
         if "fid_select" not in record:

@@ -92,7 +92,7 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def gather_shards(local: Tensor, count: int) -> Tensor:
-    """Return the whole ``(count, ...)`` on every worker; each brings its ``shard(count)`` of it."""
+    """Join the workers' slices ``shard(count)`` into ``(count, ...)`` on every worker."""
     if world_size() == 1:
         return local
     whole = local.new_zeros(count, *local.shape[1:])

@@ -1,4 +1,4 @@
-"""What others may ask of a served generator: so many images at once, by numbers that can be."""
+"""Answer requests to a served generator, after checking each value."""
 
 import base64
 import math
@@ -11,21 +11,21 @@ from bngan.data.images import encode, to_pil
 from bngan.generation.sampler import Sampler
 
 MOST_IMAGES, MOST_BYTES = 10_000, 2**24
-"""What one request gets at most: images, and bytes of their pixels."""
+"""Limits of one request: images, and bytes of their pixels."""
 PARAMETERS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "label": -1, "format": "array"}
 """Their names and defaults."""
 
 
 def answer(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarray | list[str]:
-    """Images at the indices ``values``: uint8 ``(N, H, W, C)``, or PNG files in base64.
+    """Return images at the indices ``values``: uint8 ``(N, H, W, C)``, or PNG files in base64.
 
     Args:
-        sampler: what makes them.
-        values: whole numbers, whatever else they are.
-        params: values of ``PARAMETERS``, whatever they are.
+        sampler: the generator.
+        values: the request's indices, not yet checked: a list or array of whole numbers.
+        params: the request's values of ``PARAMETERS``, not yet checked.
 
     Raises:
-        ValueError: naming what cannot be.
+        ValueError: naming the value that is not allowed.
     """
     settings = _settings(params)
     indices, label = _indices(values, most_images(sampler)), settings["label"]
@@ -37,12 +37,12 @@ def answer(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarr
 
 
 def most_images(sampler: Sampler) -> int:
-    """Images that one request gets at most."""
+    """Return the most images that one request gets."""
     return max(1, min(MOST_IMAGES, MOST_BYTES // math.prod(sampler.spec.shape)))
 
 
 def _indices(values: Any, most: int) -> list[int]:
-    """What the caller asks for, as whole numbers."""
+    """Return the request's indices as integers."""
     if not hasattr(values, "__len__") or isinstance(values, str | bytes | Mapping):
         raise ValueError("index must be a list of whole numbers")
     if len(values) > most:
@@ -58,7 +58,7 @@ def _indices(values: Any, most: int) -> list[int]:
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters, of the types they must have."""
+    """Return all parameters, converted to their types."""
     found = {**PARAMETERS, **given}
     for name in ("seed", "label"):
         value = found[name]

@@ -64,10 +64,10 @@ def from_file(
 
 
 def foreign_extractor(info: ExtractorInfo, path: Path) -> Extractor:
-    """The extractor in the file at ``path``, if that is the one that ``info`` is the identity of.
+    """Load the extractor ``info`` from the file at ``path``.
 
     Raises:
-        ValueError: if it is not, or cannot be used.
+        ValueError: if the file's hash is not that of ``info``, or its network cannot be used.
     """
     if file_hash(path) != info.sha256:
         raise ValueError(f"{path} is not the extractor it was: its hash has changed")

@@ -1,4 +1,4 @@
-"""What is made of two sets of features: scores, their estimates, and what real images score."""
+"""Scores of generated against real images: values, intervals, extrapolations, real against real."""
 
 from collections.abc import Sequence
 
@@ -22,8 +22,11 @@ _FLOOR_DRAWS = 10
 
 
 def score(fake: Features, real: Features) -> dict[str, float]:
-    """The scores that are cheap: FID, and where features come with a classifier what it says."""
-    with as_many_as_help(real.features.shape[1]):  # and its last digits are those of one thread
+    """Return the cheap scores by name, without intervals.
+
+    Always FID; the classifier's scores where the extractor has classes.
+    """
+    with as_many_as_help(real.features.shape[1]):  # the last digits depend on the threads
         scores = {"fid": frechet_distance(fake.features, real.features)}
     if fake.logits.shape[1]:
         scores["inception_score"], scores["inception_score_sd"] = inception_score(fake.logits)
@@ -33,7 +36,7 @@ def score(fake: Features, real: Features) -> dict[str, float]:
 
 
 def estimates(fake: Features, real: Features) -> dict[str, Estimate]:
-    """The scores whose chance errors can be told."""
+    """Return the scores that have intervals, by name."""
     found = {
         "fid": frechet_estimate(fake.features, real.features),
         "kid": kernel_estimate(fake.features, real.features),
@@ -45,16 +48,16 @@ def estimates(fake: Features, real: Features) -> dict[str, Estimate]:
 
 
 def limits(fake: Features, real: Features) -> dict[str, float]:
-    """Scores extrapolated to infinitely many images."""
+    """Return scores extrapolated to infinitely many images, by name."""
     return {"fid_infinity": frechet_limit(fake.features, real.features)}
 
 
 def floor(unseen: Sequence[Features], count: int) -> dict[str, float]:
-    """What real images score against real images: mean and SD over random disjoint draws.
+    """Return the scores of real against real images: mean and SD over random disjoint draws.
 
     Args:
-        unseen: features of real images the extractor has not learned from.
-        count: images on each side; smaller where fewer than twice as many are there.
+        unseen: features of real images that the extractor has not learned from.
+        count: images on each side; at most half of the images are taken.
     """
     pool = Features.join(unseen)
     count = min(count, len(pool.features) // 2)

@@ -1,4 +1,4 @@
-"""Threads for linear algebra: small matrices are done sooner by one."""
+"""Number of threads for linear algebra: one thread is faster for small matrices."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ _WIDE = 512
 
 
 def as_many_as_help(features: int) -> Any:
-    """A context in which BLAS takes one thread, for features so few that several only get in each
-    other's way: on a busy machine 64 features take a hundred times as long by two as by one.
+    """Return a context that limits BLAS to one thread for fewer than 512 features.
+
+    More threads only contend for such small matrices: with 64 features two threads take a hundred
+    times as long as one on a busy machine.
     """
     return threadpool_limits(1 if features < _WIDE else None, "blas")

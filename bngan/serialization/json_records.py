@@ -1,4 +1,4 @@
-"""Dataclasses from JSON that anybody may have written."""
+"""Read dataclasses from JSON files that are not trusted."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 _Record = TypeVar("_Record")
 _LARGEST = 2**24
-"""Bytes of a description, which has some thousands."""
+"""Most bytes of a file that is read; usual files have some thousands."""
 
 
 def first_line(error: BaseException) -> str:
@@ -19,10 +19,10 @@ def first_line(error: BaseException) -> str:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Return the JSON object in a file of at most 16 MiB.
 
     Raises:
-        ValueError: if there is none, naming the file.
+        ValueError: if the file holds no JSON object; the message names the file.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -36,7 +36,12 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def record(kind: type[_Record], values: Any, where: str) -> _Record:
-    """JSON ``values`` (``where`` they stand) as a dataclass; what is not given has its default.
+    """Return a ``kind`` with the fields of the JSON object ``values``; others have their defaults.
+
+    Args:
+        kind: a dataclass.
+        values: a parsed JSON value.
+        where: the place of ``values`` in the file, for messages.
 
     Raises:
         ValueError: naming a key that is unknown, missing, or has a value of another type.

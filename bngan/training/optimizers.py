@@ -108,7 +108,7 @@ def build_optimizer(
 
 
 def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """The parameters that it moves."""
+    """Return all parameters of ``optimizer``."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
