@@ -1,5 +1,6 @@
 """Batch-norm statistics of the population, for a generator that is to be evaluated or served."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -72,7 +73,7 @@ def calibrate(generator: nn.Module, batches: Batches) -> None:
         batches: the arguments of its forward, such as ``(latents,)`` or ``(latents, labels)``.
     """
     generator.eval()
-    for norm in execution_order(generator, next(iter(batches()))):
+    for norm in execution_order(generator, next(iter(batches()))).values():
         moments = PopulationMoments()
 
         def collect(module: nn.Module, inputs: tuple[Any, ...], into: Any = moments) -> None:
@@ -92,14 +93,34 @@ def calibrate(generator: nn.Module, batches: Batches) -> None:
 
 
 @torch.no_grad()
-def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> list[_BatchNorm]:
-    """Batch norms that keep running statistics, in the order a forward pass reaches them."""
-    reached: list[_BatchNorm] = []
+def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> dict[str, _BatchNorm]:
+    """Return batch norms that keep running statistics, in the order a forward pass reaches them.
+
+    They are called by the size of the maps that they normalise: ``8x8``, then ``8x8_2`` for the second
+    of this size; ``1x1`` for vectors ``(N, C)``, ``64_tokens`` for tokens ``(N, C, 64)``.
+
+    Args:
+        network: in evaluation mode, or its running statistics follow the batch.
+        batch: the arguments of its forward.
+    """
+    reached = dict[_BatchNorm, str]()
+
+    def note(module: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+        reached.setdefault(module, _map_size(inputs[0]))
+
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    hooks = [
-        norm.register_forward_pre_hook(lambda module, _: reached.append(module)) for norm in norms
-    ]
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     network(*batch)
     for hook in hooks:
         hook.remove()
-    return list(dict.fromkeys(reached))
+    counts, found = Counter[str](), dict[str, _BatchNorm]()
+    for norm, size in reached.items():
+        counts[size] += 1
+        found[size if counts[size] == 1 else f"{size}_{counts[size]}"] = norm
+    return found
+
+
+def _map_size(values: Tensor) -> str:
+    if values.dim() == 3:
+        return f"{values.shape[2]}_tokens"
+    return "x".join(map(str, values.shape[2:])) or "1x1"

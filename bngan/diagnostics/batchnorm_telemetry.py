@@ -2,13 +2,13 @@
 
 import copy
 from collections import defaultdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bngan.batchnorm.calibration import channel_moments
+from bngan.batchnorm.calibration import channel_moments, execution_order
 from bngan.batchnorm.layer import desynchronize, group_size
 from bngan.distributed.collectives import shards
 from bngan.generation.latents import telemetry_batch
@@ -22,6 +22,7 @@ from bngan.training.base import BaseTrainer
 
 SMALL_GAMMA = 0.01
 _PAIRS = 4
+T = TypeVar("T")
 Inputs = tuple[Tensor, ...]
 """A generator's arguments: latents, and labels if it is conditional."""
 
@@ -36,6 +37,8 @@ def measure(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, float]:
       each worker's part of a group to those of the group;
     * ``small_gammas``, the share of gammas below 0.01.
 
+    A layer is called by its map size: ``running_distance/8x8``, or ``running_distance/8x8_2`` for the
+    second one of this size (see ``execution_order``).
     Metrics of the discriminator start with ``discriminator_``. A trainer that keeps its statistics
     has ``small_gammas`` alone. The functions of the same names define the metrics.
 
@@ -57,16 +60,18 @@ def measure(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, float]:
     pairs = [(draw(2 * number, size), draw(2 * number + 1, size)) for number in range(_PAIRS)]
     batch = draw(2 * _PAIRS, config.images_per_pass)
     groups = _worker_parts(config.images_per_pass, size)
+    names = _names(generator, batch)
     found = {
         "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
-        "running_distance": statistics_distance(trainer.ema.module, generator),
-        "worker_distance": worker_distance(generator, batch, groups),
+        "running_distance": _by_name(statistics_distance(trainer.ema.module, generator), names),
+        "worker_distance": _by_name(worker_distance(generator, batch, groups), names),
         "small_gammas": small_gammas(generator),
     }
     if model.discriminator.norm == "batch":
         discriminator = desynchronize(copy.deepcopy(trainer.networks["discriminator"]))
         images = (generator(*batch).to(trainer.dtype), *batch[1:])
-        found["discriminator_worker_distance"] = worker_distance(discriminator, images, groups)
+        distances = worker_distance(discriminator, images, groups)
+        found["discriminator_worker_distance"] = _by_name(distances, _names(discriminator, images))
         found["discriminator_small_gammas"] = small_gammas(discriminator)
     return _flat(found)
 
@@ -91,7 +96,7 @@ def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Input
 
 
 def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, float]:
-    """Mean over channels of KL(N(running) || N(running of reference)), by batch norm's name."""
+    """Mean over channels of KL(N(running) || N(running of reference)), by batch norm's module."""
     theirs = _norms(reference)
     return {
         name: _divergence(
@@ -105,7 +110,7 @@ def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, f
 def worker_distance(
     network: nn.Module, batch: Inputs, groups: list[tuple[slice, list[slice]]]
 ) -> dict[str, float]:
-    """Mean over channels of KL(N(worker's part) || N(group)) at each batch norm, by its name.
+    """Mean over channels of KL(N(worker's part) || N(group)) at each batch norm, by its module.
 
     What batch norm would get wrong that is not synchronised. ``groups`` are those of the batch that
     share statistics, each with the parts of it that workers hold, counted from the group's start.
@@ -161,20 +166,31 @@ def small_gammas(network: nn.Module) -> float | None:
 
 @torch.no_grad()
 def scales(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
-    """Return all gammas of each batch norm by its name; modulated ones for each of ``inputs``."""
+    """Return all gammas of each batch norm by map size; modulated ones for each of ``inputs``."""
     found = {name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine}
     hooks = []
     for name, module in generator.named_modules():
         if isinstance(module, ConditionalBatchNorm):
 
-            def keep(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
+            def keep(_: nn.Module, __: Any, out: Tensor, name: str = f"{name}.norm") -> None:
                 found[name] = out.chunk(2, dim=1)[0].flatten()
 
             hooks.append(module.modulation.register_forward_hook(keep))
     generator(*inputs)
     for hook in hooks:
         hook.remove()
-    return found
+    return _by_name(found, _names(generator, inputs))
+
+
+def _names(network: nn.Module, inputs: Inputs) -> dict[str, str]:
+    """What ``execution_order`` calls each batch norm, by its module; in that order."""
+    network = copy.deepcopy(network).eval()
+    modules = {norm: module for module, norm in _norms(network).items()}
+    return {modules[norm]: name for name, norm in execution_order(network, inputs).items()}
+
+
+def _by_name(values: dict[str, T], names: dict[str, str]) -> dict[str, T]:
+    return {name: values[module] for module, name in names.items() if module in values}
 
 
 def _norms(network: nn.Module) -> dict[str, _BatchNorm]:

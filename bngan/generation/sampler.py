@@ -28,6 +28,7 @@ from bngan.generation.latents import (
 )
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_generator
+from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.precision import exact_convolutions
 from bngan.serialization.checkpoint import not_finite
 from bngan.serialization.json_records import described, first_line, record
@@ -54,6 +55,7 @@ class Sampler:
     def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
         self.model, self.spec = model, spec
         self.generator: nn.Module = build_generator(model, spec)
+        state = with_current_keys(state, self.generator, model)
         _require_same(state, self.generator.state_dict())
         self.generator.load_state_dict(state)
         self.generator.eval().requires_grad_(False)

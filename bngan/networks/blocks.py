@@ -1,4 +1,4 @@
-"""What the network families share: the frames around lists of layers, hidden layers, attention."""
+"""Layers that network families share: named blocks, self-attention, changes between map and vector."""
 
 import math
 from collections.abc import Callable
@@ -8,18 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bngan.data.dataset import ImageShape, ImageSpec
+from bngan.data.dataset import ImageShape
 from bngan.networks.config import (
     Activation,
     GeneratorConfig,
     ModelConfig,
     NetworkConfig,
 )
-from bngan.networks.norms import Condition, ConditionalBatchNorm, apply, batch_norm
+from bngan.networks.norms import Condition, Conditioned, apply, batch_norm
 
 Size = tuple[int, int]
 _MOST_WIDTHS = 8
-_MAPPING_UNITS = 128
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
@@ -30,71 +29,23 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 }
 
 
-class Generator(nn.Module):
-    """Layers from latents to images.
+class Block(Conditioned):
+    """Apply named layers one after the other, under a condition where they take one.
 
-    The class, if any, modulates batch norms; without one, its embedding shifts the latent.
+    A layer that is None is left out, which renames no other.
     """
 
-    def __init__(self, layers: list[nn.Module], model: ModelConfig, images: ImageSpec) -> None:
+    def __init__(self, **layers: nn.Module | None) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
-        modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
-        self.mapping = _mapping(model, modulated)
-        self.embedding: nn.Module | None = None
-        if model.conditional and not modulated:
-            self.embedding = nn.Embedding(images.classes, model.latent_dim)
+        for name, layer in layers.items():
+            if layer is not None:
+                self.add_module(name, layer)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(N, latent_dim)`` and, if conditional, labels ``(N,)`` to images in [-1, 1]."""
-        if self.embedding is not None:
-            latents = latents + self.embedding(labels)
-        condition = Condition(self.mapping(latents), labels)
-        values = latents
-        for layer in self.layers:
-            values = apply(layer, values, condition)
+    def forward(self, values: Tensor, condition: Condition | None = None) -> Tensor:
+        """Return what the last layer makes of ``values``."""
+        for layer in self._modules.values():
+            values = apply(layer, values, condition)  # type: ignore[arg-type]
         return values
-
-
-def _mapping(model: ModelConfig, modulated: bool) -> nn.Module:
-    """From ``(N, latent_dim)`` to the same, in another distribution: not one ball but many."""
-    if model.generator.mapping and model.generator.norm != "self_modulated_batch":
-        raise ValueError("model.generator.mapping needs model.generator.norm=self_modulated_batch")
-    if model.generator.mapping and not modulated:
-        raise ValueError("model.generator.mapping has no layer to modulate")
-    layers, before = list[nn.Module](), model.latent_dim
-    for _ in range(model.generator.mapping):
-        linear = nn.Linear(before, _MAPPING_UNITS, bias=False)
-        layers += [linear, batch_norm(_MAPPING_UNITS, False, model.batch_norm), nn.ReLU()]
-        before = _MAPPING_UNITS
-    if layers:
-        last = nn.Linear(before, model.latent_dim, bias=False)
-        layers += [last, batch_norm(model.latent_dim, False, model.batch_norm)]
-    return nn.Sequential(*layers)
-
-
-class Discriminator(nn.Module):
-    """Layers from images to features, a linear output, and the class's projection on the features."""
-
-    def __init__(self, layers: list[nn.Module], features: int, classes: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-        self.output = nn.Linear(features, 1)
-        self.embedding: nn.Module | None = None
-        if classes:
-            self.embedding = nn.Embedding(classes, features)
-            nn.init.normal_(self.embedding.weight, 0.0, features**-0.5)  # type: ignore[arg-type]
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(N, C, H, W)`` in [-1, 1] and, if conditional, labels ``(N,)`` to logits ``(N,)``."""
-        features = self.layers(images)
-        # Logits are differences of large numbers: never in half precision.
-        with torch.autocast(images.device.type, enabled=False):
-            features = features.to(self.output.weight.dtype)
-            logits: Tensor = self.output(features).flatten()
-            if self.embedding is not None:
-                logits = logits + (self.embedding(labels) * features).sum(1)
-        return logits
 
 
 class ToMap(nn.Module):
@@ -167,29 +118,23 @@ def needs_bias(norm: nn.Module | None, config: NetworkConfig) -> bool:
     return norm is None or config.norm_place == "after_activation"
 
 
-def block(
-    layer: Callable[[bool], nn.Module], norm: nn.Module | None, config: NetworkConfig
-) -> list[nn.Module]:
-    """A hidden layer, made with a bias or without one, its norm in its place, and its activation."""
-    return [layer(needs_bias(norm, config)), *normalised_activation(norm, config)]
+def normalized_activation(
+    norm: nn.Module | None, config: NetworkConfig, number: str = ""
+) -> dict[str, nn.Module | None]:
+    """Return a ``Block``'s layers ``norm`` and ``activation``, in the configured order.
+
+    ``number`` is appended to both names, for a block that has several.
+    """
+    pair = {f"norm{number}": norm, f"activation{number}": activation(config)}
+    return pair if config.norm_place == "before_activation" else dict(reversed(pair.items()))
 
 
-def normalised_activation(norm: nn.Module | None, config: NetworkConfig) -> list[nn.Module]:
-    """Activation with its norm before or after it."""
-    if norm is None:
-        return [activation(config)]
-    pair = [norm, activation(config)]
-    return pair if config.norm_place == "before_activation" else pair[::-1]
-
-
-def output(
-    layer: Callable[[bool], nn.Module], features: int, spatial: bool, model: ModelConfig
-) -> list[nn.Module]:
-    """A generator's last layer, and what follows it."""
-    config, layers = model.generator, [layer(not model.generator.output_norm)]
-    if config.output_norm:
-        layers.append(batch_norm(features, spatial, model.batch_norm))
-    return [*layers, nn.Tanh()] if config.output_activation == "tanh" else layers
+def output_layers(features: int, spatial: bool, model: ModelConfig) -> dict[str, nn.Module | None]:
+    """Return the layers of a ``Block`` that follow a generator's last linear map or convolution."""
+    config = model.generator
+    norm = batch_norm(features, spatial, model.batch_norm) if config.output_norm else None
+    tanh = nn.Tanh() if config.output_activation == "tanh" else None
+    return {"output_norm": norm, "output_activation": tanh}
 
 
 def convolution(before: int, after: int, bias: bool) -> nn.Module:
@@ -210,9 +155,9 @@ def widths(config: NetworkConfig, maps: int) -> list[int]:
     return [config.width * min(2**index, _MOST_WIDTHS) for index in range(maps)]
 
 
-def attended(channels: int, size: Size, config: NetworkConfig) -> list[nn.Module]:
-    """Self-attention if maps of this size are to have it."""
-    return [SelfAttention(channels)] if max(size) in config.attention else []
+def attended(channels: int, size: Size, config: NetworkConfig) -> nn.Module | None:
+    """Return self-attention if maps of this size are to have it."""
+    return SelfAttention(channels) if max(size) in config.attention else None
 
 
 def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:

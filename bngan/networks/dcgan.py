@@ -1,74 +1,120 @@
 """Convolutional networks after DCGAN (Radford et al. 2015), for any image size from 4 pixels up.
 
 The generator starts from a small map and doubles it; at odd sizes a kernel of 3 in place of 4 makes
-the map one pixel smaller than double, so no size has to be a power of two.
+the map one pixel smaller than double, so no size has to be a power of two. In shapes, w is the width.
 """
 
 import math
-from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from bngan.data.dataset import ImageSpec
+from bngan.networks.base import Discriminator, Generator
 from bngan.networks.blocks import (
+    Block,
     FromMap,
     Size,
     ToMap,
     attended,
-    block,
     check_attention,
     convolution,
-    output,
+    needs_bias,
+    normalized_activation,
+    output_layers,
     resolutions,
     widths,
 )
 from bngan.networks.config import ModelConfig
-from bngan.networks.norms import generator_norm, norm
+from bngan.networks.norms import Condition, generator_norm, norm
+
+
+class DCGANGenerator(Generator):
+    """Double a small map up to the image's size; channels halve meanwhile."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, (channels, height, width) = model.generator, images.shape
+        largest, *maps = resolutions(height, width, config.depth)
+        sizes = maps[::-1] or [largest]
+        check_attention(config, sizes)
+        before, *others = widths(config, len(sizes))[::-1]
+        start = (before, *sizes[0])
+        first_norm = generator_norm(model, images, before, spatial=True)
+        bias = needs_bias(first_norm, config)
+        self.stem = Block(
+            linear=nn.Linear(model.latent_dim, math.prod(start), bias=bias),
+            to_map=ToMap(start),
+            **normalized_activation(first_norm, config),
+            attention=attended(before, sizes[0], config),
+        )
+        self.blocks = nn.ModuleList()
+        for after, size in zip(others, sizes[1:], strict=True):
+            hidden_norm = generator_norm(model, images, after, spatial=True)
+            block = Block(
+                conv=_doubling(before, after, size, needs_bias(hidden_norm, config)),
+                **normalized_activation(hidden_norm, config),
+                attention=attended(after, size, config),
+            )
+            self.blocks.append(block)
+            before = after
+        bias = not config.output_norm
+        self.to_image = Block(
+            conv=_doubling(before, channels, largest, bias)
+            if maps
+            else convolution(before, channels, bias),
+            **output_layers(channels, True, model),
+        )
+
+    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
+        maps = self.stem(latents, condition)  # 32x32 images: (N, 4w, 4, 4)
+        for block in self.blocks:
+            maps = block(maps, condition)  # (N, 2w, 8, 8), then (N, w, 16, 16)
+        made: Tensor = self.to_image(maps)  # (N, C, 32, 32)
+        return made
+
+
+class DCGANDiscriminator(Discriminator):
+    """Halve the image down to a small map, whose pixels are the features; channels double."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, (before, height, width) = model.discriminator, images.shape
+        sizes = resolutions(height, width, config.depth)
+        check_attention(config, sizes[1:])
+        self.blocks = nn.ModuleList()
+        for index, after in enumerate(widths(config, len(sizes) - 1)):
+            name = config.norm if index > 0 or config.norm_first else "none"
+            hidden_norm = norm(name, after, True, model.batch_norm)
+            block = Block(
+                conv=_halving(before, after, sizes[index], needs_bias(hidden_norm, config)),
+                **normalized_activation(hidden_norm, config),
+                attention=attended(after, sizes[index + 1], config),
+            )
+            self.blocks.append(block)
+            before = after
+        self.flatten = FromMap()
+        self.features = before * math.prod(sizes[-1])
+
+    def extract(self, images: Tensor) -> Tensor:
+        """Return features ``(N, features)`` of images ``(N, C, H, W)``."""
+        maps = images  # 32x32 images: (N, C, 32, 32)
+        for block in self.blocks:
+            maps = block(maps)  # (N, w, 16, 16), (N, 2w, 8, 8), then (N, 4w, 4, 4)
+        features: Tensor = self.flatten(maps)  # (N, 4w * 4 * 4)
+        return features
+
+
+def _doubling(before: int, after: int, size: Size, bias: bool) -> nn.Module:
+    """A transposed convolution to maps of ``size``, from half of it, rounded up."""
+    return nn.ConvTranspose2d(before, after, _kernel(size), 2, padding=1, bias=bias)
+
+
+def _halving(before: int, after: int, size: Size, bias: bool) -> nn.Module:
+    """A convolution from maps of ``size`` to half of it, rounded up."""
+    return nn.Conv2d(before, after, _kernel(size), 2, padding=1, bias=bias)
 
 
 def _kernel(size: Size) -> Size:
     """Kernel that makes stride 2, padding 1 map between ``size`` and its half rounded up."""
     return (4 if size[0] % 2 == 0 else 3, 4 if size[1] % 2 == 0 else 3)
-
-
-def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
-    """``(N, latent_dim)`` to ``(N, *images.shape)``; channels halve as the map doubles."""
-    config, (channels, height, width) = model.generator, images.shape
-    largest, *maps = resolutions(height, width, config.depth)
-    sizes = maps[::-1] or [largest]
-    check_attention(config, sizes)
-    before, *others = widths(config, len(sizes))[::-1]
-    start = (before, *sizes[0])
-    norms = partial(generator_norm, model, images, spatial=True)
-    first = partial(nn.Linear, model.latent_dim, math.prod(start))
-    layers = block(first, norms(before), config)
-    layers.insert(1, ToMap(start))
-    layers += attended(before, sizes[0], config)
-    for after, size in zip(others, sizes[1:], strict=True):
-        layers += block(partial(_transposed, _kernel(size), before, after), norms(after), config)
-        layers += attended(after, size, config)
-        before = after
-    last = partial(_transposed, _kernel(largest)) if maps else convolution
-    return layers + output(partial(last, before, channels), channels, True, model)
-
-
-def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
-    """``(N, *images.shape)`` to features; channels double as the map halves."""
-    config, (before, height, width) = model.discriminator, images.shape
-    sizes, layers = resolutions(height, width, config.depth), list[nn.Module]()
-    check_attention(config, sizes[1:])
-    for index, after in enumerate(widths(config, len(sizes) - 1)):
-        name = config.norm if index > 0 or config.norm_first else "none"
-        down = partial(_convolution, _kernel(sizes[index]), before, after)
-        layers += block(down, norm(name, after, True, model.batch_norm), config)
-        layers += attended(after, sizes[index + 1], config)
-        before = after
-    return [*layers, FromMap()], before * math.prod(sizes[-1])
-
-
-def _convolution(kernel: Size, before: int, after: int, bias: bool) -> nn.Module:
-    return nn.Conv2d(before, after, kernel, 2, padding=1, bias=bias)
-
-
-def _transposed(kernel: Size, before: int, after: int, bias: bool) -> nn.Module:
-    return nn.ConvTranspose2d(before, after, kernel, 2, padding=1, bias=bias)

@@ -1,64 +1,68 @@
 """Build a generator or a discriminator from its configuration."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from bngan.data.dataset import ImageSpec
-from bngan.networks import dcgan, mlp, resnet, transformer
-from bngan.networks.blocks import Discriminator, Generator
-from bngan.networks.config import (
-    ModelConfig,
-    NetworkConfig,
-)
+from bngan.networks.base import Discriminator, Generator
+from bngan.networks.config import ModelConfig, NetworkConfig
+from bngan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from bngan.networks.initialization import initialize, weighted_layers
+from bngan.networks.mlp import MLPDiscriminator, MLPGenerator
+from bngan.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from bngan.networks.transformer import TransformerDiscriminator, TransformerGenerator
 
 
-class Family(Protocol):
-    """What a module of networks provides: the layers, as a flat list."""
+class Family(NamedTuple):
+    """Generator and discriminator of a family: classes, made with a configuration and images.
 
-    def generator_layers(self, model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
-        """``(N, latent_dim)`` to ``(N, *images.shape)``."""
+    Each is a subclass of ``base.Generator`` or ``base.Discriminator`` whose ``__init__`` makes named
+    layers and whose ``synthesize`` or ``extract`` applies them. Class labels, the mapping network,
+    the logit, initial weights and weight norms are added here, alike for all families.
+    """
 
-    def discriminator_layers(
-        self, model: ModelConfig, images: ImageSpec
-    ) -> tuple[list[nn.Module], int]:
-        """``(N, *images.shape)`` to features ``(N, F)``, and F."""
+    generator: Callable[[ModelConfig, ImageSpec], Generator]
+    discriminator: Callable[[ModelConfig, ImageSpec], Discriminator]
 
 
-_FAMILIES: dict[str, Family] = {
-    "mlp": mlp,
-    "dcgan": dcgan,
-    "resnet": resnet,
-    "transformer": transformer,
+_FAMILIES = {
+    "mlp": Family(MLPGenerator, MLPDiscriminator),
+    "dcgan": Family(DCGANGenerator, DCGANDiscriminator),
+    "resnet": Family(ResNetGenerator, ResNetDiscriminator),
+    "transformer": Family(TransformerGenerator, TransformerDiscriminator),
 }
 
 
-def build_generator(model: ModelConfig, images: ImageSpec) -> nn.Module:
-    """A generator of such images, initialised from torch's random state.
+def build_generator(model: ModelConfig, images: ImageSpec) -> Generator:
+    """Return a generator of such images, initialised from torch's random state.
 
     Raises:
         ValueError: for what such images or such networks cannot have.
     """
     _check_classes(model, images)
-    layers = _FAMILIES[model.network].generator_layers(model, images)
-    return _finished(Generator(layers, model, images), model, model.generator)
+    network = _FAMILIES[model.network].generator(model, images)
+    network.add_conditioning(model, images)
+    _finish(network, model, model.generator)
+    return network
 
 
-def build_discriminator(model: ModelConfig, images: ImageSpec) -> nn.Module:
-    """A discriminator of such images, initialised from torch's random state.
+def build_discriminator(model: ModelConfig, images: ImageSpec) -> Discriminator:
+    """Return a discriminator of such images, initialised from torch's random state.
 
     Raises:
         ValueError: for what such images or such networks cannot have.
     """
     _check_classes(model, images)
-    layers, features = _FAMILIES[model.network].discriminator_layers(model, images)
-    network = Discriminator(layers, features, images.classes if model.conditional else 0)
-    return _finished(network, model, model.discriminator)
+    network = _FAMILIES[model.network].discriminator(model, images)
+    network.add_logit(images.classes if model.conditional else 0)
+    _finish(network, model, model.discriminator)
+    return network
 
 
-def _finished(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> nn.Module:
+def _finish(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> None:
     initialize(network, model, config)
     for layer in list(weighted_layers(network)):
         # A generator's class embedding is an input, not a layer.
@@ -70,7 +74,6 @@ def _finished(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> 
             layer.float()
         elif config.weight_norm == "weight":
             parametrizations.weight_norm(layer, dim=int(isinstance(layer, nn.ConvTranspose2d)))
-    return network
 
 
 def _check_classes(model: ModelConfig, images: ImageSpec) -> None:

@@ -1,41 +1,77 @@
 """Fully connected networks: z -> [Linear, norm, activation] x depth -> Linear -> tanh; and D."""
 
 import math
-from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from bngan.data.dataset import ImageSpec
-from bngan.networks.blocks import block, check_attention, named, output
+from bngan.networks.base import Discriminator, Generator
+from bngan.networks.blocks import (
+    Block,
+    check_attention,
+    named,
+    needs_bias,
+    normalized_activation,
+    output_layers,
+)
 from bngan.networks.config import ModelConfig, NetworkConfig
-from bngan.networks.norms import generator_norm, norm
+from bngan.networks.norms import Condition, generator_norm, norm
 
 
-def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
-    """``(N, latent_dim)`` to ``(N, *images.shape)``, with ``depth`` hidden layers."""
-    config, layers, features = model.generator, list[nn.Module](), model.latent_dim
-    _check(config)
-    for _ in range(_depth(config)):
-        hidden = generator_norm(model, images, config.width, spatial=False)
-        layers += block(partial(nn.Linear, features, config.width), hidden, config)
-        features = config.width
-    pixels = math.prod(images.shape)
-    layers += output(partial(nn.Linear, features, pixels), pixels, False, model)
-    return [*layers, nn.Unflatten(1, images.shape)]
+class MLPGenerator(Generator):
+    """Make an image's pixels of a latent, with ``depth`` hidden layers (default 1)."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, features = model.generator, model.latent_dim
+        _check(config)
+        self.shape, pixels = images.shape, math.prod(images.shape)
+        self.blocks = nn.ModuleList()
+        for _ in range(_depth(config)):
+            hidden_norm = generator_norm(model, images, config.width, spatial=False)
+            self.blocks.append(_hidden_layer(features, hidden_norm, config))
+            features = config.width
+        self.to_image = Block(
+            linear=nn.Linear(features, pixels, bias=not config.output_norm),
+            **output_layers(pixels, False, model),
+        )
+
+    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
+        features = latents
+        for block in self.blocks:
+            features = block(features, condition)  # (N, width)
+        pixels: Tensor = self.to_image(features)  # (N, C * H * W)
+        return pixels.view(len(pixels), *self.shape)  # (N, C, H, W)
 
 
-def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
-    """``(N, *images.shape)`` to features, with ``depth`` hidden layers."""
-    config, features = model.discriminator, math.prod(images.shape)
-    _check(config)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for index in range(_depth(config)):
-        # As in DCGAN, a normalised discriminator leaves its input layer alone.
-        name = config.norm if index > 0 or config.norm_first else "none"
-        hidden = norm(name, config.width, False, model.batch_norm)
-        layers += block(partial(nn.Linear, features, config.width), hidden, config)
-        features = config.width
-    return layers, features
+class MLPDiscriminator(Discriminator):
+    """Judge an image by its pixels, with ``depth`` hidden layers (default 1)."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, features = model.discriminator, math.prod(images.shape)
+        _check(config)
+        self.blocks = nn.ModuleList()
+        for index in range(_depth(config)):
+            # As in DCGAN, a normalised discriminator leaves its input layer alone.
+            name = config.norm if index > 0 or config.norm_first else "none"
+            hidden_norm = norm(name, config.width, False, model.batch_norm)
+            self.blocks.append(_hidden_layer(features, hidden_norm, config))
+            features = config.width
+        self.features = features
+
+    def extract(self, images: Tensor) -> Tensor:
+        """Return features ``(N, features)`` of images ``(N, C, H, W)``."""
+        features = images.flatten(1)  # (N, C * H * W)
+        for block in self.blocks:
+            features = block(features)  # (N, width)
+        return features
+
+
+def _hidden_layer(features: int, norm: nn.Module | None, config: NetworkConfig) -> Block:
+    linear = nn.Linear(features, config.width, bias=needs_bias(norm, config))
+    return Block(linear=linear, **normalized_activation(norm, config))
 
 
 def _depth(config: NetworkConfig) -> int:

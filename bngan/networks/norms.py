@@ -1,5 +1,6 @@
 """Normalisation layers, chosen by name."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
@@ -45,7 +46,8 @@ class Modulation(nn.Module):
         if latent_dim:
             hidden = nn.Linear(latent_dim, _SELF_MODULATION_UNITS)
             output = nn.Linear(_SELF_MODULATION_UNITS, 2 * features)
-            self.of_latent = nn.Sequential(hidden, nn.ReLU(), output)
+            layers = {"hidden": hidden, "activation": nn.ReLU(), "output": output}
+            self.of_latent = nn.Sequential(OrderedDict[str, nn.Module](layers))
             start = nn.init.zeros_(output.bias)
         if classes:
             self.of_class = nn.Embedding(classes, 2 * features)

@@ -1,12 +1,18 @@
-"""Residual networks after SNGAN (Miyato et al. 2018) and BigGAN (Brock et al. 2019), for any size."""
+"""Residual networks after SNGAN (Miyato et al. 2018) and BigGAN (Brock et al. 2019), for any size.
+
+In shapes, w is the width.
+"""
 
 import math
 from functools import partial
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.data.dataset import ImageSpec
+from bngan.networks.base import Discriminator, Generator
 from bngan.networks.blocks import (
+    Block,
     Size,
     ToMap,
     activation,
@@ -14,13 +20,13 @@ from bngan.networks.blocks import (
     check_attention,
     convolution,
     needs_bias,
-    normalised_activation,
-    output,
+    normalized_activation,
+    output_layers,
     resolutions,
     widths,
 )
 from bngan.networks.config import ModelConfig
-from bngan.networks.norms import Condition, Conditioned, apply, generator_norm, norm
+from bngan.networks.norms import Condition, Conditioned, generator_norm, norm
 
 
 class GeneratorBlock(Conditioned):
@@ -30,95 +36,116 @@ class GeneratorBlock(Conditioned):
         self, model: ModelConfig, images: ImageSpec, channels: tuple[int, int], size: Size
     ) -> None:
         super().__init__()
-        before, after = channels
-        first, second = (generator_norm(model, images, n, spatial=True) for n in channels)
-        bias = needs_bias(second, model.generator)
-        self.residual = nn.ModuleList(
-            [
-                *normalised_activation(first, model.generator),
-                nn.Upsample(size),
-                convolution(before, after, bias),
-                *normalised_activation(second, model.generator),
-                # What is added to every place of a channel, the norms to come take away.
-                convolution(after, after, bias),
-            ]
+        config, (before, after), self.size = model.generator, channels, size
+        norm1, norm2 = (generator_norm(model, images, n, spatial=True) for n in channels)
+        # What is added to every place of a channel, the norms to come take away.
+        bias = needs_bias(norm2, config)
+        self.residual = Block(
+            **normalized_activation(norm1, config, "1"),
+            upsample=nn.Upsample(size),
+            conv1=convolution(before, after, bias),
+            **normalized_activation(norm2, config, "2"),
+            conv2=convolution(after, after, bias),
         )
-        self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=bias), nn.Upsample(size))
+        self.skip = nn.Conv2d(before, after, 1, bias=bias)
+        self.attention = attended(after, size, config)
 
     def forward(self, maps: Tensor, condition: Condition | None) -> Tensor:
-        """``(N, before, ...)`` to ``(N, after, *size)``."""
-        values = maps
-        for layer in self.residual:
-            values = apply(layer, values, condition)
-        shortcut: Tensor = self.shortcut(maps)
-        return shortcut + values
+        """Map ``(N, before, ...)`` to ``(N, after, *size)``."""
+        residual = self.residual(maps, condition)
+        maps = F.interpolate(self.skip(maps), self.size) + residual
+        return maps if self.attention is None else self.attention(maps)
 
 
 class DiscriminatorBlock(nn.Module):
-    """Activation and convolution twice, and pooling to half the size; plus the input, pooled.
+    """Activation and convolution twice, and pooling to the ``half`` size, if any; plus the input.
 
     The first block, which sees images, starts with its convolution.
     """
 
     def __init__(
-        self, model: ModelConfig, channels: tuple[int, int], first: bool, halve: bool
+        self, model: ModelConfig, channels: tuple[int, int], first: bool, half: Size | None
     ) -> None:
         super().__init__()
         config, (before, after) = model.discriminator, channels
         norms = partial(norm, config.norm, spatial=True, numbers=model.batch_norm)
-        second = norms(after)
-        layers = [] if first else normalised_activation(norms(before), config)
-        layers += [
-            convolution(before, after, needs_bias(second, config)),
-            *normalised_activation(second, config),
-            convolution(after, after, True),
-        ]
-        self.residual = nn.Sequential(*layers)
-        self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
-        self.pool = nn.AvgPool2d(2, ceil_mode=True) if halve else nn.Identity()
+        norm2 = norms(after)
+        start = {} if first else normalized_activation(norms(before), config, "1")
+        self.residual = Block(
+            **start,
+            conv1=convolution(before, after, needs_bias(norm2, config)),
+            **normalized_activation(norm2, config, "2"),
+            conv2=convolution(after, after, True),
+        )
+        self.skip = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if half else nn.Identity()
+        self.attention = attended(after, half, config) if half else None
 
     def forward(self, maps: Tensor) -> Tensor:
-        """``(N, before, H, W)`` to ``(N, after, H, W)`` or half of it."""
-        pooled: Tensor = self.shortcut(self.pool(maps)) + self.pool(self.residual(maps))
-        return pooled
+        """Map ``(N, before, H, W)`` to ``(N, after, H, W)`` or ``(N, after, *half)``."""
+        maps = self.skip(self.pool(maps)) + self.pool(self.residual(maps))
+        return maps if self.attention is None else self.attention(maps)
 
 
-class _SumPool(nn.Module):
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps.sum((2, 3))
+class ResNetGenerator(Generator):
+    """Double a small map up to the image's size by residual blocks; channels halve meanwhile."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, (channels, height, width) = model.generator, images.shape
+        sizes = resolutions(height, width, config.depth)[::-1]
+        check_attention(config, sizes)
+        before, *others = widths(config, len(sizes))[::-1]
+        start = (before, *sizes[0])
+        self.stem = Block(
+            linear=nn.Linear(model.latent_dim, math.prod(start)),
+            to_map=ToMap(start),
+            attention=attended(before, sizes[0], config),
+        )
+        self.blocks = nn.ModuleList()
+        for after, size in zip(others, sizes[1:], strict=True):
+            self.blocks.append(GeneratorBlock(model, images, (before, after), size))
+            before = after
+        self.to_image = Block(
+            **normalized_activation(generator_norm(model, images, before, spatial=True), config),
+            conv=convolution(before, channels, not config.output_norm),
+            **output_layers(channels, True, model),
+        )
+
+    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
+        maps = self.stem(latents, condition)  # 32x32 images: (N, 8w, 4, 4)
+        for block in self.blocks:
+            maps = block(maps, condition)  # (N, 4w, 8, 8), (N, 2w, 16, 16), then (N, w, 32, 32)
+        made: Tensor = self.to_image(maps, condition)  # (N, C, 32, 32)
+        return made
 
 
-def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
-    """``(N, latent_dim)`` to ``(N, *images.shape)``; channels halve as the map doubles."""
-    config, (channels, height, width) = model.generator, images.shape
-    sizes = resolutions(height, width, config.depth)[::-1]
-    check_attention(config, sizes)
-    before, *others = widths(config, len(sizes))[::-1]
-    start = (before, *sizes[0])
-    layers: list[nn.Module] = [
-        nn.Linear(model.latent_dim, math.prod(start)),
-        ToMap(start),
-        *attended(before, sizes[0], config),
-    ]
-    for after, size in zip(others, sizes[1:], strict=True):
-        layers.append(GeneratorBlock(model, images, (before, after), size))
-        layers += attended(after, size, config)
-        before = after
-    layers += normalised_activation(generator_norm(model, images, before, spatial=True), config)
-    last = partial(convolution, before, channels)
-    return layers + output(last, channels, True, model)
+class ResNetDiscriminator(Discriminator):
+    """Halve the image by residual blocks, one more at the end, and sum over places."""
 
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, (before, height, width) = model.discriminator, images.shape
+        sizes = resolutions(height, width, config.depth)
+        check_attention(config, sizes[1:])
+        self.blocks = nn.ModuleList()
+        for index, after in enumerate(widths(config, len(sizes) - 1)):
+            channels = before, after
+            block = DiscriminatorBlock(model, channels, first=index == 0, half=sizes[index + 1])
+            self.blocks.append(block)
+            before = after
+        last = before if len(sizes) > 1 else config.width
+        only = len(sizes) == 1
+        self.blocks.append(DiscriminatorBlock(model, (before, last), first=only, half=None))
+        # No norm here: batch norm before the output would blind it.
+        self.activation = activation(config)
+        self.features = last
 
-def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
-    """``(N, *images.shape)`` to features: a block per halving, one more, and the sum over places."""
-    config, (before, height, width) = model.discriminator, images.shape
-    sizes, layers = resolutions(height, width, config.depth), list[nn.Module]()
-    check_attention(config, sizes[1:])
-    for index, after in enumerate(widths(config, len(sizes) - 1)):
-        layers.append(DiscriminatorBlock(model, (before, after), first=index == 0, halve=True))
-        layers += attended(after, sizes[index + 1], config)
-        before = after
-    last = before if len(sizes) > 1 else config.width
-    layers.append(DiscriminatorBlock(model, (before, last), first=len(sizes) == 1, halve=False))
-    # No norm here: batch norm before the output would blind it.
-    return [*layers, activation(config), _SumPool()], last
+    def extract(self, images: Tensor) -> Tensor:
+        """Return features ``(N, features)`` of images ``(N, C, H, W)``."""
+        maps = images  # 32x32 images: (N, C, 32, 32)
+        for block in self.blocks:
+            maps = block(maps)  # (N, w, 16, 16), (N, 2w, 8, 8), then (N, 4w, 4, 4) twice
+        sums: Tensor = self.activation(maps).sum((2, 3))  # (N, 4w)
+        return sums

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from bngan.data.dataset import ImageSpec
-from bngan.networks.blocks import activation, attention, check_attention, named, output
+from bngan.networks.base import Discriminator, Generator
+from bngan.networks.blocks import (
+    Block,
+    activation,
+    attention,
+    check_attention,
+    named,
+    output_layers,
+)
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import (
     Condition,
@@ -28,7 +36,7 @@ _HEAD = 32
 _EXPANSION = 4
 
 
-class Block(Conditioned):
+class TransformerBlock(Conditioned):
     """Attention, then an MLP, each after a norm and added to its input."""
 
     def __init__(
@@ -36,21 +44,21 @@ class Block(Conditioned):
     ) -> None:
         super().__init__()
         width = config.width
-        first, second = (token_norm(norm, width) or nn.Identity() for norm in norms)
         hidden = nn.Linear(width, _EXPANSION * width)
-        self.attention = nn.ModuleList([first, MultiHeadAttention(width, bias)])
-        self.mlp = nn.ModuleList(
-            [second, hidden, activation(config), nn.Linear(_EXPANSION * width, width, bias=bias)]
+        self.norm1 = _token_norm(norms[0], width)
+        self.attention = MultiHeadAttention(width, bias)
+        self.norm2 = _token_norm(norms[1], width)
+        self.mlp = Block(
+            hidden=hidden,
+            activation=activation(config),
+            output=nn.Linear(_EXPANSION * width, width, bias=bias),
         )
 
     def forward(self, tokens: Tensor, condition: Condition | None = None) -> Tensor:
-        """``(N, T, width)`` to the same."""
-        for branch in (self.attention, self.mlp):
-            values = tokens
-            for layer in branch:  # type: ignore[attr-defined]
-                values = apply(layer, values, condition)
-            tokens = tokens + values
-        return tokens
+        """Map ``(N, T, width)`` to the same shape."""
+        tokens = tokens + self.attention(apply(self.norm1, tokens, condition))
+        mixed: Tensor = tokens + self.mlp(apply(self.norm2, tokens, condition))
+        return mixed
 
 
 class MultiHeadAttention(nn.Module):
@@ -60,14 +68,14 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.heads = largest_divisor(width, max(1, width // _HEAD))
         self.features = width // self.heads
-        self.inputs = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, T, width)`` to the same."""
-        parts = self.inputs(tokens).view(*tokens.shape[:2], 3, self.heads, self.features)
-        parts = parts.permute(2, 0, 3, 1, 4)
-        seen = attention(*parts)
+        """Map ``(N, T, width)`` to the same shape."""
+        parts = self.qkv(tokens).view(*tokens.shape[:2], 3, self.heads, self.features)
+        parts = parts.permute(2, 0, 3, 1, 4)  # (3, N, heads, T, features)
+        seen = attention(*parts)  # (N, heads, T, features)
         mixed: Tensor = self.output(seen.transpose(1, 2).flatten(2))
         return mixed
 
@@ -103,58 +111,80 @@ class Unpatchify(nn.Module):
         return image[..., : self.size[0], : self.size[1]]
 
 
-class _Transpose(nn.Module):
-    def forward(self, values: Tensor) -> Tensor:
-        return values.mT
+class TransformerGenerator(Generator):
+    """Make tokens of a latent, mix them, and put their patches together."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, channels, width = model.generator, images.shape[0], model.generator.width
+        patch, rows, columns = _patches(config, images)
+        norms = partial(generator_norm, model, images, width, spatial=False)
+        tokens = rows * columns
+        self.stem = Block(
+            # The positions bring a bias of their own.
+            linear=nn.Linear(model.latent_dim, tokens * width, bias=False),
+            to_tokens=nn.Unflatten(1, (tokens, width)),
+            position_embedding=PositionalEmbedding(tokens, width),
+        )
+        # What is added to every token of a channel, the norms to come take away.
+        bias = config.norm == "none"
+        self.blocks = nn.ModuleList(
+            TransformerBlock((norms(), norms()), bias, config) for _ in range(_depth(config))
+        )
+        self.to_image = Block(
+            norm=_token_norm(norms(), width),
+            linear=nn.Linear(width, channels * patch**2, bias=not config.output_norm),
+            unpatchify=Unpatchify(rows, columns, patch, images),
+            **output_layers(channels, True, model),
+        )
+
+    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
+        tokens = self.stem(latents)  # (N, T, width)
+        for block in self.blocks:
+            tokens = block(tokens, condition)  # (N, T, width)
+        made: Tensor = self.to_image(tokens, condition)  # (N, C, H, W)
+        return made
 
 
-class _MeanPool(nn.Module):
-    def forward(self, tokens: Tensor) -> Tensor:
-        return tokens.mean(1)
+class TransformerDiscriminator(Discriminator):
+    """Make a token of each patch, mix them, and average them."""
+
+    def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
+        super().__init__()
+        config, (channels, height, width) = model.discriminator, images.shape
+        patch, rows, columns = _patches(config, images)
+        norms = partial(norm, config.norm, config.width, False, model.batch_norm)
+        # Batch norm before the output would blind it to batches, instance norm to images.
+        last = None if config.norm in ("batch", "instance") else norms()
+        self.from_image = Block(
+            pad=nn.ZeroPad2d((0, columns * patch - width, 0, rows * patch - height)),
+            conv=nn.Conv2d(channels, config.width, patch, patch, bias=False),
+            to_tokens=_ToTokens(),
+            position_embedding=PositionalEmbedding(rows * columns, config.width),
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock((norms(), norms()), True, config) for _ in range(_depth(config))
+        )
+        self.norm = _token_norm(last, config.width)
+        self.features = config.width
+
+    def extract(self, images: Tensor) -> Tensor:
+        """Return features ``(N, features)`` of images ``(N, C, H, W)``: the mean token."""
+        tokens = self.from_image(images)  # (N, T, width)
+        for block in self.blocks:
+            tokens = block(tokens)  # (N, T, width)
+        mean: Tensor = self.norm(tokens).mean(1)  # (N, width)
+        return mean
 
 
-def generator_layers(model: ModelConfig, images: ImageSpec) -> list[nn.Module]:
-    """``(N, latent_dim)`` to ``(N, *images.shape)``."""
-    config, channels = model.generator, images.shape[0]
-    patch, rows, columns = _patches(config, images)
-    norms = partial(generator_norm, model, images, config.width, spatial=False)
-    places, width = rows * columns, config.width
-    # The places bring a bias of their own.
-    first = nn.Linear(model.latent_dim, places * width, bias=False)
-    layers: list[nn.Module] = [
-        first,
-        nn.Unflatten(1, (places, width)),
-        PositionalEmbedding(places, width),
-    ]
-    # What is added to every token of a channel, the norms to come take away.
-    bias = config.norm == "none"
-    layers += [Block((norms(), norms()), bias, config) for _ in range(_depth(config))]
-    layers.append(token_norm(norms(), width) or nn.Identity())
-
-    def last(bias: bool) -> nn.Module:
-        pixels = nn.Linear(width, channels * patch**2, bias=bias)
-        return nn.Sequential(pixels, Unpatchify(rows, columns, patch, images))
-
-    return layers + output(last, channels, True, model)
+class _ToTokens(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.flatten(2).mT
 
 
-def discriminator_layers(model: ModelConfig, images: ImageSpec) -> tuple[list[nn.Module], int]:
-    """``(N, *images.shape)`` to features: the mean token."""
-    config, (channels, height, width) = model.discriminator, images.shape
-    patch, rows, columns = _patches(config, images)
-    norms = partial(norm, config.norm, config.width, False, model.batch_norm)
-    # Batch norm before the output would blind it to batches, instance norm to images.
-    last = None if config.norm in ("batch", "instance") else norms()
-    return [
-        nn.ZeroPad2d((0, columns * patch - width, 0, rows * patch - height)),
-        nn.Conv2d(channels, config.width, patch, patch, bias=False),
-        nn.Flatten(2),
-        _Transpose(),
-        PositionalEmbedding(rows * columns, config.width),
-        *(Block((norms(), norms()), True, config) for _ in range(_depth(config))),
-        token_norm(last, config.width) or nn.Identity(),
-        _MeanPool(),
-    ], config.width
+def _token_norm(norm: nn.Module | None, width: int) -> nn.Module:
+    return token_norm(norm, width) or nn.Identity()
 
 
 def _patches(config: NetworkConfig, images: ImageSpec) -> tuple[int, int, int]:

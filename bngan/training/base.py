@@ -19,6 +19,7 @@ from bngan.distributed.collectives import (
     sum_gradients,
 )
 from bngan.networks.config import ModelConfig
+from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.rng import derived_seed
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
@@ -159,9 +160,8 @@ class BaseTrainer(ABC):
         Raises:
             RuntimeError: if the state belongs to networks of other shapes, or to another data set.
         """
-        for name, network in self.networks.items():
-            network.load_state_dict(state[name])
-        self.ema.module.load_state_dict(state["ema"])
+        for name, network in {**self.networks, "ema": self.ema.module}.items():
+            network.load_state_dict(with_current_keys(state[name], network, self.model))
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, state[name])
         self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])

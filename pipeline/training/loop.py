@@ -25,6 +25,7 @@ from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Features
 from bngan.metrics.scores import score
+from bngan.networks.old_keys import with_current_keys
 from bngan.serialization.checkpoint import CheckpointError, not_finite
 from bngan.training.base import AveragedMetrics, NonFiniteError
 from pipeline.cluster.launch import Record
@@ -227,7 +228,11 @@ class TrainingLoop:
 
     def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
         into(state["trainer"])
-        self.best = state["best"]
+        self.best = dict(state["best"])
+        if "ema" in self.best:
+            trainer = self.trainer
+            weights = with_current_keys(self.best["ema"], trainer.ema.module, trainer.model)
+            self.best["ema"] = weights
         self.history, self.window = state["progress"]["history"], state["progress"]["window"]
         # What was only warned of is not told again; what is not to be put up with is.
         self.alarmed = set(alarms(self.history)) if self.config["on_collapse"] == "warn" else set()

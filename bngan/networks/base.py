@@ -1,0 +1,117 @@
+"""Base classes of all families: conditioning of generators, logits of discriminators."""
+
+import torch
+from torch import Tensor, nn
+
+from bngan.data.dataset import ImageSpec
+from bngan.networks.blocks import Block
+from bngan.networks.config import ModelConfig
+from bngan.networks.norms import Condition, ConditionalBatchNorm, batch_norm
+
+_MAPPING_UNITS = 128
+
+
+class Generator(nn.Module):
+    """Map latents to images; a family's class makes the layers and defines ``synthesize``.
+
+    The class, if any, modulates batch norms; without one, its embedding shifts the latent.
+
+    Attributes:
+        mapping: from the latent to the vector that modulates norms; the identity unless configured.
+        embedding: a vector per class, added to the latent; None where norms know the class.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding: nn.Module | None = None
+
+    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``; families define it."""
+        raise NotImplementedError
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return images in [-1, 1] of ``(N, latent_dim)`` and, if conditional, labels ``(N,)``."""
+        if self.embedding is not None:
+            latents = latents + self.embedding(labels)
+        return self.synthesize(latents, Condition(self.mapping(latents), labels))
+
+    def add_conditioning(self, model: ModelConfig, images: ImageSpec) -> None:
+        """Make ``mapping`` and ``embedding``, last: they depend on the layers that there are.
+
+        Raises:
+            ValueError: if a mapping network would have no layer to modulate.
+        """
+        modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
+        if model.generator.mapping and model.generator.norm != "self_modulated_batch":
+            needed = "model.generator.norm=self_modulated_batch"
+            raise ValueError(f"model.generator.mapping needs {needed}")
+        if model.generator.mapping and not modulated:
+            raise ValueError("model.generator.mapping has no layer to modulate")
+        self.mapping = MappingNetwork(model) if model.generator.mapping else nn.Identity()
+        if model.conditional and not modulated:
+            self.embedding = nn.Embedding(images.classes, model.latent_dim)
+
+
+class MappingNetwork(nn.Module):
+    """Map latents to vectors of another distribution: not one ball but many (Karras et al. 2019)."""
+
+    def __init__(self, model: ModelConfig) -> None:
+        super().__init__()
+        self.blocks, features = nn.ModuleList(), model.latent_dim
+        for _ in range(model.generator.mapping):
+            linear = nn.Linear(features, _MAPPING_UNITS, bias=False)
+            norm = batch_norm(_MAPPING_UNITS, False, model.batch_norm)
+            self.blocks.append(Block(linear=linear, norm=norm, activation=nn.ReLU()))
+            features = _MAPPING_UNITS
+        linear = nn.Linear(features, model.latent_dim, bias=False)
+        norm = batch_norm(model.latent_dim, False, model.batch_norm)
+        self.output = Block(linear=linear, norm=norm)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map ``(N, latent_dim)`` to the same shape."""
+        features = latents
+        for block in self.blocks:
+            features = block(features)  # (N, 128)
+        mapped: Tensor = self.output(features)
+        return mapped
+
+
+class Discriminator(nn.Module):
+    """Judge images; a family's class makes the layers and defines ``extract``.
+
+    A logit is linear in the features. If conditional, the class's projection on them is added to it
+    (Miyato & Koyama 2018).
+
+    Attributes:
+        features: how many features ``extract`` returns; a family's class sets it.
+        logit: the linear output.
+        embedding: a vector per class, to project features on; None for an unconditional network.
+    """
+
+    features: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding: nn.Embedding | None = None
+
+    def extract(self, images: Tensor) -> Tensor:
+        """Return features ``(N, features)`` of images ``(N, C, H, W)``; families define it."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return logits ``(N,)`` of images in [-1, 1] and, if conditional, labels ``(N,)``."""
+        features = self.extract(images)
+        # Logits are differences of large numbers: never in half precision.
+        with torch.autocast(images.device.type, enabled=False):
+            features = features.to(self.logit.weight.dtype)
+            logits: Tensor = self.logit(features).flatten()
+            if self.embedding is not None:
+                logits = logits + (self.embedding(labels) * features).sum(1)
+        return logits
+
+    def add_logit(self, classes: int) -> None:
+        """Make ``logit`` and, if there are ``classes``, ``embedding``."""
+        self.logit = nn.Linear(self.features, 1)
+        if classes:
+            self.embedding = nn.Embedding(classes, self.features)
+            nn.init.normal_(self.embedding.weight, 0.0, self.features**-0.5)
