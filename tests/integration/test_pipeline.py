@@ -54,7 +54,7 @@ def test_runs_are_nested_tagged_and_hold_curves_and_pictures(
     assert [point.step for point in curve][-1] == 8000
     assert len(client.get_metric_history(train, "fid_select")) == 2
     assert len(client.get_metric_history(train, "batch_mate_sensitivity")) == 2
-    assert len(client.get_metric_history(train, "running_distance/layers.1")) == 2
+    assert len(client.get_metric_history(train, "running_distance/1x1")) == 2
     assert len(client.list_artifacts(train, "samples")) == 2
     names = {file.path for file in client.list_artifacts(by_stage["evaluate"].info.run_id)}
     assert {"report.html", "grid.png", "losses.png", "scores.json"} <= names

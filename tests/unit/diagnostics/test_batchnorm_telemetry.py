@@ -77,7 +77,7 @@ def test_workers_share_the_batch_of_each_pass() -> None:
     trainer = Trainer(model, passes, spec, seed=0)
     sampler = Sampler(model, spec, copy.deepcopy(trainer.ema.module).state_dict())
     with mock.patch("bngan.distributed.collectives.world_size", return_value=2):
-        assert measure(trainer, sampler)["worker_distance/layers.1"] > 0.01
+        assert measure(trainer, sampler)["worker_distance/1x1"] > 0.01
 
 
 def test_small_gammas_are_counted() -> None:

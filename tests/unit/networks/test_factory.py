@@ -165,9 +165,9 @@ def test_initial_weights_are_as_named(name, sd: float) -> None:
     torch.manual_seed(0)
     parts = GeneratorConfig(256, 1, initialization=name), DiscriminatorConfig(4)
     generator = build_generator(ModelConfig("mlp", 64, False, *parts), ImageSpec((1, 8, 8)))
-    assert generator.layers[0].weight.std().item() == pytest.approx(sd, rel=0.05)
+    assert generator.blocks[0].linear.weight.std().item() == pytest.approx(sd, rel=0.05)
     if name == "orthogonal":
-        weight = generator.layers[0].weight
+        weight = generator.blocks[0].linear.weight
         torch.testing.assert_close(weight.T @ weight, torch.eye(64), atol=1e-4, rtol=0)
 
 
@@ -180,13 +180,14 @@ def test_the_articles_formula_can_be_built() -> None:
     config = ModelConfig("mlp", 5, False, *parts)
     generator = build_generator(config, ImageSpec((1, 4, 4))).double()
     latents = torch.randn(50, 5, dtype=torch.float64)
-    first, norm, _, second, output_norm, _ = generator.layers
-    expected = output_norm(norm(latents @ first.weight.T) @ second.weight.T)
+    (block,), to_image = generator.blocks, generator.to_image
+    first, norm, second = block.linear, block.norm, to_image.linear
+    expected = to_image.output_norm(norm(latents @ first.weight.T) @ second.weight.T)
     torch.testing.assert_close(generator(latents).flatten(1), expected)
     assert first.bias is None
     assert second.bias is None
-    names = [type(m).__name__ for m in build_discriminator(config, ImageSpec((1, 4, 4))).layers]
-    assert names == ["Flatten"]
+    discriminator = build_discriminator(config, ImageSpec((1, 4, 4)))
+    assert list(discriminator.state_dict()) == ["logit.weight", "logit.bias"]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -221,7 +222,7 @@ def test_maps_lie_channels_last_and_so_do_their_gradients(network: Any) -> None:
     networks = [build_generator(model, spec), build_discriminator(model, spec)]
     for each in networks:
         each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for layer, after in pairwise(each.layers):  # type: ignore[arg-type]
+        for layer, after in pairwise(leaves(each)):
             if not isinstance(after, FromMap):  # that turns the gradient after others have seen it
                 layer.register_forward_hook(keep)
     generator, discriminator = networks
@@ -250,6 +251,11 @@ def test_networks_compile_whole(network: Any) -> None:
             output.sum().backward()
         assert all(map(torch.equal, *(gradients(each) for each in (plain, twin))))
         assert all(map(torch.equal, plain.buffers(), twin.buffers()))
+
+
+def leaves(network: nn.Module) -> list[nn.Module]:
+    """Layers that are not made of others, in the order in which they were made."""
+    return [module for module in network.modules() if not list(module.children())]
 
 
 def gradients(network: nn.Module) -> list[Any]:

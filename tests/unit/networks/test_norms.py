@@ -24,7 +24,7 @@ SPEC = ImageSpec((3, 32, 32), (0.5, 0.25, 0.25))
 def test_self_modulation_starts_as_a_plain_batch_norm_would() -> None:
     torch.manual_seed(0)
     config = ModelConfig("mlp", 5, False, GeneratorConfig(400, 1, "self_modulated_batch"))
-    norm = build_generator(config, ImageSpec((1, 4, 4))).layers[1]
+    norm = build_generator(config, ImageSpec((1, 4, 4))).blocks[0].norm
     gamma, beta = norm.modulation.of_latent[-1].bias.chunk(2)
     assert gamma.mean().item() == pytest.approx(1, abs=0.005)
     assert gamma.std().item() == pytest.approx(0.02, rel=0.2)
@@ -42,12 +42,12 @@ def test_a_mapping_network_is_what_modulates_norms_and_nothing_else() -> None:
     config = ModelConfig("mlp", 5, False, GeneratorConfig(8, 1, "self_modulated_batch", mapping=2))
     generator = build_generator(config, ImageSpec((1, 4, 4))).eval()
     latents = torch.randn(6, 5)
-    nn.init.normal_(generator.layers[1].modulation.of_latent[-1].weight)
+    nn.init.normal_(generator.blocks[0].norm.modulation.of_latent[-1].weight)
     before = generator(latents)
     handle = generator.mapping.register_forward_hook(lambda module, args, out: latents.flip(0))
     assert not torch.allclose(generator(latents), before)
     handle.remove()
-    nn.init.zeros_(generator.layers[1].modulation.of_latent[-1].weight)
+    nn.init.zeros_(generator.blocks[0].norm.modulation.of_latent[-1].weight)
     constant = generator(latents)
     generator.mapping.register_forward_hook(lambda module, args, out: latents.flip(0))
     torch.testing.assert_close(generator(latents), constant)
@@ -69,8 +69,8 @@ def test_a_bias_unless_a_batch_norm_would_cancel_it(network, place) -> None:
     for build in (build_generator, build_discriminator):
         layers = [
             m
-            for m in build(config, ImageSpec((1, 16, 16))).layers
-            if not isinstance(m, nn.Unflatten | ToMap)
+            for m in build(config, ImageSpec((1, 16, 16))).modules()
+            if not list(m.children()) and not isinstance(m, ToMap)
         ]
         norms = 0
         for index, (before, after) in enumerate(pairwise(layers)):
@@ -88,11 +88,11 @@ def test_batch_norm_stays_off_the_generators_output_and_the_discriminators_input
     config = ModelConfig(
         "dcgan", 5, False, GeneratorConfig(4), DiscriminatorConfig(4, norm="batch")
     )
-    generator = build_generator(config, ImageSpec((1, 32, 32))).layers
-    discriminator = build_discriminator(config, ImageSpec((1, 32, 32))).layers
-    assert isinstance(generator[-1], nn.Tanh)
-    assert isinstance(generator[-2], nn.ConvTranspose2d)
-    assert isinstance(discriminator[1], nn.LeakyReLU)
+    to_image = list(build_generator(config, ImageSpec((1, 32, 32))).to_image.children())
+    first = list(build_discriminator(config, ImageSpec((1, 32, 32))).blocks[0].children())
+    assert isinstance(to_image[-1], nn.Tanh)
+    assert isinstance(to_image[-2], nn.ConvTranspose2d)
+    assert isinstance(first[1], nn.LeakyReLU)
 
 
 def test_batch_norms_constants_are_the_configured_ones() -> None:
@@ -119,5 +119,5 @@ def test_weight_norms_leave_modulation_alone(kind) -> None:
                 assert parametrize.is_parametrized(module)
     if kind == "spectral":
         for _ in range(50):
-            weight = discriminator.output.weight
+            weight = discriminator.logit.weight
         assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=1e-3)

@@ -188,7 +188,7 @@ def test_only_gamma_and_beta_move_where_only_they_are_trainable() -> None:
     pairs = zip(trainer.generator.named_parameters(), fresh.generator.parameters(), strict=True)
     for (name, now), before in pairs:
         assert torch.equal(now, before) != (id(now) in affine), name
-    assert not torch.equal(trainer.discriminator.output.weight, fresh.discriminator.output.weight)
+    assert not torch.equal(trainer.discriminator.logit.weight, fresh.discriminator.logit.weight)
 
 
 def test_bfloat16_is_for_layers_and_float32_for_what_is_kept() -> None:
