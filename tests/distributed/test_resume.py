@@ -1,10 +1,12 @@
 """Resume is resume: killed at any moment, training ends as if it had not been."""
 
+import math
 import os
 import shutil
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from tests.conftest import run_workers
 from tests.distributed.equality import CASES, difference, prepare, train
 from tests.distributed.loop import checkpoints, in_storage, outcome, run_loop
 from tests.distributed.loop import prepare as prepare_loop
+from tests.unit.networks.golden import with_old_keys
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,30 @@ def test_a_longer_budget_goes_the_same_way(settings: dict[str, Any], tmp_path: P
     run_loop(in_storage(settings, tmp_path / "twice", images=240))
     run_loop(in_storage(settings, tmp_path / "twice"))
     assert outcome(tmp_path / "twice")[0] == outcome(tmp_path / "once")[0]
+
+
+def test_a_training_that_version_0_1_began_goes_the_same_way(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its checkpoints call weights by position, those of the best score too."""
+    case, store = "dcgan of the training loop's tests", CheckpointStore(tmp_path / "old")
+    run_loop(in_storage(settings, tmp_path / "once"))
+    run_loop(in_storage(settings, tmp_path / "old", images=240))
+    state = store.latest()
+    assert state is not None
+    parts = {"generator": "generator", "ema": "generator", "discriminator": "discriminator"}
+    for name, part in parts.items():
+        state["trainer"][name] = with_old_keys(state["trainer"][name], case, part)
+    state["best"]["ema"] = with_old_keys(state["best"]["ema"], case, "generator")
+    store.save(240, state, healthy=True, keep=1)
+    with mock.patch("pipeline.training.loop.score", return_value={"fid": math.inf}):
+        run_loop(in_storage(settings, tmp_path / "old", images=252))
+    continued = store.latest()
+    assert continued is not None
+    assert continued["best"]["images"] == state["best"]["images"]
+    assert continued["best"]["ema"].keys() == continued["trainer"]["ema"].keys()
+    run_loop(in_storage(settings, tmp_path / "old"))
+    assert outcome(tmp_path / "old")[0] == outcome(tmp_path / "once")[0]
 
 
 def continue_on(folder: Path, steps: int) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bngan.batchnorm.calibration import calibrate
+from bngan.batchnorm.calibration import calibrate, execution_order
 from tests.conftest import run_workers
 
 
@@ -79,6 +79,29 @@ def test_order_size_and_workers_do_not_matter(build) -> None:
         for key, value in expected.items():
             scale = value.double().abs().max().item()
             torch.testing.assert_close(other[key], value, rtol=1e-6, atol=1e-6 * scale)
+
+
+class Sizes(nn.Module):
+    """Batch norms of vectors, maps and tokens, made in another order than they are reached."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.tokens = nn.BatchNorm2d(1), nn.BatchNorm1d(1)
+        self.maps = nn.Sequential(nn.BatchNorm2d(1), nn.Upsample(scale_factor=2), nn.BatchNorm2d(1))
+        self.unused, self.first = nn.BatchNorm1d(8), nn.BatchNorm1d(8)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        maps = self.maps(self.first(latents).view(-1, 1, 2, 4))
+        tokens = self.tokens(maps.flatten(2))
+        return self.last(tokens.view_as(maps)) + self.first(latents).sum()
+
+
+def test_batch_norms_are_called_by_their_map_size_in_the_order_they_are_reached() -> None:
+    network = Sizes().eval()
+    found = execution_order(network, (torch.randn(3, 8),))
+    assert list(found) == ["1x1", "2x4", "4x8", "32_tokens", "4x8_2"]
+    norms = network.first, network.maps[0], network.maps[2], network.tokens, network.last
+    assert list(found.values()) == list(norms)
 
 
 def test_calibration_leaves_weights_alone_and_ends_in_evaluation_mode() -> None:

@@ -12,12 +12,14 @@ from bngan.diagnostics.batchnorm_telemetry import (
     _worker_parts,
     batch_mate_sensitivity,
     measure,
+    scales,
     small_gammas,
     statistics_distance,
     worker_distance,
 )
 from bngan.generation.sampler import Sampler
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.networks.factory import build_generator
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
 
@@ -80,6 +82,22 @@ def test_workers_share_the_batch_of_each_pass() -> None:
         assert measure(trainer, sampler)["worker_distance/1x1"] > 0.01
 
 
+@pytest.mark.parametrize("conditional", [False, True])
+def test_gammas_are_called_by_the_map_size_of_their_norm(conditional: bool) -> None:
+    model = ModelConfig("resnet", 6, conditional, GeneratorConfig(4, 1))
+    generator = build_generator(model, ImageSpec((1, 16, 16), (0.5, 0.5))).eval()
+    inputs = (torch.randn(3, 6), torch.tensor([0, 1, 1]))
+    found = scales(generator, inputs if conditional else inputs[:1])
+    assert list(found) == ["8x8", "16x16", "16x16_2"]
+    assert [len(gammas) for gammas in found.values()] == (
+        [3 * 8, 3 * 4, 3 * 4] if conditional else [8, 4, 4]
+    )
+    (first, *_) = found.values()
+    norm = generator.get_submodule("blocks.0.residual.norm1")
+    own = norm.modulation.of_class.weight[inputs[1], :8] if conditional else norm.weight
+    torch.testing.assert_close(first, own.flatten())
+
+
 def test_small_gammas_are_counted() -> None:
     norm = nn.BatchNorm1d(4)
     with torch.no_grad():
@@ -99,6 +117,12 @@ def test_a_training_is_measured_without_being_changed(conditional: bool) -> None
     calibrate(sampler.generator, lambda: sampler.calibration_batches(200))
     before = copy.deepcopy((trainer.state_dict(), sampler.generator.state_dict()))
     found = measure(trainer, sampler)
+    sizes = ["4x4", "8x8"]
+    assert {name for name in found if name.startswith("running")} == {
+        f"running_distance/{size}" for size in sizes
+    }
+    judged = {f"discriminator_worker_distance/{size}" for size in sizes[:1]}
+    assert {name for name in found if "discriminator_worker" in name} == judged
     names = {name.split("/")[0] for name in found}
     assert names >= {"batch_mate_sensitivity", "running_distance", "worker_distance"}
     assert names >= {"discriminator_worker_distance", "discriminator_small_gammas"}
