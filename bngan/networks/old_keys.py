@@ -1,6 +1,6 @@
-"""Rename weights of version 0.1, which called layers by their position in a flat list.
+"""Rename weights of earlier code, which called layers by their position in a flat list.
 
-Registered generators, checkpoints and base generators of that version hold keys such as
+Registered generators, checkpoints and base generators of that time hold keys such as
 ``layers.7.residual.3.weight``. The tables here say which layers each family's list had, in which order.
 A layer that a network does not have was not in its list either.
 """
@@ -92,7 +92,7 @@ def with_current_keys(
     """
     table = _modules(network, model)
     renamed = {_renamed(key, table): value for key, value in state.items()}
-    # Two keys for one tensor: no version wrote this.
+    # Two keys for one tensor: no code of ours wrote this.
     return renamed if len(renamed) == len(state) else dict(state)
 
 

@@ -60,10 +60,10 @@ def test_a_longer_budget_goes_the_same_way(settings: dict[str, Any], tmp_path: P
     assert outcome(tmp_path / "twice")[0] == outcome(tmp_path / "once")[0]
 
 
-def test_a_training_that_version_0_1_began_goes_the_same_way(
+def test_a_training_whose_checkpoint_has_old_keys_goes_the_same_way(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Its checkpoints call weights by position, those of the best score too."""
+    """Earlier code called weights by position, those of the best score too."""
     case, store = "dcgan of the training loop's tests", CheckpointStore(tmp_path / "old")
     run_loop(in_storage(settings, tmp_path / "once"))
     run_loop(in_storage(settings, tmp_path / "old", images=240))

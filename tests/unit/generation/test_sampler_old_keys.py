@@ -1,4 +1,4 @@
-"""Generators whose files version 0.1 wrote: they load, and no protection is lost on the way."""
+"""Generators whose files earlier code wrote: they load, and no protection is lost on the way."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ OLD = "dcgan by class with attention and spectral norm"
 
 @pytest.fixture
 def old_generator(tmp_path: Path) -> Path:
-    """A generator's files as version 0.1 wrote them: weights are called by position."""
+    """A generator's files as earlier code wrote them: weights are called by position."""
     torch.manual_seed(0)
     model = configured(OLD)
     Sampler(model, SPEC, build_generator(model, SPEC).state_dict()).save(tmp_path, images_seen=7)

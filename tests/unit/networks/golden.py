@@ -1,4 +1,4 @@
-"""States as version 0.1 wrote them. Its own code wrote the keys in old_keys.json down."""
+"""States of before networks had named submodules. The code of that time wrote old_keys.json."""
 
 import json
 from collections.abc import Mapping
@@ -19,5 +19,5 @@ def configured(case: str) -> ModelConfig:
 
 
 def with_old_keys(state: Mapping[str, Any], case: str, part: str) -> dict[str, Any]:
-    """The generator's or discriminator's ``state``, as version 0.1 would have called its tensors."""
+    """The generator's or discriminator's ``state``, as earlier code would have called its tensors."""
     return {old: state[present] for old, present in CASES[case][part].items()}

@@ -1,4 +1,4 @@
-"""Weights of version 0.1, whose keys were positions, load into networks with named submodules."""
+"""Weights of earlier code, whose keys were positions, load into networks with named submodules."""
 
 import time
 

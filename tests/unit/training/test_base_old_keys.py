@@ -1,4 +1,4 @@
-"""Trainings that version 0.1 began go on: their checkpoints call weights by position."""
+"""Trainings that earlier code began go on: their checkpoints call weights by position."""
 
 import copy
 from collections.abc import Callable
