@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.batchnorm.layer import running_statistics
 from bngan.distributed.collectives import all_reduce_sum
 from bngan.numerics.precision import exact_convolutions
+from bngan.numerics.torch_internals import BatchNormBase
 
 Batches = Callable[[], Iterable[tuple[Any, ...]]]
 """Called several times; yields the same batches of a generator's arguments every time."""
@@ -93,7 +93,7 @@ def calibrate(generator: nn.Module, batches: Batches) -> None:
 
 
 @torch.no_grad()
-def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> dict[str, _BatchNorm]:
+def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> dict[str, BatchNormBase]:
     """Return batch norms that keep running statistics, in the order a forward pass reaches them.
 
     They are called by the size of the maps that they normalise: ``8x8``, then ``8x8_2`` for the second
@@ -103,17 +103,17 @@ def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> dict[str, _Ba
         network: in evaluation mode, or its running statistics follow the batch.
         batch: the arguments of its forward.
     """
-    reached = dict[_BatchNorm, str]()
+    reached = dict[BatchNormBase, str]()
 
-    def note(module: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+    def note(module: BatchNormBase, inputs: tuple[Tensor, ...]) -> None:
         reached.setdefault(module, _map_size(inputs[0]))
 
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in network.modules() if isinstance(m, BatchNormBase) and m.track_running_stats]
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     network(*batch)
     for hook in hooks:
         hook.remove()
-    counts, found = Counter[str](), dict[str, _BatchNorm]()
+    counts, found = Counter[str](), dict[str, BatchNormBase]()
     for norm, size in reached.items():
         counts[size] += 1
         found[size if counts[size] == 1 else f"{size}_{counts[size]}"] = norm

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bngan.distributed.collectives import all_reduce_sum
+from bngan.numerics.torch_internals import batch_moments, batch_norm_gradients
 
 
 class Moments(NamedTuple):
@@ -114,9 +115,7 @@ def _own_gradients(
     """
     if not len(x):
         return x, torch.zeros_like(mean), torch.zeros_like(mean)
-    dx, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
-        dy, x, weight, None, None, mean, inverse, True, eps, [True] * 3
-    )
+    dx, sum_dy_x, sum_dy = batch_norm_gradients(dy, x, weight, mean, inverse, eps)
     return dx, sum_dy, sum_dy_x
 
 
@@ -158,12 +157,10 @@ def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each group's local part, ``(G, C)``; 0 of an empty one."""
-    found = []
-    for part in torch.split(input, sizes):
-        scratch = input.new_zeros(2, input.shape[1], dtype=_kernel_dtype(input))
-        if len(part):  # kernels write what they would follow into the scratch
-            scratch = torch.ops.aten.batch_norm_update_stats(part, *scratch, 0.0)
-        found.append(scratch)
+    kind = _kernel_dtype(input)
+    nothing = input.new_zeros(2, input.shape[1], dtype=kind)
+    parts = torch.split(input, sizes)
+    found = [batch_moments(part, kind) if len(part) else nothing for part in parts]
     mean, variance = (torch.stack(column) for column in zip(*found, strict=True))
     return mean, variance
 

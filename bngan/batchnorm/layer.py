@@ -19,10 +19,10 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.batchnorm.functional import Moments, SyncBatchNormFunction, join_groups
 from bngan.distributed.collectives import all_reduce_sum, shards, world_size
+from bngan.numerics.torch_internals import BatchNormBase, UncheckedBatchNorm
 
 NormBatch = Literal["global"] | int
 """Consecutive global indices that share statistics: the whole batch, or groups of so many."""
@@ -85,7 +85,7 @@ def groups_are_whole(batch: int, norm_batch: NormBatch) -> bool:
     return all(part.start % size == 0 for part in shards(batch))
 
 
-class SyncBatchNorm(_BatchNorm):
+class SyncBatchNorm(UncheckedBatchNorm):
     """Batch norm over dimension 1 of ``(N, C, ...)`` input, 2D to 5D, across all workers.
 
     Statistics are those of each group of the joined batch: mean, biased variance for normalising,
@@ -96,16 +96,13 @@ class SyncBatchNorm(_BatchNorm):
     batch that the layout in force does not cover.
     """
 
-    plain: type[_BatchNorm] | None = None
+    plain: type[BatchNormBase] | None = None
     """Torch's class that ``synchronize`` found in its place."""
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if not 2 <= input.dim() <= 5:
-            raise ValueError(f"batch norm takes 2D to 5D input, got {input.dim()}D")
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(N, C, ...)``, N >= 0; float32 statistics for half-precision input."""
-        self._check_input_dim(input)
+        if not 2 <= input.dim() <= 5:
+            raise ValueError(f"batch norm takes 2D to 5D input, got {input.dim()}D")
         if not self.training:
             return super().forward(input)
         layout = _layout.get()
@@ -201,8 +198,10 @@ def _swap(
     """``module`` with its norms replaced; one that occurs twice is one norm afterwards, too."""
     if module in swapped:
         return swapped[module]
-    for name, child in module._modules.items():
-        if child is not None:
+    # Unlike named_children, named_modules can list a child under each of its names.
+    below = list(module.named_modules(remove_duplicate=False))
+    for name, child in below:
+        if name and "." not in name:
             setattr(module, name, _swap(child, kinds, successor, swapped))
     if not isinstance(module, kinds):
         swapped[module] = module
@@ -211,7 +210,10 @@ def _swap(
         raise ValueError("this BatchNorm was not made by synchronize: torch's class is not known")
     options = ("num_features", "eps", "momentum", "affine", "track_running_stats")
     norm: nn.Module = kind(**{name: getattr(module, name) for name in options})
-    norm._parameters, norm._buffers = module._parameters, module._buffers
+    for name, parameter in module.named_parameters(recurse=False):
+        norm.register_parameter(name, parameter)
+    for name, buffer in module.named_buffers(recurse=False):
+        norm.register_buffer(name, buffer)
     if isinstance(norm, SyncBatchNorm):
         norm.plain = type(module)  # type: ignore[assignment]
     swapped[module] = norm.train(module.training)

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bngan.batchnorm.calibration import channel_moments, execution_order
 from bngan.batchnorm.layer import desynchronize, group_size
@@ -18,6 +17,7 @@ from bngan.networks.norms import (
     iterate_spectral_norms,
     parametrized,
 )
+from bngan.numerics.torch_internals import BatchNormBase
 from bngan.training.base import BaseTrainer
 
 SMALL_GAMMA = 0.01
@@ -193,8 +193,8 @@ def _by_name(values: dict[str, T], names: dict[str, str]) -> dict[str, T]:
     return {name: values[module] for module, name in names.items() if module in values}
 
 
-def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
-    return {name: m for name, m in network.named_modules() if isinstance(m, _BatchNorm)}
+def _norms(network: nn.Module) -> dict[str, BatchNormBase]:
+    return {name: m for name, m in network.named_modules() if isinstance(m, BatchNormBase)}
 
 
 def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) -> float:

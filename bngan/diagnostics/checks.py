@@ -1,23 +1,20 @@
 """Which combinations cannot learn, and which do not mean what they seem to."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from bngan.batchnorm.layer import batch_layout, synchronize
 from bngan.data.dataset import ImageSpec
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
+from bngan.numerics.torch_internals import BatchNormBase, skip_initialization
 from bngan.training.config import OptimizationConfig
 
 _BATCH = 16
 _MOST = 1_000_000_000
 """Parameters that can be trained here, of both networks."""
-_DRAWS = torch.Tensor.normal_, torch.Tensor.uniform_
 
 
 def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
@@ -66,23 +63,11 @@ def parameters(model: ModelConfig, images: ImageSpec) -> int:
         ValueError: for what such images or such networks cannot have.
     """
     try:
-        with torch.device("meta"), _NoDraws():
+        with torch.device("meta"), skip_initialization():
             networks = build_generator(model, images), build_discriminator(model, images)
     except RuntimeError as error:  # sizes beyond 64 bits
         raise ValueError("model: the networks are larger than can be counted") from error
     return sum(p.numel() for network in networks for p in network.parameters())
-
-
-class _NoDraws(TorchFunctionMode):
-    """Leaves initial values out: what draws them for tensors without values takes seconds to import."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(function, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return args[0] if function in _DRAWS else function(*args, **kwargs)
 
 
 def problem(model: ModelConfig, images: ImageSpec) -> str | None:
@@ -100,7 +85,7 @@ def problem(model: ModelConfig, images: ImageSpec) -> str | None:
             discriminator = build_discriminator(model, images)
     except ValueError as error:
         return str(error)
-    norms = _BatchNorm | nn.GroupNorm | nn.LayerNorm
+    norms = BatchNormBase | nn.GroupNorm | nn.LayerNorm
     if part.norm != "none" and not any(isinstance(m, norms) for m in discriminator.modules()):
         return (
             f"model.discriminator.norm={part.norm}: there is no layer for it at this depth (norm_first "

@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from bngan.data.dataset import ImageSpec
@@ -30,6 +29,7 @@ from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_generator
 from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.precision import exact_convolutions
+from bngan.numerics.torch_internals import BatchNormBase
 from bngan.serialization.checkpoint import not_finite
 from bngan.serialization.json_records import described, first_line, record
 
@@ -130,7 +130,7 @@ class Sampler:
         other = copy.copy(self)
         other.generator, other.batch, other.grouped = copy.deepcopy(self.generator), group, True
         for module in other.generator.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BatchNormBase):
                 module.train()
         return other
 

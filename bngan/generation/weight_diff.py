@@ -1,9 +1,8 @@
 """Compare the weights of an adapted generator with those of its base."""
 
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from bngan.generation.sampler import Sampler
 from bngan.networks.norms import affine_parameters
+from bngan.numerics.torch_internals import BatchNormBase
 
 
 def weight_difference(adapted: Sampler, base: Sampler) -> str:
@@ -36,7 +35,7 @@ def _names(sampler: Sampler) -> tuple[set[str], set[str]]:
     statistics = {
         f"{prefix}.{name}"
         for prefix, module in generator.named_modules()
-        if isinstance(module, _BatchNorm)
+        if isinstance(module, BatchNormBase)
         for name, _ in module.named_buffers(recurse=False)
     }
     return {n for n, p in generator.named_parameters() if id(p) in affine}, statistics

@@ -6,11 +6,11 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from bngan.data.dataset import ImageSpec
 from bngan.networks.config import BatchNormConfig, ModelConfig, Normalization
+from bngan.numerics.torch_internals import NormBase
 
 _SELF_MODULATION_UNITS = 32
 _GROUP = 16
@@ -174,5 +174,5 @@ def affine_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
     for module in network.modules():
         if isinstance(module, ConditionalBatchNorm):
             yield from module.modulation.parameters()
-        elif isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+        elif isinstance(module, NormBase | nn.GroupNorm | nn.LayerNorm):
             yield from module.parameters(recurse=False)

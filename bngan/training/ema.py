@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bngan.networks.norms import iterate_spectral_norms, parametrized
 
@@ -38,7 +39,8 @@ class ExponentialMovingAverage:
         """Move towards the trained network after its step of ``batch_size`` images."""
         half_life = min(self.half_life, 0.05 * images_seen)
         decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move(self._averaged, self._current, None)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
         if self.network.training:

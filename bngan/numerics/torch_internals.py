@@ -1,0 +1,99 @@
+"""Private and undocumented parts of torch that the library uses.
+
+No other module of ``bngan`` names such parts. ``tests/unit/numerics/test_torch_internals.py`` checks
+each of them with the installed torch. ``pyproject.toml`` bounds torch's version: raise the bound when
+that test passes with the new version.
+"""
+
+from inspect import unwrap
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.overrides import TorchFunctionMode
+
+BatchNormBase = _BatchNorm
+"""Base class of ``torch.nn.BatchNorm1d/2d/3d`` and of ``torch.nn.SyncBatchNorm``."""
+NormBase = _NormBase
+"""Base class of ``BatchNormBase`` and of ``torch.nn.InstanceNorm1d/2d/3d``."""
+_Optimizer = TypeVar("_Optimizer", bound=torch.optim.Optimizer)
+_WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+"""Methods that an optimiser inherits with a wrapper for ``torch.compile``; ``step`` has another one."""
+_DRAWS = torch.Tensor.normal_, torch.Tensor.uniform_
+
+
+class UncheckedBatchNorm(BatchNormBase):
+    """Batch norm over dimension 1, whose subclasses check the number of dimensions themselves."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
+def batch_moments(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance ``(C,)`` of ``(n, C, ...)``, by the kernel of batch norm.
+
+    Args:
+        values: n > 0 samples.
+        dtype: of the results: float64 for float64 values, otherwise float32.
+    """
+    # The kernel also moves running statistics, by a momentum of 0: it needs a place for them.
+    running = values.new_zeros(2, values.shape[1], dtype=dtype)
+    mean, variance = torch.ops.aten.batch_norm_update_stats(values, *running, 0.0)
+    return mean, variance
+
+
+def batch_norm_gradients(
+    gradient: Tensor, values: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of batch norm's input, weight and bias, by the kernel of batch norm.
+
+    The gradient of the input is that of a batch whose statistics are functions of ``values`` alone.
+
+    Args:
+        gradient: of the output, ``(n, C, ...)``, n > 0.
+        values: the input, ``(n, C, ...)``.
+        weight: gamma, ``(C,)``.
+        mean: that normalised the input, ``(C,)``.
+        inverse: one over the standard deviation that normalised the input, ``(C,)``.
+        eps: of the layer.
+    """
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+        gradient, values, weight, None, None, mean, inverse, True, eps, [True] * 3
+    )
+    return found
+
+
+def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:
+    """Return a subclass of an optimiser without torch's wrappers for ``torch.compile``.
+
+    The wrappers import the compiler on the first call, only for it to leave the method alone. That
+    costs a third of a worker's start-up time, and 150 MB in every process. Where torch has no such
+    wrappers, ``kind`` itself comes back.
+
+    Args:
+        kind: an optimiser whose ``step`` runs without gradients, such as ``torch.optim.Adam``.
+    """
+    step = unwrap(kind.step)
+    if step is kind.step:
+        return kind
+    methods: dict[str, Any] = {name: unwrap(getattr(kind, name)) for name in _WRAPPED}
+    # The wrapper of ``step`` also turns gradients off.
+    methods["step"] = torch.no_grad()(step)
+    return cast(type[_Optimizer], type(kind.__name__, (kind,), methods))
+
+
+class skip_initialization(TorchFunctionMode):
+    """Inside the block, ``torch.nn.init`` and random draws leave tensors as they are.
+
+    For networks on the device ``meta``, whose tensors have no values: the code that draws such values
+    takes seconds to import.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return args[0] if function in _DRAWS else function(*args, **kwargs)
