@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bngan.data.datasets_internals import builder_of_cached, commit_of, source_urls
 from bngan.data.decoding import one_line
 from bngan.data.folder import existing
 from bngan.serialization.json_records import first_line
@@ -83,7 +84,7 @@ def load(path: str, most: float) -> "tuple[dict[str, datasets.Dataset], str]":
     name = HubName.parse(path)
     with _explained(name):
         commit = _commit(name, config.HF_HUB_OFFLINE)
-        look = _cached if config.HF_HUB_OFFLINE else _offered
+        look = builder_of_cached if config.HF_HUB_OFFLINE else _offered
         builder = look(name.repository, commit)
         there = os.path.isdir(builder.cache_dir)
         table, missing = (0, 0) if there else _sizes(builder, name.repository, commit)
@@ -120,37 +121,16 @@ def _offered(repository: str, commit: str) -> Any:
     # The name is written so that a folder that is called so is not taken for the dataset.
     builder = load_dataset_builder(f"hf://datasets/{repository}", revision=commit)
     # Of what it does not get, datasets takes what it has in its cache.
-    if builder.hash != commit:
-        raise ConnectionError(f"only commit {builder.hash} can be had, not {commit}")
+    if (taken := commit_of(builder)) != commit:
+        raise ConnectionError(f"only commit {taken} can be had, not {commit}")
     return builder
-
-
-def _cached(repository: str, commit: str) -> Any:
-    """What reads tables that are there; ``datasets`` by itself would take the newest, of any commit."""
-    from datasets import config
-    from datasets.packaged_modules.cache.cache import Cache
-
-    owner, name = repository.split("/")
-    cache = Path(config.HF_DATASETS_CACHE).expanduser()
-    found = [folder.parts for folder in cache.glob(f"{owner}___*/*/*/{commit}")]
-    if len(found) != 1:
-        raise LookupError(f"commit {commit} is there {len(found)} times")
-    *_, configuration, version, _ = found[0]
-    return Cache(
-        repo_id=repository,
-        dataset_name=name,
-        config_name=configuration,
-        version=version,
-        hash=commit,
-    )
 
 
 def _sizes(builder: Any, repository: str, commit: str) -> tuple[int, int]:
     """Bytes of the files that tables are made of, and of those among them that are not here yet."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    urls = {str(url) for files in (builder.config.data_files or {}).values() for url in files}
-    paths = sorted(url.partition(f"@{commit}/")[2] for url in urls)
+    paths = sorted(url.partition(f"@{commit}/")[2] for url in source_urls(builder))
     total = missing = 0
     for start in range(0, len(paths), _AT_ONCE):
         some: list[Any] = HfApi().get_paths_info(

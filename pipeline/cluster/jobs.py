@@ -20,16 +20,12 @@ from urllib.parse import urlsplit
 from pipeline.cluster.launch import crew, missing_workers
 from pipeline.cluster.working_dir import working_folder
 from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.ray_internals import TALKATIVE_LOGGERS, is_job_known
 from pipeline.core.uris import secrets, without_secrets
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
 _ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-_TALKATIVE = (
-    "dashboard.modules.dashboard_sdk",
-    "dashboard.modules.job.sdk",
-    "_private.runtime_env.packaging",
-)
 _PATIENCE = 60.0
 """Seconds that a cluster may take to start its agents, or to come back while a job is followed."""
 
@@ -142,12 +138,11 @@ def submit_work(client: Any, work: Work) -> Submission:
                     submission_id=job,
                     runtime_env={"working_dir": str(folder), "env_vars": environment},
                 )
-            except RuntimeError as error:
-                another = "already exists" in str(error)  # was faster: on to its job
-                starting = "agent" in str(error)  # the head answers before it can take jobs
-                if not (another or starting) or time.monotonic() > until:
+            except RuntimeError:
+                if time.monotonic() > until:
                     raise
-                time.sleep(0.0 if another else 1.0)
+                if not is_job_known(client, job):  # else another was faster: on to its job
+                    time.sleep(1.0)  # the head answers before it can take jobs
             else:
                 return Submission(job, True)
 
@@ -194,14 +189,14 @@ def job_client(address: str) -> Iterator[Any]:
     from ray.job_submission import JobSubmissionClient
     from requests.exceptions import RequestException
 
-    for name in _TALKATIVE:
-        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
+    for name in TALKATIVE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     given = {name: os.environ.pop(name) for name in _ADDRESSES if name in os.environ}
     try:
         _require_answer(address)
         yield JobSubmissionClient(address)
     except AuthenticationError as error:
-        reason = re.split(r"\. |\n", str(error))[0]
+        reason = error.message.splitlines()[0]
         raise UserError(
             f"the cluster at {address} wants its token ({reason}): RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"

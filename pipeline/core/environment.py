@@ -5,6 +5,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.core.ray_internals import JOB_ENVIRONMENT
+
 _DEFAULTS = {
     # Nothing reports home.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -84,4 +86,4 @@ def own_token() -> None:
 
 def inside_a_job() -> bool:
     """Whether this is the driver of a job on a Ray cluster: it runs in a folder of the session."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # its name is its value: Ray sets it so
+    return JOB_ENVIRONMENT in os.environ

@@ -27,6 +27,7 @@ from bngan.serialization.manifest import (
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.lock import hold, private
 from pipeline.core.uris import absolute_workspace, filesystem_of, is_uri
+from pipeline.storage.pyarrow_errors import is_temporary
 
 CACHE = "BNGAN_CACHE"
 """Environment variable: where a machine keeps its copies, by default ``~/.cache/bngan``."""
@@ -37,14 +38,6 @@ _PATIENCE = 3600.0
 _FLAT = ("s3", "gcs", "abfs")
 """File systems without folders to be made."""
 _STREAMS = 8
-_PASSES = (
-    "NETWORK_CONNECTION",
-    "SERVICE_UNAVAILABLE",
-    "INTERNAL_FAILURE",
-    "SLOW_DOWN",
-    "HTTP status 5",
-)
-"""What pyarrow's S3 calls troubles that may be over soon."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Workspace:
                 self.write(_MARK, b"A workspace of bngan.\n")
         except Exception as error:  # every file system has its own
             reason = first_line(error)
-            kind = ServerUnavailableError if any(word in reason for word in _PASSES) else UserError
+            kind = ServerUnavailableError if is_temporary(error) else UserError
             raise kind(f"workspace: {self} cannot be reached: {reason}") from error
 
     def name(self, folder: Path) -> str:

@@ -2,12 +2,12 @@
 
 import requests
 from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 from bngan.serialization.json_records import first_line
-from pipeline.core.errors import ServerUnavailableError, UserError, unanswered
+from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.uris import shown, without_secrets
+from pipeline.core.urllib3_errors import connection_reason
+from pipeline.tracking.mlflow_internals import ask, status_of
 
 _PATIENCE = 5
 """Seconds for a server to answer at all."""
@@ -23,15 +23,7 @@ def require_server(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        answer = http_request(  # type: ignore[no-untyped-call]
-            get_default_host_creds(uri),  # type: ignore[no-untyped-call]
-            "/api/2.0/mlflow/experiments/search",
-            "GET",
-            params={"max_results": 1},
-            max_retries=1,
-            timeout=_PATIENCE,
-            raise_on_status=False,
-        )
+        answer = ask(uri, _PATIENCE)
     except MlflowException as error:
         raise ServerUnavailableError(
             f"MLflow at {shown(uri)} does not answer: {reason(error)}"
@@ -50,8 +42,7 @@ def _passes(status: int) -> bool:
 def away(error: Exception) -> bool:
     """Whether it says that the server cannot be reached, or cannot work now, not that it refuses."""
     if isinstance(error, MlflowException):
-        # 500 where there was no answer.
-        status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
+        status = status_of(error)
     elif isinstance(error, requests.RequestException):
         status = 500 if error.response is None else error.response.status_code
     else:
@@ -61,8 +52,7 @@ def away(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """What lies behind an error, in a line; no password that its URIs may have."""
-    line = without_secrets(first_line(error))
-    return unanswered(line) or line
+    return without_secrets(connection_reason(error) or first_line(error))
 
 
 def refusal(what: str, error: Exception) -> UserError:

@@ -22,16 +22,17 @@ from mlflow.entities import (
 )
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_DATASET_CONTEXT,
-    MLFLOW_PARENT_RUN_ID,
-    MLFLOW_RUN_NAME,
-)
 
 from bngan.data.hub import HUB_PREFIX
 from pipeline.core.errors import UserError
 from pipeline.core.lock import hold, private
 from pipeline.core.uris import shown, without_secrets
+from pipeline.tracking.mlflow_internals import (
+    DATABASE_LOGGER,
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
 from pipeline.tracking.server import refusal, require_server
 
 PIPELINE = "pipeline"
@@ -43,7 +44,7 @@ _PATIENCE = 120.0
 
 
 # What it says of each attempt at a database is 80 lines long, and said again in a line here.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)
 
 
 def tracking_uri(workspace: Path) -> str:

@@ -18,11 +18,16 @@ DIGITS = Path(__file__).parents[3] / "configs/digits.yaml"
 
 
 class Cluster:
-    """Ray's client, as far as it is used; ``rivals`` submit at the same time, and are faster."""
+    """Ray's client, as far as it is used.
+
+    Attributes:
+        rivals: how many submit at the same time, and are faster.
+        starting: how many submissions it turns down before it can take jobs.
+    """
 
     def __init__(self, rivals: int = 0) -> None:
         self.jobs: dict[str, str] = {}
-        self.rivals = rivals
+        self.rivals, self.starting = rivals, 0
         self.submitted: list[dict[str, Any]] = []
 
     def list_jobs(self) -> list[Any]:
@@ -31,11 +36,19 @@ class Cluster:
             for name, status in self.jobs.items()
         ]
 
+    def get_job_info(self, job: str) -> Any:
+        if job not in self.jobs:
+            raise RuntimeError("in whatever words")
+        return SimpleNamespace(submission_id=job, status=Status(self.jobs[job]))
+
     def submit_job(self, **job: Any) -> None:
         if self.rivals:
             self.rivals -= 1
             self.jobs[job["submission_id"]] = "RUNNING"
-            raise RuntimeError(f"Job with submission_id {job['submission_id']} already exists.")
+            raise RuntimeError("in whatever words")
+        if self.starting:
+            self.starting -= 1
+            raise RuntimeError("in whatever words")
         self.jobs[job["submission_id"]] = "PENDING"
         self.submitted.append({**job, "files": files(Path(job["runtime_env"]["working_dir"]))})
 
@@ -96,6 +109,18 @@ def test_of_two_at_once_one_begins(cluster: Cluster) -> None:
     cluster.rivals = 1
     assert not submit().began
     assert not cluster.submitted
+
+
+def test_a_cluster_that_starts_is_waited_for_but_not_for_ever(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_PATIENCE", 1.5)
+    cluster.starting = 1
+    assert submit().began
+    cluster.starting = 100
+    with pytest.raises(RuntimeError, match="in whatever words"):
+        submit("seed=1")
+    assert cluster.starting > 90
 
 
 def test_a_partition_that_succeeded_is_not_submitted_again(cluster: Cluster) -> None:

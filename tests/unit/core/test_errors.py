@@ -11,10 +11,10 @@ from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
 from pipeline.core.errors import RetryableError, ServerUnavailableError, UserError, essence
 from pipeline.workflow.results import RunResult, StageFailed
-from tests.unit.tracking.test_outbox import NO_ANSWER
+from tests.unit.core.test_urllib3_errors import REFUSED, no_answer
 
 DIGITS = Path(__file__).parents[3] / "configs" / "digits.yaml"
-ASKED, REFUSED = "http://127.0.0.1:1/api", "[Errno 111] Connection refused"
+ASKED = "http://127.0.0.1:1/api"
 
 
 class Wrapped(Exception):
@@ -30,7 +30,7 @@ class Wrapped(Exception):
     [
         (ValueError("no such thing\nand more"), "ValueError: no such thing"),
         (MemoryError(), "MemoryError"),
-        (RuntimeError(NO_ANSWER), f"RuntimeError: API request to {ASKED} failed: {REFUSED}"),
+        (no_answer(ASKED), f"RuntimeError: API request to {ASKED} failed: {REFUSED}"),
         (OSError(28, "No space left on device", "/x/y"), "No space left on device: /x/y"),
         (OSError("cannot be had"), "OSError: cannot be had"),
         (StageFailed(RunResult("", {}, {}, {}), KeyError("a")), "KeyError: 'a'"),

@@ -16,12 +16,14 @@ from pipeline.core.errors import UserError
 from pipeline.tracking import outbox as module
 from pipeline.tracking.outbox import BATCH, Outbox
 from tests.conftest import until
+from tests.unit.core.test_urllib3_errors import failure
 
-NO_ANSWER = (
-    "API request to http://127.0.0.1:1/api failed with exception HTTPConnectionPool(host='127.0.0.1', "
-    'port=1): Max retries exceeded with url: /api (Caused by NewConnectionError("HTTPConnection(host='
-    "'127.0.0.1', port=1): Failed to establish a new connection: [Errno 111] Connection refused\"))"
-)
+
+def no_answer() -> MlflowException:
+    """Return MLflow's error where nobody listens."""
+    error = MlflowException("API request to http://127.0.0.1:1/api failed")
+    error.__cause__ = failure("http://127.0.0.1:1/api")
+    return error
 
 
 class Server:
@@ -36,7 +38,7 @@ class Server:
     def write(self, what: Any) -> Any:
         self.attempts += 1
         if not self.there.is_set():
-            raise MlflowException(NO_ANSWER)
+            raise no_answer()
         if what == "wrong":
             raise MlflowException("it is wrong", INVALID_PARAMETER_VALUE)
         self.kept.append(what)
@@ -45,7 +47,7 @@ class Server:
     def log(self, run_id: str, metrics: list[Metric]) -> None:
         self.attempts += 1
         if not self.there.is_set():
-            raise MlflowException(NO_ANSWER)
+            raise no_answer()
         if any(metric.key == "wrong" for metric in metrics):
             raise MlflowException("it is wrong", INVALID_PARAMETER_VALUE)
         self.calls.append(len(metrics))

@@ -21,13 +21,14 @@ from pipeline.cli import display
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.uris import shown
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking.mlflow_internals import ask
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.server import away, reason, require_server
 from pipeline.tracking.tracker import Tracker, existing_client
 from pipeline.workflow import cleanup as garbage
 from pipeline.workflow.results import RunResult
 from tests.conftest import free_port
-from tests.unit.tracking.test_outbox import NO_ANSWER, Server
+from tests.unit.tracking.test_outbox import Server, no_answer
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def answer(status: int) -> requests.HTTPError:
 @pytest.mark.parametrize(
     ("error", "gone"),
     [
-        (MlflowException(NO_ANSWER), True),
+        (no_answer(), True),
         (MlflowException("the database is locked", TEMPORARILY_UNAVAILABLE), True),
         (MlflowException("slowly", REQUEST_LIMIT_EXCEEDED), True),
         (MlflowException("no", INVALID_PARAMETER_VALUE), False),
@@ -61,7 +62,9 @@ def test_what_says_that_a_server_is_away(error: Exception, gone: bool) -> None:
 
 
 def test_the_reason_is_what_a_person_needs() -> None:
-    assert reason(MlflowException(NO_ANSWER)) == "[Errno 111] Connection refused"
+    with pytest.raises(MlflowException) as caught:
+        ask(f"http://127.0.0.1:{free_port()}", 5)
+    assert reason(caught.value) == "[Errno 111] Connection refused"
     assert reason(MlflowException("one\ntwo")) == "one"
     assert reason(ConnectionError()) == "ConnectionError"
 

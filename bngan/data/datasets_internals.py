@@ -1,0 +1,44 @@
+"""Undocumented parts of ``datasets``: how it names and reads what lies in its cache."""
+
+from pathlib import Path
+from typing import Any
+
+
+def builder_of_cached(repository: str, commit: str) -> Any:
+    """Return a builder of the tables that the cache has of a dataset at a commit.
+
+    ``datasets`` by itself would take the newest tables, of any commit.
+
+    Args:
+        repository: ``OWNER/NAME`` on the Hub.
+        commit: 40 hexadecimal digits.
+
+    Raises:
+        LookupError: unless the cache has exactly one such table set.
+    """
+    from datasets import config
+    from datasets.packaged_modules.cache.cache import Cache
+
+    owner, name = repository.split("/")
+    cache = Path(config.HF_DATASETS_CACHE).expanduser()
+    found = [folder.parts for folder in cache.glob(f"{owner}___*/*/*/{commit}")]
+    if len(found) != 1:
+        raise LookupError(f"commit {commit} is there {len(found)} times")
+    *_, configuration, version, _ = found[0]
+    return Cache(
+        repo_id=repository,
+        dataset_name=name,
+        config_name=configuration,
+        version=version,
+        hash=commit,
+    )
+
+
+def commit_of(builder: Any) -> str:
+    """Return the commit that a builder of a dataset on the Hub makes tables of."""
+    return str(builder.hash)
+
+
+def source_urls(builder: Any) -> set[str]:
+    """Return the addresses of the files that a builder makes tables of; empty for cached tables."""
+    return {str(url) for files in (builder.config.data_files or {}).values() for url in files}

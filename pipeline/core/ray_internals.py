@@ -1,0 +1,40 @@
+"""Ray's names and ways that its documentation does not promise. Nothing here imports Ray."""
+
+from typing import Any
+
+JOB_ENVIRONMENT = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Environment variable that Ray sets for the driver of a job."""
+TALKATIVE_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Loggers that report each step of a job's submission."""
+_INNER = ("worker_failures", "controller_failure", "cause")
+"""Attributes of errors of Ray Train and of Ray's tasks: the errors that they stand for."""
+
+
+def inner_error(error: BaseException) -> BaseException | None:
+    """Return the error that one of Ray's stands for, or None if there is none.
+
+    Of the failures of several workers, the first one that is not a ConnectionError comes back: a worker
+    that lost another worker is not the cause.
+    """
+    inner = next(filter(None, (getattr(error, name, None) for name in _INNER)), None)
+    if isinstance(inner, dict):
+        inner = min(inner.values(), key=lambda failure: isinstance(failure, ConnectionError))
+    return inner if isinstance(inner, BaseException) else None
+
+
+def is_job_known(client: Any, job: str) -> bool:
+    """Whether a cluster has a job of this id; False if the cluster cannot tell.
+
+    Args:
+        client: a ``ray.job_submission.JobSubmissionClient``.
+        job: the submission id.
+    """
+    try:
+        client.get_job_info(job)
+    except RuntimeError:  # of which Ray has no subclass for a job that does not exist
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""Parts of MLflow that are not in its documented interface."""
+
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
+from mlflow.utils.rest_utils import http_request
+
+__all__ = [
+    "DATABASE_LOGGER",
+    "MLFLOW_DATASET_CONTEXT",
+    "MLFLOW_PARENT_RUN_ID",
+    "MLFLOW_RUN_NAME",
+    "ask",
+    "status_of",
+]
+DATABASE_LOGGER = "mlflow.store.db.utils"
+"""Logger that reports each attempt at a database, with a traceback of 80 lines."""
+
+
+def ask(uri: str, timeout_s: float) -> requests.Response:
+    """Return a server's answer to a request for one experiment, whatever its status.
+
+    MLflow's own clients do not take a time limit or a number of tries for one request. The credentials
+    are those that MLflow's clients use.
+
+    Args:
+        uri: of MLflow's server, http or https.
+        timeout_s: seconds for each of two tries.
+
+    Raises:
+        MlflowException: if the server does not answer.
+    """
+    answer: requests.Response = http_request(  # type: ignore[no-untyped-call]
+        get_default_host_creds(uri),  # type: ignore[no-untyped-call]
+        "/api/2.0/mlflow/experiments/search",
+        "GET",
+        params={"max_results": 1},
+        max_retries=1,
+        timeout=timeout_s,
+        raise_on_status=False,
+    )
+    return answer
+
+
+def status_of(error: MlflowException) -> int:
+    """Return the HTTP status of an error: 500 where the server has not answered."""
+    status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
+    return status
