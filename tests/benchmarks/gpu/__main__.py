@@ -81,7 +81,7 @@ def _about(device: torch.device) -> Values:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "library": str(Path(bngan.__file__).parent),
+        "bngan": bngan.__version__,
         "processor": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} threads",
     }
