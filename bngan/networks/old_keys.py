@@ -125,7 +125,7 @@ def _modules(network: nn.Module, model: ModelConfig) -> dict[str, str]:
         there = [name for name in full if name is None or name in present]
         return {f"{prefix}.{i}": name for i, name in enumerate(there) if name is not None}
 
-    blocks = len(list(network.get_submodule("blocks").children()))
+    blocks = sum(name.startswith("blocks.") and name.count(".") == 1 for name in present)
     table = numbered("layers", [*layout.start, *_repeated(layout.block, blocks), *layout.end])
     for old, new in list(table.items()):
         block = new.startswith("blocks.") and new.count(".") == 1

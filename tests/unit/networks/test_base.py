@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bngan.data.dataset import ImageSpec
+from bngan.generation.sampler import Sampler
 from bngan.networks.base import Discriminator, Generator
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.networks.factory import Family, build_discriminator, build_generator
@@ -45,3 +46,5 @@ def test_an_own_family_has_classes_weight_norms_and_initial_weights(
     assert not torch.allclose(images, generator(latents, labels.flip(0)))
     assert discriminator(images, labels).shape == (3,)
     assert parametrize.is_parametrized(discriminator.logit)
+    sampler = Sampler(model, spec, dict(generator.state_dict()))
+    assert sampler.images(0, range(3)).shape == (3, 8, 8, 1)
