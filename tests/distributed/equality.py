@@ -19,6 +19,7 @@ from bngan.data.dataset import ImageSplit
 from bngan.distributed.collectives import assert_replicas_equal
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.serialization.checkpoint import load_checkpoint, save_checkpoint
+from bngan.training import base
 from bngan.training import trainer as trainer_module
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
@@ -173,9 +174,11 @@ def permuted(group: int, seed: int) -> Iterator[None]:
         return shuffled
 
     with ExitStack() as stack:
-        for name in ("sample_order", "training_latents", "mixture_weights", "augmentation_draws"):
-            original = getattr(trainer_module, name)
-            stack.enter_context(mock.patch.object(trainer_module, name, shuffle(original)))
+        noise = ("training_latents", "mixture_weights", "augmentation_draws")
+        for module, names in {base: ("sample_order",), trainer_module: noise}.items():
+            for name in names:
+                original = getattr(module, name)
+                stack.enter_context(mock.patch.object(module, name, shuffle(original)))
         yield
 
 
