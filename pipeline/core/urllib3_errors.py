@@ -33,8 +33,10 @@ def brief_text(error: BaseException) -> str:
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and, one after the other, the errors that led to it."""
-    while error is not None:
+    seen = set[int]()
+    while error is not None and id(error) not in seen:  # one may be raised from itself
         yield error
+        seen.add(id(error))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

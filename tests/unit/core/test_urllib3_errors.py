@@ -95,3 +95,10 @@ def test_an_error_without_urllib3_keeps_its_text() -> None:
     hidden = RuntimeError("of its own")
     hidden.__context__, hidden.__suppress_context__ = failure("http://127.0.0.1:1"), True
     assert connection_reason(hidden) is None
+
+
+def test_an_error_that_is_its_own_cause_has_an_end() -> None:
+    error = RuntimeError("again")
+    error.__cause__ = error
+    assert connection_reason(error) is None
+    assert brief_text(error) == "again"
