@@ -1,4 +1,4 @@
-"""Starting or joining Ray, and running data-parallel training on it."""
+"""Start or join Ray, and run training workers, tasks and trials on it."""
 
 import json
 import os
@@ -29,15 +29,22 @@ def fit(
     max_failures: int,
     on_record: Callable[[Record], None],
 ) -> str:
-    """Run ``worker(settings)`` on every worker; how many and what they were, in words.
+    """Run ``worker(settings)`` on every worker, and return their number and kind in words.
 
-    Workers that die are replaced, all of them, up to ``max_failures`` times; between ``num_workers``
-    = (min, max) their number follows what the cluster has. Where to take up again is their own
-    business, not Ray's, whose files go to ``storage``, Ray's names for a place that all nodes see.
-    ``settings["queue"]`` is where rank 0 puts records for ``on_record``.
+    If a worker dies, all of them are replaced. The workers find the point to resume at themselves.
+
+    Args:
+        worker: function of the settings, in which ``queue`` takes records from rank 0.
+        settings: plain values.
+        name: Ray's name of the run.
+        storage: Ray's arguments for a place that all nodes see, where Ray keeps its files.
+        num_workers: (min, max); the number follows the resources of the cluster.
+        accelerator: auto, cpu or gpu.
+        max_failures: how often workers are replaced.
+        on_record: called here with each record.
 
     Raises:
-        UserError: if the cluster cannot hold that many workers.
+        UserError: if the cluster has no room for so many workers.
     """
     with _ray():
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -70,10 +77,10 @@ def fit(
 def each(
     function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], accelerator: str
 ) -> Iterator[Any]:
-    """``function(*task, device)`` of every task, in order, as they are done.
+    """Yield ``function(*task, device)`` of every task, in the order of the tasks.
 
-    On all of the cluster at RAY_ADDRESS, or of this machine where it has several GPUs; otherwise here,
-    one after the other, since on CPUs each already uses all threads.
+    Tasks run on the cluster at RAY_ADDRESS. Without one they run on the GPUs of this machine, if it has
+    several. Otherwise they run in this process, one after the other: on CPUs a task uses all threads.
     """
     import torch
 
@@ -105,10 +112,18 @@ def trials(
     at_once: int,
     on_result: Callable[[int, dict[str, Any]], None],
 ) -> None:
-    """``function(task)`` of every task as Ray Tune's trials, a CPU each, results as they come.
+    """Run ``function(task)`` for every task, as trials of Ray Tune on one CPU each.
+
+    Args:
+        function: returns a record of plain values.
+        tasks: what the function takes.
+        name: Tune's name of the run.
+        storage: Ray's arguments for a place that all nodes see, where Tune keeps its files.
+        at_once: number of trials that run together.
+        on_result: called here with the number of the task and its record, as trials end.
 
     Raises:
-        RuntimeError: if any of them failed, when the others are through.
+        RuntimeError: when all trials have ended, if any of them failed.
     """
     with _ray():
         from ray import tune
@@ -196,9 +211,9 @@ def cores() -> int:
 def crew(
     resources: Mapping[str, float], num_workers: tuple[int, int], accelerator: str
 ) -> tuple[tuple[int, int], bool]:
-    """How many workers, as (min, max), and whether each of them has a GPU.
+    """Return the number of workers as (min, max), and whether each of them has a GPU.
 
-    ``auto`` takes what GPUs there are, though they are fewer: the number changes the speed alone.
+    ``auto`` takes GPUs if there are any, even if they are fewer: the number changes the speed alone.
     """
     (least, most), gpus = num_workers, int(resources.get("GPU", 0))
     if accelerator != "auto" or not gpus:

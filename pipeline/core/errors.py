@@ -1,4 +1,4 @@
-"""The exceptions a user is meant to read."""
+"""Exceptions whose text is for the user."""
 
 from pipeline.core.ray_internals import inner_error
 from pipeline.core.urllib3_errors import brief_text
@@ -17,7 +17,11 @@ class ServerUnavailableError(RetryableError):
 
 
 def essence(error: BaseException) -> str:
-    """The line that matters of an error, from below what Ray and stages have wrapped around it."""
+    """Return the kind and the first line of the error at the root of ``error``.
+
+    Ray and the stages wrap the errors that they meet into errors of their own. What urllib3 says of a
+    server that does not answer is made short.
+    """
     for _ in range(10):
         if (inner := inner_error(error)) is None:
             break

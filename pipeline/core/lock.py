@@ -1,4 +1,4 @@
-"""Folders that runs write to: their user's alone, and one owner's at a time."""
+"""Folders that only their user may read, and folders that one process locks at a time."""
 
 import fcntl
 import getpass
@@ -19,33 +19,36 @@ OWNER = "owner.json"
 
 
 def private(folder: Path) -> Path:
-    """Make a workspace for its user alone; who shares one makes it, and its mode stays."""
+    """Create a folder that only its user may read, and return it.
+
+    A folder that is there already keeps its mode: people who share a workspace create it first.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def hold(folder: Path, what: str, patience: float = 0.0) -> Iterator[str]:
-    """Own ``folder`` inside the block, under an attempt's name that ``owner`` tells everybody.
+def hold(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[str]:
+    """Lock ``folder`` inside the block, and yield a new id for this attempt.
 
-    The lock goes with the process, however it ends. On a shared file system it holds between machines
-    where that file system supports flock.
+    The file ``owner.json`` in the folder names the attempt and its process. The lock ends with the
+    process, whatever ends that. Between machines it works on file systems that support flock.
 
     Args:
-        folder: what to own.
-        what: what it is called in the message.
-        patience: seconds to wait for another owner.
+        folder: the folder to lock; created if need be.
+        what: name of the folder in the error.
+        timeout_s: seconds to wait for another owner.
 
     Raises:
-        RetryableError: naming who owns it now.
+        RetryableError: if another process has the lock, with its name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout_s
     with (folder / OWNER).open("a+") as file:
         while not _locked(file):
             if time.monotonic() >= until:
                 file.seek(0)
-                raise RetryableError(f"{what} is being run by {_describe(file.read())}")
+                raise RetryableError(f"{what} is locked by {_describe(file.read())}")
             time.sleep(0.05)
         attempt = uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -65,13 +68,16 @@ def _locked(file: IO[str]) -> bool:
 
 
 def myself() -> dict[str, Any]:
-    """This process: ``pid``, ``host``, ``machine`` and ``user``."""
+    """Return ``pid``, ``host``, ``machine`` and ``user`` of this process."""
     host = socket.gethostname()
     return {"pid": os.getpid(), "host": host, "machine": machine(), "user": _user()}
 
 
 def machine() -> str:
-    """Where a process's number means something: names of hosts repeat, among containers for one."""
+    """Return an id of this machine or container, within which process ids are unique.
+
+    Names of hosts would not do: containers share them.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -80,7 +86,7 @@ def machine() -> str:
 
 
 def attempt_in(text: str) -> str | None:
-    """The attempt that an owner's file tells, if it tells one."""
+    """Return the id of the attempt in the text of an ``owner.json``, or None if there is none."""
     try:
         attempt: str = json.loads(text)["attempt"]
     except (ValueError, KeyError, TypeError):
@@ -98,6 +104,6 @@ def _user() -> str:
 def _describe(text: str) -> str:
     try:
         holder = json.loads(text)
-        return "process {pid} of {user} on {host}, since {since}".format(**holder)
+        return "process {pid} ({user}@{host}) since {since}".format(**holder)
     except (ValueError, KeyError):
         return "another process"

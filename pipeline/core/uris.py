@@ -42,15 +42,15 @@ def carries_secret(uri: str) -> bool:
 
 
 def shown(uri: str) -> str:
-    """A URI as a line of text names it: without secrets and query."""
+    """Return a URI without its login, its keys and its query."""
     return without_secrets(uri).split("?")[0]
 
 
 def without_secrets(text: str) -> str:
-    """Any text as everybody may see it.
+    """Return ``text`` without the secrets in it, ready for jobs, logs and MLflow.
 
-    Blanked are logins and keys in URIs, and the values of environment variables whose names speak of
-    secrets, or which are URIs with a password, wherever they occur.
+    Logins in URIs are removed. ``***`` replaces keys in URIs, passwords in environment variables that
+    hold a URI, and the values of environment variables whose names speak of secrets.
     """
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, "***")

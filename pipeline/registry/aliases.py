@@ -43,7 +43,7 @@ def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
     require_name(name)
     client = existing_client(workspace)
     lock = private(workspace) / "locks" / f"model-{name}"
-    with hold(lock, f"the registration of {name}", _PATIENCE):
+    with hold(lock, f"model {name}", _PATIENCE):
         _finish(client, name)
         yield client
 

@@ -1,4 +1,4 @@
-"""Folders of one machine that all may read for a while, and what killed processes leave of them."""
+"""Folders that one machine publishes for all machines for a while."""
 
 import time
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from bngan.serialization.manifest import sweep_drafts, write_manifest
 from pipeline.storage.workspace import Workspace
 
 FOLDER = "downloads"
-"""Where in a workspace they are."""
+"""Folder of a workspace that holds published folders."""
 OVER = 86400.0
-"""Seconds after which nobody reads what was lent, nor copies of it."""
+"""Seconds after which nobody reads a published folder, or a copy of it, any more."""
 
 
 @contextmanager
 def lent(storage: Workspace, *folders: Path) -> Iterator[None]:
-    """Folders of this machine that all may read inside the block."""
+    """Publish folders of this machine for all machines, until the block ends."""
     shared = folders if storage.remote else ()
     try:
         if shared:
@@ -31,10 +31,12 @@ def lent(storage: Workspace, *folders: Path) -> Iterator[None]:
 
 
 def borrowed(storage: Workspace, name: str) -> Path:
-    """Such a folder, or any other, on this machine, without the copies of those that are long over.
+    """Return a folder of the workspace on this machine, copied if need be.
+
+    Copies of published folders that nobody reads any more are removed.
 
     Raises:
-        OSError: if it cannot be had as it was written.
+        OSError: if the folder is missing or damaged.
     """
     if storage.remote:
         sweep_drafts(storage.local / FOLDER, OVER)
@@ -42,7 +44,7 @@ def borrowed(storage: Workspace, name: str) -> Path:
 
 
 def _sweep(storage: Workspace) -> None:
-    """Take back for all what a killed process had lent, by the age of its newest file."""
+    """Unpublish the folders that killed processes have left, by the age of their newest file."""
     newest = dict[str, float]()
     for name, written in storage.written(FOLDER):
         first = name.split("/")[0]

@@ -68,11 +68,11 @@ class Workspace:
         return cache / digest(self.workspace)[:16]
 
     def require(self) -> None:
-        """See that it is there, and at first that it can be written to.
+        """Check that the workspace is there; a new one is marked, which takes the right to write.
 
         Raises:
             ServerUnavailableError: if its server does not answer.
-            UserError: if it cannot for other reasons.
+            UserError: if the workspace cannot be used for another reason.
         """
         if not self.remote:
             return
@@ -85,7 +85,7 @@ class Workspace:
             raise kind(f"workspace: {self} cannot be reached: {reason}") from error
 
     def name(self, folder: Path) -> str:
-        """What other machines find a folder by."""
+        """Return the name by which other machines find a folder of this machine."""
         return str(folder.relative_to(self.local)) if self.remote else str(folder)
 
     def path(self, name: str) -> Path:
@@ -104,7 +104,7 @@ class Workspace:
         if not self.remote:
             return damage(folder)
         lock = private(self.local) / "locks" / f"copy-{digest(name)[:16]}"
-        with hold(lock, f"copying {name}", _PATIENCE):
+        with hold(lock, name, _PATIENCE):
             try:
                 manifest = self.read(f"{name}/{NAME}")
             except FileNotFoundError:
@@ -140,25 +140,25 @@ class Workspace:
         folder = self.local / name
         files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
         with suppress(FileNotFoundError):
-            self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
+            self._filesystem.delete_file(self._at(f"{name}/{NAME}"))
         with ThreadPoolExecutor(_STREAMS) as pool:
             others = (file for file in files if file != NAME)
             list(pool.map(lambda f: self._upload(folder / f, f"{name}/{f}"), others))
         self._upload(folder / NAME, f"{name}/{NAME}")
         with suppress(FileNotFoundError):
-            self._filesystem.delete_file(self._key(f"{name}/{DAMAGED}"))
+            self._filesystem.delete_file(self._at(f"{name}/{DAMAGED}"))
 
     def condemn(self, name: str) -> None:
-        """Have nobody use what is damaged at the URI; nothing of it is removed."""
+        """Mark a folder at the URI as damaged, so that nobody uses it; its files stay."""
         with suppress(FileNotFoundError):
             content = self.read(f"{name}/{NAME}")
-            with self._filesystem.open_output_stream(self._key(f"{name}/{DAMAGED}")) as file:
+            with self._filesystem.open_output_stream(self._at(f"{name}/{DAMAGED}")) as file:
                 file.write(content)
-            self._filesystem.delete_file(self._key(f"{name}/{NAME}"))
+            self._filesystem.delete_file(self._at(f"{name}/{NAME}"))
 
     def written(self, parent: str) -> Iterator[tuple[str, float]]:
         """Files below a folder at the URI, by their names from there, and when they were written."""
-        begin = len(self._key(parent)) + 1
+        begin = len(self._at(parent)) + 1
         for info in self._infos(parent, True):
             if info.is_file and info.mtime_ns is not None:
                 yield info.path[begin:], info.mtime_ns / 1e9
@@ -197,7 +197,7 @@ class Workspace:
         """Content of a file. Raises ``FileNotFoundError`` if it is not there."""
         if not self.remote:
             return (self.local / name).read_bytes()
-        with self._filesystem.open_input_stream(self._key(name)) as file:
+        with self._filesystem.open_input_stream(self._at(name)) as file:
             return cast(bytes, file.read())
 
     def write(self, name: str, content: bytes) -> None:
@@ -213,10 +213,10 @@ class Workspace:
         """Whether a file is there."""
         if not self.remote:
             return (self.local / name).is_file()
-        return bool(self._filesystem.get_file_info(self._key(name)).is_file)
+        return bool(self._filesystem.get_file_info(self._at(name)).is_file)
 
     def share(self, name: str) -> None:
-        """Give a file of this machine to all."""
+        """Upload a file of this machine to the URI, where all machines find it."""
         if self.remote:
             self._upload(self.local / name, name)
 
@@ -225,7 +225,7 @@ class Workspace:
         if not self.remote:
             return {"storage_path": str(folder)}
         return {
-            "storage_path": self._key(self.name(folder)),
+            "storage_path": self._at(self.name(folder)),
             "storage_filesystem": self._filesystem,
         }
 
@@ -234,34 +234,35 @@ class Workspace:
         assert self.remote is not None  # noqa: S101 (tells the type checker)
         return self.remote[0]
 
-    def _key(self, name: str) -> str:
+    def _at(self, name: str) -> str:
+        """Return the path of a name in the file system of the URI."""
         assert self.remote is not None  # noqa: S101 (tells the type checker)
         return f"{self.remote[1].rstrip('/')}/{name}"
 
     def _infos(self, parent: str, recursive: bool = False) -> list[Any]:
         from pyarrow.fs import FileSelector
 
-        where = FileSelector(self._key(parent), allow_not_found=True, recursive=recursive)
+        where = FileSelector(self._at(parent), allow_not_found=True, recursive=recursive)
         return list(self._filesystem.get_file_info(where))
 
     def withdraw(self, name: str) -> None:
-        """Remove a folder at the URI."""
+        """Remove a folder from the URI; copies on machines stay."""
         for delete, key in (
-            (self._filesystem.delete_file, self._key(f"{name}/{NAME}")),  # what counts goes first
-            (self._filesystem.delete_dir, self._key(name)),
+            (self._filesystem.delete_file, self._at(f"{name}/{NAME}")),  # what counts goes first
+            (self._filesystem.delete_dir, self._at(name)),
         ):
             with suppress(FileNotFoundError):
                 delete(key)
 
     def _upload(self, source: Path, name: str) -> None:
-        key = self._key(name)
+        key = self._at(name)
         if self._filesystem.type_name not in _FLAT:
             self._filesystem.create_dir(key.rpartition("/")[0], recursive=True)
         with source.open("rb") as file, self._filesystem.open_output_stream(key) as target:
             shutil.copyfileobj(file, cast(IO[bytes], target), 1 << 20)
 
     def _download(self, name: str, target: Path) -> None:
-        with self._filesystem.open_input_stream(self._key(name)) as file, target.open("wb") as out:
+        with self._filesystem.open_input_stream(self._at(name)) as file, target.open("wb") as out:
             shutil.copyfileobj(cast(IO[bytes], file), out, 1 << 20)
 
 

@@ -61,7 +61,7 @@ def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 @contextmanager
 def closing(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Close the run as FINISHED, FAILED or KILLED, whatever ends the block."""
+    """Close the run as FINISHED, FAILED or KILLED, as the block ends."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

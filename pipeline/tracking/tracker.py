@@ -117,8 +117,7 @@ class Tracker:
         require_server(self.uri)
         try:
             # Of two that make a database at once, one would find it half made.
-            what = f"the opening of {shown(self.uri)}"
-            with hold(workspace / "locks" / "mlflow", what, _PATIENCE):
+            with hold(workspace / "locks" / "mlflow", shown(self.uri), _PATIENCE):
                 self.client = MlflowClient(self.uri, registry_uri=self.uri)
                 self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:

@@ -124,7 +124,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
     (training,) = (tmp_path / "training").iterdir()
     with hold(training, "training"):
         busy = bngan(*arguments, code=3).stderr
-    assert f"is being run by process {os.getpid()} of " in busy
+    assert f"is locked by process {os.getpid()} (" in busy
     told = bngan(*arguments).stderr
     assert re.search(r"continues from [\d,]+ of 8,000 images|finished already", told)
     # The workspace has a longer training, too, whose best generator may be a later one.

@@ -49,7 +49,7 @@ def test_the_line_that_matters(error: Exception, line: str) -> None:
     [
         (UserError("a: wrong\nb: [wrong]"), 2, "error: a: wrong\nerror: b: [wrong]\n"),
         (ServerUnavailableError("MLflow is away"), 3, "error: MLflow is away\n"),
-        (RetryableError("a is being run"), 3, "error: a is being run\n"),
+        (RetryableError("a is locked"), 3, "error: a is locked\n"),
         (RuntimeError("broken"), 3, "failed: RuntimeError: broken; bngan --debug COMMAND shows "),
         (KeyboardInterrupt(), 130, "interrupted; go on like this"),
         (SystemExit(143), 143, "terminated; go on like this"),

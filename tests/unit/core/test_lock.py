@@ -13,7 +13,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import RetryableError
-from pipeline.core.lock import hold
+from pipeline.core.lock import OWNER, attempt_in, hold
 from pipeline.registry import registry
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import Study
@@ -96,6 +96,20 @@ def test_models_go_to_the_one_store_whatever_the_registrys_variable_says(
         with registry._stores(tmp_path):
             assert mlflow.get_registry_uri() == f"sqlite:///{tmp_path}/mlflow.db"
         assert os.environ.get("MLFLOW_REGISTRY_URI") == given
+
+
+def test_a_lock_says_whose_it_is(tmp_path: Path) -> None:
+    with (
+        hold(tmp_path, "it") as attempt,
+        pytest.raises(
+            RetryableError,
+            match=rf"^the thing is locked by process {os.getpid()} \(\S+@\S+\) since \d{{4}}-\S+$",
+        ),
+        hold(tmp_path, "the thing"),
+    ):
+        pass
+    assert attempt_in((tmp_path / OWNER).read_text()) == attempt
+    assert attempt_in("no JSON") is None
 
 
 @pytest.mark.parametrize("there", [False, True])
