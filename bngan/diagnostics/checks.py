@@ -10,6 +10,7 @@ from bngan.data.dataset import ImageSpec
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
 from bngan.numerics.torch_internals import BatchNormBase, skip_initialization
+from bngan.serialization.problem import ConfigurationError, Problem
 from bngan.training.config import OptimizationConfig
 
 _BATCH = 16
@@ -60,56 +61,69 @@ def parameters(model: ModelConfig, images: ImageSpec) -> int:
     """How many both networks have, without making them.
 
     Raises:
-        ValueError: for what such images or such networks cannot have.
+        ConfigurationError: for what such images or such networks cannot have.
     """
     try:
         with torch.device("meta"), skip_initialization():
             networks = build_generator(model, images), build_discriminator(model, images)
     except RuntimeError as error:  # sizes beyond 64 bits
-        raise ValueError("model: the networks are larger than can be counted") from error
+        problem = Problem("model", "model: the networks are larger than can be counted")
+        raise ConfigurationError(problem) from error
     return sum(p.numel() for network in networks for p in network.parameters())
 
 
-def problem(model: ModelConfig, images: ImageSpec) -> str | None:
-    """Why such networks cannot learn from such images, in words; None if they can."""
+def network_errors(model: ModelConfig, images: ImageSpec) -> Iterator[Problem]:
+    """Yield the first reason why such networks cannot learn from such images, if there is one."""
     part = model.discriminator
     if part.batch_statistics == "joint" and part.norm != "batch":
-        return (
-            f"model.discriminator.batch_statistics: joint needs norm: batch, and it is {part.norm}"
-        )
+        key = "model.discriminator.batch_statistics"
+        yield Problem(key, f"{key}: joint needs norm: batch, and it is {part.norm}")
+        return
     try:
         if (count := parameters(model, images)) > _MOST:
-            return f"model: the networks have {count:,} parameters, more than {_MOST:,}"
+            message = f"model: the networks have {count:,} parameters, more than {_MOST:,}"
+            yield Problem("model", message)
+            return
         with torch.random.fork_rng(devices=[]):
             build_generator(model, images)
             discriminator = build_discriminator(model, images)
-    except ValueError as error:
-        return str(error)
+    except ConfigurationError as error:
+        yield error.problem
+        return
+    except ValueError as error:  # torch's
+        yield Problem("model", str(error))
+        return
     norms = BatchNormBase | nn.GroupNorm | nn.LayerNorm
     if part.norm != "none" and not any(isinstance(m, norms) for m in discriminator.modules()):
-        return (
-            f"model.discriminator.norm={part.norm}: there is no layer for it at this depth (norm_first "
-            "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
-        )
-    if not part.allow_blind and is_blind(model, images):
-        mend = (
-            "a smaller depth"
-            if part.norm != "batch"
-            else "norm_place: before_activation, or batch_statistics: joint"
-        )
-        return (
-            f"model.discriminator cannot learn: {part.norm} norm right before its output gives every "
-            "batch the same mean logit, and real and fake images are normalised separately. Set "
-            f"{mend}; allow_blind: true trains it all the same"
-        )
-    if ignores_latents(model, images):
-        return (
+        yield _without_norms(part.norm)
+    elif not part.allow_blind and is_blind(model, images):
+        yield _blind(part.norm)
+    elif ignores_latents(model, images):
+        message = (
             "model.generator cannot learn: instance norm of one place leaves nothing of the latent"
         )
-    return None
+        yield Problem("model.generator", message)
 
 
-def warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
+def _without_norms(norm: str) -> Problem:
+    message = (
+        f"model.discriminator.norm={norm}: there is no layer for it at this depth (norm_first "
+        "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
+    )
+    return Problem("model.discriminator.norm", message)
+
+
+def _blind(norm: str) -> Problem:
+    mend = "norm_place: before_activation, or batch_statistics: joint"
+    message = (
+        f"model.discriminator cannot learn: {norm} norm right before its output gives every "
+        "batch the same mean logit, and real and fake images are normalised separately. Set "
+        f"{mend if norm == 'batch' else 'a smaller depth'}; allow_blind: true trains it all the same"
+    )
+    return Problem("model.discriminator", message)
+
+
+def network_warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
     """What trains, but not as its name says, one sentence each."""
     part, penalty = model.discriminator, optimization.penalty
     yield from _unused(model)

@@ -7,6 +7,7 @@ from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import Block
 from bngan.networks.config import ModelConfig
 from bngan.networks.norms import Condition, ConditionalBatchNorm, batch_norm
+from bngan.serialization.problem import ConfigurationError, Problem
 
 _MAPPING_UNITS = 128
 
@@ -39,14 +40,15 @@ class Generator(nn.Module):
         """Make ``mapping`` and ``embedding``, last: they depend on the layers that there are.
 
         Raises:
-            ValueError: if a mapping network would have no layer to modulate.
+            ConfigurationError: if a mapping network would have no layer to modulate.
         """
         modulated = any(isinstance(module, ConditionalBatchNorm) for module in self.modules())
+        key = "model.generator.mapping"
         if model.generator.mapping and model.generator.norm != "self_modulated_batch":
-            needed = "model.generator.norm=self_modulated_batch"
-            raise ValueError(f"model.generator.mapping needs {needed}")
+            message = f"{key} needs model.generator.norm=self_modulated_batch"
+            raise ConfigurationError(Problem(key, message))
         if model.generator.mapping and not modulated:
-            raise ValueError("model.generator.mapping has no layer to modulate")
+            raise ConfigurationError(Problem(key, f"{key} has no layer to modulate"))
         self.mapping = MappingNetwork(model) if model.generator.mapping else nn.Identity()
         if model.conditional and not modulated:
             self.embedding = nn.Embedding(images.classes, model.latent_dim)

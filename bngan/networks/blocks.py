@@ -16,6 +16,7 @@ from bngan.networks.config import (
     NetworkConfig,
 )
 from bngan.networks.norms import Condition, Conditioned, apply, batch_norm
+from bngan.serialization.problem import ConfigurationError, Problem
 
 Size = tuple[int, int]
 _MOST_WIDTHS = 8
@@ -161,14 +162,15 @@ def attended(channels: int, size: Size, config: NetworkConfig) -> nn.Module | No
 
 
 def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:
-    """Raise ``ValueError`` if attention is asked for where no map is."""
+    """Raise ``ConfigurationError`` if attention is asked for where no map is."""
     sides = [max(size) for size in sizes]
     if wrong := sorted(set(config.attention) - set(sides)):
         there = f"there are maps of {', '.join(map(str, sides))}" if sides else "it has no maps"
-        raise ValueError(f"{named(config, 'attention')}: not at {wrong[0]} pixels, {there}")
+        raise setting_error(config, "attention", f"not at {wrong[0]} pixels, {there}")
 
 
-def named(config: NetworkConfig, key: str) -> str:
-    """The whole key of a network's setting."""
+def setting_error(config: NetworkConfig, name: str, reason: str) -> ConfigurationError:
+    """Return the error of a network's setting, which knows its whole key."""
     part = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
-    return f"model.{part}.{key}"
+    key = f"model.{part}.{name}"
+    return ConfigurationError(Problem(key, f"{key}: {reason}"))

@@ -14,6 +14,7 @@ from bngan.networks.initialization import initialize, weighted_layers
 from bngan.networks.mlp import MLPDiscriminator, MLPGenerator
 from bngan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from bngan.networks.transformer import TransformerDiscriminator, TransformerGenerator
+from bngan.serialization.problem import ConfigurationError, Problem
 
 
 class Family(NamedTuple):
@@ -40,7 +41,7 @@ def build_generator(model: ModelConfig, images: ImageSpec) -> Generator:
     """Return a generator of such images, initialised from torch's random state.
 
     Raises:
-        ValueError: for what such images or such networks cannot have.
+        ConfigurationError: for what such images or such networks cannot have.
     """
     _check_classes(model, images)
     network = _FAMILIES[model.network].generator(model, images)
@@ -53,7 +54,7 @@ def build_discriminator(model: ModelConfig, images: ImageSpec) -> Discriminator:
     """Return a discriminator of such images, initialised from torch's random state.
 
     Raises:
-        ValueError: for what such images or such networks cannot have.
+        ConfigurationError: for what such images or such networks cannot have.
     """
     _check_classes(model, images)
     network = _FAMILIES[model.network].discriminator(model, images)
@@ -78,4 +79,5 @@ def _finish(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> No
 
 def _check_classes(model: ModelConfig, images: ImageSpec) -> None:
     if model.conditional and not images.classes:
-        raise ValueError("model.conditional needs images with labels, and these have none")
+        message = "model.conditional needs images with labels, and these have none"
+        raise ConfigurationError(Problem("model.conditional", message))

@@ -9,10 +9,10 @@ from bngan.networks.base import Discriminator, Generator
 from bngan.networks.blocks import (
     Block,
     check_attention,
-    named,
     needs_bias,
     normalized_activation,
     output_layers,
+    setting_error,
 )
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import Condition, generator_norm, norm
@@ -81,6 +81,4 @@ def _depth(config: NetworkConfig) -> int:
 def _check(config: NetworkConfig) -> None:
     check_attention(config, [])
     if config.norm == "instance":
-        raise ValueError(
-            f"{named(config, 'norm')}: instance norm is about maps, and an mlp has none"
-        )
+        raise setting_error(config, "norm", "instance norm is about maps, and an mlp has none")

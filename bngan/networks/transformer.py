@@ -17,8 +17,8 @@ from bngan.networks.blocks import (
     activation,
     attention,
     check_attention,
-    named,
     output_layers,
+    setting_error,
 )
 from bngan.networks.config import ModelConfig, NetworkConfig
 from bngan.networks.norms import (
@@ -192,13 +192,11 @@ def _patches(config: NetworkConfig, images: ImageSpec) -> tuple[int, int, int]:
     check_attention(config, [])
     if config.norm_place == "after_activation":
         problem = "a transformer's norms stand where no activation is"
-        raise ValueError(f"{named(config, 'norm_place')}: {problem}")
+        raise setting_error(config, "norm_place", problem)
     _, height, width = images.shape
     patch = config.patch_size or math.ceil(max(height, width) / 8)
     if patch > max(height, width):
-        raise ValueError(
-            f"{named(config, 'patch_size')}: {patch} pixels are more than the image has"
-        )
+        raise setting_error(config, "patch_size", f"{patch} pixels are more than the image has")
     return patch, math.ceil(height / patch), math.ceil(width / patch)
 
 

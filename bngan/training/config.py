@@ -6,6 +6,7 @@ from typing import Literal
 
 from bngan.batchnorm.layer import NormBatch
 from bngan.networks.config import ModelConfig
+from bngan.serialization.problem import Problem
 from bngan.training.augmentation import AugmentationName
 from bngan.training.losses import LOSSES, LossName
 from bngan.training.optimizers import OptimizerConfig, schedule_problem
@@ -55,34 +56,38 @@ SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 """Names of everything here."""
 
 
-def problems(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
-    """What does not go together, one sentence each."""
+def optimizer_errors(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[Problem]:
+    """Yield the settings that contradict each other; keys are those of ``OptimizationConfig``."""
     for problem in (batch_problem(model, optimization), schedule_problem(optimization)):
         if problem:
             yield problem
-    smoothable = LOSSES[optimization.loss].smoothing is not None
-    if optimization.label_smoothing and not smoothable:
-        yield f"label_smoothing needs a loss with targets, and {optimization.loss} has none"
-    generator = model.generator
+    loss, generator = optimization.loss, model.generator
+    if optimization.label_smoothing and LOSSES[loss].smoothing is None:
+        message = f"label_smoothing needs a loss with targets, and {loss} has none"
+        yield Problem("label_smoothing", message)
     hidden = generator.norm != "none" and not (model.network == "mlp" and generator.depth == 0)
     if optimization.trainable == "affine" and not (hidden or generator.output_norm):
-        yield "trainable: affine needs norms in the generator, and it has none"
+        message = "trainable: affine needs norms in the generator, and it has none"
+        yield Problem("trainable", message)
 
 
-def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> str | None:
-    """Why the batch cannot be split as configured, in words; None if it can."""
+def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> Problem | None:
+    """Return why the batch cannot be split as configured; None if it can."""
     batch, group = optimization.batch_size, optimization.norm_batch
     micro = optimization.images_per_pass
     normalised = model.generator.batch_normalised or model.discriminator.batch_normalised
     joint = model.discriminator.batch_statistics == "joint"
     if micro < 1 or batch % micro:
-        return f"micro_batch {micro} must divide batch_size {batch}"
+        return Problem("micro_batch", f"micro_batch {micro} must divide batch_size {batch}")
     if joint and (micro < batch or group not in ("global", batch)):
-        return "micro_batch and norm_batch do not go with joint statistics of the whole batch"
+        message = "micro_batch and norm_batch do not go with joint statistics of the whole batch"
+        return Problem("micro_batch" if micro < batch else "norm_batch", message)
     if group == "global":
         if micro < batch and normalised:
-            return f"micro_batch with batch norm needs norm_batch set to a divisor of {micro}"
+            message = f"micro_batch with batch norm needs norm_batch set to a divisor of {micro}"
+            return Problem("micro_batch", message)
         return None
     if group < 2 or micro % group:
-        return f"norm_batch {group} must be at least 2 and divide {micro} images"
+        message = f"norm_batch {group} must be at least 2 and divide {micro} images"
+        return Problem("norm_batch", message)
     return None

@@ -11,6 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.torch_internals import without_compiler
+from bngan.serialization.problem import Problem
 
 Adam = without_compiler(torch.optim.Adam)
 """``torch.optim.Adam``."""
@@ -133,13 +134,15 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return get_total_norm(gradients)
 
 
-def schedule_problem(config: OptimizerConfig) -> str | None:
-    """What is wrong with the learning rates' course, in words; None if nothing is."""
+def schedule_problem(config: OptimizerConfig) -> Problem | None:
+    """Return the problem of the learning rates' course; None if there is none."""
     end = config.lr_decay_end
     if config.lr_schedule != "constant" and end is None:
-        return f"lr_schedule {config.lr_schedule} needs lr_decay_end, in images"
+        message = f"lr_schedule {config.lr_schedule} needs lr_decay_end, in images"
+        return Problem("lr_schedule", message)
     if config.lr_schedule == "constant" and end is not None:
-        return "lr_decay_end needs lr_schedule to be linear or cosine"
+        return Problem("lr_decay_end", "lr_decay_end needs lr_schedule to be linear or cosine")
     if end is not None and end <= config.lr_decay_start:
-        return f"lr_decay_end {end} must come after lr_decay_start {config.lr_decay_start}"
+        message = f"lr_decay_end {end} must come after lr_decay_start {config.lr_decay_start}"
+        return Problem("lr_decay_end", message)
     return None

@@ -12,9 +12,10 @@ from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
+from bngan.serialization.problem import ConfigurationError
 from bngan.training.base import BaseTrainer, Batch, add, descend, place
 from bngan.training.base import NonFiniteError as NonFiniteError  # part of this interface
-from bngan.training.config import OptimizationConfig, problems
+from bngan.training.config import OptimizationConfig, optimizer_errors
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import augmentation_draws, mixture_weights, training_latents
 from bngan.training.objective import AdversarialObjective, MicroBatch, NormGroups
@@ -40,8 +41,8 @@ class Trainer(BaseTrainer):
         dtype: torch.dtype = torch.float32,
         initial: Mapping[str, Tensor] | None = None,
     ) -> None:
-        if problem := next(problems(model, optimization), None):
-            raise ValueError(problem)
+        if problem := next(optimizer_errors(model, optimization), None):
+            raise ConfigurationError(problem)
         super().__init__(model, optimization, images, seed, device, dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -5,10 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from bngan.networks.config import ModelConfig
+from bngan.serialization.problem import Problem
 from pipeline.config.loader import Further, located, no_further, plain
 from pipeline.config.parser import flatten, read
 from pipeline.config.schema import Config
-from pipeline.config.validation import problems
+from pipeline.config.validation import config_errors
 from pipeline.registry.base_model import base_folders, load_base, pin_base
 
 _DISCRIMINATOR = "model.discriminator."
@@ -29,34 +30,38 @@ def load_config(
         path: YAML file.
         overrides: ``key=value``.
         tell: called with what a person should know.
-        further: looks for what else may be wrong.
+        further: looks for more problems.
 
     Raises:
-        UserError: with a line for each key that is wrong, or contradicts the base.
+        UserError: with a problem for each key that is wrong, or contradicts the base.
     """
     given = read(Config, path, overrides)
     config = given.values
+    for note in given.notes:
+        tell(note)
     if not config.adapt.base:
         return plain(given, further)
-    given.refuse([*located(config), *problems(config, known=False)])
+    given.raise_if_invalid([*located(config), *config_errors(config, known=False)])
     base = config.adapt.base = pin_base(config, tell)
     with base_folders(config) as (generator, _):
         theirs = load_base(generator, base).model
-    given.refuse(_contradictions(config, theirs, given.keys, base))
+    given.raise_if_invalid(_contradictions(config, theirs, given.keys, base))
     config.model = replace(theirs, discriminator=config.model.discriminator)
     if "train.trainable" not in given.keys:
         config.train.trainable = "affine"
     if config.adapt.method == "supervised" and config.train.trainable != "affine":
-        given.refuse(["train.trainable must be affine with adapt.method=supervised"])
-    wrong = list(problems(config))
-    given.refuse([*wrong, *further(config, wrong)])
+        message = "train.trainable must be affine with adapt.method=supervised"
+        given.raise_if_invalid([Problem("train.trainable", message)])
+    wrong = list(config_errors(config))
+    given.raise_if_invalid([*wrong, *further(config, wrong)])
     return config
 
 
 def _contradictions(
     config: Config, theirs: ModelConfig, given: set[str], base: str
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     ours, known = (flatten(asdict(model), "model.") for model in (config.model, theirs))
     for key in sorted(given & set(ours)):
         if not key.startswith(_DISCRIMINATOR) and ours[key] != known[key]:
-            yield f"{key}={ours[key]}, but {base} has {known[key]}: leave it out"
+            message = f"{key}={ours[key]}, but {base} has {known[key]}: leave it out"
+            yield Problem(key, message)

@@ -168,10 +168,10 @@ def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Confi
     from pipeline.cli.configuration import load_config
     from pipeline.cli.preflight import obstacles
     from pipeline.config.loader import no_further
-    from pipeline.config.validation import warnings
+    from pipeline.config.validation import config_warnings
 
     config = load_config(path, overrides or [], say, obstacles if here else no_further)
-    for warning in warnings(config):
+    for warning in config_warnings(config):
         errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     return config
 

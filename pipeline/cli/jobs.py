@@ -49,7 +49,7 @@ def submit(
     with errors_as_exit_codes():
         from pipeline.cli.submission import submit_run
 
-        submission = submit_run(config, overrides or [], address, allow_mismatch)
+        submission = submit_run(config, overrides or [], address, allow_mismatch, say)
         _tell(submission.began, address)
         console.print(submission.id, highlight=False, markup=False, soft_wrap=True)
     if follow:

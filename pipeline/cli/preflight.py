@@ -14,10 +14,11 @@ from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import PREFIX
 from bngan.data.folder import READ, SPLIT_NAMES, TABLES, existing, walk
 from bngan.data.sources import is_symbolic
-from bngan.diagnostics import checks as soundness
+from bngan.diagnostics import checks
+from bngan.serialization.problem import Problem
 from pipeline.cli.configuration import load_config
 from pipeline.config.schema import Config
-from pipeline.config.validation import FEWEST, worker_range
+from pipeline.config.validation import FEWEST
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
 from pipeline.storage.workspace import Workspace
@@ -30,16 +31,16 @@ _NUMBERS = 20
 """Bytes of a checkpoint for each parameter: weights, their average, Adam's two moments, and buffers."""
 
 
-def obstacles(config: Config, told: Sequence[str] = ()) -> Iterator[str]:
-    """A line for each, naming the key; nothing about keys that ``told`` is about."""
-    known = "\n".join(told)
+def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem]:
+    """Yield what would stop a run; a look at values that ``known`` calls wrong says nothing."""
+    wrong = {problem.key for problem in known}
     for keys, look in (
-        (("data.",), _images),
-        (("num_workers",), _workers),
+        (("data.path", "data.select", "data.test"), _images),
+        (("train.num_workers", "train.accelerator"), _workers),
         (("workspace",), _workspace),
-        (("workspace", "model"), _room),
+        (("workspace", "model", "data.image_size", "data.channels"), _room),
     ):
-        if not any(key in known for key in keys):
+        if not any(key == seen or key.startswith(f"{seen}.") for key in wrong for seen in keys):
             yield from look(config)
 
 
@@ -47,7 +48,7 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
     """Look at an experiment's file, a study's or a schedule's; which of them it is.
 
     Raises:
-        UserError: with a line for all that is wrong.
+        UserError: with all that is wrong.
     """
     text = path.read_text(errors="replace") if path.is_file() else ""
     if re.search(r"^cron\s*:", text, re.MULTILINE):
@@ -56,35 +57,36 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
         load_schedule(path)
         return "schedule"
     if re.search(r"^arms\s*:", text, re.MULTILINE):
-        _look_at_study(path, overrides)
+        _look_at_study(path, overrides, tell)
         return "study"
 
-    def further(config: Config, told: Sequence[str]) -> Iterator[str]:
-        yield from obstacles(config, told)
+    def further(config: Config, known: Sequence[Problem]) -> Iterator[Problem]:
+        yield from obstacles(config, known)
         yield from _server(config)
 
     load_config(path, overrides, tell, further)
     return "experiment"
 
 
-def _look_at_study(path: Path, overrides: Sequence[str]) -> None:
+def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> None:
     """Every arm on every task, at every point."""
     from pipeline.studies.design import load_study, points, short, trial
     from pipeline.studies.trial import settings
 
-    study, wrong = load_study(path, overrides), dict[str, None]()
+    study, wrong = load_study(path, overrides, tell), dict[Problem, None]()
     for task, arm, point in itertools.product(study.tasks, study.arms, points(study)):
         try:
             settings(trial(study, task, arm, point, 0, tuning=False))
         except UserError as error:
+            where = f"{arm} on {short(task)}"
             wrong |= dict.fromkeys(
-                f"{arm} on {short(task)}: {line}" for line in str(error).splitlines()
+                p._replace(message=f"{where}: {p.message}") for p in error.problems
             )
     if wrong:
-        raise UserError("\n".join(wrong))
+        raise UserError(*wrong)
 
 
-def _images(config: Config) -> Iterator[str]:
+def _images(config: Config) -> Iterator[Problem]:
     """Too few files to make three splits of; counted no further than is needed."""
     data = config.data
     if is_symbolic(data.path) or data.path.startswith(PREFIX) or not Path(data.path).is_dir():
@@ -98,19 +100,20 @@ def _images(config: Config) -> Iterator[str]:
             if round(found * share) >= FEWEST:
                 return
     except ValueError as error:
-        yield f"data.path: {error}"
+        yield Problem("data.path", f"data.path: {error}")
         return
     needed = next(n for n in itertools.count(found) if round(n * share) >= FEWEST)
     if not found:
-        yield f"data.path: there are no images in {data.path}"
+        yield Problem("data.path", f"data.path: there are no images in {data.path}")
         return
-    yield (
+    message = (
         f"data.path: {found} images in {data.path}, and {needed} are needed, so that data.select and "
         f"data.test leave {FEWEST} for each split"
     )
+    yield Problem("data.path", message)
 
 
-def _workers(config: Config) -> Iterator[str]:
+def _workers(config: Config) -> Iterator[Problem]:
     from pipeline.cluster.launch import cores, crew, local_device, missing_workers
 
     if "RAY_ADDRESS" in os.environ or _trained(config):
@@ -121,26 +124,27 @@ def _workers(config: Config) -> Iterator[str]:
 
         gpus = torch.cuda.device_count()
     have = {"CPU": float(cores()), "GPU": float(gpus)}
-    (least, _), use_gpu = crew(have, worker_range(config.train.num_workers), accelerator)
-    if problem := missing_workers(have, least, use_gpu, "this machine"):
-        yield problem
+    (least, _), use_gpu = crew(have, config.train.workers, accelerator)
+    if message := missing_workers(have, least, use_gpu, "this machine"):
+        yield Problem("train.num_workers", message)
 
 
-def _workspace(config: Config) -> Iterator[str]:
+def _workspace(config: Config) -> Iterator[Problem]:
     there = existing(Workspace(config.workspace).local)
     if not there.is_dir():
-        yield f"workspace: {there} is no folder"
+        yield Problem("workspace", f"workspace: {there} is no folder")
     elif not os.access(there, os.W_OK | os.X_OK):
-        yield f"workspace: {there} cannot be written to"
+        yield Problem("workspace", f"workspace: {there} cannot be written to")
 
 
-def _room(config: Config) -> Iterator[str]:
+def _room(config: Config) -> Iterator[Problem]:
     there, needed = existing(Workspace(config.workspace).local), _ROOM + _checkpoints(config)
     if (free := shutil.disk_usage(there).free) < needed:
-        yield (
+        message = (
             f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
             f"{needed / 1e6:,.0f} MB"
         )
+        yield Problem("workspace", message)
 
 
 def _trained(config: Config) -> bool:
@@ -155,17 +159,17 @@ def _checkpoints(config: Config) -> int:
     size, channels = config.data.image_size or 32, config.data.channels or 3
     images = ImageSpec((channels, size, size), (0.5, 0.5))
     try:
-        return _COPIES * _NUMBERS * soundness.parameters(config.model, images)
+        return _COPIES * _NUMBERS * checks.parameters(config.model, images)
     except ValueError:  # of other images: prepare will know
         return 0
 
 
-def _server(config: Config) -> Iterator[str]:
-    """What is wrong with MLflow's server, if there is to be one."""
+def _server(config: Config) -> Iterator[Problem]:
+    """Yield what is wrong with MLflow's server, if there is to be one."""
     from pipeline.tracking.server import require_server
     from pipeline.tracking.tracker import tracking_uri
 
     try:
         require_server(tracking_uri(Workspace(config.workspace).local))
     except UserError as error:
-        yield str(error)
+        yield from error.problems

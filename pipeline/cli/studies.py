@@ -13,6 +13,7 @@ from pipeline.cli.app import (
     console,
     errors,
     errors_as_exit_codes,
+    say,
     stdout,
 )
 
@@ -34,7 +35,7 @@ def study(
         from pipeline.studies.run import run_study
         from pipeline.tracking.runs import terminate_as_exit
 
-        asked = load_study(file, overrides or [])
+        asked = load_study(file, overrides or [], say)
         display = ConsoleDisplay(errors)
         try:
             with terminate_as_exit():

@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 
 from bngan.data import embedded
 from bngan.data.sources import is_symbolic
+from bngan.serialization.problem import Problem
 from pipeline.config.parser import ParsedConfig, read
 from pipeline.config.schema import Config
-from pipeline.config.validation import not_everywhere, problems
+from pipeline.config.validation import config_errors, not_on_all_nodes
 from pipeline.core.environment import inside_a_job
 from pipeline.core.errors import UserError
 from pipeline.core.uris import REGISTERED, absolute_workspace, is_uri
@@ -21,17 +22,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and ``key=value`` overrides, with every path made absolute.
 
     Raises:
-        UserError: with a line for each key that is unknown, missing or wrong, as a base is here.
+        UserError: with a problem for each key that is unknown, missing or wrong, as a base is here.
     """
     return plain(read(Config, path, overrides))
 
 
-Further = Callable[[Config, Sequence[str]], Iterable[str]]
-"""What else is wrong with an experiment, but for what is told already."""
+def silent(note: str) -> None:
+    """Tell a note to nobody."""
 
 
-def no_further(config: Config, told: Sequence[str]) -> Iterable[str]:
-    """Nothing."""
+Further = Callable[[Config, Sequence[Problem]], Iterable[Problem]]
+"""Looks for more problems of an experiment, knowing those that there are already."""
+
+
+def no_further(config: Config, known: Sequence[Problem]) -> Iterable[Problem]:
+    """Yield nothing."""
     return ()
 
 
@@ -39,14 +44,15 @@ def plain(given: ParsedConfig[Config], further: Further = no_further) -> Config:
     """What is given, as ``load_config`` does, with ``further`` looks at it."""
     config, wrong = given.values, located(given.values)
     if config.adapt.base:
-        wrong.append("adapt.base: only bngan adapt, run, plan, check and submit take a base")
-    wrong += problems(config, known=not given.wrong)
-    given.refuse([*wrong, *further(config, [*given.wrong.values(), *wrong])])
+        message = "adapt.base: only bngan adapt, run, plan, check and submit take a base"
+        wrong.append(Problem("adapt.base", message))
+    wrong += config_errors(config, known=not given.wrong)
+    given.raise_if_invalid([*wrong, *further(config, [*given.wrong.values(), *wrong])])
     return config
 
 
-def located(config: Config) -> list[str]:
-    """Make every path absolute; what is wrong with where the workspace is."""
+def located(config: Config) -> list[Problem]:
+    """Make every path absolute; return what is wrong with where the workspace is."""
     data, base = config.data, config.adapt.base
     if not (is_symbolic(data.path) or is_uri(data.path) or data.path.startswith(embedded.PREFIX)):
         data.path = str(Path(data.path).expanduser().absolute())
@@ -63,17 +69,17 @@ class InWorkspace(Protocol):
     workspace: str
 
 
-def located_workspace(settings: InWorkspace) -> list[str]:
-    """Make a workspace absolute, from wherever it is looked for; what is wrong with where it is.
+def located_workspace(settings: InWorkspace) -> list[Problem]:
+    """Make a workspace absolute, from wherever it is looked for; return what is wrong with it.
 
     A relative one in a Ray job would go with the cluster's session.
     """
-    if inside_a_job() and (problem := not_everywhere("workspace", settings.workspace)):
+    if inside_a_job() and (problem := not_on_all_nodes("workspace", settings.workspace)):
         return [problem]
     try:
         settings.workspace = absolute_workspace(settings.workspace)
     except UserError as error:
-        return [str(error)]
+        return error.problems
     return []
 
 

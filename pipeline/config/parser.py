@@ -1,6 +1,5 @@
-"""Typed values from YAML and the command line: all that is wrong with them, a clear line each."""
+"""Typed values from YAML and the command line, and all that is wrong with them."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,19 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from bngan.data.decoding import one_line
+from bngan.serialization.problem import Problem
+from pipeline.config.keys import (
+    dotted,
+    given_keys,
+    leaves,
+    name_conflicts,
+    nested,
+    other_names,
+    renaming_notes,
+    unknown_key,
+    with_present_names,
+)
+from pipeline.config.omegaconf_errors import as_message
 from pipeline.core.errors import UserError
 
 _Schema = TypeVar("_Schema")
@@ -32,36 +44,39 @@ class ParsedConfig(Generic[_Schema]):
     Attributes:
         values: the schema's, with its defaults where what is given is wrong.
         keys: dotted keys that are given.
-        wrong: what is wrong by itself, key by key.
+        wrong: what is wrong by itself, by the key or the override that it stands in.
+        notes: what a person should know though nothing is wrong.
         where: file of the keys in ``lines``.
         lines: the line, from 1, of each key in the file that no override replaces.
     """
 
     values: _Schema
     keys: set[str]
-    wrong: dict[str, str]
+    wrong: dict[str, Problem]
+    notes: list[str] = field(default_factory=list)
     where: str = ""
     lines: dict[str, int] = field(default_factory=dict)
 
-    def refuse(self, problems: Iterable[str] = ()) -> None:
-        """Raise if anything is wrong, or ``problems``, each beginning with its key, has any.
+    def raise_if_invalid(self, problems: Iterable[Problem] = ()) -> None:
+        """Raise if anything is wrong, or there are ``problems``.
+
+        A problem whose key could not be read, or that rests on such a key, is about the key's default
+        and left out.
 
         Raises:
-            UserError: with a line for each, and its place in the file.
+            UserError: with all problems, each with its place in the file, in the order of the file.
         """
-        # What is said of a key that could not be read is said of its default.
-        others = [text for text in problems if not _keys_in(text) & set(self.wrong)]
-        found = sorted(map(self._placed, dict.fromkeys([*self.wrong.values(), *others])))
+        unread = {problem.key for problem in self.wrong.values()} - {""}
+        others = [p for p in problems if not unread.intersection((p.key, *p.rests_on))]
+        found = {p.message: p for p in reversed([*self.wrong.values(), *others])}
         if found:
-            places = (f"{self.where}:{line}: " if line else "" for line, _ in found)
+            placed = sorted((self.lines.get(p.key, 0), one_line(m), p) for m, p in found.items())
             raise UserError(
-                "\n".join(f"{p}{text}" for p, (_, text) in zip(places, found, strict=True))
+                *(
+                    p._replace(message=f"{self.where}:{line}: {text}" if line else text)
+                    for line, text, p in placed
+                )
             )
-
-    def _placed(self, text: str) -> tuple[int, str]:
-        """With the line of its key, or 0."""
-        key = re.match(r"(?:unknown key )?([\w.]*)", text)
-        return self.lines.get(key[1] if key else "", 0), one_line(text)
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> ParsedConfig[_Schema]:
@@ -86,45 +101,50 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
         raise UserError(_of_file(error, path)) from error
     except RecursionError as error:
         raise UserError(f"{path} has brackets in brackets, too deep to be read") from error
-    found = structured(kind, given, overrides, str(path))
+    found, names = to_dataclass(kind, given, overrides, str(path)), other_names(kind)
     replaced = {text.partition("=")[0] for text in overrides}
+    replaced |= {names[key] for key in replaced & set(names)}
+    lines = {names[key]: lines[key] for key in lines if key in names} | lines
     found.where = str(path)
     found.lines = {key: line for key, line in lines.items() if key not in replaced}
     return found
 
 
-def structured(
+def to_dataclass(
     kind: type[_Schema], given: DictConfig, overrides: Sequence[str], where: str
 ) -> ParsedConfig[_Schema]:
     """What is given (``where``), and ``key=value`` overrides, as the dataclass ``kind``."""
-    schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, str]()
-    user = _merged(given, overrides, wrong)
-    leaves = _leaves(cast(dict[str, Any], OmegaConf.to_container(user)))
+    schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, Problem]()
+    user, notes = _merged(given, overrides, wrong, other_names(kind))
+    values = leaves(cast(dict[str, Any], OmegaConf.to_container(user)))
     free = {f.name for f in fields(cast(Any, kind)) if get_origin(f.type) is dict}
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
-    for path, value in leaves:
-        key = ".".join(map(str, path))
+    for path, value in values:
+        key = dotted(path)
         if value == {} and any(name.startswith(f"{key}.") for name in known):
             continue
-        problem = _foreign(key, value)
+        message = _foreign(key, value)
         if path[0] not in free:
-            problem = problem or _unknown(path, known) or _nested_list(key, value)
+            message = message or unknown_key(path, known) or _nested_list(key, value)
         try:
-            if not problem:
-                schema.merge_with(_nested(path, value))
+            if not message:
+                schema.merge_with(nested(path, value))
         except OmegaConfBaseException as error:
-            problem = _of_value(error, key)
-        if problem:
-            wrong[key] = problem
-    for key in (".".join(map(str, path)) for path, value in leaves if "${" in str(value)):
+            message = as_message(error, key, path, kind)
+        if message:
+            wrong[key] = Problem(key, message)
+    for path in (path for path, value in values if "${" in str(value)):
+        key = dotted(path)
         try:
             OmegaConf.select(schema, key)
         except OmegaConfBaseException as error:
-            wrong[key] = _of_value(error, key)
+            wrong[key] = Problem(key, as_message(error, key, path, kind))
             if key not in known:  # of a section without defaults
-                raise UserError("\n".join(wrong.values())) from error
+                raise UserError(*wrong.values()) from error
             OmegaConf.update(schema, key, known[key])
-    return _filled(schema, {".".join(map(str, path)) for path, _ in leaves}, wrong, where)
+    found = _filled(schema, {dotted(path) for path, _ in values}, wrong, where)
+    found.notes = notes
+    return found
 
 
 @lru_cache
@@ -142,29 +162,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _keys_in(text: str) -> set[str]:
-    """The key that a problem begins with, and others that it names in full."""
-    words = re.findall(r"\w[\w.]*\w|\w", text)
-    return {word for place, word in enumerate(words) if place == 0 or "." in word}
-
-
-def _leaves(tree: Mapping[Any, Any], above: tuple[Any, ...] = ()) -> list[tuple[Any, Any]]:
-    """Paths and values of what is no mapping, or an empty one."""
-    found = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            found += _leaves(value, (*above, key))
-        else:
-            found.append(((*above, key), value))
-    return found
-
-
-def _nested(path: tuple[Any, ...], value: Any) -> dict[Any, Any]:
-    for key in reversed(path):
-        value = {key: value}
-    return cast(dict[Any, Any], value)
-
-
 def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -173,29 +170,43 @@ def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:
             yield from _lines(value, f"{name}.")
 
 
-def _merged(given: DictConfig, overrides: Sequence[str], wrong: dict[str, str]) -> DictConfig:
-    """What is given with the overrides in it; those that are none are entered into ``wrong``."""
-    user = deepcopy(given)
+def _merged(
+    given: DictConfig, overrides: Sequence[str], wrong: dict[str, Problem], names: Mapping[str, str]
+) -> tuple[DictConfig, list[str]]:
+    """What is given with the overrides in it, by present names, and notes on the other ``names``.
+
+    Overrides that are none, and settings that have two names there or here, go into ``wrong``.
+    """
+    user, here = deepcopy(with_present_names(given, names)), set[str]()
     for override in overrides:
-        problem = None
+        place, message = override.partition("=")[0], None
         try:
             if "=" not in override or override.startswith("-"):
-                problem = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
-            else:
-                user.merge_with(OmegaConf.from_dotlist([override]))
+                told = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
+                wrong[f"'{override}'"] = Problem("", told)
+                continue
+            tree = OmegaConf.from_dotlist([override])
+            here |= given_keys(tree)
+            user.merge_with(with_present_names(tree, names))
         except (YAMLError, RecursionError):
-            problem = f"an override has a value that is not valid YAML: {override}"
+            message = f"an override has a value that is not valid YAML: {override}"
         except OmegaConfBaseException as error:
-            problem = _of_value(error, override.partition("=")[0])
-        if problem:
-            wrong[override.partition("=")[0]] = problem
-    return user
+            message = as_message(error, place)
+        if message:
+            wrong[place] = Problem(names.get(place, place), message)
+    there = given_keys(given)
+    for problem in (*name_conflicts(there, names), *name_conflicts(here, names)):
+        wrong[problem.key] = problem
+    return user, renaming_notes(there | here) if names else []
 
 
-def _filled(merged: Any, keys: set[str], wrong: dict[str, str], where: str) -> ParsedConfig[Any]:
+def _filled(
+    merged: Any, keys: set[str], wrong: dict[str, Problem], where: str
+) -> ParsedConfig[Any]:
     """As an object; what must be given and is not is wrong, and stands there as something empty."""
     for key in sorted(OmegaConf.missing_keys(merged)):
-        wrong.setdefault(key, f"{key} is not set: give it in {where} or as {key}=VALUE")
+        message = f"{key} is not set: give it in {where} or as {key}=VALUE"
+        wrong.setdefault(key, Problem(key, message))
         empty: Any
         for empty in ("", [], {}):
             with suppress(OmegaConfBaseException):
@@ -204,22 +215,9 @@ def _filled(merged: Any, keys: set[str], wrong: dict[str, str], where: str) -> P
     try:
         return ParsedConfig(OmegaConf.to_object(merged), keys, wrong)
     except (OmegaConfBaseException, RecursionError) as error:
-        problem = _of_value(error, getattr(error, "full_key", None) or where)
-        raise UserError("\n".join([*wrong.values(), problem])) from error
-
-
-def _unknown(path: tuple[Any, ...], known: Mapping[str, Any]) -> str | None:
-    key = ".".join(map(str, path))
-    if any("." in str(part) for part in path):
-        section, _, rest = key.partition(".")
-        return f"{key}: in a file a section is written {section}: {{{rest}: VALUE}}"
-    if any(name.startswith(f"{key}.") for name in known):
-        return f"{key} is a section: set a key in it, as {key}.KEY=VALUE"
-    if key in known:
-        return None
-    close = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f"unknown key {key}" + (f": did you mean {close[0]}?" if close else "")
+        key = getattr(error, "full_key", None) or ""
+        message = as_message(error, key or where, key.split("."), OmegaConf.get_type(merged))
+        raise UserError(*wrong.values(), Problem(key, message)) from error
 
 
 def _nested_list(key: str, value: Any) -> str | None:
@@ -236,16 +234,6 @@ def _foreign(key: str, value: Any) -> str | None:
                 f"{key}: only ${{OTHER.KEY}} and ${{oc.env:BNGAN_NAME}} are filled in, not {text}"
             )
     return None
-
-
-def _of_value(error: Exception, key: str) -> str:
-    text = str(error).strip().splitlines()
-    hint = ": write it out, as 100000" if "converted to Integer" in str(error) else ""
-    if "Incompatible value 'None'" in str(error):
-        return f"{key} must not be empty"
-    if "is not a ListConfig" in str(error):
-        return f"{key} is a list: write it as [ONE,OTHER]"
-    return f"{key}: {text[0] if text else type(error).__name__}{hint}"
 
 
 def _of_file(error: Exception, path: Path) -> str:

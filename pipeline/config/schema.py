@@ -1,13 +1,36 @@
 """The typed schema of an experiment."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from omegaconf import MISSING
 
 from bngan.networks.config import ModelConfig
 from bngan.training.config import OptimizationConfig
 from bngan.training.supervised import SupervisedConfig
+
+RENAMED = {"train.checkpoint_every": "train.checkpoint_every_seconds"}
+"""Keys of an experiment by the names they had in earlier versions, which are read with a note."""
+SYNONYMS = {"data.validation": "data.select"}
+"""Keys of an experiment by second names, which are read as the first ones are."""
+MUST = "must"
+"""In a field's metadata: what its value must do, for a person who gave one of another type."""
+_WORKERS = "be a positive number or [min, max]"
+
+
+class WorkerRange(NamedTuple):
+    """How many workers a training has: what the cluster holds, from ``least`` up to ``most``."""
+
+    least: int
+    most: int
+
+    @classmethod
+    def parse(cls, value: int | list[int]) -> "WorkerRange":
+        """Read ``train.num_workers``. Raises ``ValueError`` if it is no number and no range."""
+        pair = value if isinstance(value, list) else [value, value]
+        if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
+            raise ValueError(f"must {_WORKERS}, got {value}")
+        return cls(*pair)
 
 
 @dataclass
@@ -32,7 +55,8 @@ class DataConfig:
     label_column: str | None = None
     """Column of labels in tables; null takes the first class column, or 'label'."""
     select: float = 0.1
-    """Share of the training images set apart for choosing the best checkpoint."""
+    """Share of the training images set apart for choosing the best checkpoint; data.validation is
+    another name for it."""
     test: float = 0.1
     """Share set apart for the final scores, where the source has no test split of its own."""
     max_skipped: float = 0.01
@@ -55,8 +79,8 @@ class TrainConfig(OptimizationConfig):
     """Budget: real images the discriminator sees. A higher one continues a finished training."""
     score_every: int = 40_000
     """Images between two scores on the select split, each with a sample grid and a checkpoint."""
-    checkpoint_every: float = 15.0
-    """Least seconds between two checkpoints, which is what a crash can cost. More where saving takes so
+    checkpoint_every_seconds: float = 15.0
+    """Least time between two checkpoints, which is what a crash can cost. More where saving takes so
     long that it would be above 1 % of the time."""
     on_nonfinite: Literal["stop", "rollback"] = "rollback"
     """When gradients are not finite: stop, or go back to the last checkpoint and on with new noise."""
@@ -70,13 +94,18 @@ class TrainConfig(OptimizationConfig):
     """Rollbacks before not finite gradients stop training, and a collapse is only warned of."""
     max_failures: int = 3
     """Times that training is taken up again after a worker or its machine died."""
-    num_workers: Any = 2
+    num_workers: int | list[int] = field(default=2, metadata={MUST: _WORKERS})
     """Data-parallel workers sharing the global batch: a number, or [min, max] to take what the cluster
     has while training goes on. Changes the speed, not the result."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device of the workers; auto takes GPUs where there are any, and no more workers than they are."""
     threads_per_worker: int = 1
     """CPU threads of each worker."""
+
+    @property
+    def workers(self) -> WorkerRange:
+        """``num_workers`` as a range. Raises ``ValueError`` where ``config_errors`` has a problem."""
+        return WorkerRange.parse(self.num_workers)
 
 
 @dataclass

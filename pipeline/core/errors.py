@@ -1,11 +1,23 @@
 """Exceptions whose text is for the user."""
 
+from bngan.serialization.problem import Problem
 from pipeline.core.ray_internals import inner_error
 from pipeline.core.urllib3_errors import brief_text
 
 
 class UserError(Exception):
-    """Wrong input: a line for each problem, which names field or file and the mend; exit code 2."""
+    """Wrong input: a line for each problem, which names field or file and the mend; exit code 2.
+
+    Args:
+        problems: what is wrong; a text is a problem of no key.
+
+    Attributes:
+        problems: the same, in the order of the lines.
+    """
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems = [p if isinstance(p, Problem) else Problem("", p) for p in problems]
+        super().__init__("\n".join(problem.message for problem in self.problems))
 
 
 class RetryableError(UserError):

@@ -3,27 +3,30 @@
 import re
 from collections.abc import Iterator
 
+from bngan.serialization.problem import Problem
+
 _LONGEST_NAME = 200
 """Bytes: a file's name may have 255, and something is added to it."""
 
 
-def misnamed(name: str) -> Iterator[str]:
-    """What is wrong with the name of an experiment, study or schedule, which folders are called by."""
+def name_errors(name: str) -> Iterator[Problem]:
+    """Yield why an experiment, study or schedule cannot have a name, which folders are called by."""
     if not re.fullmatch(r"\w[\w .-]*", name):
-        yield (
+        message = (
             "name must begin with a letter or digit and consist of those, ' ', '.', '-' and '_', got "
             f"'{name}'"
         )
+        yield Problem("name", message)
     yield from _too_long("name", name)
 
 
-def misnamed_model(key: str, name: str) -> Iterator[str]:
-    """What is wrong with a name for MLflow's registry, which cannot look for quotes."""
+def model_name_errors(key: str, name: str) -> Iterator[Problem]:
+    """Yield why MLflow's registry, which cannot look for quotes, cannot have a name."""
     if not name.strip() or set(name) & set("/:'\"") or name in (".", ".."):
-        yield f"{key} must be a name without '/', ':' and quotes, got '{name}'"
+        yield Problem(key, f"{key} must be a name without '/', ':' and quotes, got '{name}'")
     yield from _too_long(key, name)
 
 
-def _too_long(key: str, name: str) -> Iterator[str]:
+def _too_long(key: str, name: str) -> Iterator[Problem]:
     if (length := len(name.encode())) > _LONGEST_NAME:
-        yield f"{key} must have at most {_LONGEST_NAME} bytes, got {length}"
+        yield Problem(key, f"{key} must have at most {_LONGEST_NAME} bytes, got {length}")

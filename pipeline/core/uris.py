@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from bngan.serialization.problem import Problem
 from pipeline.core.errors import UserError
 
 REGISTERED = "models:/"
@@ -89,16 +90,20 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
             filesystem, path = fsspec.core.url_to_fs(uri)
         except Exception:  # whatever a foreign file system has against it
             reason = str(unknown).replace(uri, shown(uri))
-            raise UserError(f"workspace: {shown(uri)} cannot be opened: {reason}") from unknown
+            message = f"workspace: {shown(uri)} cannot be opened: {reason}"
+            raise UserError(Problem("workspace", message)) from unknown
         found = PyFileSystem(FSSpecHandler(filesystem)), path
     return found
 
 
-def secrets(values: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with URIs that carry a login or a key, one line each."""
+def secrets(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the values, by dotted keys, that are URIs with a login or a key in them."""
     for key, value in values.items():
         if isinstance(value, str) and is_uri(value) and carries_secret(value):
-            yield f"{key} has a login or key in it, which jobs and MLflow would show: leave it out"
+            message = (
+                f"{key} has a login or key in it, which jobs and MLflow would show: leave it out"
+            )
+            yield Problem(key, message)
 
 
 def absolute_workspace(text: str) -> str:
@@ -110,10 +115,10 @@ def absolute_workspace(text: str) -> str:
     if not is_uri(text):
         return str(Path(text).expanduser().absolute())
     if carries_secret(text):
-        raise UserError(
-            "workspace: no secrets in a URI, which everybody sees: set them as AWS_... are"
-        )
+        message = "workspace: no secrets in a URI, which everybody sees: set them as AWS_... are"
+        raise UserError(Problem("workspace", message))
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         where = text.split("?")[0]
-        raise UserError(f"workspace: {where} needs an MLflow server: set MLFLOW_TRACKING_URI")
+        message = f"workspace: {where} needs an MLflow server: set MLFLOW_TRACKING_URI"
+        raise UserError(Problem("workspace", message))
     return text

@@ -19,11 +19,12 @@ from omegaconf import MISSING
 
 from bngan.data import embedded
 from bngan.data.sources import is_symbolic
+from bngan.serialization.problem import Problem
 from pipeline.config.loader import located_workspace
 from pipeline.config.parser import flatten, read
-from pipeline.config.validation import not_everywhere, source
+from pipeline.config.validation import not_on_all_nodes, source
 from pipeline.core.errors import UserError
-from pipeline.core.names import misnamed, misnamed_model
+from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import secrets
 
 _DATE = "{date}"
@@ -110,11 +111,11 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
     ``here`` is whether it is, although it may name a cluster.
 
     Raises:
-        UserError: with a line for each key that is unknown, missing or has a wrong value.
+        UserError: with a problem for each key that is unknown, missing or has a wrong value.
     """
     given = read(Schedule, path)
     schedule = given.values
-    wrong = list(_problems(schedule))
+    wrong = list(_errors(schedule))
     if here:
         schedule.address = None
     if schedule.address is None:
@@ -122,7 +123,7 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
         where = schedule.data.path
         if where and not is_symbolic(where) and not where.startswith(embedded.PREFIX):
             schedule.data.path = str(Path(where).expanduser().absolute())
-    given.refuse(wrong)
+    given.raise_if_invalid(wrong)
     return schedule
 
 
@@ -163,7 +164,7 @@ def latest(schedule: Schedule, now: datetime) -> str:
         if times := list(_times(schedule, now - back, now + timedelta.resolution, now)):
             return _partition(times[-1])
         back *= 4
-    raise UserError(f"cron: '{schedule.cron}' is never due")
+    raise UserError(Problem("cron", f"cron: '{schedule.cron}' is never due"))
 
 
 def _times(
@@ -181,62 +182,69 @@ def _partition(at: datetime) -> str:
     return at.replace(tzinfo=None).isoformat(timespec="minutes")
 
 
-def _problems(schedule: Schedule) -> Iterator[str]:
-    yield from misnamed(schedule.name)
-    yield from misnamed_model("model", schedule.model)
+def _errors(schedule: Schedule) -> Iterator[Problem]:
+    yield from name_errors(schedule.name)
+    yield from model_name_errors("model", schedule.model)
     yield from _timing(schedule)
     drift, paths = schedule.drift, {"workspace": schedule.workspace}
     if not 0.005 <= drift.level < 1:
-        yield f"drift.level must lie in [0.005, 1), got {drift.level}"
+        message = f"drift.level must lie in [0.005, 1), got {drift.level}"
+        yield Problem("drift.level", message)
     if not 0 <= drift.tolerance < math.inf:
-        yield f"drift.tolerance must be finite and not negative, got {drift.tolerance}"
+        message = f"drift.tolerance must be finite and not negative, got {drift.tolerance}"
+        yield Problem("drift.tolerance", message)
     if schedule.data.path:
         paths["data.path"] = schedule.data.path
     if schedule.address:
-        yield from filter(None, (not_everywhere(key, path) for key, path in paths.items()))
+        yield from filter(None, (not_on_all_nodes(key, path) for key, path in paths.items()))
     known = flatten(asdict(schedule))
     yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
     if not 0 <= (most := schedule.data.max_download_gb) < math.inf:
-        yield f"data.max_download_gb must be finite and not negative, got {most}"
+        message = f"data.max_download_gb must be finite and not negative, got {most}"
+        yield Problem("data.max_download_gb", message)
     yield from source(schedule.images_of("2000-01-01") or "")
     if schedule.alarm.webhook:
-        yield from _address("alarm.webhook", schedule.alarm.webhook)
+        yield from _webhook(schedule.alarm.webhook)
 
 
-def _address(key: str, address: str) -> Iterator[str]:
-    """What is wrong with it, in words that do not show it: it may have secrets."""
+def _webhook(address: str) -> Iterator[Problem]:
+    """Yield what is wrong with it, in words that do not show it: it may have secrets."""
+    if reason := _no_address(address):
+        yield Problem("alarm.webhook", f"alarm.webhook must {reason}")
+
+
+def _no_address(address: str) -> str | None:
     if not re.match("https?://", address):
-        yield f"{key} must be an address that begins with http:// or https://"
-    elif re.search(r"[^!-~]", address):
-        yield f"{key} must have no spaces, line ends and letters beyond ASCII: write them as %20"
-    else:
-        try:
-            parts = urlsplit(address)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            yield f"{key} must have a host, such as example.org or [::1], and a port up to 65535"
-            return
-        if not host or port == 0:
-            yield f"{key} must have a host, and no port 0"
+        return "be an address that begins with http:// or https://"
+    if re.search(r"[^!-~]", address):
+        return "have no spaces, line ends and letters beyond ASCII: write them as %20"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "have a host, such as example.org or [::1], and a port up to 65535"
+    return None if host and port != 0 else "have a host, and no port 0"
 
 
-def _timing(schedule: Schedule) -> Iterator[str]:
-    fields = schedule.cron.split()
+def _timing(schedule: Schedule) -> Iterator[Problem]:
+    cron, fields = schedule.cron, schedule.cron.split()
     try:
         ZoneInfo(schedule.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        yield f"timezone: there is no {schedule.timezone}: write one such as Europe/Berlin or UTC"
+        message = f"there is no {schedule.timezone}: write one such as Europe/Berlin or UTC"
+        yield Problem("timezone", f"timezone: {message}")
         return
     if len(fields) == 5 and re.search(r"\d", fields[4]):
         # APScheduler counts Monday as 0, cron Sunday.
-        yield f"cron: '{schedule.cron}' counts weekdays: name them, mon to sun"
+        yield Problem("cron", f"cron: '{cron}' counts weekdays: name them, mon to sun")
     elif len(fields) == 5 and fields[2] != "*" and fields[4] != "*":
         # APScheduler wants both, cron either.
-        yield f"cron: '{schedule.cron}' gives a day of the month and a weekday: give one of them"
+        message = f"cron: '{cron}' gives a day of the month and a weekday: give one of them"
+        yield Problem("cron", message)
     else:
         try:
             latest(schedule, datetime.now(schedule.zone))
         except UserError as never:
-            yield str(never)
+            yield from never.problems
         except ValueError as error:
-            yield f"cron: '{schedule.cron}': {error}"
+            yield Problem("cron", f"cron: '{cron}': {error}")

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
 from pipeline.core.lock import hold, private
-from pipeline.core.names import misnamed_model
+from pipeline.core.names import model_name_errors
 from pipeline.tracking.tracker import existing_client, versions_of
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
@@ -50,7 +50,7 @@ def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
 
 def require_name(name: str) -> None:
     """Raise ``UserError`` if no registered model is called so."""
-    for problem in misnamed_model("NAME", name):
+    for problem in model_name_errors("NAME", name):
         raise UserError(problem)
 
 

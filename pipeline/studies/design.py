@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,10 +13,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bngan.serialization.json_records import first_line
-from pipeline.config.loader import located_workspace
+from bngan.serialization.problem import Problem
+from pipeline.config.keys import name_conflicts, other_names, renaming_notes, with_present_key
+from pipeline.config.loader import located_workspace, silent
 from pipeline.config.parser import flatten, read
 from pipeline.config.schema import Config
-from pipeline.core.names import misnamed
+from pipeline.core.names import name_errors
 
 Point = dict[str, Any]
 """Values of a study's axes, by configuration key."""
@@ -92,24 +94,45 @@ class Trial:
     tuning: bool
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(
+    path: Path, overrides: Sequence[str] = (), tell: Callable[[str], None] = silent
+) -> Study:
     """Read a study's YAML file, with every path made absolute.
 
-    Overrides of experiments' keys, such as data.path=FOLDER, are for all arms.
+    Overrides of experiments' keys, such as data.path=FOLDER, are for all arms. ``tell`` is called with
+    what a person should know.
 
     Raises:
-        UserError: with a line for each thing that is wrong with it.
+        UserError: with a problem for each thing that is wrong with it.
     """
     of_trials = [text for text in overrides if text.partition(".")[0] in _SECTIONS]
     given = read(Study, path, [text for text in overrides if text not in of_trials])
     study = given.values
     study.common += of_trials
     study.tasks = [_task(path, task) for task in study.tasks]
-    wrong = [*located_workspace(study), *_values(study)]
-    if not {key.partition(".")[0] for key in given.wrong} & _STRUCTURE:
+    wrong = [*_under_present_names(study, tell), *located_workspace(study), *_values(study)]
+    if not {problem.key.partition(".")[0] for problem in given.wrong.values()} & _STRUCTURE:
         wrong += _structure(study)
-    given.refuse(wrong)
+    given.raise_if_invalid(wrong)
     return study
+
+
+def _under_present_names(study: Study, tell: Callable[[str], None]) -> list[Problem]:
+    """Give experiments' keys their present names; return the settings that have two at one place."""
+    names, wrong, seen = other_names(Config), list[Problem](), set[str]()
+    places = {"common": study.common} | {f"arms.{arm}": texts for arm, texts in study.arms.items()}
+    for place, texts in [*places.items(), ("axes", list(study.axes))]:
+        keys = {text.partition("=")[0] for text in texts}
+        conflicts = name_conflicts(keys, names)
+        wrong += [Problem(place, f"{place}: {conflict.message}") for conflict in conflicts]
+        seen |= keys
+    study.common = [with_present_key(text, names) for text in study.common]
+    for texts in study.arms.values():
+        texts[:] = [with_present_key(text, names) for text in texts]
+    study.axes = {names.get(key, key): values for key, values in study.axes.items()}
+    for note in renaming_notes(seen):
+        tell(note)
+    return wrong
 
 
 def is_file(task: str) -> bool:
@@ -186,46 +209,55 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _values(study: Study) -> Iterator[str]:
-    yield from misnamed(study.name)
+def _values(study: Study) -> Iterator[Problem]:
+    yield from name_errors(study.name)
     for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
         if (value := getattr(study, name)) is not None and value < 1:
-            yield f"{name} must be at least 1, got {value}"
+            yield Problem(name, f"{name} must be at least 1, got {value}")
 
 
-def _structure(study: Study) -> Iterator[str]:
+def _structure(study: Study) -> Iterator[Problem]:
     if not study.tasks:
-        yield "tasks must not be empty"
+        yield Problem("tasks", "tasks must not be empty")
     if study.control not in study.arms:
-        yield f"control: there is no arm {study.control}: {', '.join(study.arms)}"
+        message = f"control: there is no arm {study.control}: {', '.join(study.arms)}"
+        yield Problem("control", message)
     if study.tune and not study.axes:
-        yield "tune: there are no axes to tune"
+        yield Problem("tune", "tune: there are no axes to tune")
     for key, values in study.axes.items():
         if not values:
-            yield f"axes.{key} has no values"
+            yield Problem(f"axes.{key}", f"axes.{key} has no values")
     yield from _unknown(study)
     yield from _misplaced(study)
 
 
-def _unknown(study: Study) -> Iterator[str]:
+def _unknown(study: Study) -> Iterator[Problem]:
     for task in study.tasks:
         if not is_file(task) and task not in BUILT_IN:
-            yield f"tasks: there is no {task}: {', '.join(BUILT_IN)}, or a YAML file"
+            message = f"tasks: there is no {task}: {', '.join(BUILT_IN)}, or a YAML file"
+            yield Problem("tasks", message)
     for task in study.thresholds:
         if task not in (known := [short(task) for task in study.tasks]):
-            yield f"thresholds.{task}: there is no such task: {', '.join(known)}"
+            message = f"thresholds.{task}: there is no such task: {', '.join(known)}"
+            yield Problem(f"thresholds.{task}", message)
 
 
-def _misplaced(study: Study) -> Iterator[str]:
-    asked = [*study.axes, *(text for arm in study.arms.values() for text in arm)]
-    for key in (key.partition("=")[0] for key in asked):
+def _misplaced(study: Study) -> Iterator[Problem]:
+    asked = [(f"axes.{key}", key) for key in study.axes]
+    asked += [(f"arms.{arm}", text) for arm, texts in study.arms.items() for text in texts]
+    for place, text in asked:
+        key = text.partition("=")[0]
         if key.partition(".")[0] in _DATA:
-            yield f"{key}: data sets and how they are scored are tasks, not arms or axes"
+            message = f"{key}: data sets and how they are scored are tasks, not arms or axes"
+            yield Problem(place, message)
     for arm in study.arms:
         try:
             treatment = trial(study, "", arm, {}, 0, tuning=False).treatment
         except (YAMLError, OmegaConfBaseException, RecursionError) as error:
-            yield f"arms.{arm}: it, or common, is no list of key=value: {first_line(error)}"
+            message = f"arms.{arm}: it, or common, is no list of key=value: {first_line(error)}"
+            yield Problem(f"arms.{arm}", message)
             continue
         if treatment not in TREATMENTS:
-            yield f"arms.{arm}: treatment must be one of {', '.join(TREATMENTS)}, got {treatment}"
+            wanted = ", ".join(TREATMENTS)
+            message = f"arms.{arm}: treatment must be one of {wanted}, got {treatment}"
+            yield Problem(f"arms.{arm}", message)

@@ -22,9 +22,9 @@ from bngan.training.base import NonFiniteError
 from bngan.training.config import SHAPING
 from bngan.training.trainer import Trainer
 from pipeline.config.loader import load_config
-from pipeline.config.parser import structured
+from pipeline.config.parser import to_dataclass
 from pipeline.config.schema import Config
-from pipeline.config.validation import problems
+from pipeline.config.validation import config_errors
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import Trial, is_file, short
 from pipeline.studies.tasks import Task, calibrated, load
@@ -43,8 +43,8 @@ def settings(trial: Trial) -> Config:
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
     own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
     given = OmegaConf.from_dotlist(own)  # data must be named, and built-in tasks have theirs
-    found = structured(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
-    found.refuse(problems(found.values, known=not found.wrong))
+    found = to_dataclass(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
+    found.raise_if_invalid(config_errors(found.values, known=not found.wrong))
     return found.values
 
 

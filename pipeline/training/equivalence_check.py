@@ -12,7 +12,6 @@ from bngan.distributed.collectives import rank
 from bngan.serialization.checkpoint import TENSORS, save_checkpoint
 from pipeline.cluster import launch as cluster
 from pipeline.config.schema import Config
-from pipeline.config.validation import worker_range
 from pipeline.storage.workspace import Workspace
 from pipeline.training.factory import build_trainer, trainer_settings
 from pipeline.training.preconditions import require_gradient, require_sound
@@ -60,7 +59,7 @@ def compare(config: Config, prepared: Path, reference: Path | None) -> tuple[lis
             {**settings, **where},
             name="workers",
             storage=storage.for_ray(ray_files),
-            num_workers=worker_range(config.train.num_workers),
+            num_workers=config.train.workers,
             accelerator=config.train.accelerator,
             max_failures=0,
             on_record=lambda record: None,

@@ -171,7 +171,7 @@ class TrainingLoop:
 
     def _time_to_save(self, rate: float) -> bool:
         """Whether to save now: by worker 0's clock, or because the machine is about to go."""
-        pause = max(self.config["checkpoint_every"], self.saving_took / _SAVING_SHARE)
+        pause = max(self.config["checkpoint_every_seconds"], self.saving_took / _SAVING_SHARE)
         late = time.monotonic() - self.saved_at >= pause
         late, breath = agree(late, rate * _BREATH)
         self.breath = max(int(breath), 1)

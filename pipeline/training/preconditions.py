@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from bngan.data.dataset import UNLABELLED, ImageSplit
-from bngan.diagnostics import checks as soundness
+from bngan.diagnostics.checks import network_errors
 from bngan.metrics.extractors import load_extractor
+from bngan.serialization.problem import Problem
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 
@@ -12,10 +13,11 @@ from pipeline.core.errors import UserError
 def require_sound(config: Config, prepared: Path) -> None:
     """Refuse networks that cannot learn from the prepared images."""
     data = ImageSplit.load(prepared, "train")
-    if problem := soundness.problem(config.model, data.spec):
-        raise UserError(problem)
+    if problems := list(network_errors(config.model, data.spec)):
+        raise UserError(*problems)
     if config.model.conditional and (missing := int((data.labels == UNLABELLED).sum())):
-        raise UserError(f"model.conditional: {missing:,} of {len(data):,} images have no label")
+        message = f"model.conditional: {missing:,} of {len(data):,} images have no label"
+        raise UserError(Problem("model.conditional", message))
 
 
 def require_gradient(config: Config, reference: Path) -> None:
@@ -27,4 +29,5 @@ def require_gradient(config: Config, reference: Path) -> None:
     ):
         return
     if load_extractor(reference).info.kind == "inception":
-        raise UserError("adapt.feature_weight must be 0: Inception has no gradient here")
+        message = "adapt.feature_weight must be 0: Inception has no gradient here"
+        raise UserError(Problem("adapt.feature_weight", message))

@@ -40,7 +40,7 @@ def prepare(folder: Path) -> dict[str, Any]:
         "dcgan", 6, False, GeneratorConfig(4), DiscriminatorConfig(4, weight_norm="spectral")
     )
     training = OptimizationConfig(batch_size=BATCH, penalty="r1", penalty_every=3)
-    pace = {"images": 600, "score_every": 200, "checkpoint_every": 0.0, "patience": None}
+    pace = {"images": 600, "score_every": 200, "checkpoint_every_seconds": 0.0, "patience": None}
     policy = {"on_nonfinite": "rollback", "on_collapse": "warn", "max_rollbacks": 2}
     return {
         "prepared": str(folder),

@@ -149,7 +149,7 @@ def test_numbers_that_are_not_finite_on_one_worker_take_all_back_together(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     run_workers(2, run_loop, in_storage(settings, tmp_path / "x", images=240))
-    rarely = in_storage(settings, tmp_path / "x", checkpoint_every=1e9)
+    rarely = in_storage(settings, tmp_path / "x", checkpoint_every_seconds=1e9)
     (told, state), (silent, _) = run_workers(2, roll_back, rarely)
     (event,) = [record["message"] for record in told if "message" in record]
     assert event == "gradients of the discriminator are not finite at 300 images: back to 240"

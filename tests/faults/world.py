@@ -34,7 +34,7 @@ RESULT = {
 """What of a stage's files must be the same with and without faults."""
 SMALL = (
     *("train.images=20000", "train.score_every=5000", "train.batch_size=64"),
-    *("train.num_workers=2", "train.threads_per_worker=1", "train.checkpoint_every=1"),
+    *("train.num_workers=2", "train.threads_per_worker=1", "train.checkpoint_every_seconds=1"),
     *("model.generator.width=32", "model.discriminator.width=32"),
 )
 BOUND = 300.0

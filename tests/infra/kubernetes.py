@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from pipeline.config.parser import read
 from pipeline.config.schema import Config
-from pipeline.config.validation import problems, worker_range
+from pipeline.config.validation import config_errors
 from pipeline.monitoring.schedule import load_schedule
 from tests.infra.reach import RAY, labels, members
 from tests.infra.tools import INFRA, ROOT, Document, Problems, pins, plant, run
@@ -223,12 +223,12 @@ def _training(job: Document) -> Iterator[str]:
     if (program, command) != ("bngan", "run"):
         yield f"RayJob: the entrypoint is {program} {command}"
     given = read(Config, ROOT / path.removeprefix("/app/"), overrides)
-    given.refuse()
+    given.raise_if_invalid()
     config = given.values
-    yield from (f"RayJob: {problem}" for problem in problems(config, here=False))
+    yield from (f"RayJob: {found.message}" for found in config_errors(config, here=False))
     if not config.workspace.startswith("/workspace/"):
         yield f"RayJob: the workspace {config.workspace} is not shared"
-    least, most = worker_range(config.train.num_workers)
+    least, most = config.train.workers
     (group,) = cluster["workerGroupSpecs"]
     if (least, most) != (group["minReplicas"], group["maxReplicas"]) or least == most:
         yield f"RayJob: {least} to {most} workers on other machines than there are"

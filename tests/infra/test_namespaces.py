@@ -22,7 +22,7 @@ pytestmark = [
 ]
 BIN = Path(sys.executable).parent
 IMAGES = 200_000
-RUN = [f"train.images={IMAGES}", "train.score_every=100000", "train.checkpoint_every=1"]
+RUN = [f"train.images={IMAGES}", "train.score_every=100000", "train.checkpoint_every_seconds=1"]
 STARTED = "ray_bngan_worker_start_timestamp_seconds"
 WORKSPACE, MODEL = "s3://bngan/runs", "models:/bngan-digits@champion"
 GIVEN = ("configs/digits.yaml", *TINY, *RUN, f"workspace={WORKSPACE}")

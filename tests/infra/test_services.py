@@ -9,7 +9,6 @@ import yaml
 
 from pipeline.config.parser import read
 from pipeline.config.schema import Config
-from pipeline.config.validation import worker_range
 from tests.infra.services import command, service_wiring
 from tests.infra.test_docker import COMPOSE, DOCKER, SECRETS, compose_problems
 from tests.infra.tools import ROOT, Problems, plant, run
@@ -100,10 +99,8 @@ def test_mistakes_in_what_prometheus_asks_are_found(old: str, new: str, told: st
 def test_there_are_as_many_workers_as_trainings_want() -> None:
     worker = yaml.safe_load(COMPOSE)["services"]["ray-worker"]
     assert "--num-cpus 1 " in command(worker)
-    least, _ = worker_range(
-        read(Config, ROOT / "configs" / "digits.yaml", ()).values.train.num_workers
-    )
-    assert worker["scale"] >= least
+    workers = read(Config, ROOT / "configs" / "digits.yaml", ()).values.train.workers
+    assert worker["scale"] >= workers.least
 
 
 def cuda_problems(text: str, folder: Path) -> Problems:

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.conftest import ROOT, TINY
 from tests.integration.head import Head
 
-LONG = ["train.images=400000", "train.score_every=40000", "train.checkpoint_every=1"]
+LONG = ["train.images=400000", "train.score_every=40000", "train.checkpoint_every_seconds=1"]
 
 
 @pytest.fixture(scope="module")

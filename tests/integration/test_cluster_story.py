@@ -60,7 +60,11 @@ class World:
         return done.stdout + done.stderr
 
     def training(self) -> tuple[str, ...]:
-        more = ("train.images=150000", "train.score_every=50000", "train.checkpoint_every=1")
+        more = (
+            "train.images=150000",
+            "train.score_every=50000",
+            "train.checkpoint_every_seconds=1",
+        )
         config = ("configs/digits.yaml", *TINY, *more, f"workspace={self.workspace}")
         return ("submit", *config, "--address", self.head.address)
 

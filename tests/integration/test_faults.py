@@ -240,7 +240,7 @@ def test_a_machine_that_is_drained_saves_in_its_grace_period(
 
     drainer = when(told_where(storage), drain)
     # No checkpoint by the clock: what is saved is saved because the machine is to go.
-    fit(settings, storage, "node", 0.4, checkpoint_every=1e9)
+    fit(settings, storage, "node", 0.4, checkpoint_every_seconds=1e9)
     drainer.join(WAITING)
     assert saved
     assert 150 <= saved[0] < 600

@@ -114,7 +114,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
     first: dict[str, Any], workspace: Path, tmp_path: Path
 ) -> None:
     arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *TINY]
-    command = [sys.executable, "-m", "pipeline", *arguments, "train.checkpoint_every=0.01"]
+    command = [sys.executable, "-m", "pipeline", *arguments, "train.checkpoint_every_seconds=0.01"]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while driver.poll() is None and not list(tmp_path.glob("training/*/images-*")):
         time.sleep(0.01)

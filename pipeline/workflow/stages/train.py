@@ -14,7 +14,6 @@ from bngan.serialization.checkpoint import CheckpointError
 from bngan.training.config import SHAPING
 from bngan.training.supervised import SUPERVISION
 from pipeline.cluster import launch as cluster
-from pipeline.config.validation import worker_range
 from pipeline.core.errors import RetryableError, UserError
 from pipeline.core.lock import OWNER, hold
 from pipeline.storage.artifacts import (
@@ -147,7 +146,7 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
             settings,
             name=attempt,
             storage=storage.for_ray(ray_files),
-            num_workers=worker_range(config.train.num_workers),
+            num_workers=config.train.workers,
             accelerator=config.train.accelerator,
             max_failures=config.train.max_failures,
             on_record=listener,

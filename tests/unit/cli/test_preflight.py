@@ -69,11 +69,13 @@ def test_a_full_disk_and_one_that_cannot_be_written_to(
     config = load_config(DIGITS, [f"workspace={tmp_path}/new"])
     assert list(obstacles(config)) == []
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert list(obstacles(config)) == [f"workspace: {tmp_path} cannot be written to"]
+    (problem,) = obstacles(config)
+    assert problem == ("workspace", f"workspace: {tmp_path} cannot be written to", ())
     monkeypatch.setattr("os.access", lambda *_: True)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
-    (line,) = obstacles(config)
-    assert line.startswith(f"workspace: 10 MB are free at {tmp_path}, and checkpoints")
+    (problem,) = obstacles(config)
+    assert problem.key == "workspace"
+    assert problem.message.startswith(f"workspace: 10 MB are free at {tmp_path}, and checkpoints")
 
 
 def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

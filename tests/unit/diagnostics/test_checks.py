@@ -5,7 +5,7 @@ import torch
 
 from bngan.batchnorm.layer import batch_layout, synchronize
 from bngan.data.dataset import ImageSpec
-from bngan.diagnostics.checks import is_blind, problem, warnings
+from bngan.diagnostics.checks import is_blind, network_errors, network_warnings
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_discriminator
 from bngan.training.config import OptimizationConfig, batch_problem
@@ -65,33 +65,70 @@ def test_a_convolutional_one_is_blind_once_its_map_is_one_pixel(
 
 
 def test_what_cannot_learn_is_told_for_the_images_there_are() -> None:
-    assert problem(model(), SPEC) is None
-    assert "no layer for it" in (problem(ModelConfig(discriminator=NORMED), SPEC) or "")
-    assert "cannot learn" in (problem(model(**BLIND), SPEC) or "")
-    assert problem(model(**BLIND, allow_blind=True), SPEC) is None
-    assert "joint needs norm: batch" in (problem(model(batch_statistics="joint"), SPEC) or "")
-    unlabelled = ImageSpec((1, 12, 12))
-    assert "needs images with labels" in (problem(model(conditional=True), unlabelled) or "")
+    def problem(config: ModelConfig, images: ImageSpec = SPEC) -> tuple[str, str]:
+        (found,) = network_errors(config, images)
+        return found.key, found.message
+
+    assert list(network_errors(model(), SPEC)) == []
+    key, message = problem(ModelConfig(discriminator=NORMED))
+    assert key == "model.discriminator.norm"
+    assert "no layer for it" in message
+    key, message = problem(model(**BLIND))
+    assert key == "model.discriminator"
+    assert "cannot learn" in message
+    assert list(network_errors(model(**BLIND, allow_blind=True), SPEC)) == []
+    key, message = problem(model(batch_statistics="joint"))
+    assert key == "model.discriminator.batch_statistics"
+    assert "joint needs norm: batch" in message
+    key, message = problem(model(conditional=True), ImageSpec((1, 12, 12)))
+    assert key == "model.conditional"
+    assert "needs images with labels" in message
+
+
+@pytest.mark.parametrize(
+    ("network", "part", "options", "key"),
+    [
+        ("mlp", "generator", {"norm": "instance"}, "model.generator.norm"),
+        ("mlp", "discriminator", {"attention": [4]}, "model.discriminator.attention"),
+        ("mlp", "generator", {"mapping": 1}, "model.generator.mapping"),
+        ("transformer", "generator", {"patch_size": 40}, "model.generator.patch_size"),
+        (
+            "transformer",
+            "discriminator",
+            {"norm_place": "after_activation"},
+            "model.discriminator.norm_place",
+        ),
+    ],
+)
+def test_what_cannot_be_built_names_its_setting(
+    network: Any, part: str, options: Any, key: str
+) -> None:
+    kind = GeneratorConfig if part == "generator" else DiscriminatorConfig
+    (found,) = network_errors(ModelConfig(network, **{part: kind(**options)}), SPEC)
+    assert found.key == key
+    assert found.message.startswith(key)
 
 
 def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
     penalised = OptimizationConfig(penalty="r1")
-    assert list(warnings(model(), penalised)) == []
-    assert len(list(warnings(model(norm="batch"), OptimizationConfig()))) == 0
-    (one,) = warnings(model(norm="batch"), penalised)
+    assert list(network_warnings(model(), penalised)) == []
+    assert len(list(network_warnings(model(norm="batch"), OptimizationConfig()))) == 0
+    (one,) = network_warnings(model(norm="batch"), penalised)
     assert "r1" in one
-    (unbounded,) = warnings(model(), OptimizationConfig(loss="wasserstein"))
+    (unbounded,) = network_warnings(model(), OptimizationConfig(loss="wasserstein"))
     assert "no bound" in unbounded
-    assert not list(warnings(model(weight_norm="spectral"), OptimizationConfig(loss="wasserstein")))
+    assert not list(
+        network_warnings(model(weight_norm="spectral"), OptimizationConfig(loss="wasserstein"))
+    )
     unused = ModelConfig(
         "resnet",
         generator=GeneratorConfig(patch_size=4),
         discriminator=DiscriminatorConfig(norm_first=True),
     )
-    assert len(list(warnings(unused, OptimizationConfig()))) == 2
-    (wrong,) = warnings(model(), OptimizationConfig(loss="inverted_minimax"))
+    assert len(list(network_warnings(unused, OptimizationConfig()))) == 2
+    (wrong,) = network_warnings(model(), OptimizationConfig(loss="inverted_minimax"))
     assert "signs wrong" in wrong
-    assert len(list(warnings(model(norm="batch", weight_norm="spectral"), penalised))) == 2
+    assert len(list(network_warnings(model(norm="batch", weight_norm="spectral"), penalised))) == 2
 
 
 @pytest.mark.parametrize(
@@ -109,9 +146,13 @@ def test_what_does_not_mean_what_it_seems_to_is_told() -> None:
 )
 def test_a_batch_that_cannot_be_split_is_refused(options: Any, problem: str | None) -> None:
     found = batch_problem(model(), OptimizationConfig(batch_size=16, **options))
-    assert (found is None) if problem is None else (found or "").startswith(problem)
+    message = "" if found is None else found.message
+    assert message == "" if problem is None else message.startswith(problem)
+    assert found is None or message.startswith(f"{found.key} ")
     joint = model(norm="batch", batch_statistics="joint")
     assert batch_problem(joint, OptimizationConfig(batch_size=16, norm_batch=16)) is None
     for options in ({"norm_batch": 4}, {"micro_batch": 8, "norm_batch": 8}):
         found = batch_problem(joint, OptimizationConfig(batch_size=16, **options))
-        assert (found or "").startswith("micro_batch and norm_batch do not go with joint")
+        assert found is not None
+        assert found.message.startswith("micro_batch and norm_batch do not go with joint")
+        assert found.key == ("micro_batch" if "micro_batch" in options else "norm_batch")

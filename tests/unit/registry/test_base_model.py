@@ -17,7 +17,7 @@ from bngan.networks.config import GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_generator
 from pipeline.cli.configuration import load_config
 from pipeline.config.schema import Config
-from pipeline.config.validation import problems
+from pipeline.config.validation import config_errors
 from pipeline.core.errors import UserError
 from pipeline.registry.base_model import base_files
 from pipeline.storage.artifacts import BASE_GENERATOR
@@ -124,8 +124,8 @@ def test_who_submits_need_not_have_the_base(tmp_path: Path) -> None:
     config = loaded(saved(tmp_path / "base"))
     config.adapt.base = "models:/elsewhere/1"
     config.model.generator.norm = "none"  # not known here
-    assert list(problems(config, here=False, known=False)) == []
-    assert list(problems(config, here=False)) != []
+    assert list(config_errors(config, here=False, known=False)) == []
+    assert list(config_errors(config, here=False)) != []
 
 
 def prepared(folder: Path, side: int = 8) -> Path:

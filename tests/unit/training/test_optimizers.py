@@ -113,7 +113,9 @@ def test_schedules_are_functions_of_images(options, course: dict[int, float]) ->
     ],
 )
 def test_schedules_that_make_no_sense_are_told(options, problem: str) -> None:
-    assert (schedule_problem(OptimizerConfig(**options)) or "").startswith(problem)
+    found = schedule_problem(OptimizerConfig(**options))
+    assert found is not None
+    assert found.message.startswith(problem)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

@@ -11,10 +11,10 @@ import torch
 from bngan.batchnorm.calibration import calibrate
 from bngan.batchnorm.layer import batch_layout
 from bngan.data.dataset import ImageSplit
-from bngan.diagnostics.checks import problem
+from bngan.diagnostics.checks import network_errors
 from bngan.generation.sampler import Sampler
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.training.config import OptimizationConfig, problems
+from bngan.training.config import OptimizationConfig, optimizer_errors
 from bngan.training.losses import LOSSES
 from bngan.training.penalties import PENALTIES
 from bngan.training.trainer import Trainer
@@ -78,7 +78,7 @@ def configured(choice: Choice) -> tuple[ModelConfig, OptimizationConfig]:
 
 def allowed(choice: Choice) -> bool:
     model, train = configured(choice)
-    return next(problems(model, train), None) is None and problem(model, DATA.spec) is None
+    return not list(optimizer_errors(model, train)) and not list(network_errors(model, DATA.spec))
 
 
 def covering() -> tuple[list[Choice], set[Any]]:

@@ -1,0 +1,33 @@
+"""A mistake in a configuration, as data: from where it is found to where it is printed."""
+
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """A mistake in a configuration.
+
+    Attributes:
+        key: dotted key of the wrong value; "" if it is no key's.
+        message: one sentence for a person, which names the key and the mend.
+        rests_on: further keys that the sentence is true for only as long as their values are.
+    """
+
+    key: str
+    message: str
+    rests_on: tuple[str, ...] = ()
+
+    def within(self, section: str) -> "Problem":
+        """Return the same problem as seen from above ``section``; its message begins with a key."""
+        keys = tuple(f"{section}.{key}" for key in self.rests_on)
+        return Problem(f"{section}.{self.key}", f"{section}.{self.message}", keys)
+
+
+class ConfigurationError(ValueError):
+    """A configuration that something cannot be built from."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem.message
