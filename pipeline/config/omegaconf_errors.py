@@ -1,78 +1,73 @@
 """OmegaConf's errors in a person's words.
 
-OmegaConf raises one class for most mistakes, and tells them apart in its texts alone. An error's class,
-the value that it carries and the type of the key say as much; ``test_omegaconf_errors`` holds OmegaConf
-to what is used of that here.
+OmegaConf raises one class for most mistakes, and tells them apart in its texts alone. The class, the
+value that was given and the type that the schema wants there say as much.
 """
 
-from collections.abc import Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf.errors import (
-    InterpolationValidationError,
-    OmegaConfBaseException,
-    ValidationError,
-)
+from omegaconf.errors import InterpolationValidationError, ValidationError
 
 from pipeline.config.schema import MUST
 
 _SCALARS = (bool, int, float, str)
 
 
-def as_message(error: Exception, key: str, path: Sequence[Any] = (), kind: Any = None) -> str:
-    """Return what a person reads about the value of ``key``.
+def as_message(error: Exception, key: str) -> str:
+    """Return what a person reads about ``key`` where the error alone is known."""
+    return f"{key}: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+
+
+def value_message(error: Exception, path: tuple[Any, ...], value: Any, kind: type) -> str:
+    """Return what a person reads about a value that does not fit its key.
 
     Args:
-        error: OmegaConf's, or one that came of its work.
-        key: dotted key.
-        path: the same key as a path, into the dataclass ``kind``; none where no schema was asked.
+        error: OmegaConf's.
+        path: the key, from section to section, in the dataclass ``kind``.
+        value: what was given; it may name another key, whose value is meant.
+        kind: the schema.
     """
-    field, hint = _declared(kind, path)
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    key = ".".join(map(str, path))
     if not isinstance(error, ValidationError):
-        return f"{key}: {text}"
+        return as_message(error, key)
+    field, hint = _declared(kind, path)
+    part = error.key if isinstance(error.key, int) else None  # its number in a list
+    if isinstance(error, InterpolationValidationError):
+        value = error.value
+    elif part is not None and isinstance(value, list):
+        value = value[part]
     if field is not None and MUST in field.metadata:
-        return f"{key} must {field.metadata[MUST]}, got {error.value}"
+        return f"{key} must {field.metadata[MUST]}, got {value}"
     hint, optional = _without_none(hint)
     if get_origin(hint) is list:
-        if _is_no_list(error):
+        if part is None:
             return f"{key} is a list: write it as [ONE,OTHER]"
-        hint, optional = get_args(hint)[0], True  # of an element
-    if error.value is None:
-        empty = _is_scalar(hint) and not optional
-        return f"{key} must not be empty" if empty else f"{key}: {text}"
-    return f"{key}: {text}" + (": write it out, as 100000" if hint is int else "")
+        if value is None:
+            return f"{key} must have no empty values"
+        hint = get_args(hint)[0]
+    if value is None and not optional and (hint in _SCALARS or get_origin(hint) is Literal):
+        return f"{key} must not be empty"
+    return as_message(error, key) + (": write it out, as 100000" if hint is int else "")
 
 
-def _is_no_list(error: OmegaConfBaseException) -> bool:
-    """Whether the value is none, not one of its elements wrong, whose ``key`` is their number."""
-    unknown = isinstance(
-        error, InterpolationValidationError
-    )  # carries no value where it wants a list
-    return not isinstance(error.key, int) and (error.value is not None or unknown)
-
-
-def _declared(kind: Any, path: Sequence[Any]) -> tuple[Field[Any] | None, Any]:
+def _declared(kind: type, path: tuple[Any, ...]) -> tuple[Field[Any] | None, Any]:
     """The field of the dataclass ``kind`` at a path, if it is a field's, and the type there."""
-    field, hint = None, kind
+    field: Field[Any] | None = None
+    hint: Any = kind
     for part in path:
         if isinstance(hint, type) and is_dataclass(hint):
-            known = {each.name: each for each in fields(hint)}
-            if part not in known:
-                return None, Any
-            field, hint = known[part], _hints(hint)[part]
-        elif get_origin(hint) is dict:
-            field, hint = None, get_args(hint)[1]
-        else:
-            return None, Any
+            field = next((each for each in fields(hint) if each.name == part), None)
+            hint = _hints(hint).get(part)
+        else:  # a mapping's, or what the schema does not know
+            field, hint = None, get_args(hint)[1] if get_origin(hint) is dict else None
     return field, hint
 
 
 @lru_cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -81,7 +76,3 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     args = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     others = [arg for arg in args if arg is not NoneType]
     return (others[0] if len(others) == 1 else hint), len(others) < len(args)
-
-
-def _is_scalar(hint: Any) -> bool:
-    return hint in _SCALARS or get_origin(hint) is Literal

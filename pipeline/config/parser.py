@@ -27,7 +27,7 @@ from pipeline.config.keys import (
     unknown_key,
     with_present_names,
 )
-from pipeline.config.omegaconf_errors import as_message
+from pipeline.config.omegaconf_errors import as_message, value_message
 from pipeline.core.errors import UserError
 
 _Schema = TypeVar("_Schema")
@@ -39,7 +39,7 @@ _FILLED_IN = re.compile(r"\$\{([\w.]+|oc\.env:BNGAN_\w+(,[^${}]*)?)\}")
 
 @dataclass
 class ParsedConfig(Generic[_Schema]):
-    """What a person has written, as far as it can be read.
+    """A configuration as a person wrote it, as far as it can be read.
 
     Attributes:
         values: the schema's, with its defaults where what is given is wrong.
@@ -80,7 +80,7 @@ class ParsedConfig(Generic[_Schema]):
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> ParsedConfig[_Schema]:
-    """A YAML file and ``key=value`` overrides as the dataclass ``kind``, paths as they are given.
+    """Read a YAML file and ``key=value`` overrides as the dataclass ``kind``, paths as they are given.
 
     Raises:
         UserError: if the file cannot be read, or is no mapping in YAML.
@@ -113,7 +113,7 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
 def to_dataclass(
     kind: type[_Schema], given: DictConfig, overrides: Sequence[str], where: str
 ) -> ParsedConfig[_Schema]:
-    """What is given (``where``), and ``key=value`` overrides, as the dataclass ``kind``."""
+    """Read ``given``, from ``where``, and ``key=value`` overrides as the dataclass ``kind``."""
     schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, Problem]()
     user, notes = _merged(given, overrides, wrong, other_names(kind))
     values = leaves(cast(dict[str, Any], OmegaConf.to_container(user)))
@@ -130,18 +130,15 @@ def to_dataclass(
             if not message:
                 schema.merge_with(nested(path, value))
         except OmegaConfBaseException as error:
-            message = as_message(error, key, path, kind)
+            message = value_message(error, path, value, kind)
         if message:
             wrong[key] = Problem(key, message)
-    for path in (path for path, value in values if "${" in str(value)):
-        key = dotted(path)
-        try:
-            OmegaConf.select(schema, key)
-        except OmegaConfBaseException as error:
-            wrong[key] = Problem(key, as_message(error, key, path, kind))
-            if key not in known:  # of a section without defaults
-                raise UserError(*wrong.values()) from error
-            OmegaConf.update(schema, key, known[key])
+    for path, value in values:
+        if "${" in str(value) and (problem := _not_filled_in(schema, path, value, kind)):
+            wrong[problem.key] = problem
+            if problem.key not in known:  # of a section without defaults
+                raise UserError(*wrong.values())
+            OmegaConf.update(schema, problem.key, known[problem.key])
     found = _filled(schema, {dotted(path) for path, _ in values}, wrong, where)
     found.notes = notes
     return found
@@ -216,8 +213,18 @@ def _filled(
         return ParsedConfig(OmegaConf.to_object(merged), keys, wrong)
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or ""
-        message = as_message(error, key or where, key.split("."), OmegaConf.get_type(merged))
-        raise UserError(*wrong.values(), Problem(key, message)) from error
+        problem = Problem(key, as_message(error, key or where))
+        raise UserError(*wrong.values(), problem) from error
+
+
+def _not_filled_in(schema: Any, path: tuple[Any, ...], value: Any, kind: type) -> Problem | None:
+    """What is wrong with a value that is to be filled in from elsewhere."""
+    key = dotted(path)
+    try:
+        OmegaConf.select(schema, key)
+    except OmegaConfBaseException as error:
+        return Problem(key, value_message(error, path, value, kind))
+    return None
 
 
 def _nested_list(key: str, value: Any) -> str | None:

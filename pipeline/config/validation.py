@@ -10,7 +10,7 @@ from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import EMBEDDED, PREFIX
 from bngan.data.hub import HUB_PREFIX, HubName
 from bngan.data.sources import is_symbolic
-from bngan.diagnostics.checks import network_errors, network_warnings
+from bngan.diagnostics import checks
 from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
 from bngan.training.config import optimizer_errors
@@ -28,7 +28,7 @@ _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 
 def config_warnings(config: Config) -> list[str]:
     """Return what trains, but not as its name says, one line each."""
-    found, train = list(network_warnings(config.model, config.train)), config.train
+    found, train = list(checks.network_warnings(config.model, config.train)), config.train
     end = train.lr_decay_end
     if end is not None and train.lr_final_factor == 0 and train.images > end:
         found.append(
@@ -188,4 +188,4 @@ def _networks(config: Config) -> Iterator[Problem]:
     size = config.data.image_size or (16 if any_size else None)
     if size and not list(out_of_range(flatten(asdict(config)))):
         stand_in = ImageSpec((config.data.channels or 1, size, size), (0.5, 0.5))
-        yield from network_errors(config.model, stand_in)
+        yield from checks.network_errors(config.model, stand_in)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bngan.data.dataset import UNLABELLED, ImageSplit
-from bngan.diagnostics.checks import network_errors
+from bngan.diagnostics import checks
 from bngan.metrics.extractors import load_extractor
 from bngan.serialization.problem import Problem
 from pipeline.config.schema import Config
@@ -13,7 +13,7 @@ from pipeline.core.errors import UserError
 def require_sound(config: Config, prepared: Path) -> None:
     """Refuse networks that cannot learn from the prepared images."""
     data = ImageSplit.load(prepared, "train")
-    if problems := list(network_errors(config.model, data.spec)):
+    if problems := list(checks.network_errors(config.model, data.spec)):
         raise UserError(*problems)
     if config.model.conditional and (missing := int((data.labels == UNLABELLED).sum())):
         message = f"model.conditional: {missing:,} of {len(data):,} images have no label"

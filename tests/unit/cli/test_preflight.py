@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bngan.serialization.problem import Problem
 from pipeline.cli.preflight import all_problems, obstacles
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
@@ -76,6 +77,86 @@ def test_a_full_disk_and_one_that_cannot_be_written_to(
     (problem,) = obstacles(config)
     assert problem.key == "workspace"
     assert problem.message.startswith(f"workspace: 10 MB are free at {tmp_path}, and checkpoints")
+
+
+def messages(given: list[str]) -> list[str]:
+    """Of all that is wrong with the digits' configuration."""
+    with pytest.raises(UserError) as caught:
+        all_problems(DIGITS, given, print)
+    assert str(caught.value) == "\n".join(problem.message for problem in caught.value.problems)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            [
+                "extractor.kind=file",
+                "extractor.weights=/x/workspace/num_workers/data.path/model.pt",
+            ],
+            "extractor.weights: there is no file /x/workspace/num_workers/data.path/model.pt",
+        ),
+        (["register.model=a/b"], "register.model must be a name without '/'"),
+        (["data.max_skipped=2"], "data.max_skipped must lie between 0 and 1"),
+    ],
+)
+def test_a_message_that_speaks_of_other_keys_stops_no_look_at_those(
+    given: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path with "workspace" in it switched off the looks at the workspace and its disk."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "few").mkdir()
+    given += [f"workspace={tmp_path}/new", "train.num_workers=9999", f"data.path={tmp_path}/few"]
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    found = messages(given)
+    assert len(found) == 5
+    assert any(text.startswith(line) for text in found)
+    for start in (
+        f"data.path: there are no images in {tmp_path}/few",
+        "train.num_workers=9999 needs as many CPUs",
+        f"workspace: {tmp_path} cannot be written to",
+        f"workspace: 10 MB are free at {tmp_path}",
+    ):
+        assert any(text.startswith(start) for text in found), start
+
+
+@pytest.mark.parametrize(
+    ("key", "left_out"),
+    [
+        ("data.path", ["data.path"]),
+        ("data.select", ["data.path"]),
+        ("train.num_workers", ["train.num_workers"]),
+        ("train.accelerator", ["train.num_workers"]),
+        ("workspace", ["workspace", "workspace"]),
+        ("model", ["workspace"]),
+        ("model.generator.width", ["workspace"]),
+        ("data.image_size", ["workspace"]),
+        ("data.channels", ["workspace"]),
+        ("train.lr", []),
+        ("", []),
+    ],
+)
+def test_a_look_at_a_wrong_value_is_left_out(
+    key: str, left_out: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "few").mkdir()
+    given = [f"workspace={tmp_path}/new", "train.num_workers=9999", f"data.path={tmp_path}/few"]
+    config = load_config(DIGITS, given)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    found = list(obstacles(config, [Problem(key, "what it says plays no part")]))
+    gone = [problem for problem in obstacles(config) if problem not in found]
+    assert [problem.key for problem in gone] == left_out
+    assert len(found) + len(gone) == 4
+
+
+def test_sizes_beyond_all_bounds_are_told_and_not_multiplied(tmp_path: Path) -> None:
+    """The look at the disk made networks for them, which torch cannot count."""
+    given = [f"workspace={tmp_path}", f"data.channels={10**30}", f"data.image_size={10**30}"]
+    assert [line.split()[0] for line in messages(given)] == ["data.channels", "data.image_size"]
 
 
 def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

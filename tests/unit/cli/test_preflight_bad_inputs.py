@@ -71,7 +71,23 @@ GOOD = "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
         ("train.checkpoint_every_seconds=0", "train.checkpoint_every_seconds must be positive"),
         ("train.num_workers=0", "train.num_workers must be a positive number or [min, max]"),
         ("train.num_workers=[2,1]", "train.num_workers must be a positive number or [min, max]"),
-        ("train.num_workers=two", "train.num_workers must be a positive number or [min, max]"),
+        (
+            "train.num_workers=two",
+            "train.num_workers must be a positive number or [min, max], got t",
+        ),
+        (
+            "train.num_workers=1.0",
+            "train.num_workers must be a positive number or [min, max], got 1",
+        ),
+        (
+            "train.num_workers=null",
+            "train.num_workers must be a positive number or [min, max], got",
+        ),
+        ("train.num_workers=[1,x]", "train.num_workers must be a positive number or [min, max]"),
+        (
+            "train.num_workers=[]",
+            "train.num_workers must be a positive number or [min, max], got []",
+        ),
         ("train.loss=wgan", "train.loss: Invalid value 'wgan'"),
         ("train.augment=flip", "train.augment is a list: write it as [ONE,OTHER]"),
         ("train.label_smoothing=1", "train.label_smoothing must lie in [0, 1)"),
@@ -262,6 +278,11 @@ def test_a_schedule_that_makes_no_sense(values: str, message: str, tmp_path: Pat
         ("control: a\naxes: {train.lrr: [1]}", "a on ring8: unknown key train.lrr: did you"),
         ("control: a\nx: 1", "unknown key x"),
         ("control: a\ntasks: []", "tasks must not be empty"),
+        ("control: a\naxes: {data.flip: [true]}", "FILE:5: data.flip: data sets and how they"),
+        (
+            "control: a\ncommon: [train.checkpoint_every=1, train.checkpoint_every_seconds=1]",
+            "FILE:5: common: train.checkpoint_every_seconds and train.checkpoint_every are one s",
+        ),
         ("control: a\ncommon: ['train.lr=[1']", "arms.a: it, or common, is no list of key=value"),
         ("control: a\nthresholds: {ring8: '${nope}'}", "thresholds.ring8: Interpolation key"),
     ],
@@ -271,7 +292,7 @@ def test_a_study_that_makes_no_sense(text: str, message: str, tmp_path: Path) ->
     (file := tmp_path / "s.yaml").write_text(f"name: n\narms: {{a: []}}\n{tasks}{text}\n")
     with pytest.raises(UserError) as caught:
         all_problems(file, [], print)
-    assert message in str(caught.value)
+    assert message.replace("FILE", str(file)) in str(caught.value)
 
 
 @pytest.mark.parametrize(

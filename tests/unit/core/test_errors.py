@@ -1,5 +1,6 @@
 """How errors end a command: one line, and a code that scripts can go by."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bngan.serialization.problem import Problem
 from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
 from pipeline.core.errors import RetryableError, ServerUnavailableError, UserError, essence
@@ -42,6 +44,14 @@ class Wrapped(Exception):
 )
 def test_the_line_that_matters(error: Exception, line: str) -> None:
     assert essence(error) == line
+
+
+def test_an_error_has_its_problems() -> None:
+    problem = Problem("train.lr", "train.lr must be positive, got -1")
+    error = UserError(problem, "there is no such file")
+    assert error.problems == [problem, Problem("", "there is no such file")]
+    assert str(error) == "train.lr must be positive, got -1\nthere is no such file"
+    assert copy.copy(error).problems == error.problems  # as pickle does for another process
 
 
 @pytest.mark.parametrize(

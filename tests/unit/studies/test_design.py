@@ -168,6 +168,20 @@ def test_experiments_keys_on_the_command_line_are_for_all_arms(tmp_path: Path) -
     assert (found.common, found.seeds) == (["train.lr=1", "data.path=/elsewhere"], 3)
 
 
+def test_arms_and_axes_may_have_keys_by_their_earlier_names(tmp_path: Path) -> None:
+    old, new = "train.checkpoint_every", "train.checkpoint_every_seconds"
+    (file := tmp_path / "study.yaml").write_text(
+        f"name: s\ntasks: [ring8]\narms: {{none: ['{old}=3'], other: []}}\ncontrol: none\n"
+        f"common: ['{new}=2']\naxes: {{{old}: [4, 5]}}\n"
+    )
+    notes = list[str]()
+    found = load_study(file, [], notes.append)
+    assert notes == [f"{old} is now {new}"]
+    trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
+    seconds = {(t.arm, settings(t).train.checkpoint_every_seconds) for t in trials}
+    assert seconds == {("none", 3.0), ("other", 4.0), ("other", 5.0)}
+
+
 def test_endpoints_are_infinite_where_nothing_came_of_it() -> None:
     good, bad = record([8.0, 4.0, 5.0]), record([9.0], failed="weight is not finite")
     assert endpoint(good, "final") == 4.0

@@ -1,0 +1,132 @@
+"""Where problems are shown, and which of them only follow from others."""
+
+from pathlib import Path
+
+import pytest
+
+from bngan.serialization.problem import Problem
+from pipeline.config.loader import load_config
+from pipeline.config.parser import read
+from pipeline.config.schema import Config
+from pipeline.core.errors import UserError
+
+GOOD = "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
+
+
+def problems_of(file: Path, *problems: Problem) -> list[Problem]:
+    with pytest.raises(UserError) as caught:
+        read(Config, file).raise_if_invalid(problems)
+    return caught.value.problems
+
+
+def test_a_line_is_found_by_the_key_whatever_the_message(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + "seed: 1\ntrain:\n  lr: 1\n")
+    told = [
+        Problem("train.lr", "seed or whatever, the learning rate is not good"),
+        Problem("", "train.lr is what this begins with, and it is of no key"),
+        Problem("train.beta1", "train.lr is in the file, and this key is not"),
+    ]
+    assert problems_of(file, *told) == [
+        told[2],
+        told[1],
+        told[0]._replace(message=f"{file}:6: {told[0].message}"),
+    ]
+
+
+def test_what_follows_from_a_key_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + "train: {lr: fast}\n")
+    kept = Problem("seed", "seed is no train.lr, which train.lr is")
+    own = Problem("train.lr", "the default of this is too large")
+    other = Problem("train.beta1", "this is too small for it", ("train.lr",))
+    unread, found = problems_of(file, own, kept, other)[::-1]
+    assert unread.key == "train.lr"
+    assert unread.message.startswith(f"{file}:4: train.lr: Value 'fast'")
+    assert found == kept
+
+
+def test_two_looks_at_one_mistake_are_one_line(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD)
+    assert len(problems_of(file, Problem("seed", "no"), Problem("", "no"))) == 1
+
+
+def test_of_two_seeds_the_wrong_one_is_shown(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(
+        "seed: 1\nname: x\ndata:\n  path: embedded:digits\n  split_seed: -1\nregister: {model: x}\n"
+    )
+    with pytest.raises(UserError, match=rf"^{file}:5: seed and data\.split_seed must lie in"):
+        load_config(file)
+
+
+def test_what_is_no_override_hides_nothing_of_a_key(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + "train: {lr: -1}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(file, ["train.lr"])
+    keys = [problem.key for problem in caught.value.problems]
+    assert keys == ["", "train.lr"]
+
+
+BOTH = "train.checkpoint_every_seconds and train.checkpoint_every are one setting: give "
+NOTE = "train.checkpoint_every is now train.checkpoint_every_seconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "seconds", "notes"),
+    [
+        ("train: {checkpoint_every: 3}", [], 3.0, [NOTE]),
+        ("train: {checkpoint_every_seconds: 3}", [], 3.0, []),
+        ("", ["train.checkpoint_every=3"], 3.0, [NOTE]),
+        ("", ["train={checkpoint_every: 3}"], 3.0, [NOTE]),
+        ("train: {checkpoint_every: 4}", ["train.checkpoint_every_seconds=3"], 3.0, [NOTE]),
+        ("train: {checkpoint_every_seconds: 4}", ["train.checkpoint_every=3"], 3.0, [NOTE]),
+        ("train: {checkpoint_every: '${seed}'}", ["seed=3"], 3.0, [NOTE]),
+        ("train: {lr: 1}", [], 15.0, []),
+    ],
+)
+def test_a_key_is_known_by_its_earlier_name(
+    text: str, overrides: list[str], seconds: float, notes: list[str], tmp_path: Path
+) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + text)
+    found = read(Config, file, overrides)
+    found.raise_if_invalid()
+    assert found.values.train.checkpoint_every_seconds == seconds
+    assert found.notes == notes
+    assert not any(key.endswith("checkpoint_every") for key in found.keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("train: {checkpoint_every: 0}", [], "FILE:4: train.checkpoint_every_seconds must be pos"),
+        ("train: {checkpoint_every: x}", [], "FILE:4: train.checkpoint_every_seconds: Value 'x'"),
+        ("train: {checkpoint_every: {a: 1}}", [], "unknown key train.checkpoint_every_seconds.a"),
+        ("", ["train.checkpoint_every=0"], "train.checkpoint_every_seconds must be positive"),
+        (
+            "train: {checkpoint_every: 0}",
+            ["train.checkpoint_every_seconds=-1"],
+            "train.checkpoint_every_seconds must be positive, got -1",
+        ),
+        (
+            "train:\n  checkpoint_every: 1\n  checkpoint_every_seconds: 1",
+            [],
+            f"FILE:6: {BOTH}train.checkpoint_every_seconds alone",
+        ),
+        ("", ["train.checkpoint_every=1", "train.checkpoint_every_seconds=1"], BOTH),
+        ("train.checkpoint_every: 1", [], "FILE:4: train.checkpoint_every: in a file a section is"),
+    ],
+)
+def test_what_is_wrong_under_an_earlier_name(
+    text: str, overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD + text)
+    with pytest.raises(UserError) as caught:
+        load_config(file, overrides)
+    (problem,) = caught.value.problems
+    assert message.replace("FILE", str(file)) in problem.message
+
+
+def test_a_key_is_known_by_its_second_name_without_a_note(tmp_path: Path) -> None:
+    (file := tmp_path / "x.yaml").write_text(GOOD)
+    found = read(Config, file, ["data.validation=0.2"])
+    assert (found.values.data.select, found.notes, found.wrong) == (0.2, [], {})
+    with pytest.raises(UserError, match=r"^data\.select and data\.validation are one setting"):
+        load_config(file, ["data.validation=0.2", "data.select=0.2"])
