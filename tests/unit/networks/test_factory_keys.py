@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from bngan.data.dataset import ImageSpec
-from bngan.diagnostics.checks import _NoDraws
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
+from bngan.numerics.torch_internals import skip_initialization
 
 Shapes = dict[str, dict[str, list[int]]]
 """By network and key."""
@@ -36,7 +36,7 @@ def shapes(path: Path) -> Shapes:
     shape = IMAGES.get(data["path"]) or (3, data["image_size"], data["image_size"])
     classes = CLASSES.get(data["path"], 10)
     spec = ImageSpec(shape, (1 / classes,) * classes)
-    with torch.device("meta"), _NoDraws():
+    with torch.device("meta"), skip_initialization():
         networks = {
             "generator": build_generator(model, spec),
             "discriminator": build_discriminator(model, spec),
