@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.batchnorm.functional import Moments, SyncBatchNormFunction, join_groups
-from bngan.distributed.collectives import all_reduce_sum, shards, world_size
+from bngan.distributed.collectives import all_reduce_sum, shard_slices, world_size
 from bngan.numerics.torch_internals import BatchNormBase, UncheckedBatchNorm
 
 NormBatch = Literal["global"] | int
@@ -82,7 +82,7 @@ def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
 def groups_are_whole(batch: int, norm_batch: NormBatch) -> bool:
     """Whether each group of a global ``batch`` lies within one worker's part of it."""
     size = group_size(batch, norm_batch)
-    return all(part.start % size == 0 for part in shards(batch))
+    return all(part.start % size == 0 for part in shard_slices(batch))
 
 
 class SyncBatchNorm(UncheckedBatchNorm):

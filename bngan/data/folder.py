@@ -65,7 +65,7 @@ class Folder:
         raise ValueError(f"{path} holds no images, only {told}" if told else f"{path} is empty")
 
 
-def look(path: str) -> Folder:
+def scan_image_folder(path: str) -> Folder:
     """Return the images of a folder, their splits and their classes.
 
     Folders named train, validation or test, or with a synonym that ``datasets`` knows, make splits;
@@ -101,7 +101,7 @@ def look(path: str) -> Folder:
     return found
 
 
-def identity(path: str) -> str:
+def folder_signature(path: str) -> str:
     """Return a hash of the names, sizes and times of all files; their contents are not read."""
     try:
         states = sorted(_state(name, entry) for name, entry in walk(path, []))
@@ -157,7 +157,7 @@ def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]
             ) from error
 
 
-def existing(folder: Path) -> Path:
+def nearest_existing_parent(folder: Path) -> Path:
     """Return the folder if it exists, else its nearest parent that does."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bngan.data.datasets_internals import builder_of_cached, commit_of, source_urls
 from bngan.data.decoding import one_line
-from bngan.data.folder import existing
+from bngan.data.folder import nearest_existing_parent
 from bngan.serialization.json_records import first_line
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -152,7 +152,7 @@ def _require_room(name: HubName, table: int, missing: int) -> None:
 
     needed, places = Counter[int](), dict[int, Path]()
     for cache, size in ((constants.HF_HUB_CACHE, missing), (config.HF_DATASETS_CACHE, table)):
-        there = existing(Path(cache).expanduser().absolute())
+        there = nearest_existing_parent(Path(cache).expanduser().absolute())
         needed[device := there.stat().st_dev] += size
         places[device] = there
     for device, size in needed.items():

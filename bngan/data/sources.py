@@ -16,7 +16,7 @@ import numpy as np
 
 from bngan.data.decoding import MAX_BYTES, Fit, convert, decode, one_line
 from bngan.data.embedded import EMBEDDED
-from bngan.data.folder import Folder, look
+from bngan.data.folder import Folder, scan_image_folder
 from bngan.data.hub import HUB_PREFIX, load
 from bngan.serialization.json_records import first_line
 
@@ -185,7 +185,7 @@ def _folder(path: str) -> Folder:
             if os.path.exists(path)
             else f"cannot read {path}: there is no such folder"
         )
-    folder = look(path)
+    folder = scan_image_folder(path)
     folder.require_something(path)
     return folder
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bngan.batchnorm.calibration import channel_moments, execution_order
 from bngan.batchnorm.layer import desynchronize, group_size
-from bngan.distributed.collectives import shards
+from bngan.distributed.collectives import shard_slices
 from bngan.generation.latents import telemetry_batch
 from bngan.generation.sampler import Sampler
 from bngan.networks.norms import (
@@ -28,7 +28,7 @@ Inputs = tuple[Tensor, ...]
 
 
 @torch.no_grad()
-def measure(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, float]:
+def batchnorm_metrics(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, float]:
     """Return batch-norm metrics of a training by name. Not a collective.
 
     * ``batch_mate_sensitivity``;
@@ -143,7 +143,7 @@ def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
     for start in range(0, batch, size):
         ends = [
             (max(part.start, start) - start, min(part.stop, start + size) - start)
-            for part in shards(batch)
+            for part in shard_slices(batch)
         ]
         found.append((slice(start, start + size), [slice(*end) for end in ends if end[0] < end[1]]))
     return found
@@ -165,7 +165,7 @@ def small_gammas(network: nn.Module) -> float | None:
 
 
 @torch.no_grad()
-def scales(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+def gamma_values(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     """Return all gammas of each batch norm by map size; modulated ones for each of ``inputs``."""
     found = {name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine}
     hooks = []

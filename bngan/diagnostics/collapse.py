@@ -27,10 +27,10 @@ def is_healthy(records: Records) -> bool:
     What declines slowly raises no alarm until late; to go back there would be to wait for the next.
     """
     scores = _course(records, "fid_select")
-    return not alarms(records) and bool(scores) and scores[-1] <= NEAR_SCORE * min(scores)
+    return not collapse_signs(records) and bool(scores) and scores[-1] <= NEAR_SCORE * min(scores)
 
 
-def alarms(records: Records) -> dict[str, str]:
+def collapse_signs(records: Records) -> dict[str, str]:
     """Return the signs of collapse at the last record: a message by kind of sign.
 
     Kinds: ``score`` (``fid_select`` is many times the best), ``classes`` (``classes_hit_select``
@@ -51,7 +51,7 @@ def alarms(records: Records) -> dict[str, str]:
     return {kind: text for kind, text in signs.items() if text}
 
 
-def out_of_patience(records: Records, patience: int | None) -> int | None:
+def early_stopping_point(records: Records, patience: int | None) -> int | None:
     """Return the number of records at which early stopping ends the training; None if not yet.
 
     Training stops at the first record that brings the number of scores (``fid_select``) since the

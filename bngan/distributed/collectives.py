@@ -31,16 +31,16 @@ def _initialized() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def shards(count: int) -> list[slice]:
+def shard_slices(count: int) -> list[slice]:
     """Return each worker's consecutive slice of ``range(count)``; lengths differ by at most one."""
     workers = world_size()
     bounds = [count * worker // workers for worker in range(workers + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
-def shard(count: int) -> slice:
+def shard_slice(count: int) -> slice:
     """Return this worker's slice of ``range(count)``."""
-    return shards(count)[rank()]
+    return shard_slices(count)[rank()]
 
 
 _memories = WeakKeyDictionary[Any, shared_memory.SharedMemory | None]()
@@ -92,16 +92,16 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def gather_shards(local: Tensor, count: int) -> Tensor:
-    """Join the workers' slices ``shard(count)`` into ``(count, ...)`` on every worker."""
+    """Join the workers' slices ``shard_slice(count)`` into ``(count, ...)`` on every worker."""
     if world_size() == 1:
         return local
     whole = local.new_zeros(count, *local.shape[1:])
-    whole[shard(count)] = local
+    whole[shard_slice(count)] = local
     sum_in_place(whole)  # sums with zeros are exact
     return whole
 
 
-def agree(*values: float) -> list[float]:
+def broadcast_from_rank0(*values: float) -> list[float]:
     """Return worker 0's values on every worker, for decisions that all workers must share.
 
     A collective.
@@ -116,7 +116,7 @@ def agree(*values: float) -> list[float]:
 
 def broadcast_flag(flag: bool) -> bool:
     """Return worker 0's ``flag`` on every worker; a collective."""
-    return agree(flag) == [1.0]
+    return broadcast_from_rank0(flag) == [1.0]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bngan.distributed.collectives import shard
+from bngan.distributed.collectives import shard_slice
 from bngan.numerics.rng import Stream, generator
 
 CALIBRATION_LATENTS = 10_000
@@ -67,7 +67,7 @@ def calibration_batches(
     for start in range(0, count, _BATCH):
         size = min(_BATCH, count - start)
         whole = _inputs(Stream.CALIBRATION, start, size, dim, frequencies)
-        yield tuple(part[shard(size)] for part in whole)
+        yield tuple(part[shard_slice(size)] for part in whole)
 
 
 def telemetry_batch(

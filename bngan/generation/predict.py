@@ -16,7 +16,7 @@ PARAMETERS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "label": -1, "format
 """Their names and defaults."""
 
 
-def answer(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarray | list[str]:
+def predict(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarray | list[str]:
     """Return images at the indices ``values``: uint8 ``(N, H, W, C)``, or PNG files in base64.
 
     Args:

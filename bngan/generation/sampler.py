@@ -31,7 +31,7 @@ from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.precision import exact_convolutions
 from bngan.numerics.torch_internals import BatchNormBase
 from bngan.serialization.checkpoint import not_finite
-from bngan.serialization.json_records import described, first_line, record
+from bngan.serialization.json_records import dataclass_from_json, first_line, read_json_object
 
 WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 _BATCH = 250
@@ -183,10 +183,10 @@ class Sampler:
         Raises:
             ValueError: naming the file and what is wrong with it.
         """
-        description = described(folder / DESCRIPTION)
+        description = read_json_object(folder / DESCRIPTION)
         try:
             model = ModelConfig.from_dict(description.get("model", {}))
-            spec = record(ImageSpec, description.get("spec"), "spec")
+            spec = dataclass_from_json(ImageSpec, description.get("spec"), "spec")
             _check_spec(spec)
         except ValueError as error:
             raise ValueError(f"{DESCRIPTION}: {error}") from error

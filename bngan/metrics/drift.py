@@ -6,7 +6,7 @@ import numpy as np
 
 from bngan.metrics.fid import frechet_distance, frechet_estimate
 from bngan.numerics.rng import Stream, generator
-from bngan.numerics.threads import as_many_as_help
+from bngan.numerics.threads import limit_blas_threads
 
 SPLITS = 199
 """Random splits of the pooled images: the smallest p-value is 1/200."""
@@ -61,7 +61,7 @@ def drift(old: np.ndarray, new: np.ndarray, splits: int = SPLITS) -> Drift:
         )
     pool, count = np.concatenate([old, new]), len(old)
     chance = np.empty(splits)
-    with as_many_as_help(old.shape[1]):
+    with limit_blas_threads(old.shape[1]):
         found = frechet_estimate(new, old)
         for number in range(splits):
             order = generator(_SEED, Stream.FLOOR, number).permutation(len(pool))

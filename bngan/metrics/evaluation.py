@@ -13,8 +13,8 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.fid import expected_bias, moments
 from bngan.metrics.memorization import authenticity_estimate, data_copying
 from bngan.metrics.protocol import MIN_COUNT, Protocol
-from bngan.metrics.scores import estimates, floor, limits, score
-from bngan.serialization.json_records import described, record
+from bngan.metrics.scores import extrapolated_scores, interval_scores, point_scores, real_vs_real
+from bngan.serialization.json_records import dataclass_from_json, read_json_object
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
 BETTER: dict[str, Literal["lower", "higher"]] = {
@@ -37,7 +37,7 @@ class Reference:
         protocol: how.
         extractor: what makes features of them.
         real: features of the real images, ``protocol.count`` of them.
-        floor: what real images score against real images, see ``bngan.metrics.scores.floor``.
+        floor: what real images score against real images, see ``bngan.metrics.scores.real_vs_real``.
     """
 
     protocol: Protocol
@@ -59,8 +59,8 @@ class Reference:
         Raises:
             ValueError: naming the file and what is wrong with it.
         """
-        description = described(folder / _DESCRIPTION)
-        protocol = record(Protocol, description.get("protocol"), _DESCRIPTION)
+        description = read_json_object(folder / _DESCRIPTION)
+        protocol = dataclass_from_json(Protocol, description.get("protocol"), _DESCRIPTION)
         extractor, real = load_extractor(folder), Features.load(folder / _REAL)
         if len(real.features) != protocol.count:
             raise ValueError(f"{_REAL} has {len(real.features)} images, not {protocol.count}")
@@ -85,7 +85,7 @@ class Reference:
                 f"there are {ours.count}"
             )
         real = self.real.take(slice(protocol.count))
-        return Reference(protocol, self.extractor, real, floor([self.real], protocol.count))
+        return Reference(protocol, self.extractor, real, real_vs_real([self.real], protocol.count))
 
 
 def evaluation(
@@ -105,15 +105,15 @@ def evaluation(
         images of the very same distribution would get.
     """
     fake, real = next(iter(fakes.values())), reference.real
-    found, real_floor = estimates(fake, real), dict(reference.floor)
-    scores = score(fake, real) | limits(fake, real)
+    found, real_floor = interval_scores(fake, real), dict(reference.floor)
+    scores = point_scores(fake, real) | extrapolated_scores(fake, real)
     if train is not None:
         found["authenticity"] = authenticity_estimate(fake.features, train)
         real_floor["authenticity"] = authenticity_estimate(real.features, train).value
         if (copying := data_copying(fake.features, real.features, train)) is not None:
             scores["data_copying"] = copying
     scores |= {name: estimate.value for name, estimate in found.items()}
-    seeds = {seed: score(features, real)["fid"] for seed, features in fakes.items()}
+    seeds = {seed: point_scores(features, real)["fid"] for seed, features in fakes.items()}
     count = len(real.features)
     return {
         "scores": scores,
@@ -140,7 +140,7 @@ class Comparison(NamedTuple):
 
 def compare(reference: Reference, first: Features, second: Features) -> dict[str, Comparison]:
     """Two generators' scores on the same real images and from the same latents, pair by pair."""
-    ours, theirs = (estimates(side, reference.real) for side in (first, second))
+    ours, theirs = (interval_scores(side, reference.real) for side in (first, second))
     return {name: _difference(ours[name], theirs[name], BETTER[name]) for name in ours}
 
 

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from bngan.metrics.classifier import Classifier
 from bngan.metrics.features import INFO, Extractor, ExtractorInfo, state_hash
-from bngan.metrics.pretrained import foreign_extractor
-from bngan.serialization.json_records import described, record
+from bngan.metrics.pretrained import load_pretrained_extractor
+from bngan.serialization.json_records import dataclass_from_json, read_json_object
 
 
 def load_extractor(folder: Path) -> Extractor:
@@ -18,10 +18,10 @@ def load_extractor(folder: Path) -> Extractor:
         ValueError: naming the file that is missing or not as it was.
     """
 
-    info = record(ExtractorInfo, described(folder / INFO), INFO)
+    info = dataclass_from_json(ExtractorInfo, read_json_object(folder / INFO), INFO)
     path = folder / info.stored_as
     if info.weights is not None:
-        return foreign_extractor(info, path)
+        return load_pretrained_extractor(info, path)
     try:
         state = load_file(path)
         if info.classes > sum(value.numel() for value in state.values()):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg.lapack import dsygst
 
 from bngan.metrics.jackknife import Estimate, group_slices
-from bngan.numerics.threads import as_many_as_help
+from bngan.numerics.threads import limit_blas_threads
 
 _SIZES = 15
 
@@ -70,7 +70,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def frechet_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
     """``frechet_distance`` with the jackknife's 40 values, each from the whole less a group."""
-    with as_many_as_help(real.shape[1]):
+    with limit_blas_threads(real.shape[1]):
         whole_fake, whole_real = moments(fake), moments(real)
         root_fake, root_real = factor(whole_fake.covariance), factor(whole_real.covariance)
         return Estimate(
@@ -117,7 +117,7 @@ def frechet_limit(fake: np.ndarray, real: np.ndarray) -> float:
     """
     count = min(len(fake), len(real))
     sizes = np.linspace(max(count / 3, 2), count, _SIZES).astype(int)
-    with as_many_as_help(real.shape[1]):
+    with limit_blas_threads(real.shape[1]):
         distances = [frechet_distance(fake[:size], real[:size]) for size in sizes]
     _, intercept = np.polyfit(1 / sizes, distances, 1)
     return float(intercept)

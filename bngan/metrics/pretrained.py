@@ -33,7 +33,7 @@ def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
     path = weights or _downloaded()
     info = ExtractorInfo("inception", image_shape, INCEPTION_FEATURES, INCEPTION_CLASSES)
     info.weights, info.sha256 = path.name, file_hash(path)
-    return foreign_extractor(info, path)
+    return load_pretrained_extractor(info, path)
 
 
 def from_file(
@@ -49,7 +49,7 @@ def from_file(
     """
     info = ExtractorInfo("file", image_shape, 0, 0, input_size=size, input_range=range_)
     info.weights, info.sha256 = path.name, file_hash(path)
-    extractor = foreign_extractor(info, path)
+    extractor = load_pretrained_extractor(info, path)
     sample = torch.zeros((3, *image_shape), dtype=torch.uint8)
     try:
         features, logits = extractor.network(sample)
@@ -63,7 +63,7 @@ def from_file(
     return extractor
 
 
-def foreign_extractor(info: ExtractorInfo, path: Path) -> Extractor:
+def load_pretrained_extractor(info: ExtractorInfo, path: Path) -> Extractor:
     """Load the extractor ``info`` from the file at ``path``.
 
     Raises:

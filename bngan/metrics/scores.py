@@ -16,17 +16,17 @@ from bngan.metrics.jackknife import Estimate
 from bngan.metrics.kid import kernel_estimate
 from bngan.metrics.precision_recall import manifold_estimates
 from bngan.numerics.rng import Stream, generator
-from bngan.numerics.threads import as_many_as_help
+from bngan.numerics.threads import limit_blas_threads
 
 _FLOOR_DRAWS = 10
 
 
-def score(fake: Features, real: Features) -> dict[str, float]:
+def point_scores(fake: Features, real: Features) -> dict[str, float]:
     """Return the cheap scores by name, without intervals.
 
     Always FID; the classifier's scores where the extractor has classes.
     """
-    with as_many_as_help(real.features.shape[1]):  # the last digits depend on the threads
+    with limit_blas_threads(real.features.shape[1]):  # the last digits depend on the threads
         scores = {"fid": frechet_distance(fake.features, real.features)}
     if fake.logits.shape[1]:
         scores["inception_score"], scores["inception_score_sd"] = inception_score(fake.logits)
@@ -35,7 +35,7 @@ def score(fake: Features, real: Features) -> dict[str, float]:
     return scores
 
 
-def estimates(fake: Features, real: Features) -> dict[str, Estimate]:
+def interval_scores(fake: Features, real: Features) -> dict[str, Estimate]:
     """Return the scores that have intervals, by name."""
     found = {
         "fid": frechet_estimate(fake.features, real.features),
@@ -47,12 +47,12 @@ def estimates(fake: Features, real: Features) -> dict[str, Estimate]:
     return found
 
 
-def limits(fake: Features, real: Features) -> dict[str, float]:
+def extrapolated_scores(fake: Features, real: Features) -> dict[str, float]:
     """Return scores extrapolated to infinitely many images, by name."""
     return {"fid_infinity": frechet_limit(fake.features, real.features)}
 
 
-def floor(unseen: Sequence[Features], count: int) -> dict[str, float]:
+def real_vs_real(unseen: Sequence[Features], count: int) -> dict[str, float]:
     """Return the scores of real against real images: mean and SD over random disjoint draws.
 
     Args:
@@ -65,8 +65,8 @@ def floor(unseen: Sequence[Features], count: int) -> dict[str, float]:
     for draw in range(_FLOOR_DRAWS):
         order = generator(0, Stream.FLOOR, draw).permutation(len(pool.features))
         one, other = pool.take(order[:count]), pool.take(order[count : 2 * count])
-        whole = {name: estimate.value for name, estimate in estimates(one, other).items()}
-        draws.append({**score(one, other), **whole})
+        whole = {name: estimate.value for name, estimate in interval_scores(one, other).items()}
+        draws.append({**point_scores(one, other), **whole})
     summary = {"count": float(count)}
     for name in draws[0]:
         values = [draw[name] for draw in draws]

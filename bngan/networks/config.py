@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bngan.serialization.json_records import record
+from bngan.serialization.json_records import dataclass_from_json
 
 Normalization = Literal["batch", "self_modulated_batch", "layer", "group", "instance", "none"]
 NormPlace = Literal["before_activation", "after_activation"]
@@ -118,4 +118,4 @@ class ModelConfig:
         Raises:
             ValueError: naming a key that is unknown or has a value of another type.
         """
-        return record(cls, values, "model")
+        return dataclass_from_json(cls, values, "model")

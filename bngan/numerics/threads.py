@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 _WIDE = 512
 
 
-def as_many_as_help(features: int) -> Any:
+def limit_blas_threads(features: int) -> Any:
     """Return a context that limits BLAS to one thread for fewer than 512 features.
 
     More threads only contend for such small matrices: with 64 features two threads take a hundred

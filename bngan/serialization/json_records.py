@@ -18,7 +18,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def described(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of at most 16 MiB.
 
     Raises:
@@ -35,7 +35,7 @@ def described(path: Path) -> dict[str, Any]:
     return values
 
 
-def record(kind: type[_Record], values: Any, where: str) -> _Record:
+def dataclass_from_json(kind: type[_Record], values: Any, where: str) -> _Record:
     """Return a ``kind`` with the fields of the JSON object ``values``; others have their defaults.
 
     Args:
@@ -54,7 +54,7 @@ def record(kind: type[_Record], values: Any, where: str) -> _Record:
             raise ValueError(f"{where} has an unknown key {key!r:.60}")
         hint = hints[key]
         if isinstance(hint, type) and is_dataclass(hint):
-            found[key] = record(hint, value, f"{where}.{key}")
+            found[key] = dataclass_from_json(hint, value, f"{where}.{key}")
         elif not _fits(value, hint):
             raise ValueError(f"{where}.{key} cannot be {value!r:.60}")
         else:

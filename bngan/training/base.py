@@ -15,7 +15,7 @@ from bngan.data.images import from_uint8
 from bngan.distributed.collectives import (
     all_reduce_sum,
     broadcast_module,
-    shard,
+    shard_slice,
     sum_gradients,
 )
 from bngan.networks.config import ModelConfig
@@ -23,13 +23,13 @@ from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.rng import derived_seed
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
-from bngan.training.noise import in_blocks
+from bngan.training.noise import noise_blocks
 from bngan.training.optimizers import (
     gradient_norm,
     load_optimizer,
+    optimized_parameters,
     scheduled_factor,
     set_learning_rate,
-    trained,
 )
 
 
@@ -96,10 +96,10 @@ class BaseTrainer(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.images_seen = self.rollbacks = 0
         per_pass = optimization.images_per_pass
-        self._mine = shard(per_pass)  # in one pass, and by _rows in the global batch
+        self._mine = shard_slice(per_pass)  # in one pass, and by _rows in the global batch
         rows = np.arange(optimization.batch_size).reshape(-1, per_pass)
         self._rows = rows[:, self._mine].flatten()
-        self._noise_blocks = in_blocks(self._rows)
+        self._noise_blocks = noise_blocks(self._rows)
 
     @property
     @abstractmethod
@@ -123,7 +123,7 @@ class BaseTrainer(ABC):
         Raises:
             NonFiniteError: on every worker, before the optimizer's step. See ``roll_back``.
         """
-        return mean_over_steps(self._steps(data, until))
+        return average_over_steps(self._steps(data, until))
 
     def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
         while self.images_seen < until:
@@ -199,7 +199,7 @@ class BaseTrainer(ABC):
         self.ema.update(self.config.batch_size, self.images_seen)
 
 
-def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def to_training_device(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Return ``network`` synchronized, in training mode, with worker 0's values; a collective."""
     network = synchronize(network).to(device, dtype).train()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -207,13 +207,13 @@ def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
     return network
 
 
-def add(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
+def accumulate(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
     """Add the values of ``more`` to the sums of the same name in ``totals``."""
     for name, value in more.items():
         totals[name] = totals[name] + value if name in totals else value
 
 
-def mean_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
+def average_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
     """Run ``steps`` and average their values; a collective.
 
     Args:
@@ -221,7 +221,7 @@ def mean_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
     """
     totals, counts = dict[str, Tensor](), Counter[str]()
     for seen in steps:
-        add(totals, seen)
+        accumulate(totals, seen)
         counts.update(seen.keys())
     if not totals:
         return AveragedMetrics({}, {})
@@ -230,13 +230,13 @@ def mean_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
     return AveragedMetrics(means, counts)
 
 
-def descend(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
+def all_reduce_and_step(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
     """Sum the accumulated gradients of ``name`` over workers, take a step, and return their norm.
 
     Raises:
         NonFiniteError: on every worker, before the step.
     """
-    parameters = trained(optimizer)
+    parameters = optimized_parameters(optimizer)
     sum_gradients(parameters)
     norm = gradient_norm(parameters)
     # A sum over workers is not finite on any of them if it is not on one: they all stop here.

@@ -25,7 +25,7 @@ class NoiseBlock(NamedTuple):
     """Positions of the worker's rows in the block, ``(n,)`` int64."""
 
 
-def in_blocks(rows: np.ndarray) -> list[NoiseBlock]:
+def noise_blocks(rows: np.ndarray) -> list[NoiseBlock]:
     """Split rows ``(n,)`` of a global batch, which must ascend, into their blocks."""
     if not len(rows):
         return [NoiseBlock(0, 0, rows)]
@@ -36,22 +36,22 @@ def in_blocks(rows: np.ndarray) -> list[NoiseBlock]:
 def training_latents(seed: int, step: int, rows: list[NoiseBlock], dim: int) -> Tensor:
     """Return N(0, 1) latents ``(n, dim)`` float32 of ``rows`` of the global batch at ``step``."""
     source = seed, Stream.TRAINING, step
-    return _drawn(source, rows, lambda random, n: random.standard_normal((n, dim), np.float32))
+    return draw_blocks(source, rows, lambda random, n: random.standard_normal((n, dim), np.float32))
 
 
 def mixture_weights(seed: int, step: int, rows: list[NoiseBlock]) -> Tensor:
     """Return uniform weights ``(n, 1, 1, 1)`` float32 in [0, 1) that mix ``rows`` at ``step``."""
     source = seed, Stream.PENALTY, step
-    return _drawn(source, rows, lambda random, n: random.random((n, 1, 1, 1), np.float32))
+    return draw_blocks(source, rows, lambda random, n: random.random((n, 1, 1, 1), np.float32))
 
 
 def augmentation_draws(seed: int, step: int, rows: list[NoiseBlock]) -> Tensor:
     """Return uniform draws ``(n, 3, DRAWS)`` float32 in [0, 1) that augment ``rows``."""
     source = seed, Stream.AUGMENTATION, step
-    return _drawn(source, rows, lambda random, n: random.random((n, 3, DRAWS), np.float32))
+    return draw_blocks(source, rows, lambda random, n: random.random((n, 3, DRAWS), np.float32))
 
 
-def _drawn(
+def draw_blocks(
     source: tuple[int, Stream, int],
     rows: list[NoiseBlock],
     draw: Callable[[np.random.Generator, int], np.ndarray],

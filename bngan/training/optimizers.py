@@ -92,7 +92,7 @@ def build_optimizer(
     return kind([g for g in groups if g["params"]], lr, betas, fused=True)
 
 
-def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+def optimized_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """Return all parameters of ``optimizer``."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 

@@ -33,7 +33,7 @@ from bngan.networks.factory import build_generator
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
 from bngan.numerics.rng import Stream, generator
-from bngan.training.base import BaseTrainer, Batch, descend, place
+from bngan.training.base import BaseTrainer, Batch, all_reduce_and_step, to_training_device
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import training_latents
@@ -107,7 +107,7 @@ class SupervisedTrainer(BaseTrainer):
         self.supervision, self.features = supervision, features
         network = build_generator(model, data.spec)
         network.load_state_dict(initial)
-        self.generator = place(network, self.device, dtype).eval()
+        self.generator = to_training_device(network, self.device, dtype).eval()
         self.ema = ExponentialMovingAverage(self.generator, optimization.ema_half_life)
         train_affine_only(self.generator)
         self.affine = list(affine_parameters(self.generator))
@@ -163,8 +163,8 @@ class SupervisedTrainer(BaseTrainer):
             + weights.affine_weight * terms["loss_affine"]
         )
         value.backward()  # type: ignore[no-untyped-call]
-        norm = descend(self.optimizer, "generator")
-        descend(self.optimizer_z, "latents")
+        norm = all_reduce_and_step(self.optimizer, "generator")
+        all_reduce_and_step(self.optimizer_z, "latents")
         self._finish_step()
         means = {"loss_g": value, **terms, "gradient_norm_g": norm / world_size()}
         return {name: mean.detach() for name, mean in means.items()}

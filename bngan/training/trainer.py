@@ -13,13 +13,19 @@ from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
 from bngan.serialization.problem import ConfigurationError
-from bngan.training.base import BaseTrainer, Batch, add, descend, place
+from bngan.training.base import (
+    BaseTrainer,
+    Batch,
+    accumulate,
+    all_reduce_and_step,
+    to_training_device,
+)
 from bngan.training.base import NonFiniteError as NonFiniteError  # part of this interface
 from bngan.training.config import OptimizationConfig, optimizer_errors
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import augmentation_draws, mixture_weights, training_latents
 from bngan.training.objective import AdversarialObjective, MicroBatch, NormGroups
-from bngan.training.optimizers import build_optimizer, train_affine_only, trained
+from bngan.training.optimizers import build_optimizer, optimized_parameters, train_affine_only
 
 
 class Trainer(BaseTrainer):
@@ -50,8 +56,8 @@ class Trainer(BaseTrainer):
             discriminator = build_discriminator(model, images)
         if initial is not None:
             generator.load_state_dict(initial)
-        self.generator = place(generator, self.device, dtype)
-        self.discriminator = place(discriminator, self.device, dtype)
+        self.generator = to_training_device(generator, self.device, dtype)
+        self.discriminator = to_training_device(discriminator, self.device, dtype)
         self.ema = ExponentialMovingAverage(self.generator, optimization.ema_half_life)
         if optimization.trainable == "affine":
             train_affine_only(self.generator)
@@ -114,17 +120,17 @@ class Trainer(BaseTrainer):
         for micro_batch in micro_batches:
             with torch.set_grad_enabled(reuse):
                 fake = objective.generate(micro_batch, track=reuse)
-            add(totals, objective.backward_discriminator(micro_batch, fake, penalized))
+            accumulate(totals, objective.backward_discriminator(micro_batch, fake, penalized))
             fakes.append(fake)
-        norms = {"gradient_norm_d": descend(self.optimizer_d, "discriminator")}
+        norms = {"gradient_norm_d": all_reduce_and_step(self.optimizer_d, "discriminator")}
 
         # Update G
         if generators_turn:
-            parameters = trained(self.optimizer_g)
+            parameters = optimized_parameters(self.optimizer_g)
             for micro_batch, fake in zip(micro_batches, fakes, strict=True):
                 again = fake if reuse else objective.generate(micro_batch, track=True)
-                add(totals, objective.backward_generator(micro_batch, again, parameters))
-            norms["gradient_norm_g"] = descend(self.optimizer_g, "generator")
+                accumulate(totals, objective.backward_generator(micro_batch, again, parameters))
+            norms["gradient_norm_g"] = all_reduce_and_step(self.optimizer_g, "generator")
 
         self._finish_step()
         means = {name: value / config.batch_size for name, value in totals.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import PREFIX
-from bngan.data.folder import READ, SPLIT_NAMES, TABLES, existing, walk
+from bngan.data.folder import READ, SPLIT_NAMES, TABLES, nearest_existing_parent, walk
 from bngan.data.sources import is_symbolic
 from bngan.diagnostics import checks
 from bngan.serialization.problem import Problem
@@ -130,7 +130,7 @@ def _workers(config: Config) -> Iterator[Problem]:
 
 
 def _workspace(config: Config) -> Iterator[Problem]:
-    there = existing(Workspace(config.workspace).local)
+    there = nearest_existing_parent(Workspace(config.workspace).local)
     if not there.is_dir():
         yield Problem("workspace", f"workspace: {there} is no folder")
     elif not os.access(there, os.W_OK | os.X_OK):
@@ -138,7 +138,10 @@ def _workspace(config: Config) -> Iterator[Problem]:
 
 
 def _room(config: Config) -> Iterator[Problem]:
-    there, needed = existing(Workspace(config.workspace).local), _ROOM + _checkpoints(config)
+    there, needed = (
+        nearest_existing_parent(Workspace(config.workspace).local),
+        _ROOM + _checkpoints(config),
+    )
     if (free := shutil.disk_usage(there).free) < needed:
         message = (
             f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "

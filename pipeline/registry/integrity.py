@@ -7,7 +7,7 @@ from pathlib import Path
 from bngan.generation.sampler import Sampler
 from bngan.metrics.features import INFO, ExtractorInfo
 from bngan.metrics.pretrained import file_hash
-from bngan.serialization.json_records import described, record
+from bngan.serialization.json_records import dataclass_from_json, read_json_object
 from bngan.serialization.manifest import damage, digest, outputs_digest, write_manifest
 from pipeline.core.errors import UserError
 
@@ -43,7 +43,7 @@ def require_trust(reference: Path, uri: str) -> None:
         UserError: saying how to trust it.
     """
     try:
-        info = record(ExtractorInfo, described(reference / INFO), INFO)
+        info = dataclass_from_json(ExtractorInfo, read_json_object(reference / INFO), INFO)
         if info.weights is None or info.kind == "inception":
             return
         sha256 = file_hash(reference / info.stored_as)

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from bngan.generation.predict import answer
+from bngan.generation.predict import predict
 from bngan.generation.sampler import Sampler
 from bngan.serialization.manifest import damage
 
@@ -43,7 +43,7 @@ class GeneratorModel(PythonModel):
         """
         values = model_input.get("index") if isinstance(model_input, dict) else model_input
         try:
-            return answer(self.sampler, values, params or {})
+            return predict(self.sampler, values, params or {})
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

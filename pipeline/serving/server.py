@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bngan.data.decoding import one_line
-from bngan.generation.predict import PARAMETERS, answer
+from bngan.generation.predict import PARAMETERS, predict
 from bngan.generation.sampler import Sampler
 from pipeline.core.errors import UserError
 from pipeline.registry.registry import open_generator
@@ -112,7 +112,7 @@ def _answer(sampler: Sampler, body: bytes) -> bytes:
     Raises:
         ValueError: saying what is wrong with the request.
     """
-    found = answer(sampler, *_parsed(body))
+    found = predict(sampler, *_parsed(body))
     predictions = found.tolist() if isinstance(found, np.ndarray) else found
     return json.dumps({"predictions": predictions}).encode()
 

@@ -24,7 +24,7 @@ from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.fid import frechet_distance
 from bngan.metrics.reconstruction import reconstruction_errors
-from bngan.metrics.scores import score
+from bngan.metrics.scores import point_scores
 from pipeline.storage.artifacts import SELECT_FEATURES, TRAIN_FEATURES
 from pipeline.studies.design import BUILT_IN
 
@@ -74,11 +74,13 @@ class Images:
 
     def on_the_way(self, sampler: Sampler) -> Scores:
         """Against the select split."""
-        return score(self._features(sampler, _SEED, len(self.select.features)), self.select)
+        return point_scores(self._features(sampler, _SEED, len(self.select.features)), self.select)
 
     def final(self, sampler: Sampler) -> Scores:
         """Against the test split."""
-        found = score(self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test)
+        found = point_scores(
+            self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test
+        )
         if "classes_hit" in found:
             found["classes_share"] = found["classes_hit"] / self.test.logits.shape[1]
         return found

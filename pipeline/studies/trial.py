@@ -13,7 +13,7 @@ from torch import nn
 
 from bngan.batchnorm.calibration import calibrate
 from bngan.batchnorm.layer import group_size
-from bngan.diagnostics.batchnorm_telemetry import measure
+from bngan.diagnostics.batchnorm_telemetry import batchnorm_metrics
 from bngan.generation.latents import calibration_batches
 from bngan.generation.sampler import Sampler
 from bngan.networks.initialization import weighted_layers
@@ -102,7 +102,7 @@ class _Training:
             told = {"images": self.trainer.images_seen, "cpu_seconds": self.seconds}
             told |= {**means, **scores}
             if self.trial.treatment != "frozen_statistics":
-                told |= measure(self.trainer, sampler)
+                told |= batchnorm_metrics(self.trainer, sampler)
             told["logit_gap"] = told["logit_real"] - told["logit_fake"]
             told["spectral_norm_g"] = largest_singular_value(self.trainer.generator)
             self.history.append(told)

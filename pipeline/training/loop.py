@@ -11,20 +11,20 @@ import torch
 
 from bngan.batchnorm.calibration import calibrate
 from bngan.data.images import png_bytes
-from bngan.diagnostics.batchnorm_telemetry import measure
-from bngan.diagnostics.collapse import alarms, is_healthy, out_of_patience
+from bngan.diagnostics.batchnorm_telemetry import batchnorm_metrics
+from bngan.diagnostics.collapse import collapse_signs, early_stopping_point, is_healthy
 from bngan.distributed.collectives import (
-    agree,
     assert_replicas_equal,
     broadcast_flag,
+    broadcast_from_rank0,
     gather_shards,
     rank,
-    shard,
+    shard_slice,
 )
 from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Features
-from bngan.metrics.scores import score
+from bngan.metrics.scores import point_scores
 from bngan.networks.old_keys import with_current_keys
 from bngan.serialization.checkpoint import CheckpointError, not_finite
 from bngan.training.base import AveragedMetrics, NonFiniteError
@@ -99,7 +99,7 @@ class TrainingLoop:
 
     def _out_of_patience(self) -> bool:
         patience = self.config["patience"]
-        return broadcast_flag(out_of_patience(self.history, patience) is not None)
+        return broadcast_flag(early_stopping_point(self.history, patience) is not None)
 
     def _advance(self) -> None:
         """Train to the next stop, and do what is to be done there."""
@@ -149,13 +149,13 @@ class TrainingLoop:
         if due:
             record["score_seconds"] = time.monotonic() - started
         self.history.append(record)
-        record["alarms"] = len(alarms(self.history))
+        record["alarms"] = len(collapse_signs(self.history))
         if rank() == 0:
             self.tell({**record, "pictures": pictures})
 
     def _watch(self) -> None:
         """Tell of what looks like a collapse, and do what is to be done then."""
-        found = alarms(self.history)
+        found = collapse_signs(self.history)
         news = "; ".join(text for kind, text in found.items() if kind not in self.alarmed)
         self.alarmed = set(found)
         if not broadcast_flag(bool(news)):
@@ -173,7 +173,7 @@ class TrainingLoop:
         """Whether to save now: by worker 0's clock, or because the machine is about to go."""
         pause = max(self.config["checkpoint_every_seconds"], self.saving_took / _SAVING_SHARE)
         late = time.monotonic() - self.saved_at >= pause
-        late, breath = agree(late, rate * _BREATH)
+        late, breath = broadcast_from_rank0(late, rate * _BREATH)
         self.breath = max(int(breath), 1)
         told, self.leaving = self.leaving, self.preempted()
         return bool(late) or (self.leaving and not told)
@@ -184,7 +184,7 @@ class TrainingLoop:
         sampler = Sampler(self.trainer.model, self.trainer.images, weights).to(self.device)
         if not self.trainer.keeps_statistics:
             calibrate(sampler.generator, lambda: sampler.calibration_batches(SELECTION_CALIBRATION))
-        scores = score(self._features(sampler), self.real)
+        scores = point_scores(self._features(sampler), self.real)
         wanted = ("fid", "inception_score", "classes_hit")
         record |= {f"{name}_select": scores[name] for name in wanted if name in scores}
         if "ema" not in self.best or scores["fid"] <= self.best["fid"]:
@@ -192,14 +192,14 @@ class TrainingLoop:
             self.best = {"fid": scores["fid"], "images": seen, "ema": weights}
         if rank() != 0:
             return {}
-        record |= measure(self.trainer, sampler)
+        record |= batchnorm_metrics(self.trainer, sampler)
         grid = png_bytes(sampler.images(SELECTION_SEED, range(64)))
         return {f"samples/{self.trainer.images_seen:09d}.png": grid}
 
     def _features(self, sampler: Sampler) -> Features:
         """Of as many generated images as there are real ones, each worker making its part."""
         count = len(self.real.features)
-        own = range(count)[shard(count)]
+        own = range(count)[shard_slice(count)]
         parts = self.extractor(sampler.images(SELECTION_SEED, own))
         # NCCL knows no other device than the GPU.
         whole = (gather_shards(torch.from_numpy(part).to(self.device), count) for part in parts)
@@ -235,7 +235,9 @@ class TrainingLoop:
             self.best["ema"] = weights
         self.history, self.window = state["progress"]["history"], state["progress"]["window"]
         # What was only warned of is not told again; what is not to be put up with is.
-        self.alarmed = set(alarms(self.history)) if self.config["on_collapse"] == "warn" else set()
+        self.alarmed = (
+            set(collapse_signs(self.history)) if self.config["on_collapse"] == "warn" else set()
+        )
 
     def _latest(self, healthy: bool = False) -> dict[str, Any] | None:
         """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
@@ -249,7 +251,9 @@ class TrainingLoop:
             for line in self.store.set_aside:
                 self.tell({"message": line})
             self.store.set_aside.clear()
-        seen, failed = agree(state["trainer"]["images_seen"] if state else -1, bool(problem))
+        seen, failed = broadcast_from_rank0(
+            state["trainer"]["images_seen"] if state else -1, bool(problem)
+        )
         if failed:
             raise TrainingAborted(problem or "no usable checkpoint")
         if seen < 0 or rank() == 0:

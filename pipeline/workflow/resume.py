@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from bngan.diagnostics.collapse import out_of_patience
+from bngan.diagnostics.collapse import early_stopping_point
 from bngan.serialization.manifest import digest
 from bngan.training.config import SHAPING
 from pipeline.config.schema import Config
@@ -78,7 +78,7 @@ def refuse_rewind(where: str, state: Mapping[str, Any] | None, config: Config) -
     hint = f"to have it end earlier give it another seed, or delete {where}"
     if seen > config.train.images + config.train.batch_size:
         raise UserError(f"train.images: this training has seen {seen:,} images already; {hint}")
-    limit = out_of_patience(history, config.train.patience)
+    limit = early_stopping_point(history, config.train.patience)
     if limit is not None and limit < len(history):
         images = history[limit - 1]["images"]
         raise UserError(
@@ -93,6 +93,6 @@ def stop_reason(config: Config, state: Mapping[str, Any]) -> str | None:
     if seen >= config.train.images:
         return f"{seen:,} images seen"
     patience = config.train.patience
-    if out_of_patience(state["progress"]["history"], patience) is None:
+    if early_stopping_point(state["progress"]["history"], patience) is None:
         return None
     return f"no better score in {patience} after {seen:,} images (train.patience)"

@@ -16,7 +16,7 @@ from bngan.data.dataset import ImageSplit
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.protocol import Protocol
-from bngan.metrics.scores import floor
+from bngan.metrics.scores import real_vs_real
 from pipeline.reports.page import readable
 from pipeline.reports.tables import LABELS
 
@@ -40,7 +40,7 @@ def table(train: ImageSplit, unseen: ImageSplit, test: ImageSplit, count: int) -
     extractor = train_classifier(np.array(train.images), np.array(train.labels), classes)
     real = extractor(test.images[:count])
     protocol = Protocol.parse(f"fid{count}_test")
-    real_floor = floor([extractor(unseen.images), real], count)
+    real_floor = real_vs_real([extractor(unseen.images), real], count)
     reference = Reference(protocol, extractor, real, real_floor)
     training = extractor(train.images).features
     return {

@@ -20,7 +20,7 @@ from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
 from bngan.metrics.pretrained import inception
 from bngan.metrics.protocol import Protocol
-from bngan.metrics.scores import floor
+from bngan.metrics.scores import real_vs_real
 from bngan.networks.factory import build_generator
 from pipeline.config.loader import load_config
 from tests.benchmarks.rates import Row, rates, table
@@ -44,7 +44,7 @@ def rows() -> list[Row]:
     known = Features(features, logits)
     real = known.take(slice(TRAIN, None))
     protocol = Protocol.parse(f"fid{COUNT}_test")
-    reference = Reference(protocol, extractor, real, floor([real], COUNT))
+    reference = Reference(protocol, extractor, real, real_vs_real([real], COUNT))
     times = [time.perf_counter()]
     images = sampler.images(0, range(COUNT))
     times.append(time.perf_counter())

@@ -29,7 +29,7 @@ from bngan.data.dataset import ImageSplit, sample_order
 from bngan.data.images import from_uint8, to_uint8
 from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
-from bngan.metrics.scores import score
+from bngan.metrics.scores import point_scores
 from bngan.training.trainer import Trainer
 from pipeline.config.loader import load_config
 from pipeline.core.environment import set_defaults
@@ -121,7 +121,7 @@ def points(contender: Contender, reference: Reference, images: int) -> Iterator[
         contender.train(until)
         spent += time.process_time() - started
         fake = reference.extractor(contender.images(reference.protocol.count))
-        found = score(fake, reference.real)["fid"]
+        found = point_scores(fake, reference.real)["fid"]
         yield {"images": until, "cpu": spent, "fid": found}
         if found <= goal:
             return

@@ -24,8 +24,8 @@ import torch
 import torch.distributed as dist
 
 from bngan.distributed import collectives as distributed
-from bngan.distributed.collectives import agree, all_reduce_sum, rank, world_size
-from bngan.training.noise import in_blocks, training_latents
+from bngan.distributed.collectives import all_reduce_sum, broadcast_from_rank0, rank, world_size
+from bngan.training.noise import noise_blocks, training_latents
 from bngan.training.trainer import Trainer
 from pipeline.core.environment import workers_defaults
 from tests.benchmarks.loops import LATENT, PRECISION
@@ -77,7 +77,9 @@ def segments(trainer: Trainer) -> np.ndarray:
 
 def sums(total: Callable[[torch.Tensor], Any]) -> np.ndarray:
     """Seconds ``(repeats, sizes)`` from the moment that all workers enter until this one is through."""
-    (start,) = agree(time.perf_counter() + PACE)  # all processes of a machine have one clock
+    (start,) = broadcast_from_rank0(
+        time.perf_counter() + PACE
+    )  # all processes of a machine have one clock
     matrix, found = torch.rand(256, 256), []
     for number in range(REPEATS * len(SIZES)):
         tensor = torch.zeros(SIZES[number % len(SIZES)] // 4)
@@ -158,7 +160,7 @@ def ring(two: Line) -> Ring:
 def latents_seconds() -> float:
     """For the latents of one image."""
     count, found = 4096, []
-    rows = in_blocks(np.arange(count))
+    rows = noise_blocks(np.arange(count))
     for step in range(9):
         started = time.perf_counter()
         training_latents(0, step, rows, LATENT)

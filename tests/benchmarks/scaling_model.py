@@ -22,7 +22,7 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bngan.training.noise import in_blocks
+from bngan.training.noise import noise_blocks
 
 
 def channels(network: nn.Module) -> list[int]:
@@ -151,7 +151,7 @@ class Worker:
 
 def drawn_by(worker: int, images: int) -> int:
     """Of how many images this worker draws latents: of its own, and of those before in their blocks."""
-    rows = in_blocks(worker * images + np.arange(images))
+    rows = noise_blocks(worker * images + np.arange(images))
     return sum(part.drawn for part in rows)
 
 

@@ -22,7 +22,7 @@ from bngan.batchnorm.calibration import calibrate
 from bngan.data.dataset import ImageSplit
 from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import train_classifier
-from bngan.metrics.scores import score
+from bngan.metrics.scores import point_scores
 from bngan.networks.config import ModelConfig
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
@@ -55,7 +55,7 @@ def course(norm_batch: Any = "global", dtype: torch.dtype = torch.float32) -> li
         state = copy.deepcopy(trainer.ema.module).state_dict()
         sampler = Sampler(trainer.model, data.spec, state)
         calibrate(sampler.generator, sampler.calibration_batches)
-        fid = score(extractor(sampler.images(1, range(COUNT))), real)["fid"]
+        fid = point_scores(extractor(sampler.images(1, range(COUNT))), real)["fid"]
         weights = torch.cat([p.double().flatten() for p in trainer.ema.module.parameters()])
         points.append(Point(trainer.images_seen, fid, weights))
     return points

@@ -1,13 +1,13 @@
 """Decisions that all workers take alike."""
 
-from bngan.distributed.collectives import agree, broadcast_flag, rank
+from bngan.distributed.collectives import broadcast_flag, broadcast_from_rank0, rank
 from tests.conftest import run_workers
 
 
 def decisions() -> list[object]:
     """Each worker's own values are others than worker 0's."""
     return [
-        agree(rank() + 0.1, -rank()),
+        broadcast_from_rank0(rank() + 0.1, -rank()),
         broadcast_flag(rank() == 0),
         broadcast_flag(rank() != 0),
     ]

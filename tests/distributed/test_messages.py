@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bngan.data.dataset import ImageSpec
-from bngan.distributed.collectives import all_reduce_sum, shard
+from bngan.distributed.collectives import all_reduce_sum, shard_slice
 from bngan.distributed.shared_memory import SharedMemory
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.training.config import OptimizationConfig
@@ -70,7 +70,7 @@ class Collectives(TorchDispatchMode):
 def sent(model: ModelConfig, optimization: OptimizationConfig) -> list[int]:
     """Of one step, the second, on this worker."""
     trainer = Trainer(model, optimization, SPEC, seed=0)
-    real = (torch.rand(BATCH, *SPEC.shape) * 2 - 1)[shard(BATCH)]
+    real = (torch.rand(BATCH, *SPEC.shape) * 2 - 1)[shard_slice(BATCH)]
     trainer.step(real)
     with Collectives() as collectives:
         trainer.step(real)

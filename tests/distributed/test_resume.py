@@ -74,7 +74,7 @@ def test_a_training_whose_checkpoint_has_old_keys_goes_the_same_way(
         state["trainer"][name] = with_old_keys(state["trainer"][name], case, part)
     state["best"]["ema"] = with_old_keys(state["best"]["ema"], case, "generator")
     store.save(240, state, healthy=True, keep=1)
-    with mock.patch("pipeline.training.loop.score", return_value={"fid": math.inf}):
+    with mock.patch("pipeline.training.loop.point_scores", return_value={"fid": math.inf}):
         run_loop(in_storage(settings, tmp_path / "old", images=252))
     continued = store.latest()
     assert continued is not None

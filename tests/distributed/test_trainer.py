@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 import torch
 
-from bngan.distributed.collectives import assert_replicas_equal, gather_shards, shard
+from bngan.distributed.collectives import assert_replicas_equal, gather_shards, shard_slice
 from tests.conftest import run_workers
 from tests.distributed.equality import (
     CASES,
@@ -120,7 +120,7 @@ def test_replicas_that_differ_are_named_on_every_worker() -> None:
 
 def gathered() -> tuple[torch.Tensor, torch.Tensor]:
     whole = torch.arange(10, dtype=torch.float32).view(5, 2)
-    return gather_shards(whole[shard(5)], 5), gather_shards(whole[:1][shard(1)], 1)
+    return gather_shards(whole[shard_slice(5)], 5), gather_shards(whole[:1][shard_slice(1)], 1)
 
 
 def test_shards_join_to_the_whole() -> None:

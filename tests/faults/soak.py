@@ -21,7 +21,7 @@ from bngan.data.dataset import ImageSplit
 from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Features
-from bngan.metrics.scores import score
+from bngan.metrics.scores import point_scores
 from bngan.networks.config import ModelConfig
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
@@ -127,7 +127,7 @@ def live(world: World) -> None:
     trainer.fit(data, 6400)
     sampler = Sampler(model, data.spec, trainer.ema.module.state_dict())
     real = Features.load(reference / SELECT_FEATURES)
-    score(load_extractor(reference)(sampler.images(0, range(350))), real)
+    point_scores(load_extractor(reference)(sampler.images(0, range(350))), real)
 
 
 def megabytes(folder: Path) -> float:

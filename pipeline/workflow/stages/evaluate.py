@@ -10,7 +10,7 @@ import numpy as np
 from bngan.batchnorm.layer import group_size
 from bngan.data.dataset import ImageSplit
 from bngan.data.images import png_bytes
-from bngan.diagnostics.batchnorm_telemetry import scales
+from bngan.diagnostics.batchnorm_telemetry import gamma_values
 from bngan.generation.latents import telemetry_batch
 from bngan.generation.sampler import WEIGHTS, Sampler
 from bngan.generation.weight_diff import weight_difference
@@ -151,7 +151,7 @@ def _pictures(
     found |= training_curves(history)
     frequencies = sampler.spec.class_frequencies if sampler.model.conditional else ()
     inputs = telemetry_batch(0, _GRID_COUNT, sampler.model.latent_dim, frequencies)
-    if gammas := scales(sampler.generator, inputs):
+    if gammas := gamma_values(sampler.generator, inputs):
         found["gammas.png"] = gamma_histogram({n: g.numpy() for n, g in gammas.items()})
     return found
 

@@ -16,7 +16,7 @@ from numpy.lib.format import open_memmap
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
 from bngan.data.decoding import convert, decode, one_line
 from bngan.data.embedded import EMBEDDED
-from bngan.data.folder import identity
+from bngan.data.folder import folder_signature
 from bngan.data.hub import pinned
 from bngan.data.images import png_bytes
 from bngan.data.sources import Source, is_symbolic
@@ -252,7 +252,7 @@ def _identity(config: Config) -> str:
         return f"scikit-learn {version('scikit-learn')}"
     if is_symbolic(path):
         return path
-    return identity(path)
+    return folder_signature(path)
 
 
 STAGE = Stage(

@@ -15,7 +15,7 @@ from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol
-from bngan.metrics.scores import floor
+from bngan.metrics.scores import real_vs_real
 from bngan.serialization.manifest import digest
 from pipeline.config.schema import Config, ExtractorConfig
 from pipeline.core.errors import UserError
@@ -51,7 +51,7 @@ def run(context: StageContext) -> Summary:
         extractor.info.accuracy = _accuracy(select.logits, splits["select"].labels[:SELECT_COUNT])
     context.events.progress(0, 1, "what real images score against real images")
     real = features[protocol.split].take(slice(protocol.count))
-    real_floor = floor(list(features.values()), protocol.count)
+    real_floor = real_vs_real(list(features.values()), protocol.count)
     Reference(protocol, extractor, real, real_floor).save(output)
     select.save(output / SELECT_FEATURES)
     train.take(slice(_TRAIN_COUNT)).save(output / TRAIN_FEATURES)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tests.benchmarks.gpu.library import (
     from_uint8,
     gradient_norm,
-    in_blocks,
+    noise_blocks,
     training_latents,
 )
 from tests.benchmarks.gpu.session import Session, Values
@@ -150,7 +150,7 @@ def _product(session: Session) -> Values:
 
 
 def _latents(session: Session, count: int) -> Values:
-    rows, device = in_blocks(np.arange(count)), session.device
+    rows, device = noise_blocks(np.arange(count)), session.device
     drawn = _each(session, lambda: training_latents(0, 1, rows, LATENT), 50)
     latents = training_latents(0, 1, rows, LATENT)
     sent = seconds(_waited(lambda: latents.to(device), device), 20, device)

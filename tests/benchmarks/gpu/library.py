@@ -9,7 +9,7 @@ from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.numerics.precision import exact_convolutions
 from bngan.training.config import OptimizationConfig
 from bngan.training.losses import LOSSES
-from bngan.training.noise import in_blocks, training_latents
+from bngan.training.noise import noise_blocks, training_latents
 from bngan.training.optimizers import gradient_norm
 from bngan.training.penalties import PENALTIES
 from bngan.training.trainer import Trainer
@@ -29,7 +29,7 @@ __all__ = [
     "exact_convolutions",
     "from_uint8",
     "gradient_norm",
-    "in_blocks",
     "layer",
+    "noise_blocks",
     "training_latents",
 ]

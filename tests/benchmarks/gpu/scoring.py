@@ -11,7 +11,7 @@ from bngan.batchnorm.calibration import calibrate
 from bngan.metrics.classifier import untrained_extractor
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.protocol import Protocol
-from bngan.metrics.scores import score
+from bngan.metrics.scores import point_scores
 from tests.benchmarks.gpu.library import Sampler
 from tests.benchmarks.gpu.session import Session, Values
 from tests.benchmarks.gpu.timing import wait
@@ -51,7 +51,7 @@ def run(session: Session) -> None:
         return made("fake", lambda: extractor(found["images"]))
 
     def cheap() -> Values:
-        return made("scores", lambda: score(found["fake"], found["real"])) | {
+        return made("scores", lambda: point_scores(found["fake"], found["real"])) | {
             "fid": found["scores"]["fid"]
         }
 

@@ -25,8 +25,8 @@ from bngan.training.config import OptimizationConfig
 from bngan.training.noise import (
     BLOCK,
     augmentation_draws,
-    in_blocks,
     mixture_weights,
+    noise_blocks,
     training_latents,
 )
 from bngan.training.trainer import Trainer
@@ -38,7 +38,7 @@ sizes = st.integers(1, 50)
 
 def shards(count: int, workers: int) -> list[slice]:
     with mock.patch.object(distributed, "world_size", return_value=workers):
-        return distributed.shards(count)
+        return distributed.shard_slices(count)
 
 
 @given(count=st.integers(0, 1000), workers=st.integers(1, 64))
@@ -78,13 +78,13 @@ every_noise = pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 @given(seed=seeds, step=st.integers(0, 10**12), batch=st.integers(0, 1200), data=st.data())
 def test_noise_of_a_step_is_the_same_however_it_is_shared(noise, seed, step, batch, data) -> None:
     rows = np.arange(batch)
-    whole = noise(seed, step, in_blocks(rows))
+    whole = noise(seed, step, noise_blocks(rows))
     assert len(whole) == batch
     cuts = sorted(data.draw(st.lists(st.integers(0, batch), max_size=8)))
-    parts = [noise(seed, step, in_blocks(part)) for part in np.split(rows, cuts)]
+    parts = [noise(seed, step, noise_blocks(part)) for part in np.split(rows, cuts)]
     assert torch.equal(torch.cat(parts), whole)
     some = rows[data.draw(st.integers(0, 300)) :: data.draw(st.integers(1, 300))]
-    assert torch.equal(noise(seed, step, in_blocks(some)), whole[some])
+    assert torch.equal(noise(seed, step, noise_blocks(some)), whole[some])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_noise_of_a_batch_within_a_block_is_what_it_always_was(
 ) -> None:
     """Numbers of the last row, from before there were blocks: else old trainings would go elsewhere."""
     last = [
-        make(7, 3, in_blocks(np.arange(batch)))[-1].flatten().tolist() for make in NOISE.values()
+        make(7, 3, noise_blocks(np.arange(batch)))[-1].flatten().tolist() for make in NOISE.values()
     ]
     for ours, known in zip(last, (latent, [weight], draws), strict=True):
         assert ours[: len(known)] == pytest.approx(known, rel=0, abs=1e-8)
@@ -109,7 +109,7 @@ def test_noise_of_a_batch_within_a_block_is_what_it_always_was(
 @every_noise
 @given(seed=seeds, step=st.integers(0, 10**12))
 def test_noise_differs_from_block_to_block_and_from_step_to_step(noise, seed, step) -> None:
-    rows = in_blocks(np.arange(3 * BLOCK))
+    rows = noise_blocks(np.arange(3 * BLOCK))
     blocks = [block for n in range(3) for block in noise(seed, step + n, rows).split(BLOCK)]
     for one, other in combinations(blocks, 2):
         assert (one == other).float().mean() < 0.05  # float32 meets by chance now and then
@@ -123,7 +123,7 @@ def test_a_worker_draws_the_blocks_of_its_rows_and_no_others() -> None:
         penalty="gradient_penalty",
         augment=["cutout"],
     )
-    with mock.patch.object(base, "shard", return_value=slice(300, 400)):
+    with mock.patch.object(base, "shard_slice", return_value=slice(300, 400)):
         trainer = Trainer(ModelConfig("mlp"), optimization, ImageSpec((1, 4, 4)), 0)
     with mock.patch.object(noise, "generator", wraps=noise.generator) as generator:
         trainer.step(torch.zeros(200, 1, 4, 4))
@@ -132,7 +132,7 @@ def test_a_worker_draws_the_blocks_of_its_rows_and_no_others() -> None:
         (stream, block) for _, stream, _, block in (c.args for c in generator.mock_calls)
     )
     assert asked == sorted((stream, block) for stream in streams for block in (1, 3))
-    assert [rows.drawn for rows in in_blocks(np.arange(300, 600))] == [256, 88]
+    assert [rows.drawn for rows in noise_blocks(np.arange(300, 600))] == [256, 88]
 
 
 @given(seed=seeds, indices=st.lists(st.integers(0, 2**63), max_size=6))

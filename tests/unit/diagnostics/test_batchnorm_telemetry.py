@@ -11,8 +11,8 @@ from bngan.data.dataset import ImageSpec
 from bngan.diagnostics.batchnorm_telemetry import (
     _worker_parts,
     batch_mate_sensitivity,
-    measure,
-    scales,
+    batchnorm_metrics,
+    gamma_values,
     small_gammas,
     statistics_distance,
     worker_distance,
@@ -79,7 +79,7 @@ def test_workers_share_the_batch_of_each_pass() -> None:
     trainer = Trainer(model, passes, spec, seed=0)
     sampler = Sampler(model, spec, copy.deepcopy(trainer.ema.module).state_dict())
     with mock.patch("bngan.distributed.collectives.world_size", return_value=2):
-        assert measure(trainer, sampler)["worker_distance/1x1"] > 0.01
+        assert batchnorm_metrics(trainer, sampler)["worker_distance/1x1"] > 0.01
 
 
 @pytest.mark.parametrize("conditional", [False, True])
@@ -87,7 +87,7 @@ def test_gammas_are_called_by_the_map_size_of_their_norm(conditional: bool) -> N
     model = ModelConfig("resnet", 6, conditional, GeneratorConfig(4, 1))
     generator = build_generator(model, ImageSpec((1, 16, 16), (0.5, 0.5))).eval()
     inputs = (torch.randn(3, 6), torch.tensor([0, 1, 1]))
-    found = scales(generator, inputs if conditional else inputs[:1])
+    found = gamma_values(generator, inputs if conditional else inputs[:1])
     assert list(found) == ["8x8", "16x16", "16x16_2"]
     assert [len(gammas) for gammas in found.values()] == (
         [3 * 8, 3 * 4, 3 * 4] if conditional else [8, 4, 4]
@@ -116,7 +116,7 @@ def test_a_training_is_measured_without_being_changed(conditional: bool) -> None
     sampler = Sampler(model, spec, copy.deepcopy(trainer.ema.module).state_dict())
     calibrate(sampler.generator, lambda: sampler.calibration_batches(200))
     before = copy.deepcopy((trainer.state_dict(), sampler.generator.state_dict()))
-    found = measure(trainer, sampler)
+    found = batchnorm_metrics(trainer, sampler)
     sizes = ["4x4", "8x8"]
     assert {name for name in found if name.startswith("running")} == {
         f"running_distance/{size}" for size in sizes

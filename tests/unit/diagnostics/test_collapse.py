@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bngan.diagnostics.collapse import alarms, is_healthy, out_of_patience
+from bngan.diagnostics.collapse import collapse_signs, early_stopping_point, is_healthy
 
 FINE: dict[str, float] = {
     "fid_select": 50.0,
@@ -18,10 +18,10 @@ def course(*last: dict[str, float], first: int = 8) -> list[dict[str, float]]:
 
 
 def test_a_training_that_goes_well_raises_no_alarm() -> None:
-    assert alarms([]) == {}
-    assert alarms([{"loss_d": 1.0}]) == {}
+    assert collapse_signs([]) == {}
+    assert collapse_signs([{"loss_d": 1.0}]) == {}
     falling = [{**FINE, "fid_select": 700 / n, "logit_gap": 0.1 * n} for n in range(1, 60)]
-    assert all(alarms(falling[:n]) == {} for n in range(1, 60))
+    assert all(collapse_signs(falling[:n]) == {} for n in range(1, 60))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_a_training_that_goes_well_raises_no_alarm() -> None:
     ],
 )
 def test_each_sign_is_seen_alone(kind: str, record: Any, words: str) -> None:
-    assert alarms(course(record)) == {kind: words}
-    assert alarms(course(record, {})) == {}  # and over when it is over
+    assert collapse_signs(course(record)) == {kind: words}
+    assert collapse_signs(course(record, {})) == {}  # and over when it is over
 
 
 @pytest.mark.parametrize(
@@ -49,27 +49,27 @@ def test_each_sign_is_seen_alone(kind: str, record: Any, words: str) -> None:
     ],
 )
 def test_ordinary_unrest_is_none(record: Any) -> None:
-    assert alarms(course(record)) == {}
+    assert collapse_signs(course(record)) == {}
 
 
 def test_what_was_always_large_is_not_a_jump() -> None:
     loud = {"logit_gap": 500.0, "gradient_norm_d": 2000.0}
-    assert alarms([{**FINE, **loud}] * 10) == {}
-    assert alarms(course({"logit_gap": 300.0}, first=3)) == {}  # too little to go by
+    assert collapse_signs([{**FINE, **loud}] * 10) == {}
+    assert collapse_signs(course({"logit_gap": 300.0}, first=3)) == {}  # too little to go by
 
 
 def test_a_discriminator_that_sees_nothing_is_told() -> None:
     blind = [{**FINE, "logit_gap": 1e-7 * n} for n in range(8)]
-    assert set(alarms(blind)) == {"blind"}
-    assert alarms(blind[:3]) == {}
-    assert alarms([*blind, {**FINE, "logit_gap": 0.5}]) == {}
+    assert set(collapse_signs(blind)) == {"blind"}
+    assert collapse_signs(blind[:3]) == {}
+    assert collapse_signs([*blind, {**FINE, "logit_gap": 0.5}]) == {}
 
 
 def test_a_slow_decline_is_not_what_to_go_back_to() -> None:
     records = [{**FINE, "fid_select": fid} for fid in (50.0, 20, 25, 31, 45, 60, 75, 90, 101)]
     healthy = [is_healthy(records[: n + 1]) for n in range(len(records))]
     assert healthy == [True, True, True, False, False, False, False, False, False]
-    assert set(alarms(records)) == {"score"}
+    assert set(collapse_signs(records)) == {"score"}
     assert not is_healthy([{**FINE, "logit_gap": 0.0}] * 8)
 
 
@@ -77,7 +77,7 @@ def test_patience_counts_scores_from_the_last_best_one_and_ends_once() -> None:
     def over(patience: int | None, *scores: float) -> int | None:
         between = {"loss_d": 1.0}
         records = [r for s in scores for r in (between, {"fid_select": s}, between)]
-        return out_of_patience(records, patience)
+        return early_stopping_point(records, patience)
 
     assert {over(1), over(1, 5), over(1, 9, 5), over(1, 5, 5), over(None, 5, 6)} == {None}
     assert (over(1, 5, 6), over(1, 9, 5, 6)) == (5, 8)

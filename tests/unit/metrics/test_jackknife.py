@@ -17,7 +17,7 @@ from bngan.metrics.fid import (
 )
 from bngan.metrics.jackknife import GROUPS, Estimate, group_slices, leave_groups_out
 from bngan.metrics.protocol import Protocol
-from bngan.metrics.scores import estimates
+from bngan.metrics.scores import interval_scores
 from pipeline.reports.tables import LABELS, score_rows
 
 DIM, COUNT = 8, 400
@@ -200,4 +200,4 @@ def test_chance_alone_is_rarely_taken_for_a_difference(reference) -> None:
 
 
 def test_estimates_are_what_the_protocol_compares() -> None:
-    assert set(estimates(features(normal(0)), features(normal(1)))) == set(BETTER)
+    assert set(interval_scores(features(normal(0)), features(normal(1)))) == set(BETTER)

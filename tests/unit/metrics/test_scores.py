@@ -10,7 +10,7 @@ from bngan.metrics.features import Extractor, Features
 from bngan.metrics.fid import frechet_distance
 from bngan.metrics.inception_score import inception_score
 from bngan.metrics.protocol import Protocol
-from bngan.metrics.scores import floor, score
+from bngan.metrics.scores import point_scores, real_vs_real
 
 
 def features(count: int, dim: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -89,12 +89,12 @@ def test_the_floor_follows_the_known_bias() -> None:
     dim, count = 32, 800
     unseen = Features(features(5000, dim, 0), np.zeros((5000, 0)))
     expected = (dim**2 + 5 * dim) / (2 * count)
-    measured = floor([unseen], count)
+    measured = real_vs_real([unseen], count)
     assert measured["count"] == count
     assert measured["fid"] == pytest.approx(expected, rel=0.1)
     assert measured["kid"] == pytest.approx(0, abs=3 * measured["kid_spread"])
     assert measured["density"] == pytest.approx(1, abs=0.1)
-    assert floor([unseen.take(slice(100))], count)["count"] == 50
+    assert real_vs_real([unseen.take(slice(100))], count)["count"] == 50
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +123,10 @@ def test_scores_move_the_right_way(trained) -> None:
     extractor, images, _ = trained
     half = len(images) // 2
     real = extractor(images[half:])
-    good = score(extractor(images[:half]), real)
+    good = point_scores(extractor(images[:half]), real)
     noise = np.random.default_rng(0).integers(0, 256, images[:half].shape, dtype=np.uint8)
-    bad = score(extractor(noise), real)
-    one_class = score(extractor(np.repeat(images[:1], half, axis=0)), real)
+    bad = point_scores(extractor(noise), real)
+    one_class = point_scores(extractor(np.repeat(images[:1], half, axis=0)), real)
     assert good["fid"] < bad["fid"] / 5
     assert good["fid"] < one_class["fid"] / 5
     assert one_class["inception_score"] < 1.1 < good["inception_score"]
@@ -136,4 +136,4 @@ def test_without_labels_there_is_no_inception_score() -> None:
     extractor = untrained_extractor((3, 9, 7))
     out = extractor(np.zeros((4, 9, 7, 3), np.uint8))
     assert extractor.info.kind == "random"
-    assert set(score(out, out)) == {"fid"}
+    assert set(point_scores(out, out)) == {"fid"}

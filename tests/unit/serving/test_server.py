@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bngan.data.dataset import ImageSpec
-from bngan.generation.predict import MOST_BYTES, MOST_IMAGES, answer, most_images
+from bngan.generation.predict import MOST_BYTES, MOST_IMAGES, most_images, predict
 from bngan.generation.sampler import Sampler
 from bngan.networks.config import GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_generator
@@ -148,7 +148,7 @@ def test_ten_million_images_are_refused_before_anything_is_made() -> None:
     with mock.patch.object(Sampler, "images") as made:
         for values in (np.arange(10**7), list(range(10**7)), range(10**7)):
             with pytest.raises(ValueError, match="a request gets 10000 images at most"):
-                answer(tiny(), values, {})
+                predict(tiny(), values, {})
     made.assert_not_called()
     assert most_images(tiny((3, 1024, 1024))) == MOST_BYTES // (3 * 2**20) == 5
 

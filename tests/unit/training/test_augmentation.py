@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bngan.training.augmentation import DRAWS, augment
-from bngan.training.noise import augmentation_draws, in_blocks
+from bngan.training.noise import augmentation_draws, noise_blocks
 
 ALL = ["color", "translation", "cutout"]
 
@@ -22,7 +22,7 @@ def draws(**columns: float) -> Tensor:
 
 
 def drawn(seed: int, step: int, n: int) -> Tensor:
-    return augmentation_draws(seed, step, in_blocks(np.arange(n))).double()
+    return augmentation_draws(seed, step, noise_blocks(np.arange(n))).double()
 
 
 def test_neutral_draws_change_nothing() -> None:

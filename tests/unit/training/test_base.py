@@ -16,7 +16,7 @@ from bngan.serialization.checkpoint import load_checkpoint, save_checkpoint
 from bngan.training.base import NonFiniteError
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
-from bngan.training.noise import in_blocks, training_latents
+from bngan.training.noise import noise_blocks, training_latents
 from bngan.training.trainer import Trainer
 
 
@@ -36,7 +36,7 @@ def test_latents_are_standard_normal_and_streams_are_disjoint() -> None:
     sampled = indexed_latents(0, range(2000), 32)
     assert abs(sampled.mean()) < 0.02
     assert abs(sampled.std() - 1) < 0.02
-    trained = training_latents(0, 0, in_blocks(np.arange(2000)), 32)
+    trained = training_latents(0, 0, noise_blocks(np.arange(2000)), 32)
     calibrated = torch.cat([latents for (latents,) in calibration_batches(32, (), 2000)])
     pools = [set(x.flatten().tolist()) for x in (sampled, trained, calibrated)]
     for one, other in ((0, 1), (1, 2), (0, 2)):  # float32 normals meet by chance now and then

@@ -21,8 +21,8 @@ from bngan.training.config import OptimizationConfig
 from bngan.training.losses import LOSSES
 from bngan.training.noise import (
     augmentation_draws,
-    in_blocks,
     mixture_weights,
+    noise_blocks,
     training_latents,
 )
 from bngan.training.penalties import PENALTIES, DiscriminatorOutput
@@ -30,7 +30,7 @@ from bngan.training.trainer import Trainer
 
 DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (30, 9, 9, 1), dtype=np.uint8))
 BATCH, SEED, STEPS = 8, 3, 4
-ROWS = in_blocks(np.arange(BATCH))
+ROWS = noise_blocks(np.arange(BATCH))
 _power = _SpectralNorm._power_method
 
 
