@@ -196,8 +196,8 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
         raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
     name, number, alias = address.groups()
     client = existing_client(workspace)
-    # In the workspace, where other machines find it too; beside copies of what they have lent, which
-    # nobody has locked.
+    # In the workspace, where other machines find it too, beside copies of folders that they publish;
+    # nobody locks those.
     with scratch_folder(private(workspace) / FOLDER, "model", OVER) as temporary:
         with _stores(workspace):
             try:

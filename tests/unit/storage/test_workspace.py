@@ -13,7 +13,7 @@ from bngan.serialization.manifest import atomic_folder
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.lock import OWNER
 from pipeline.core.uris import carries_secret, is_uri
-from pipeline.storage import sharing as lending
+from pipeline.storage import sharing
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import CACHE, Workspace
 
@@ -96,7 +96,7 @@ def test_what_is_lent_is_taken_back(machine: Machine) -> None:
     folder = storage.local / "downloads" / "x"
     folder.mkdir(parents=True)
     (folder / "file").write_text("model")
-    with lending.lent(storage, folder):
+    with sharing.lent(storage, folder):
         assert (machine("b").path("downloads/x") / "file").read_text() == "model"
         machine("a")
     assert machine("c").damage("downloads/x")
@@ -107,15 +107,15 @@ def test_what_a_killed_process_has_lent_goes_a_day_later_and_so_do_copies(machin
     lives = [f"downloads/.model.tmp-{number}" for number in range(2)]
     for name in lives:
         write(machine("a"), "model", f"{name}/generator")
-        lending.borrowed(machine("b"), f"{name}/generator")
+        sharing.borrowed(machine("b"), f"{name}/generator")
     bucket = Path(machine("a").workspace.removeprefix("file://"))
     for top in (bucket / lives[0], machine("b").local / lives[0]):
         for path in (top, *top.rglob("*")):
             os.utime(path, (1, 1))
     write(machine("a"), "other")
-    with lending.lent(machine("a"), machine("a").local / NAME):
+    with sharing.lent(machine("a"), machine("a").local / NAME):
         assert [(bucket / name / "generator").exists() for name in lives] == [False, True]
-    lending.borrowed(machine("b"), f"{lives[1]}/generator")
+    sharing.borrowed(machine("b"), f"{lives[1]}/generator")
     assert [(machine("b").local / name).exists() for name in lives] == [False, True]
 
 
