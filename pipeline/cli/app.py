@@ -17,8 +17,8 @@ from rich.markup import escape
 
 from bngan import __version__
 from pipeline.core.environment import inside_a_job, set_defaults
-from pipeline.core.errors import RetryableError, UserError, essence
-from pipeline.core.uris import without_secrets
+from pipeline.core.errors import RetryableError, UserError, root_cause_line
+from pipeline.core.uris import redact
 
 app = typer.Typer(
     help="Train GANs with batch normalisation: data, training, scores and registry in one command.",
@@ -85,7 +85,7 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        for line in without_secrets(str(error)).splitlines():
+        for line in redact(str(error)).splitlines():
             errors.print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         raise typer.Exit(3 if isinstance(error, RetryableError) else 2) from None
     except KeyboardInterrupt:
@@ -98,8 +98,8 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         if os.environ.get(_DEBUG) or inside_a_job():
-            typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True)
-        line = escape(without_secrets(essence(error)))
+            typer.echo(redact("".join(traceback.format_exception(error))), err=True)
+        line = escape(redact(root_cause_line(error)))
         told = f"[red]failed:[/] {line}; bngan --debug COMMAND shows where"
         errors.print(told, highlight=False, soft_wrap=True)
         say(interrupted)

@@ -12,7 +12,7 @@ from rich.table import Table
 from bngan.metrics.evaluation import Comparison
 from bngan.metrics.features import ExtractorInfo
 from bngan.metrics.protocol import Protocol
-from pipeline.core.uris import shown
+from pipeline.core.uris import redact_uri
 from pipeline.reports.page import readable
 from pipeline.reports.tables import LABELS, score_rows, warnings
 from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
@@ -131,7 +131,7 @@ def print_summary(console: Console, result: RunResult, storage: Workspace) -> No
     record, model = result.summaries["evaluate"], result.summaries["register"]
     folder = result.folders["evaluate"]
     print_scores(console, record)
-    uri = shown(tracking_uri(storage.local))
+    uri = redact_uri(tracking_uri(storage.local))
     lines = {
         "samples": folder / SAMPLE_GRID,
         "report": folder / REPORT,

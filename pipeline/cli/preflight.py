@@ -114,7 +114,7 @@ def _images(config: Config) -> Iterator[Problem]:
 
 
 def _workers(config: Config) -> Iterator[Problem]:
-    from pipeline.cluster.launch import cores, crew, local_device, missing_workers
+    from pipeline.cluster.launch import cores, local_device, missing_workers, resolve_workers
 
     if "RAY_ADDRESS" in os.environ or _trained(config):
         return
@@ -124,7 +124,7 @@ def _workers(config: Config) -> Iterator[Problem]:
 
         gpus = torch.cuda.device_count()
     have = {"CPU": float(cores()), "GPU": float(gpus)}
-    (least, _), use_gpu = crew(have, config.train.workers, accelerator)
+    (least, _), use_gpu = resolve_workers(have, config.train.workers, accelerator)
     if message := missing_workers(have, least, use_gpu, "this machine"):
         yield Problem("train.num_workers", message)
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.cluster.launch import crew, missing_workers
+from pipeline.cluster.launch import missing_workers, resolve_workers
 from pipeline.cluster.working_dir import working_folder
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.ray_internals import TALKATIVE_LOGGERS, is_job_known
-from pipeline.core.uris import secrets, without_secrets
+from pipeline.core.uris import redact, secrets
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
@@ -122,7 +122,7 @@ def submit_work(client: Any, work: Work) -> Submission:
     environment, until = _environment(), time.monotonic() + _PATIENCE
     entrypoint = f"python -m pipeline {shlex.join(work.command)}"
     for what, text in (("the command", entrypoint), (str(work.file), work.file.read_text())):
-        if without_secrets(text) != text:
+        if redact(text) != text:
             raise UserError(
                 f"{what} has a login, key or secret of the environment in it: leave it out"
             )
@@ -174,7 +174,7 @@ def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -
         time.sleep(1.0)  # the head answers before it counts itself
     for node in nodes:
         total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
-    (least, _), use_gpu = crew(total, num_workers, accelerator)
+    (least, _), use_gpu = resolve_workers(total, num_workers, accelerator)
     if problem := missing_workers(total, least, use_gpu):
         raise UserError(f"{problem} on {len(nodes)} node{'s'[: len(nodes) != 1]}")
 

@@ -18,7 +18,7 @@ Record = dict[str, Any]
 """What a training worker tells the driver: plain values and bytes."""
 
 
-def fit(
+def run_training_workers(
     worker: Callable[[dict[str, Any]], None],
     settings: dict[str, Any],
     *,
@@ -50,7 +50,7 @@ def fit(
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        (least, most), use_gpu = _crew_here(num_workers, accelerator)
+        (least, most), use_gpu = _resolve_workers_here(num_workers, accelerator)
         queue = _queue_beside_the_driver()
         trainer = TorchTrainer(
             worker,
@@ -74,7 +74,7 @@ def fit(
     return f"{count} {'GPU' if use_gpu else 'CPU'} workers"
 
 
-def each(
+def map_tasks(
     function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], accelerator: str
 ) -> Iterator[Any]:
     """Yield ``function(*task, device)`` of every task, in the order of the tasks.
@@ -103,7 +103,7 @@ def each(
             yield ray.get(pending.popleft())
 
 
-def trials(
+def run_trials(
     function: Callable[[Any], dict[str, Any]],
     tasks: Sequence[Any],
     *,
@@ -193,11 +193,13 @@ def _queue_beside_the_driver() -> Any:
     return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
 
-def _crew_here(num_workers: tuple[int, int], accelerator: str) -> tuple[tuple[int, int], bool]:
+def _resolve_workers_here(
+    num_workers: tuple[int, int], accelerator: str
+) -> tuple[tuple[int, int], bool]:
     import ray
 
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    number, use_gpu = crew(total, num_workers, accelerator)
+    number, use_gpu = resolve_workers(total, num_workers, accelerator)
     if problem := missing_workers(total, number[0], use_gpu):
         raise UserError(problem)
     return number, use_gpu
@@ -208,7 +210,7 @@ def cores() -> int:
     return max(os.cpu_count() or 1, 2)
 
 
-def crew(
+def resolve_workers(
     resources: Mapping[str, float], num_workers: tuple[int, int], accelerator: str
 ) -> tuple[tuple[int, int], bool]:
     """Return the number of workers as (min, max), and whether each of them has a GPU.

@@ -28,7 +28,7 @@ class ServerUnavailableError(RetryableError):
     """A server that does not answer."""
 
 
-def essence(error: BaseException) -> str:
+def root_cause_line(error: BaseException) -> str:
     """Return the kind and the first line of the error at the root of ``error``.
 
     Ray and the stages wrap the errors that they meet into errors of their own. What urllib3 says of a

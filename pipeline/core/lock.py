@@ -18,7 +18,7 @@ from pipeline.core.errors import RetryableError
 OWNER = "owner.json"
 
 
-def private(folder: Path) -> Path:
+def make_private_dir(folder: Path) -> Path:
     """Create a folder that only its user may read, and return it.
 
     A folder that is there already keeps its mode: people who share a workspace create it first.
@@ -28,7 +28,7 @@ def private(folder: Path) -> Path:
 
 
 @contextmanager
-def hold(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[str]:
+def exclusive_lock(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[str]:
     """Lock ``folder`` inside the block, and yield a new id for this attempt.
 
     The file ``owner.json`` in the folder names the attempt and its process. The lock ends with the
@@ -52,7 +52,7 @@ def hold(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[str]:
             time.sleep(0.05)
         attempt = uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        details = {"attempt": attempt, **myself(), "since": since}
+        details = {"attempt": attempt, **process_info(), "since": since}
         file.truncate(0)
         json.dump(details, file)
         file.flush()
@@ -67,13 +67,13 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def myself() -> dict[str, Any]:
+def process_info() -> dict[str, Any]:
     """Return ``pid``, ``host``, ``machine`` and ``user`` of this process."""
     host = socket.gethostname()
-    return {"pid": os.getpid(), "host": host, "machine": machine(), "user": _user()}
+    return {"pid": os.getpid(), "host": host, "machine": machine_id(), "user": _user()}
 
 
-def machine() -> str:
+def machine_id() -> str:
     """Return an id of this machine or container, within which process ids are unique.
 
     Names of hosts would not do: containers share them.
@@ -85,7 +85,7 @@ def machine() -> str:
         return socket.gethostname()
 
 
-def attempt_in(text: str) -> str | None:
+def parse_attempt(text: str) -> str | None:
     """Return the id of the attempt in the text of an ``owner.json``, or None if there is none."""
     try:
         attempt: str = json.loads(text)["attempt"]

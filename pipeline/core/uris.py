@@ -42,12 +42,12 @@ def carries_secret(uri: str) -> bool:
     return bool(_LOGIN.search(uri) or _KEY.search(uri))
 
 
-def shown(uri: str) -> str:
+def redact_uri(uri: str) -> str:
     """Return a URI without its login, its keys and its query."""
-    return without_secrets(uri).split("?")[0]
+    return redact(uri).split("?")[0]
 
 
-def without_secrets(text: str) -> str:
+def redact(text: str) -> str:
     """Return ``text`` without the secrets in it, ready for jobs, logs and MLflow.
 
     Logins in URIs are removed. ``***`` replaces keys in URIs, passwords in environment variables that
@@ -89,8 +89,8 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         try:
             filesystem, path = fsspec.core.url_to_fs(uri)
         except Exception:  # whatever a foreign file system has against it
-            reason = str(unknown).replace(uri, shown(uri))
-            message = f"workspace: {shown(uri)} cannot be opened: {reason}"
+            reason = str(unknown).replace(uri, redact_uri(uri))
+            message = f"workspace: {redact_uri(uri)} cannot be opened: {reason}"
             raise UserError(Problem("workspace", message)) from unknown
         found = PyFileSystem(FSSpecHandler(filesystem)), path
     return found

@@ -21,7 +21,7 @@ from pipeline.cluster import launch as cluster
 from pipeline.core.errors import UserError
 from pipeline.registry.integrity import require_trust
 from pipeline.registry.registry import OpenedModel, open_generator
-from pipeline.storage.sharing import borrowed, lent
+from pipeline.storage.sharing import fetch, published
 from pipeline.storage.workspace import SHARED, Workspace
 
 ProgressCallback = Callable[[int, int, str], None]
@@ -47,7 +47,7 @@ def generated_features(
         group: normalise so many images together by their own statistics, as training does.
         storage: the workspace that the folders are in.
     """
-    folders = storage.name(generator), storage.name(extractor)
+    folders = storage.key(generator), storage.key(extractor)
     size = group or 1
     step = max(_CHUNK // size, 1) * size
     tasks = [
@@ -55,7 +55,7 @@ def generated_features(
         for start in range(0, count, step)
     ]
     parts = []
-    for part in cluster.each(_features, tasks, accelerator):
+    for part in cluster.map_tasks(_features, tasks, accelerator):
         parts.append(part)
         progress(sum(len(p.features) for p in parts), count)
     return Features.join(parts)
@@ -81,7 +81,7 @@ def _features(
 def _loaded(
     storage: Workspace, generator: str, extractor: str, device: str
 ) -> tuple[Sampler, Extractor]:
-    sampler = Sampler.load(borrowed(storage, generator)).to(device)
+    sampler = Sampler.load(fetch(storage, generator)).to(device)
     return sampler, load_extractor(storage.path(extractor)).to(device)
 
 
@@ -147,7 +147,7 @@ def downloaded_for_scoring(storage: Workspace, uri: str) -> Iterator[OpenedModel
         if not model.reference.is_dir():
             raise UserError(f"{uri} carries nothing to be scored with: register it again")
         require_trust(model.reference, uri)
-        with lent(storage, model.generator, model.reference):
+        with published(storage, model.generator, model.reference):
             yield model
 
 

@@ -23,7 +23,7 @@ from bngan.metrics.protocol import EVALUATION_SEEDS
 from bngan.numerics.rng import Stream, generator
 from pipeline.cluster.launch import local_device
 from pipeline.core.errors import RetryableError, UserError
-from pipeline.core.lock import hold, private
+from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.data.raw import opened
 from pipeline.evaluation.scoring import (
     ProgressCallback,
@@ -38,7 +38,7 @@ from pipeline.registry.aliases import CHAMPION, aliases
 from pipeline.reports.drift_report import explain, render
 from pipeline.storage.artifacts import REPORT
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking.runs import closing, died, heartbeat, process_of
+from pipeline.tracking.runs import died, heartbeat, process_of, run_lifecycle
 from pipeline.tracking.tracker import Tracker, dataset_name, existing_client
 
 KIND = "evaluation"
@@ -71,7 +71,9 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
     """
     workspace = Workspace(schedule.workspace).local
     client, name = existing_client(workspace), f"schedule-{schedule.name}"
-    with hold(private(workspace) / "locks" / name, f"schedule {schedule.name}", _PATIENCE):
+    with exclusive_lock(
+        make_private_dir(workspace) / "locks" / name, f"schedule {schedule.name}", _PATIENCE
+    ):
         number = aliases(client, schedule.model).get(CHAMPION)
         if number is None:
             raise UserError(f"model: {schedule.model} has no champion")
@@ -85,7 +87,7 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
             "model_version": number,
         }
         run_id = tracker.start(f"{schedule.name} {partition}", {"bngan.kind": KIND, **about})
-        with closing(tracker, run_id), heartbeat(tracker, run_id):
+        with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
             try:
                 _come_first(tracker, schedule, partition, run_id)
                 record = about | {"run_id": run_id} | _measure(schedule, partition, number, tell)

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
-from pipeline.core.lock import hold, private
+from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.names import model_name_errors
 from pipeline.tracking.tracker import existing_client, versions_of
 
@@ -42,8 +42,8 @@ def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
     """
     require_name(name)
     client = existing_client(workspace)
-    lock = private(workspace) / "locks" / f"model-{name}"
-    with hold(lock, f"model {name}", _PATIENCE):
+    lock = make_private_dir(workspace) / "locks" / f"model-{name}"
+    with exclusive_lock(lock, f"model {name}", _PATIENCE):
         _finish(client, name)
         yield client
 

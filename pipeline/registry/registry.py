@@ -21,7 +21,7 @@ import bngan
 from bngan.generation.sampler import Sampler
 from bngan.serialization.manifest import scratch_folder
 from pipeline.core.errors import UserError
-from pipeline.core.lock import private
+from pipeline.core.lock import make_private_dir
 from pipeline.registry.aliases import (
     CHALLENGER,
     CHAMPION,
@@ -198,7 +198,7 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     client = existing_client(workspace)
     # In the workspace, where other machines find it too, beside copies of folders that they publish;
     # nobody locks those.
-    with scratch_folder(private(workspace) / FOLDER, "model", OVER) as temporary:
+    with scratch_folder(make_private_dir(workspace) / FOLDER, "model", OVER) as temporary:
         with _stores(workspace):
             try:
                 # One version throughout, wherever the alias goes meanwhile.

@@ -8,7 +8,7 @@ from typing import Any
 
 from bngan.serialization.checkpoint import CheckpointStore, load_checkpoint
 from bngan.serialization.manifest import NAME, damage, remove_folder
-from pipeline.core.lock import OWNER, attempt_in
+from pipeline.core.lock import OWNER, parse_attempt
 from pipeline.storage.workspace import DAMAGED, Workspace
 
 
@@ -68,7 +68,7 @@ class Checkpoints(CheckpointStore):
                 remove_folder(self.path(images))
         for name in finished:
             if problem := self.storage.damage(name):
-                self.storage.condemn(name)
+                self.storage.mark_damaged(name)
                 remove_folder(self.storage.local / name)
                 aside = self._aside(name)
                 aside.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Checkpoints(CheckpointStore):
     def owner(self) -> str | None:
         """The attempt that owns the training, or that owned it last."""
         with suppress(FileNotFoundError):
-            return attempt_in(self.storage.read(f"{self.name}/{OWNER}").decode())
+            return parse_attempt(self.storage.read(f"{self.name}/{OWNER}").decode())
         return None
 
     def _named(self, images_seen: int) -> str:

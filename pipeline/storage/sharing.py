@@ -15,7 +15,7 @@ OVER = 86400.0
 
 
 @contextmanager
-def lent(storage: Workspace, *folders: Path) -> Iterator[None]:
+def published(storage: Workspace, *folders: Path) -> Iterator[None]:
     """Publish folders of this machine for all machines, until the block ends."""
     shared = folders if storage.remote else ()
     try:
@@ -23,14 +23,14 @@ def lent(storage: Workspace, *folders: Path) -> Iterator[None]:
             _sweep(storage)
         for folder in shared:
             write_manifest(folder, {})
-            storage.publish(storage.name(folder))
+            storage.publish(storage.key(folder))
         yield
     finally:
         for folder in shared:
-            storage.withdraw(storage.name(folder))
+            storage.unpublish(storage.key(folder))
 
 
-def borrowed(storage: Workspace, name: str) -> Path:
+def fetch(storage: Workspace, name: str) -> Path:
     """Return a folder of the workspace on this machine, copied if need be.
 
     Copies of published folders that nobody reads any more are removed.
@@ -51,4 +51,4 @@ def _sweep(storage: Workspace) -> None:
         newest[first] = max(newest.get(first, 0.0), written)
     for first, written in newest.items():
         if time.time() - written > OVER:
-            storage.withdraw(f"{FOLDER}/{first}")
+            storage.unpublish(f"{FOLDER}/{first}")

@@ -25,7 +25,7 @@ from bngan.serialization.manifest import (
     scratch_folder,
 )
 from pipeline.core.errors import ServerUnavailableError, UserError
-from pipeline.core.lock import hold, private
+from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.uris import absolute_workspace, filesystem_of, is_uri
 from pipeline.storage.pyarrow_errors import is_temporary
 
@@ -67,7 +67,7 @@ class Workspace:
         cache = Path(os.environ.get(CACHE) or "~/.cache/bngan").expanduser().absolute()
         return cache / digest(self.workspace)[:16]
 
-    def require(self) -> None:
+    def check_writable(self) -> None:
         """Check that the workspace is there; a new one is marked, which takes the right to write.
 
         Raises:
@@ -84,7 +84,7 @@ class Workspace:
             kind = ServerUnavailableError if is_temporary(error) else UserError
             raise kind(f"workspace: {self} cannot be reached: {reason}") from error
 
-    def name(self, folder: Path) -> str:
+    def key(self, folder: Path) -> str:
         """Return the name by which other machines find a folder of this machine."""
         return str(folder.relative_to(self.local)) if self.remote else str(folder)
 
@@ -103,8 +103,8 @@ class Workspace:
         folder = self.local / name
         if not self.remote:
             return damage(folder)
-        lock = private(self.local) / "locks" / f"copy-{digest(name)[:16]}"
-        with hold(lock, name, _PATIENCE):
+        lock = make_private_dir(self.local) / "locks" / f"copy-{digest(name)[:16]}"
+        with exclusive_lock(lock, name, _PATIENCE):
             try:
                 manifest = self.read(f"{name}/{NAME}")
             except FileNotFoundError:
@@ -148,7 +148,7 @@ class Workspace:
         with suppress(FileNotFoundError):
             self._filesystem.delete_file(self._at(f"{name}/{DAMAGED}"))
 
-    def condemn(self, name: str) -> None:
+    def mark_damaged(self, name: str) -> None:
         """Mark a folder at the URI as damaged, so that nobody uses it; its files stay."""
         with suppress(FileNotFoundError):
             content = self.read(f"{name}/{NAME}")
@@ -171,7 +171,7 @@ class Workspace:
                 yield folder
             finally:
                 if self.remote:
-                    self.withdraw(self.name(folder))
+                    self.unpublish(self.key(folder))
 
     def folders(self, parent: str) -> list[str]:
         """Names of what is in ``parent``, but for what is only being written."""
@@ -190,7 +190,7 @@ class Workspace:
     def remove(self, name: str) -> None:
         """Remove a folder everywhere but from other machines' copies."""
         if self.remote:
-            self.withdraw(name)
+            self.unpublish(name)
         remove_folder(self.local / name)
 
     def read(self, name: str) -> bytes:
@@ -202,12 +202,12 @@ class Workspace:
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file, in a folder and in an object store at once or not at all."""
-        path = private(self.local) / name
+        path = make_private_dir(self.local) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         draft.write_bytes(content)
         draft.replace(path)
-        self.share(name)
+        self.upload(name)
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""
@@ -215,7 +215,7 @@ class Workspace:
             return (self.local / name).is_file()
         return bool(self._filesystem.get_file_info(self._at(name)).is_file)
 
-    def share(self, name: str) -> None:
+    def upload(self, name: str) -> None:
         """Upload a file of this machine to the URI, where all machines find it."""
         if self.remote:
             self._upload(self.local / name, name)
@@ -225,7 +225,7 @@ class Workspace:
         if not self.remote:
             return {"storage_path": str(folder)}
         return {
-            "storage_path": self._at(self.name(folder)),
+            "storage_path": self._at(self.key(folder)),
             "storage_filesystem": self._filesystem,
         }
 
@@ -245,7 +245,7 @@ class Workspace:
         where = FileSelector(self._at(parent), allow_not_found=True, recursive=recursive)
         return list(self._filesystem.get_file_info(where))
 
-    def withdraw(self, name: str) -> None:
+    def unpublish(self, name: str) -> None:
         """Remove a folder from the URI; copies on machines stay."""
         for delete, key in (
             (self._filesystem.delete_file, self._at(f"{name}/{NAME}")),  # what counts goes first

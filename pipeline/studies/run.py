@@ -12,7 +12,7 @@ from bngan.serialization.manifest import digest
 from pipeline.cluster import launch as cluster
 from pipeline.config.loader import load_config
 from pipeline.config.schema import Config
-from pipeline.core.lock import hold, private
+from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import (
     Measure,
@@ -35,7 +35,7 @@ from pipeline.studies.records import effect_row, finite, trial_row
 from pipeline.studies.report import render, sentences, table
 from pipeline.studies.trial import Record, identity, run_trial, settings
 from pipeline.tracking.async_tracker import AsyncTracker
-from pipeline.tracking.runs import closing, heartbeat
+from pipeline.tracking.runs import heartbeat, run_lifecycle
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.fingerprint import code_below
 from pipeline.workflow.results import Display
@@ -72,10 +72,12 @@ def run_study(study: Study, display: Display) -> Findings:
         UserError: if the configuration of a trial is wrong, or another process is at the study.
     """
     storage = Workspace(study.workspace)
-    storage.require()
+    storage.check_writable()
     configurations = cache(settings)  # they take their time, and are asked for again
     _foresee(study, configurations, display)
-    with hold(private(storage.local) / "locks" / f"study-{study.name}", f"study {study.name}"):
+    with exclusive_lock(
+        make_private_dir(storage.local) / "locks" / f"study-{study.name}", f"study {study.name}"
+    ):
         return _bring_up_to_date(study, storage, configurations, display)
 
 
@@ -85,7 +87,7 @@ def _bring_up_to_date(
     folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
     with AsyncTracker(storage.local, study.name, display.message) as tracker:
         run_id = tracker.start(study.name, {"bngan.kind": STUDY})
-        with closing(tracker, run_id), heartbeat(tracker, run_id):
+        with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
             run = _Run(study, storage, tracker, display, run_id, folders, configurations)
             run.bring(tuning_trials(study))
             chosen = _every_point(study)
@@ -118,7 +120,7 @@ def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
     config = load_config(Path(task), [*common, f"workspace={study.workspace}"])
     done = workflow.run(config, display, workflow.Options(until="reference"))
     storage = Workspace(study.workspace)
-    return {name: storage.name(done.folders[name]) for name in ("prepare", "reference")}
+    return {name: storage.key(done.folders[name]) for name in ("prepare", "reference")}
 
 
 class _Run:
@@ -181,7 +183,7 @@ class _Run:
 
         self.display.progress("study", 0, len(names), "starting Ray")
         try:
-            cluster.trials(
+            cluster.run_trials(
                 partial(_trained, self.folders, self.storage),
                 [(trial, self.configurations(trial)) for trial in firsts],
                 name=uuid.uuid4().hex[:12],
@@ -190,7 +192,7 @@ class _Run:
                 on_result=told,
             )
         finally:
-            self.storage.remove(self.storage.name(ray_files))
+            self.storage.remove(self.storage.key(ray_files))
 
     def _enter(self, result: Result) -> None:
         """Keep a new result, as a run."""
@@ -198,7 +200,7 @@ class _Run:
         trial, record, _ = result
         tags = {"task": short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
         run_id = self.tracker.start(f"{trial.arm} {trial.seed}", tags, self.run_id)
-        with closing(self.tracker, run_id):
+        with run_lifecycle(self.tracker, run_id):
             known = {"seed": trial.seed, "tuning": trial.tuning, "treatment": trial.treatment}
             self.tracker.params(run_id, known | dict(trial.point))
             for point in record["history"]:
@@ -222,7 +224,7 @@ class _Run:
         keys = dict.fromkeys(key for row in rows for key in row)
         columns = {key: [row.get(key) for row in rows] for key in keys}
         pq.write_table(pa.table(columns), self.folder / "trials.parquet")
-        self.storage.share(self.storage_name("trials.parquet"))
+        self.storage.upload(self.storage_name("trials.parquet"))
 
     def storage_name(self, file: str) -> str:
         """Of a file in the study's folder."""

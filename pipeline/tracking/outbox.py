@@ -15,7 +15,7 @@ from typing import TypeVar
 from mlflow.entities import Metric
 
 from pipeline.core.errors import ServerUnavailableError
-from pipeline.core.uris import shown
+from pipeline.core.uris import redact_uri
 from pipeline.tracking.server import away, reason
 
 BATCH = 1000
@@ -65,7 +65,7 @@ class Outbox:
         server: str,
         tell: Callable[[str], None],
     ) -> None:
-        self.log_metrics, self.server, self.tell = log_metrics, shown(server), tell
+        self.log_metrics, self.server, self.tell = log_metrics, redact_uri(server), tell
         self._waiting, self._changed = deque[_Write](), threading.Condition()
         self._refusal: Exception | None = None
         self._away: str | None = None

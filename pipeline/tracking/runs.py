@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.lock import machine, myself
+from pipeline.core.lock import machine_id, process_info
 from pipeline.tracking.tracker import (
     Tracker,
     all_runs,
@@ -40,7 +40,7 @@ _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 @contextmanager
 def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
     """Inside the block the run's tags say who runs it, and every ``BEAT`` seconds that he lives."""
-    tracker.tags(run_id, {_PROCESS: json.dumps(myself()), _BEAT: f"{time.time():.0f}"})
+    tracker.tags(run_id, {_PROCESS: json.dumps(process_info()), _BEAT: f"{time.time():.0f}"})
     over = threading.Event()
 
     def beat() -> None:
@@ -60,7 +60,7 @@ def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def closing(tracker: Tracker, run_id: str) -> Iterator[None]:
+def run_lifecycle(tracker: Tracker, run_id: str) -> Iterator[None]:
     """Close the run as FINISHED, FAILED or KILLED, as the block ends."""
     try:
         yield
@@ -217,7 +217,7 @@ def died(run: Run) -> bool:
     if run.info.status != "RUNNING":
         return False
     process = json.loads(run.data.tags.get(_PROCESS, "{}"))
-    if process.get("machine") == machine() and not _lives(process["pid"]):
+    if process.get("machine") == machine_id() and not _lives(process["pid"]):
         return True
     return time.time() - _last_sign(run) > SILENCE
 

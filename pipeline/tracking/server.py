@@ -5,7 +5,7 @@ from mlflow.exceptions import MlflowException
 
 from bngan.serialization.json_records import first_line
 from pipeline.core.errors import ServerUnavailableError, UserError
-from pipeline.core.uris import shown, without_secrets
+from pipeline.core.uris import redact, redact_uri
 from pipeline.core.urllib3_errors import connection_reason
 from pipeline.tracking.mlflow_internals import ask, status_of
 
@@ -26,12 +26,12 @@ def require_server(uri: str) -> None:
         answer = ask(uri, _PATIENCE)
     except MlflowException as error:
         raise ServerUnavailableError(
-            f"MLflow at {shown(uri)} does not answer: {reason(error)}"
+            f"MLflow at {redact_uri(uri)} does not answer: {reason(error)}"
         ) from error
     if answer.status_code != 200:
         kind = ServerUnavailableError if _passes(answer.status_code) else UserError
         said = f"HTTP {answer.status_code} {answer.reason}".strip()
-        raise kind(f"MLflow at {shown(uri)} cannot be used: {said}")
+        raise kind(f"MLflow at {redact_uri(uri)} cannot be used: {said}")
 
 
 def _passes(status: int) -> bool:
@@ -52,7 +52,7 @@ def away(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """What lies behind an error, in a line; no password that its URIs may have."""
-    return without_secrets(connection_reason(error) or first_line(error))
+    return redact(connection_reason(error) or first_line(error))
 
 
 def refusal(what: str, error: Exception) -> UserError:

@@ -25,8 +25,8 @@ from mlflow.exceptions import MlflowException
 
 from bngan.data.hub import HUB_PREFIX
 from pipeline.core.errors import UserError
-from pipeline.core.lock import hold, private
-from pipeline.core.uris import shown, without_secrets
+from pipeline.core.lock import exclusive_lock, make_private_dir
+from pipeline.core.uris import redact, redact_uri
 from pipeline.tracking.mlflow_internals import (
     DATABASE_LOGGER,
     MLFLOW_DATASET_CONTEXT,
@@ -111,17 +111,17 @@ class Tracker:
     def __init__(self, workspace: Path, experiment: str) -> None:
         self.uri = tracking_uri(workspace)
         try:
-            private(workspace)
+            make_private_dir(workspace)
         except OSError as error:
             raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
         require_server(self.uri)
         try:
             # Of two that make a database at once, one would find it half made.
-            with hold(workspace / "locks" / "mlflow", shown(self.uri), _PATIENCE):
+            with exclusive_lock(workspace / "locks" / "mlflow", redact_uri(self.uri), _PATIENCE):
                 self.client = MlflowClient(self.uri, registry_uri=self.uri)
                 self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:
-            raise refusal(f"MLflow at {shown(self.uri)} cannot be used", error) from error
+            raise refusal(f"MLflow at {redact_uri(self.uri)} cannot be used", error) from error
 
     def _experiment(self, name: str, workspace: Path) -> str:
         known = self.client.get_experiment_by_name(name)
@@ -144,7 +144,7 @@ class Tracker:
         all_tags = {MLFLOW_RUN_NAME: name, **tags}
         if parent:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent
-        all_tags = {key: without_secrets(value) for key, value in all_tags.items()}
+        all_tags = {key: redact(value) for key, value in all_tags.items()}
         run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
         return str(run.info.run_id)
 
@@ -154,7 +154,7 @@ class Tracker:
 
     def params(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Record configuration values."""
-        params = [Param(key, without_secrets(str(value))[:6000]) for key, value in values.items()]
+        params = [Param(key, redact(str(value))[:6000]) for key, value in values.items()]
         self.client.log_batch(run_id, params=params)
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
@@ -164,14 +164,14 @@ class Tracker:
     def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
         """Record what data a run has read: MLflow keeps 36 characters of its digest."""
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
-        source = without_secrets(source)
+        source = redact(source)
         where = json.dumps({"uri": source})
         data = Dataset(dataset_name(source), digest[:32], "bngan", where)
         self.client.log_inputs(run_id, [DatasetInput(data, tags)])
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
         """Set tags."""
-        tags = [RunTag(key, without_secrets(value)) for key, value in values.items()]
+        tags = [RunTag(key, redact(value)) for key, value in values.items()]
         self.client.log_batch(run_id, tags=tags)
 
     def artifact(self, run_id: str, name: str, content: bytes) -> None:
@@ -212,7 +212,7 @@ def dataset_name(source: str) -> str:
 def _seen(content: bytes) -> bytes:
     """A file as everybody may see it: text without secrets."""
     try:
-        return without_secrets(content.decode()).encode()
+        return redact(content.decode()).encode()
     except UnicodeDecodeError:
         return content  # a picture
 

@@ -47,14 +47,14 @@ def compare(config: Config, prepared: Path, reference: Path | None) -> tuple[lis
         require_gradient(config, reference)
     storage = Workspace(config.workspace)
     settings = trainer_settings(
-        config, storage.name(prepared), storage.name(reference) if reference else None
+        config, storage.key(prepared), storage.key(reference) if reference else None
     )
     with storage.scratch("check") as temporary:
         alone = temporary / "alone"
         _save(_here(settings, storage), "cpu", alone)
         together, ray_files = temporary / "together", temporary / "ray"
-        where = {"workspace": storage.workspace, "folder": storage.name(together)}
-        workers = cluster.fit(
+        where = {"workspace": storage.workspace, "folder": storage.key(together)}
+        workers = cluster.run_training_workers(
             _worker,
             {**settings, **where},
             name="workers",

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline.core.errors import UserError
-from pipeline.core.lock import hold
-from pipeline.core.uris import shown
+from pipeline.core.lock import exclusive_lock
+from pipeline.core.uris import redact_uri
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.tracker import USES, all_runs, existing_client, tracking_uri
 
@@ -28,7 +28,7 @@ def garbage(storage: Workspace) -> list[Item]:
     used = _used(storage)
     found = [folder for folder in folders if _key(folder) not in used]
     if folders and len(found) == len(folders):
-        uri = shown(tracking_uri(storage.local))
+        uri = redact_uri(tracking_uri(storage.local))
         raise UserError(f"{uri} has no run that refers to {storage}: is it the right store?")
     return [Item(folder, storage.size(folder)) for folder in found]
 
@@ -42,7 +42,7 @@ def remove(storage: Workspace, item: Item) -> None:
     kind, name = _key(item.path)
     held = item.path if kind == "training" else f"locks/{kind}-{name}"
     try:
-        with hold(storage.local / held, f"{kind} {name}"):
+        with exclusive_lock(storage.local / held, f"{kind} {name}"):
             if (kind, name) in _used(storage):
                 raise UserError(f"{item.path} is used by a run that began meanwhile")
             storage.remove(item.path)

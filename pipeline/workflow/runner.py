@@ -14,11 +14,11 @@ from pipeline.config.loader import to_yaml
 from pipeline.config.parser import flatten
 from pipeline.config.schema import Config
 from pipeline.core.errors import ServerUnavailableError, UserError
-from pipeline.core.lock import hold
-from pipeline.core.uris import without_secrets
+from pipeline.core.lock import exclusive_lock
+from pipeline.core.uris import redact
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
-from pipeline.tracking.runs import closing, heartbeat, reap
+from pipeline.tracking.runs import heartbeat, reap, run_lifecycle
 from pipeline.tracking.tracker import PIPELINE, USES, Tracker
 from pipeline.workflow.fingerprint import (
     Fingerprint,
@@ -107,7 +107,7 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
         parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
         current = _Run(config, tracker, RunResult(parent, {}, {}, {}), display, options)
-        with closing(tracker, parent), heartbeat(tracker, parent):
+        with run_lifecycle(tracker, parent), heartbeat(tracker, parent):
             current.all_stages()
     return current.result
 
@@ -156,7 +156,7 @@ class _Run:
             outcome.status = "interrupted"
             raise
         except Exception as error:
-            outcome.reason = without_secrets(f"{type(error).__name__}: {error}")
+            outcome.reason = redact(f"{type(error).__name__}: {error}")
             raise StageFailed(self.result, error) from error
         finally:
             outcome.seconds = time.monotonic() - started
@@ -185,7 +185,7 @@ class _Run:
     def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
         """Run a stage, alone at it, unless another process has done so by now."""
         lock = Workspace(self.config.workspace).local / "locks" / f"{stage.name}-{folder.name}"
-        with hold(lock, f"{stage.name} of this configuration"):
+        with exclusive_lock(lock, f"{stage.name} of this configuration"):
             if (again := self._decide(stage)).hit:
                 return again
             assert decision.fingerprint is not None  # noqa: S101 (tells the type checker)
@@ -209,7 +209,7 @@ class _Run:
         tags, summary = stage_tags(stage.name, current), Summary()
         storage = Workspace(self.config.workspace)
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
-        with closing(self.tracker, run_id):
+        with run_lifecycle(self.tracker, run_id):
             self.tracker.params(run_id, current.config)
             for source in STAGES:
                 if source.dataset and source.name in stage.inputs:
@@ -234,7 +234,7 @@ class _Run:
 
 def _workspace(config: Config) -> Path:
     storage = Workspace(config.workspace)
-    storage.require()
+    storage.check_writable()
     return storage.local
 
 

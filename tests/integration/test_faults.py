@@ -126,7 +126,7 @@ def machines() -> Iterator[Any]:
 def fit(settings: dict[str, Any], storage: Path, faults: str, pause: float, **train: Any) -> None:
     disturbed = in_storage(settings, storage, **train)
     disturbed |= {"faults": faults, "pause": pause}
-    cluster.fit(
+    cluster.run_training_workers(
         faulty_worker,
         disturbed,
         name="faults",

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
-from pipeline.core.lock import hold, machine
+from pipeline.core.lock import exclusive_lock, machine_id
 from pipeline.tracking import runs
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import StageContext, Summary
@@ -117,7 +117,7 @@ def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) ->
     (folder,) = told(tmp_path, "gc")["folders"]
     kept = next((tmp_path / "stages" / "reference").glob("[!.]*"))
     assert folder["path"] == f"stages/reference/{kept.name}"
-    with hold(tmp_path / "locks" / f"reference-{kept.name}", "it"):
+    with exclusive_lock(tmp_path / "locks" / f"reference-{kept.name}", "it"):
         held = bngan("gc", "--delete", "--workspace", str(tmp_path))
     assert "stays: reference" in held.stderr
     assert kept.is_dir()
@@ -134,7 +134,7 @@ def test_another_machines_process_is_not_looked_for_here(
     """Its number may be free here, and its host's name the same."""
     tracker = workflow.Tracker(tmp_path, "experiment")
     run_id = tracker.start("run", {"bngan.kind": "pipeline"})
-    for where, state in (("another", "running"), (machine(), "died")):
+    for where, state in (("another", "running"), (machine_id(), "died")):
         process = {"pid": 2**22 + 1, "host": "localhost", "machine": where, "user": "somebody"}
         beat = {"bngan.process": json.dumps(process), "bngan.heartbeat": f"{time.time():.0f}"}
         tracker.tags(run_id, beat)

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from bngan.serialization.checkpoint import CheckpointStore
-from pipeline.core.lock import hold
+from pipeline.core.lock import exclusive_lock
 from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
 
 
@@ -122,7 +122,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
     driver.wait()
     # Somebody else at it: told who, and nothing else happens.
     (training,) = (tmp_path / "training").iterdir()
-    with hold(training, "training"):
+    with exclusive_lock(training, "training"):
         busy = bngan(*arguments, code=3).stderr
     assert f"is locked by process {os.getpid()} (" in busy
     told = bngan(*arguments).stderr

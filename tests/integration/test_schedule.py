@@ -223,7 +223,7 @@ def test_who_is_champion_is_asked_once_it_is_our_turn_and_it_may_have_no_score(
     workspace: Path, camera: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, held = load_schedule(write(workspace, camera, "waited")), list[str]()
-    kept.data.path, real, hold = None, drift.registry.tags_of, drift.hold
+    kept.data.path, real, hold = None, drift.registry.tags_of, drift.exclusive_lock
 
     @contextmanager
     def slow(*given: Any) -> Iterator[str]:
@@ -236,7 +236,7 @@ def test_who_is_champion_is_asked_once_it_is_our_turn_and_it_may_have_no_score(
         return aliases(*given)
 
     aliases = drift.aliases
-    monkeypatch.setattr(drift, "hold", slow)
+    monkeypatch.setattr(drift, "exclusive_lock", slow)
     monkeypatch.setattr(drift, "aliases", champion)
     monkeypatch.setattr(
         drift.registry, "tags_of", lambda *v: {k: t for k, t in real(*v).items() if k != "fid"}

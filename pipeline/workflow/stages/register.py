@@ -33,7 +33,7 @@ from pipeline.storage.artifacts import (
     SCORES,
     TRAIN_FEATURES,
 )
-from pipeline.storage.sharing import lent
+from pipeline.storage.sharing import published
 from pipeline.tracking.tracker import dataset_name
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
@@ -120,7 +120,7 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
     try:
         with (
             registry.open_generator(context.workspace, uri) as model,
-            lent(context.storage, model.generator),
+            published(context.storage, model.generator),
         ):
             shape = model.sampler.spec.shape
             return _compare(context, tags, champion, model.generator, shape)

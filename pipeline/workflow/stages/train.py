@@ -15,7 +15,7 @@ from bngan.training.config import SHAPING
 from bngan.training.supervised import SUPERVISION
 from pipeline.cluster import launch as cluster
 from pipeline.core.errors import RetryableError, UserError
-from pipeline.core.lock import OWNER, hold
+from pipeline.core.lock import OWNER, exclusive_lock
 from pipeline.storage.artifacts import (
     BASE_GENERATOR,
     DATASET,
@@ -69,8 +69,8 @@ def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[
     context.events.tag("training", name)
     store = Checkpoints(context.storage, f"training/{name}")
     folder = store.folder
-    with hold(folder, f"training {name}") as attempt, _checkpoint_errors_told():
-        context.storage.share(f"{store.name}/{OWNER}")
+    with exclusive_lock(folder, f"training {name}") as attempt, _checkpoint_errors_told():
+        context.storage.upload(f"{store.name}/{OWNER}")
         state = store.latest()
         for line in store.set_aside:
             context.events.message(line)
@@ -132,7 +132,7 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
     config, storage = context.config, context.storage
     settings = {
         **trainer_settings(
-            config, *(storage.name(context.inputs[name]) for name in ("prepare", "reference"))
+            config, *(storage.key(context.inputs[name]) for name in ("prepare", "reference"))
         ),
         "workspace": storage.workspace,
         "experiment": config.name,
@@ -141,7 +141,7 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
     }
     ray_files = store.folder / "ray"
     try:
-        device = cluster.fit(
+        device = cluster.run_training_workers(
             worker,
             settings,
             name=attempt,

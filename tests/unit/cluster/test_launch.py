@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cluster.launch import crew, missing_workers
+from pipeline.cluster.launch import missing_workers, resolve_workers
 from pipeline.core.environment import workers_defaults
 
 
@@ -22,7 +22,7 @@ from pipeline.core.environment import workers_defaults
 def test_gpus_are_taken_where_there_are_any(
     gpus: int, wanted: tuple[int, int], accelerator: str, expected: object
 ) -> None:
-    assert crew({"CPU": 16.0, "GPU": float(gpus)}, wanted, accelerator) == expected
+    assert resolve_workers({"CPU": 16.0, "GPU": float(gpus)}, wanted, accelerator) == expected
 
 
 def test_more_workers_than_the_cluster_has_is_said_at_once() -> None:

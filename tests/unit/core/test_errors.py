@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bngan.serialization.problem import Problem
 from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
-from pipeline.core.errors import RetryableError, ServerUnavailableError, UserError, essence
+from pipeline.core.errors import RetryableError, ServerUnavailableError, UserError, root_cause_line
 from pipeline.workflow.results import RunResult, StageFailed
 from tests.unit.core.test_urllib3_errors import REFUSED, no_answer
 
@@ -43,7 +43,7 @@ class Wrapped(Exception):
     ],
 )
 def test_the_line_that_matters(error: Exception, line: str) -> None:
-    assert essence(error) == line
+    assert root_cause_line(error) == line
 
 
 def test_an_error_has_its_problems() -> None:

@@ -13,7 +13,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import RetryableError
-from pipeline.core.lock import OWNER, attempt_in, hold
+from pipeline.core.lock import OWNER, exclusive_lock, parse_attempt
 from pipeline.registry import registry
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import Study
@@ -78,7 +78,7 @@ def test_a_study_that_died_with_a_trials_run_open_is_told_and_closed(
 def test_a_study_is_one_processs_at_a_time(tmp_path: Path) -> None:
     study = Study("s", ["ring8"], {"a": []}, "a", seeds=1, workspace=str(tmp_path))
     with (
-        hold(tmp_path / "locks" / "study-s", "study s"),
+        exclusive_lock(tmp_path / "locks" / "study-s", "study s"),
         pytest.raises(RetryableError, match="study s is"),
     ):
         run_study(study, display=None)  # type: ignore[arg-type]
@@ -100,16 +100,16 @@ def test_models_go_to_the_one_store_whatever_the_registrys_variable_says(
 
 def test_a_lock_says_whose_it_is(tmp_path: Path) -> None:
     with (
-        hold(tmp_path, "it") as attempt,
+        exclusive_lock(tmp_path, "it") as attempt,
         pytest.raises(
             RetryableError,
             match=rf"^the thing is locked by process {os.getpid()} \(\S+@\S+\) since \d{{4}}-\S+$",
         ),
-        hold(tmp_path, "the thing"),
+        exclusive_lock(tmp_path, "the thing"),
     ):
         pass
-    assert attempt_in((tmp_path / OWNER).read_text()) == attempt
-    assert attempt_in("no JSON") is None
+    assert parse_attempt((tmp_path / OWNER).read_text()) == attempt
+    assert parse_attempt("no JSON") is None
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -17,7 +17,7 @@ from pipeline.cli.models import serve
 from pipeline.cluster.jobs import DEFAULT_ADDRESS
 from pipeline.cluster.working_dir import working_folder
 from pipeline.core import environment
-from pipeline.core.uris import without_secrets
+from pipeline.core.uris import redact
 from pipeline.tracking.server import reason
 from pipeline.tracking.tracker import Tracker
 
@@ -64,7 +64,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_text_is_shown_without_secrets(text: str, seen: str | None) -> None:
-    assert without_secrets(text) == (text if seen is None else seen)
+    assert redact(text) == (text if seen is None else seen)
 
 
 def test_what_only_sounds_like_a_secret_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,15 +78,15 @@ def test_what_only_sounds_like_a_secret_is_left_alone(monkeypatch: pytest.Monkey
     }
     export(monkeypatch, given)
     text = "flip: false, disabled: 100000000, configuration"
-    assert without_secrets(text) == text
+    assert redact(text) == text
 
 
 def test_a_traceback_is_shown_without_secrets() -> None:
     script = "me = 'me:mlflow-PLANTED'\nraise OSError(f'http://{me}@host refuses hf_PLANTED')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "PLANTED" in done.stderr
-    assert "PLANTED" not in without_secrets(done.stderr)
-    assert "OSError: http://host refuses ***" in without_secrets(done.stderr)
+    assert "PLANTED" not in redact(done.stderr)
+    assert "OSError: http://host refuses ***" in redact(done.stderr)
 
 
 def test_what_mlflow_is_told_and_says_has_none(

@@ -96,7 +96,7 @@ def test_what_is_lent_is_taken_back(machine: Machine) -> None:
     folder = storage.local / "downloads" / "x"
     folder.mkdir(parents=True)
     (folder / "file").write_text("model")
-    with sharing.lent(storage, folder):
+    with sharing.published(storage, folder):
         assert (machine("b").path("downloads/x") / "file").read_text() == "model"
         machine("a")
     assert machine("c").damage("downloads/x")
@@ -107,15 +107,15 @@ def test_what_a_killed_process_has_lent_goes_a_day_later_and_so_do_copies(machin
     lives = [f"downloads/.model.tmp-{number}" for number in range(2)]
     for name in lives:
         write(machine("a"), "model", f"{name}/generator")
-        sharing.borrowed(machine("b"), f"{name}/generator")
+        sharing.fetch(machine("b"), f"{name}/generator")
     bucket = Path(machine("a").workspace.removeprefix("file://"))
     for top in (bucket / lives[0], machine("b").local / lives[0]):
         for path in (top, *top.rglob("*")):
             os.utime(path, (1, 1))
     write(machine("a"), "other")
-    with sharing.lent(machine("a"), machine("a").local / NAME):
+    with sharing.published(machine("a"), machine("a").local / NAME):
         assert [(bucket / name / "generator").exists() for name in lives] == [False, True]
-    sharing.borrowed(machine("b"), f"{lives[1]}/generator")
+    sharing.fetch(machine("b"), f"{lives[1]}/generator")
     assert [(machine("b").local / name).exists() for name in lives] == [False, True]
 
 
@@ -225,9 +225,9 @@ def test_an_owner_that_cannot_be_read_is_no_other(
 def test_a_place_for_a_while(machine: Machine, tmp_path: Path) -> None:
     storage = machine("a")
     with storage.scratch("check") as folder:
-        write(storage, "content", storage.name(folder / "x"))
-        assert (tmp_path / "bucket" / "workspace" / storage.name(folder)).exists()
-        name = storage.name(folder)
+        write(storage, "content", storage.key(folder / "x"))
+        assert (tmp_path / "bucket" / "workspace" / storage.key(folder)).exists()
+        name = storage.key(folder)
     assert not folder.exists()
     assert not (tmp_path / "bucket" / "workspace" / name).exists()
 
@@ -290,5 +290,5 @@ def test_an_object_store_that_is_away_may_be_back(
 
     monkeypatch.setattr(Workspace, "has", fails)
     with pytest.raises(UserError, match="cannot be reached: AWS Error") as raised:
-        machine("a").require()
+        machine("a").check_writable()
     assert type(raised.value) is kind

@@ -19,7 +19,7 @@ from pipeline.tracking import async_tracker as patient
 from pipeline.tracking import outbox
 from pipeline.tracking import tracker as tracking
 from pipeline.tracking.async_tracker import AsyncTracker
-from pipeline.tracking.runs import closing
+from pipeline.tracking.runs import run_lifecycle
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import Stage
 from tests.conftest import until
@@ -94,7 +94,7 @@ def test_a_run_that_had_a_write_refused_has_failed(tracker, client) -> None:
     run_id = tracker.start("x", {})
     with (
         pytest.raises(UserError, match="has refused a write: it is wrong"),
-        closing(tracker, run_id),
+        run_lifecycle(tracker, run_id),
     ):
         refused(tracker, run_id)
     assert client.ended == {run_id: "FAILED"}
@@ -109,7 +109,7 @@ def test_a_refusal_hides_nothing_and_the_run_is_closed(
     run_id = tracker.start("x", {})
 
     def fails() -> None:
-        with closing(tracker, run_id):
+        with run_lifecycle(tracker, run_id):
             refused(tracker, run_id)
             try:
                 raise error
@@ -135,7 +135,7 @@ def test_ctrl_c_while_a_finished_run_waits_for_the_server(tracker, client, monke
         flush(*arguments)
 
     monkeypatch.setattr(tracker.outbox, "flush", interrupted)
-    with pytest.raises(KeyboardInterrupt), closing(tracker, run_id):
+    with pytest.raises(KeyboardInterrupt), run_lifecycle(tracker, run_id):
         pass
     assert client.ended == {run_id: "KILLED"}
 

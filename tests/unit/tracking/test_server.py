@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pipeline.cli import display
 from pipeline.core.errors import ServerUnavailableError, UserError
-from pipeline.core.uris import shown
+from pipeline.core.uris import redact_uri
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.mlflow_internals import ask
 from pipeline.tracking.outbox import Outbox
@@ -79,7 +79,7 @@ def test_the_reason_is_what_a_person_needs() -> None:
     ],
 )
 def test_a_person_sees_no_password(uri: str, seen: str) -> None:
-    assert shown(uri) == seen
+    assert redact_uri(uri) == seen
 
 
 def test_a_folder_whose_name_is_a_secret_elsewhere_has_its_database(
