@@ -170,8 +170,6 @@ LIBRARIES = (
     "pipeline/tracking/mlflow_internals.py",
 )
 """The modules, one per library, that may use what a library does not promise."""
-NOT_YET = {"pipeline/config/parser.py"}
-"""Modules that still search the text of errors."""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -179,10 +177,10 @@ def test_what_libraries_do_not_promise_is_used_in_one_module_each(path: Path) ->
     name = str(path.relative_to(ROOT))
     if name not in LIBRARIES:
         assert not private_names(path.read_text())
-        assert name in NOT_YET or not text_decisions(path.read_text())
+        assert not text_decisions(path.read_text())
 
 
-@pytest.mark.parametrize("name", [name for name in LIBRARIES if (ROOT / name).exists()])
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_each_such_module_has_a_contract_test(name: str) -> None:
     path = Path(name)
     assert (ROOT / "tests" / "unit" / path.parent.name / f"test_{path.name}").exists()

@@ -93,7 +93,7 @@ def test_no_arrow_runs_up_or_along_a_floor(package: str) -> None:
     assert wrong == set()
 
 
-@pytest.mark.parametrize(("place", "forbidden"), NEVER.items(), ids=str)
+@pytest.mark.parametrize(("place", "forbidden"), NEVER.items(), ids=[".".join(p) for p in NEVER])
 def test_arrows_that_must_never_be(place: tuple[str, str], forbidden: set[str]) -> None:
     package, name = place
     assert {b for a, b in arrows(package) if a == name} & forbidden == set()

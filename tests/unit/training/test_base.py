@@ -7,68 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from bngan.data.dataset import ImageSplit, sample_order
-from bngan.generation.latents import calibration_batches, indexed_latents
+from bngan.data.dataset import ImageSplit
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.serialization.checkpoint import load_checkpoint, save_checkpoint
 from bngan.training.base import NonFiniteError
 from bngan.training.config import OptimizationConfig
-from bngan.training.ema import ExponentialMovingAverage
-from bngan.training.noise import noise_blocks, training_latents
 from bngan.training.trainer import Trainer
-
-
-def test_latents_depend_on_seed_and_index_only() -> None:
-    alone = indexed_latents(5, [1234], 16)
-    among = indexed_latents(5, range(1230, 1240), 16)
-    assert torch.equal(alone[0], among[4])
-    assert not torch.equal(alone, indexed_latents(6, [1234], 16))
-    assert torch.equal(
-        indexed_latents(5, [3], 16, truncation=0.5), 0.5 * indexed_latents(5, [3], 16)
-    )
-    assert indexed_latents(5, [], 16).shape == (0, 16)
-    assert torch.equal(indexed_latents(-1, [2**63], 4), indexed_latents(2**64 - 1, [2**63], 4))
-
-
-def test_latents_are_standard_normal_and_streams_are_disjoint() -> None:
-    sampled = indexed_latents(0, range(2000), 32)
-    assert abs(sampled.mean()) < 0.02
-    assert abs(sampled.std() - 1) < 0.02
-    trained = training_latents(0, 0, noise_blocks(np.arange(2000)), 32)
-    calibrated = torch.cat([latents for (latents,) in calibration_batches(32, (), 2000)])
-    pools = [set(x.flatten().tolist()) for x in (sampled, trained, calibrated)]
-    for one, other in ((0, 1), (1, 2), (0, 2)):  # float32 normals meet by chance now and then
-        assert len(pools[one] & pools[other]) < 0.05 * len(pools[one])
-
-
-def test_an_epoch_visits_every_image_once_in_an_order_of_its_own() -> None:
-    first, second = sample_order(0, np.arange(10), 10), sample_order(0, np.arange(10, 20), 10)
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert list(first) != list(second)
-    pieces = [sample_order(0, start + np.arange(7), 10) for start in range(0, 21, 7)]
-    np.testing.assert_array_equal(np.concatenate(pieces), sample_order(0, np.arange(21), 10))
-    with pytest.raises(ValueError, match="empty"):
-        sample_order(0, np.arange(1), 0)
-
-
-def test_the_average_halves_old_weights_every_half_life() -> None:
-    network = nn.Linear(1, 1, bias=False)
-    network.register_buffer("counter", torch.zeros(1))
-    nn.init.zeros_(network.weight)
-    average = ExponentialMovingAverage(network, half_life=100)
-    nn.init.ones_(network.weight)
-    network.counter += 3
-    for _ in range(4):  # long after the ramp-up: 100 images in four steps
-        average.update(25, images_seen=10_000)
-    assert average.module.weight.item() == pytest.approx(0.5)
-    assert average.module.counter.item() == 3
-    early = ExponentialMovingAverage(network, half_life=1e9)
-    nn.init.zeros_(network.weight)
-    early.update(25, images_seen=25)
-    assert early.module.weight.item() < 1e-5
-
 
 DATA = ImageSplit(np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8))
 COLOURED = ImageSplit(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8))

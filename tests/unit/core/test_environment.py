@@ -1,0 +1,70 @@
+"""Defaults of the environment, and tokens."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli.models import serve
+from pipeline.cluster.jobs import DEFAULT_ADDRESS
+from pipeline.core import environment
+from tests.unit.tracking.test_tracker import mode
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    return tmp_path
+
+
+def test_a_token_is_for_its_owner_alone(home: Path) -> None:
+    environment.own_token()
+    token = home / ".ray" / "auth_token"
+    assert (mode(token), mode(token.parent)) == (0o600, 0o700)
+    made = token.read_text()
+    assert len(made) == 64
+    token.chmod(0o644)  # as Ray writes it
+    environment.own_token()
+    assert (mode(token), token.read_text()) == (0o600, made)
+
+
+@pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"])
+def test_a_token_that_is_elsewhere_is_left_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "disabled")
+    environment.own_token()
+    assert list(home.iterdir()) == []
+
+
+def test_defaults_are_the_safe_ones() -> None:
+    names = ("MLFLOW", "RAY", "HF_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(names)}
+    script = "import json, os; from pipeline.core.environment import set_defaults; set_defaults()"
+    script += "; print(json.dumps(dict(os.environ)))"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert {name: found[name] for name in found if name in SAFE} == SAFE
+    assert inspect.signature(serve).parameters["host"].default == "127.0.0.1"
+    assert DEFAULT_ADDRESS.startswith("http://127.0.0.1:")
+
+
+SAFE = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "RAY_AUTH_MODE": "token",
+}

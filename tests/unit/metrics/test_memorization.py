@@ -1,0 +1,33 @@
+"""Copies of training images."""
+
+import numpy as np
+import pytest
+
+from bngan.metrics.memorization import authenticity_estimate, data_copying
+from tests.unit.metrics.test_precision_recall import distances, normal
+
+
+def test_copies_of_training_images_are_found() -> None:
+    train, fresh, test = normal(0, 2000, 8), normal(1, 1000, 8), normal(2, 1000, 8)
+    copies = train[:1000] + 0.01 * normal(3, 1000, 8)
+    closest = distances(fresh, train).argmin(1)
+    others = np.sort(distances(train[closest], train), axis=1)[:, 1]
+    authentic = float((distances(fresh, train).min(1) > others).mean())
+    assert authenticity_estimate(fresh, train).value == pytest.approx(authentic, abs=1e-9)
+    assert authenticity_estimate(copies, train).value < 0.01
+    half = np.concatenate([copies[:500], fresh[:500]])
+    assert authenticity_estimate(half, train).value == pytest.approx(authentic / 2, abs=0.05)
+    around, below, above = (data_copying(x, test, train) for x in (fresh, copies, fresh + 1.0))
+    assert around is not None
+    assert below is not None
+    assert above is not None
+    assert abs(around) < 2
+    assert below < -10
+    assert above > 3
+
+
+def test_authenticity_is_as_sure_as_a_share_of_so_many_images() -> None:
+    train = normal(0, 1000, 8)
+    found = [authenticity_estimate(normal(i, 200, 8), train) for i in range(1, 80)]
+    spread = np.std([estimate.value for estimate in found])
+    assert np.mean([e.standard_error for e in found]) == pytest.approx(spread, rel=0.25)
