@@ -12,11 +12,7 @@ from bngan.batchnorm.layer import desynchronize, group_size
 from bngan.distributed.collectives import shard_slices
 from bngan.generation.latents import telemetry_batch
 from bngan.generation.sampler import Sampler
-from bngan.networks.norms import (
-    ConditionalBatchNorm,
-    iterate_spectral_norms,
-    parametrized,
-)
+from bngan.networks.norms import ConditionalBatchNorm, iterate_spectral_norms, parametrized
 from bngan.numerics.torch_internals import BatchNormBase
 from bngan.training.base import BaseTrainer
 

@@ -67,9 +67,7 @@ class Estimate:
 
 def student_t(degrees: int, level: float) -> float:
     """What Student's t stays below with this probability."""
-    from scipy.special import (
-        stdtrit,  # takes a moment to import, and most commands never get here
-    )
+    from scipy.special import stdtrit  # takes a moment to import, and most commands never get here
 
     return float(stdtrit(degrees, level))
 

@@ -36,9 +36,7 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
     weighted by the test images in them (Meehan et al. 2020). Below -3 it copies; far above 0 it strays.
     None where no cell holds enough images of both to tell.
     """
-    from sklearn.cluster import (
-        KMeans,  # takes a moment to import, and most commands never get here
-    )
+    from sklearn.cluster import KMeans  # takes a moment to import, and most commands never get here
 
     cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(train)
     sides = [(cells.predict(x), nearest(x, train)[0]) for x in (fake, test)]

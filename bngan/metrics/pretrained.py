@@ -78,9 +78,7 @@ def load_pretrained_extractor(info: ExtractorInfo, path: Path) -> Extractor:
 class _Inception(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
-        from torch_fidelity.feature_extractor_inceptionv3 import (
-            FeatureExtractorInceptionV3,
-        )
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         try:
             torch.load(path, weights_only=True)  # nothing but tensors: torch-fidelity does not ask

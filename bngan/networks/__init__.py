@@ -6,12 +6,7 @@ contain torch's own batch norms; ``bngan.batchnorm.layer.synchronize`` prepares 
 """
 
 from bngan.data.dataset import ImageSpec
-from bngan.networks.config import (
-    BatchNormConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ModelConfig,
-)
+from bngan.networks.config import BatchNormConfig, DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
 
 __all__ = [

@@ -9,12 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bngan.data.dataset import ImageShape
-from bngan.networks.config import (
-    Activation,
-    GeneratorConfig,
-    ModelConfig,
-    NetworkConfig,
-)
+from bngan.networks.config import Activation, GeneratorConfig, ModelConfig, NetworkConfig
 from bngan.networks.norms import Condition, Conditioned, apply, batch_norm
 from bngan.serialization.problem import ConfigurationError, Problem
 

@@ -14,12 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bngan.serialization.manifest import (
-    atomic_folder,
-    damage,
-    read_manifest,
-    remove_folder,
-)
+from bngan.serialization.manifest import atomic_folder, damage, read_manifest, remove_folder
 
 TENSORS, VALUES = "state.safetensors", "state.json"
 _NAME = re.compile(r"images-(\d{12})")

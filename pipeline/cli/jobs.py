@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from pipeline.cli.app import (
-    ConfigFile,
-    Overrides,
-    app,
-    console,
-    errors,
-    errors_as_exit_codes,
-    say,
-)
+from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes, say
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:

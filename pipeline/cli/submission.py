@@ -6,14 +6,7 @@ from pathlib import Path
 
 from bngan.serialization.manifest import digest
 from bngan.serialization.problem import Problem
-from pipeline.cluster.jobs import (
-    Submission,
-    Work,
-    job_client,
-    job_name,
-    require_room,
-    submit_work,
-)
+from pipeline.cluster.jobs import Submission, Work, job_client, job_name, require_room, submit_work
 from pipeline.cluster.working_dir import FILE, code_digest
 from pipeline.config.loader import silent
 from pipeline.config.parser import flatten, read

@@ -8,14 +8,7 @@ import numpy as np
 from scipy.stats import binom
 
 from pipeline.studies.design import Measure, Study, short
-from pipeline.studies.endpoints import (
-    Result,
-    endpoint,
-    final_score,
-    of,
-    quantile,
-    thresholds,
-)
+from pipeline.studies.endpoints import Result, endpoint, final_score, of, quantile, thresholds
 
 LEVEL = 0.95
 

@@ -24,12 +24,7 @@ from pipeline.studies.design import (
     short,
     tuning_trials,
 )
-from pipeline.studies.effects import (
-    declared_effects,
-    effects,
-    robustness,
-    scarce,
-)
+from pipeline.studies.effects import declared_effects, effects, robustness, scarce
 from pipeline.studies.endpoints import Result, chosen_points, final_score
 from pipeline.studies.records import effect_row, finite, trial_row
 from pipeline.studies.report import render, sentences, table

@@ -18,12 +18,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.lock import machine_id, process_info
-from pipeline.tracking.tracker import (
-    Tracker,
-    all_runs,
-    existing_client,
-    experiment_names,
-)
+from pipeline.tracking.tracker import Tracker, all_runs, existing_client, experiment_names
 
 BEAT = 15.0
 """Seconds between two signs of life of a run."""

@@ -12,9 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlflow.entities import (
-    Run,
-)
+from mlflow.entities import Run
 
 from bngan.serialization.manifest import digest, outputs_digest
 from pipeline.config.parser import flatten

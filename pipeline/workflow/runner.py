@@ -20,19 +20,8 @@ from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import heartbeat, reap, run_lifecycle
 from pipeline.tracking.tracker import PIPELINE, USES, Tracker
-from pipeline.workflow.fingerprint import (
-    Fingerprint,
-    fingerprint,
-    recorded_fingerprint,
-    stage_tags,
-)
-from pipeline.workflow.results import (
-    Decision,
-    Display,
-    RunResult,
-    StageFailed,
-    StageResult,
-)
+from pipeline.workflow.fingerprint import Fingerprint, fingerprint, recorded_fingerprint, stage_tags
+from pipeline.workflow.results import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.workflow.stage import Stage, StageContext, StageEvents, Summary
 from pipeline.workflow.stages import evaluate, prepare, reference, register, train
 

@@ -17,17 +17,7 @@ from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelCon
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
 from pipeline.core.environment import set_defaults
-from tests.benchmarks.loops import (
-    LATENT,
-    PRECISION,
-    UNITS,
-    WIDTH,
-    bare,
-    batches,
-    dcgan,
-    mlp,
-    work,
-)
+from tests.benchmarks.loops import LATENT, PRECISION, UNITS, WIDTH, bare, batches, dcgan, mlp, work
 from tests.benchmarks.rates import Work
 
 

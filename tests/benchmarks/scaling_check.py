@@ -32,14 +32,7 @@ from tests.benchmarks.loops import LATENT, PRECISION
 from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import occasion
 from tests.benchmarks.scaling import EACH, seconds
-from tests.benchmarks.scaling_model import (
-    Line,
-    Ring,
-    Worker,
-    drawn_by,
-    messages,
-    step_seconds,
-)
+from tests.benchmarks.scaling_model import Line, Ring, Worker, drawn_by, messages, step_seconds
 from tests.conftest import run_workers
 
 STEPS, TURNS, MOST, CORES = 5, 5, 4, 2

@@ -22,17 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bngan.data.dataset import ImageSpec
 from pipeline.core.environment import workers_defaults
-from tests.benchmarks.loops import (
-    PRECISION,
-    WIDTH,
-    Step,
-    bare,
-    batches,
-    dcgan,
-    example,
-    mlp,
-    work,
-)
+from tests.benchmarks.loops import PRECISION, WIDTH, Step, bare, batches, dcgan, example, mlp, work
 from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import Row, Work, rates, table
 

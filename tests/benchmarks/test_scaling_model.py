@@ -5,13 +5,7 @@ import pytest
 
 from tests.benchmarks.scaling_check import ring
 from tests.benchmarks.scaling_curves import EFA, INFINIBAND
-from tests.benchmarks.scaling_model import (
-    Line,
-    Worker,
-    most_drawn,
-    slowest,
-    step_seconds,
-)
+from tests.benchmarks.scaling_model import Line, Worker, most_drawn, slowest, step_seconds
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 16, 1024])

@@ -14,11 +14,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from bngan.batchnorm.layer import SyncBatchNorm
 from bngan.data.dataset import ImageSplit
-from bngan.serialization.checkpoint import (
-    CheckpointStore,
-    load_checkpoint,
-    save_checkpoint,
-)
+from bngan.serialization.checkpoint import CheckpointStore, load_checkpoint, save_checkpoint
 from bngan.training.trainer import Trainer
 from pipeline.core.lock import OWNER
 from pipeline.training.loop import TrainingAborted, TrainingLoop

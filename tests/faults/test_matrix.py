@@ -14,16 +14,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults import soak
-from tests.faults.matrix import (
-    FAULTS,
-    Cell,
-    Fault,
-    cell,
-    cells,
-    judged,
-    table,
-    undisturbed,
-)
+from tests.faults.matrix import FAULTS, Cell, Fault, cell, cells, judged, table, undisturbed
 from tests.faults.processes import MARK, left, marked
 from tests.faults.proxy import Proxy
 from tests.faults.world import Ended, World, short_folder

@@ -8,14 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.old_workspace import (
-    CHAMPION,
-    CONFIG,
-    FINISHED,
-    HALF_DONE,
-    OldWorkspace,
-    unpack,
-)
+from tests.fixtures.old_workspace import CHAMPION, CONFIG, FINISHED, HALF_DONE, OldWorkspace, unpack
 from tests.integration.old import MORE, NAME, answer, call, client_of, seconds, tags_of, trainings
 
 FAMILIES = [CHAMPION, "bngan-resnet/1", "bngan-dcgan/1", "bngan-transformer/1"]

@@ -7,12 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tests.benchmarks.gpu.library import (
-    from_uint8,
-    gradient_norm,
-    noise_blocks,
-    training_latents,
-)
+from tests.benchmarks.gpu.library import from_uint8, gradient_norm, noise_blocks, training_latents
 from tests.benchmarks.gpu.session import Session, Values
 from tests.benchmarks.gpu.timing import seconds, wait
 from tests.benchmarks.gpu.works import noise, peers

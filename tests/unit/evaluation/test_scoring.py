@@ -18,11 +18,7 @@ from bngan.metrics.protocol import Protocol
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_generator
 from pipeline.core.errors import UserError
-from pipeline.evaluation.scoring import (
-    _features_of_folder,
-    generated_features,
-    load_reference,
-)
+from pipeline.evaluation.scoring import _features_of_folder, generated_features, load_reference
 
 SHAPE = (1, 8, 8)
 

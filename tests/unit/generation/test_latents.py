@@ -5,15 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bngan.generation.latents import (
-    calibration_batches,
-    indexed_labels,
-    indexed_latents,
-)
-from bngan.training.noise import (
-    noise_blocks,
-    training_latents,
-)
+from bngan.generation.latents import calibration_batches, indexed_labels, indexed_latents
+from bngan.training.noise import noise_blocks, training_latents
 from tests.unit.data.test_dataset import seeds
 from tests.unit.distributed.test_collectives import shards
 

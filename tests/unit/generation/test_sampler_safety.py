@@ -22,18 +22,8 @@ from bngan.metrics.features import Features
 from bngan.metrics.protocol import Protocol
 from bngan.networks.config import GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_generator
-from bngan.serialization.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    save_checkpoint,
-)
-from bngan.serialization.manifest import (
-    NAME,
-    damage,
-    digest,
-    parse_manifest,
-    write_manifest,
-)
+from bngan.serialization.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from bngan.serialization.manifest import NAME, damage, digest, parse_manifest, write_manifest
 
 
 def flip(path: Path) -> None:

@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from bngan.metrics.fid import (
-    frechet_distance,
-    frechet_estimate,
-)
+from bngan.metrics.fid import frechet_distance, frechet_estimate
 from bngan.metrics.jackknife import GROUPS, Estimate, group_slices, leave_groups_out
 
 DIM, COUNT = 8, 400

@@ -9,12 +9,7 @@ from torch.nn.utils import parametrize
 
 from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import ToMap
-from bngan.networks.config import (
-    BatchNormConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ModelConfig,
-)
+from bngan.networks.config import BatchNormConfig, DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.norms import ConditionalBatchNorm
 

@@ -6,13 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.studies.design import (
-    Study,
-    load_study,
-    main_trials,
-    points,
-    tuning_trials,
-)
+from pipeline.studies.design import Study, load_study, main_trials, points, tuning_trials
 from pipeline.studies.trial import settings
 
 ROOT = Path(__file__).parents[3]

@@ -7,23 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.studies.design import (
-    Study,
-    Trial,
-    main_trials,
-    points,
-)
-from pipeline.studies.effects import (
-    declared_effects,
-    effects,
-    interval,
-    robustness,
-    scarce,
-)
-from pipeline.studies.endpoints import (
-    Result,
-    thresholds,
-)
+from pipeline.studies.design import Study, Trial, main_trials, points
+from pipeline.studies.effects import declared_effects, effects, interval, robustness, scarce
+from pipeline.studies.endpoints import Result, thresholds
 from pipeline.studies.report import render, sentences, table
 from pipeline.studies.trial import identity, settings
 from tests.unit.studies.test_design import _keys, study

@@ -4,14 +4,8 @@ import math
 
 import pytest
 
-from pipeline.studies.design import (
-    tuning_trials,
-)
-from pipeline.studies.endpoints import (
-    chosen_points,
-    collapsed,
-    endpoint,
-)
+from pipeline.studies.design import tuning_trials
+from pipeline.studies.endpoints import chosen_points, collapsed, endpoint
 from tests.unit.studies.test_design import study
 from tests.unit.studies.test_effects import result
 from tests.unit.studies.test_trial import record

@@ -16,14 +16,7 @@ from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelCon
 from bngan.networks.factory import build_generator
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
-from pipeline.studies.tasks import (
-    Images,
-    grid25,
-    mixture_scores,
-    ring8,
-    stack,
-    triple_scores,
-)
+from pipeline.studies.tasks import Images, grid25, mixture_scores, ring8, stack, triple_scores
 from pipeline.studies.trial import treat
 
 

@@ -8,17 +8,9 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.storage.workspace import SHARED
-from pipeline.studies.design import (
-    main_trials,
-    points,
-)
-from pipeline.studies.effects import (
-    effects,
-)
-from pipeline.studies.endpoints import (
-    Result,
-    endpoint,
-)
+from pipeline.studies.design import main_trials, points
+from pipeline.studies.effects import effects
+from pipeline.studies.endpoints import Result, endpoint
 from pipeline.studies.trial import identity, run_trial, settings
 from tests.unit.studies.test_design import _keys, study
 

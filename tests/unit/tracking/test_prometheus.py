@@ -10,13 +10,7 @@ from ray.util import metrics
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import prometheus as gauges
-from pipeline.tracking.prometheus import (
-    GAUGES,
-    PREFIX,
-    TAGS,
-    Gauges,
-    watched,
-)
+from pipeline.tracking.prometheus import GAUGES, PREFIX, TAGS, Gauges, watched
 
 
 class Shown:

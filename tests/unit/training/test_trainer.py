@@ -19,12 +19,7 @@ from bngan.networks.norms import affine_parameters
 from bngan.training.augmentation import augment
 from bngan.training.config import OptimizationConfig
 from bngan.training.losses import LOSSES
-from bngan.training.noise import (
-    augmentation_draws,
-    mixture_weights,
-    noise_blocks,
-    training_latents,
-)
+from bngan.training.noise import augmentation_draws, mixture_weights, noise_blocks, training_latents
 from bngan.training.penalties import PENALTIES, DiscriminatorOutput
 from bngan.training.trainer import Trainer
 
