@@ -80,7 +80,7 @@ def environment_problems(text: str) -> Problems:
         RuntimeEnv(**given)
     except (TypeError, ValueError) as error:
         found.append(str(error))
-    found += secrets(given.get("env_vars", {}))
+    found += [problem.message for problem in secrets(given.get("env_vars", {}))]
     for name in given.get("env_vars", {}):
         if re.search("TOKEN|PASSWORD|SECRET|KEY", name):
             found.append(f"everybody would see {name}")

@@ -18,20 +18,10 @@ import requests
 from PIL import Image
 
 from tests.conftest import free_port, until
-from tests.fixtures.old_workspace import (
-    CHALLENGER,
-    CHAMPION,
-    CONFIG,
-    COUNT,
-    FINISHED,
-    HERE,
-    PORTABLE,
-    SEED,
-    OldWorkspace,
-    unpack,
-)
+from tests.fixtures.old_runs import CHALLENGER, CHAMPION, CONFIG, FINISHED, MORE
+from tests.fixtures.old_workspace import COUNT, HERE, PORTABLE, SEED, OldWorkspace, unpack
 from tests.integration.conftest import ROOT
-from tests.integration.old import MORE, URI, answer, call, client_of, tags_of
+from tests.integration.old import URI, answer, call, tags_of
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +38,7 @@ def place(old: OldWorkspace) -> tuple[str, str]:
 def test_the_archive_is_what_the_tests_take_it_for(old: OldWorkspace) -> None:
     for alias, version in {"champion": CHAMPION, "challenger": CHALLENGER}.items():
         name, _, number = version.partition("/")
-        held = client_of(old).get_model_version_by_alias(name, alias)
+        held = old.client.get_model_version_by_alias(name, alias)
         assert str(held.version) == number
     assert old.pixels.keys() == FINISHED.keys()
     for version, images in old.pixels.items():

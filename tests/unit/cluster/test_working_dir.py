@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.cluster.working_dir import working_folder
+
+pytestmark = pytest.mark.usefixtures("planted_secrets")
 
 ROOT = Path(__file__).parents[3]
 

@@ -15,6 +15,8 @@ from pipeline.cluster.jobs import DEFAULT_ADDRESS
 from pipeline.core import environment
 from tests.unit.tracking.test_tracker import mode
 
+pytestmark = pytest.mark.usefixtures("planted_secrets")
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -13,22 +13,7 @@ def export(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture(autouse=True)
-def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {
-        "AWS_SECRET_ACCESS_KEY": "aws/PLANTED+1",
-        "MLFLOW_TRACKING_PASSWORD": "mlflow-PLANTED",
-        "HF_TOKEN": "hf_PLANTED",
-        "BNGAN_WEBHOOK": "https://hooks/PLANTED-path",
-        "SOME_DATABASE": "postgresql://me:data-PLANTED@host/x",
-        "RAY_AUTH_TOKEN_PATH": "/home/me/token",
-        "SIGNING_KEY": "sign-PLANTED",
-        "SSH_PRIVATEKEY": "ssh-PLANTED",
-        "DATABASE_PASSWORD": "20261128",
-        "SHORT_TOKEN": "a",
-        "EMPTY_TOKEN": "",
-    }
-    export(monkeypatch, given)
+pytestmark = pytest.mark.usefixtures("planted_secrets")
 
 
 @pytest.mark.parametrize(

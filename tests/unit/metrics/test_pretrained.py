@@ -6,6 +6,8 @@ import pytest
 
 from bngan.metrics import pretrained
 
+pytestmark = pytest.mark.usefixtures("planted_secrets")
+
 
 def test_weights_that_somebody_put_in_the_place_of_inceptions_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from bngan.serialization.checkpoint import CheckpointError
 from pipeline.core.lock import OWNER
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import Workspace
-from tests.unit.storage.test_workspace import Machine
+from tests.unit.storage.conftest import Machine
 
 
 def checkpoints(storage: Workspace) -> Checkpoints:

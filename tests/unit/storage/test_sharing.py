@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from pipeline.storage import sharing
-from tests.unit.storage.test_workspace import NAME, Machine, write
+from tests.unit.storage.conftest import Machine
+from tests.unit.storage.test_workspace import NAME, write
 
 
 def test_what_is_lent_is_taken_back(machine: Machine) -> None:

@@ -1,6 +1,5 @@
 """A workspace at a URI: machines with copies of their own see the same, or are told what is wrong."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,9 @@ from bngan.serialization.manifest import atomic_folder
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.uris import carries_secret, is_uri
 from pipeline.storage.workspace import CACHE, Workspace
+from tests.unit.storage.conftest import Machine
 
 NAME = "stages/prepare/0123"
-Machine = Callable[[str], Workspace]
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Be on the machine of that name: its storage."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
-    (tmp_path / "bucket").mkdir()
-
-    def on(name: str) -> Workspace:
-        monkeypatch.setenv(CACHE, str(tmp_path / name))
-        return Workspace.parse(f"file://{tmp_path}/bucket/workspace")
-
-    return on
 
 
 def write(storage: Workspace, content: str, name: str = NAME) -> None:

@@ -48,6 +48,7 @@ def test_an_experiment_that_another_machine_makes_meanwhile_is_taken(
     assert isinstance(caught.value.__cause__, MlflowException)
 
 
+@pytest.mark.usefixtures("planted_secrets")
 def test_what_mlflow_is_told_and_says_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
+@pytest.mark.usefixtures("planted_secrets")
 def test_a_workspace_is_for_its_owner_unless_somebody_made_it_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
