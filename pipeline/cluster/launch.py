@@ -132,7 +132,7 @@ def run_trials(
             # As text: Tune's own logs would pick lists to pieces.
             tune.report({"record": json.dumps(function(tasks[chosen["index"]]))})
 
-        class Told(tune.Callback):
+        class ReportResults(tune.Callback):
             def __reduce__(self) -> Any:
                 return object, ()  # Tune keeps a copy for taking a study up: that is ours to do
 
@@ -145,7 +145,7 @@ def run_trials(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space={"index": tune.grid_search(list(range(len(tasks))))},
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
-            run_config=tune.RunConfig(name=name, callbacks=[Told()], verbose=0, **storage),
+            run_config=tune.RunConfig(name=name, callbacks=[ReportResults()], verbose=0, **storage),
         )
         outcome = _beside_the_main_thread(tuner.fit)
         while not outcome.done():
