@@ -41,7 +41,7 @@ def no_further(config: Config, known: Sequence[Problem]) -> Iterable[Problem]:
 
 
 def plain(given: ParsedConfig[Config], further: Further = no_further) -> Config:
-    """What is given, as ``load_config`` does, with ``further`` looks at it."""
+    """Check a parsed configuration as ``load_config`` does, with ``further`` checks, and return it."""
     config, wrong = given.values, located(given.values)
     if config.adapt.base:
         message = "adapt.base: only bngan adapt, run, plan, check and submit take a base"
@@ -64,7 +64,7 @@ def located(config: Config) -> list[Problem]:
 
 
 class InWorkspace(Protocol):
-    """What a file says that names a workspace: an experiment, a study or a schedule."""
+    """Settings with a workspace: those of an experiment, a study or a schedule."""
 
     workspace: str
 
