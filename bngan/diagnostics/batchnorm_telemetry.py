@@ -179,7 +179,7 @@ def gamma_values(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
 
 
 def _names(network: nn.Module, inputs: Inputs) -> dict[str, str]:
-    """What ``execution_order`` calls each batch norm, by its module; in that order."""
+    """Return the names that ``execution_order`` gives, by module and in its order."""
     network = copy.deepcopy(network).eval()
     modules = {norm: module for module, norm in _norms(network).items()}
     return {modules[norm]: name for name, norm in execution_order(network, inputs).items()}

@@ -165,7 +165,7 @@ def parse_manifest(content: bytes) -> dict[str, Any]:
 
 
 def _is_entry(entry: tuple[str, Any]) -> bool:
-    """Whether a manifest may say so of a file: names stay below the folder."""
+    """Return whether an entry is sound: the name stays below the folder."""
     match entry:
         case (name, {"size": int(size), "sha256": str(), **rest}) if not rest:
             parts = name.split("/")

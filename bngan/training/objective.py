@@ -32,12 +32,12 @@ class MicroBatch(NamedTuple):
 
 
 class NormGroups(NamedTuple):
-    """How the samples of one pass share batch statistics."""
+    """Groups of one pass's samples; each group shares batch statistics."""
 
     sizes: list[int]
     """Number of this worker's samples in each group."""
     whole: bool
-    """Whether each group lies within one worker; the same on every worker."""
+    """True if each group lies within one worker; the same on every worker."""
 
 
 class AdversarialObjective:

@@ -170,7 +170,7 @@ def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:
 def _merged(
     given: DictConfig, overrides: Sequence[str], wrong: dict[str, Problem], names: Mapping[str, str]
 ) -> tuple[DictConfig, list[str]]:
-    """What is given with the overrides in it, by present names, and notes on the other ``names``.
+    """Merge the overrides into what is given; return it by present names, and notes on old ones.
 
     Overrides that are none, and settings that have two names there or here, go into ``wrong``.
     """
@@ -218,7 +218,7 @@ def _filled(
 
 
 def _not_filled_in(schema: Any, path: tuple[Any, ...], value: Any, kind: type) -> Problem | None:
-    """What is wrong with a value that is to be filled in from elsewhere."""
+    """Return the mistake in a value that is filled in from elsewhere, or None."""
     key = dotted(path)
     try:
         OmegaConf.select(schema, key)

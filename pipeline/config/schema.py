@@ -19,7 +19,7 @@ _WORKERS = "be a positive number or [min, max]"
 
 
 class WorkerRange(NamedTuple):
-    """How many workers a training has: what the cluster holds, from ``least`` up to ``most``."""
+    """Number of workers: what the cluster holds, from ``least`` up to ``most``."""
 
     least: int
     most: int

@@ -1,1 +1,1 @@
-"""What every other folder may use: errors, environment, locks, URIs, names."""
+"""Errors, environment, locks, URIs and names, for every other folder."""
