@@ -116,7 +116,7 @@ def _images(config: Config) -> Iterator[Problem]:
 def _workers(config: Config) -> Iterator[Problem]:
     from pipeline.cluster.launch import cores, local_device, missing_workers, resolve_workers
 
-    if "RAY_ADDRESS" in os.environ or _trained(config):
+    if "RAY_ADDRESS" in os.environ:
         return
     accelerator, gpus = config.train.accelerator, 0
     if local_device(accelerator) == "cuda":
@@ -125,7 +125,8 @@ def _workers(config: Config) -> Iterator[Problem]:
         gpus = torch.cuda.device_count()
     have = {"CPU": float(cores()), "GPU": float(gpus)}
     (least, _), use_gpu = resolve_workers(have, config.train.workers, accelerator)
-    if message := missing_workers(have, least, use_gpu, "this machine"):
+    message = missing_workers(have, least, use_gpu, "this machine")
+    if message and _training_progress(config) != "finished":
         yield Problem("train.num_workers", message)
 
 
@@ -138,11 +139,11 @@ def _workspace(config: Config) -> Iterator[Problem]:
 
 
 def _room(config: Config) -> Iterator[Problem]:
-    there, needed = (
-        nearest_existing_parent(Workspace(config.workspace).local),
-        _ROOM + _checkpoints(config),
-    )
-    if (free := shutil.disk_usage(there).free) < needed:
+    there = nearest_existing_parent(Workspace(config.workspace).local)
+    free, needed = shutil.disk_usage(there).free, _ROOM + _checkpoints(config)
+    if free < needed and _training_progress(config) != "not begun":
+        needed = _ROOM  # its checkpoints have their place
+    if free < needed:
         message = (
             f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
             f"{needed / 1e6:,.0f} MB"
@@ -150,15 +151,15 @@ def _room(config: Config) -> Iterator[Problem]:
         yield Problem("workspace", message)
 
 
-def _trained(config: Config) -> bool:
-    """Whether a training is there, which may be all that is wanted, and has its place."""
-    return (Workspace(config.workspace).local / "training").is_dir()
+def _training_progress(config: Config) -> str:
+    """How far the training has come; asked only where something is amiss, for its imports take long."""
+    from pipeline.workflow.progress import training_progress
+
+    return training_progress(config)
 
 
 def _checkpoints(config: Config) -> int:
     """Bytes, as far as they can be told before the images are known."""
-    if _trained(config):
-        return 0
     size, channels = config.data.image_size or 32, config.data.channels or 3
     images = ImageSpec((channels, size, size), (0.5, 0.5))
     try:

@@ -79,6 +79,11 @@ def fingerprint(stage: Stage, config: Config, inputs: dict[str, Path]) -> Finger
     return Fingerprint(code_of(stage), chosen, digests)
 
 
+def outputs_name(stage: Stage, current: Fingerprint) -> str:
+    """Return the name, in the workspace, of the folder with a stage's outputs."""
+    return f"stages/{stage.name}/{current.value[:16]}"
+
+
 def code_of(stage: Stage) -> dict[str, str]:
     """Digests of the stage's own file and of what it imports of this project, directly or not.
 

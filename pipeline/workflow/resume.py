@@ -18,20 +18,23 @@ ORIGIN = "origin.json"
 """File, beside the checkpoints, that lists the code that made them."""
 
 
-def training_id(context: StageContext) -> str:
+def training_id(config: Config, input_digests: Mapping[str, str]) -> str:
     """Return the folder name of a training: a hash of everything that determines its trajectory.
 
     Its length, its scores and its number of workers are not in it, so that a rerun finds it. Code and
     versions are compared instead (``check_provenance``).
+
+    Args:
+        config: the experiment's.
+        input_digests: of the outputs that the train stage reads.
     """
-    config = context.config
     adapt = {"adapt": asdict(replace(config.adapt, base=None))} if config.adapt.base else {}
     shape = {
         "seed": config.seed,
         "flip": config.data.flip,
         "model": asdict(config.model),
         "train": {key: getattr(config.train, key) for key in SHAPING},
-        "inputs": context.input_digests,
+        "inputs": input_digests,
         **adapt,
     }
     return f"{config.name}-{digest(shape)[:16]}"

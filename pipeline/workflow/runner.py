@@ -20,7 +20,13 @@ from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import heartbeat, reap, run_lifecycle
 from pipeline.tracking.tracker import PIPELINE, USES, Tracker
-from pipeline.workflow.fingerprint import Fingerprint, fingerprint, recorded_fingerprint, stage_tags
+from pipeline.workflow.fingerprint import (
+    Fingerprint,
+    fingerprint,
+    outputs_name,
+    recorded_fingerprint,
+    stage_tags,
+)
 from pipeline.workflow.results import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.workflow.stage import Stage, StageContext, StageEvents, Summary
 from pipeline.workflow.stages import evaluate, prepare, reference, register, train
@@ -217,7 +223,7 @@ class _Run:
                     allow_mismatch=self.options.allow_mismatch,
                 )
                 summary |= stage.run(context)
-            storage.publish(_name(stage, current))
+            storage.publish(outputs_name(stage, current))
         return summary
 
 
@@ -232,7 +238,7 @@ def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tra
     known = tracker.finished(stage.name, current.value)
     if known:
         storage, folder = Workspace(config.workspace), _folder(config, stage, current)
-        if problem := storage.damage(_name(stage, current)):
+        if problem := storage.damage(outputs_name(stage, current)):
             return Decision(stage.name, False, problem, current)
         try:
             summary = stage.refresh(storage.local, read_manifest(folder)["summary"])
@@ -247,11 +253,7 @@ def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tra
 
 
 def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
-    return Workspace(config.workspace).local / _name(stage, current)
-
-
-def _name(stage: Stage, current: Fingerprint) -> str:
-    return f"stages/{stage.name}/{current.value[:16]}"
+    return Workspace(config.workspace).local / outputs_name(stage, current)
 
 
 class _TrackedEvents(StageEvents):

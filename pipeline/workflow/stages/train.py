@@ -45,7 +45,7 @@ def run(context: StageContext) -> Summary:
     config = context.config
     require_sound(config, context.inputs["prepare"])
     require_gradient(config, context.inputs["reference"])
-    name = training_id(context)
+    name = training_id(config, context.input_digests)
     state, note, told = _train(context, name)
     best, history = state["best"], state["progress"]["history"]
     earlier = [record for record in history if not told or record["images"] < told[0]["images"]]

@@ -58,10 +58,13 @@ def test_class_folders_that_are_links_are_counted(tmp_path: Path) -> None:
     assert list(obstacles(load_config(DIGITS, given))) == []
 
 
-def test_a_training_that_is_there_needs_no_other_place(tmp_path: Path) -> None:
-    (tmp_path / "training").mkdir()
+def test_another_training_in_the_workspace_switches_no_look_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "training" / "digits-0123456789abcdef").mkdir(parents=True)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
     config = load_config(DIGITS, [f"workspace={tmp_path}", "train.num_workers=9999"])
-    assert list(obstacles(config)) == []
+    assert [problem.key for problem in obstacles(config)] == ["train.num_workers", "workspace"]
 
 
 def test_a_full_disk_and_one_that_cannot_be_written_to(
