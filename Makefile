@@ -4,7 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint types tests test-infra test-slow bench format clean
+# The longest folders first, each file in one process.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+TESTS := tests/integration tests/distributed tests/infra tests/unit tests/benchmarks tests/faults
+
+.PHONY: run test test-full test-slow test-infra lint types tests bench format clean
 
 run: $(INSTALLED)
 	$(BIN)/bngan run configs/digits.yaml
@@ -18,17 +22,18 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-# The longest files first, each of them in one process.
 tests: $(INSTALLED)
-	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
-		tests/integration tests/distributed tests/infra tests/unit tests/benchmarks tests/faults
+	$(PYTEST) $(TESTS)
+
+test-full: lint types
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
 
 # What infra/ has, judged by what reads it; a part of tests. Alerts want promtool, units systemd-analyze.
 test-infra: $(INSTALLED)
 	$(BIN)/pytest tests/infra
-
-test-slow: $(INSTALLED)
-	$(BIN)/pytest -m slow
 
 # Speed beside what others write: minutes, on a machine that has nothing else to do. MNIST: its parquet files.
 bench: $(INSTALLED)

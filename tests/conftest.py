@@ -1,18 +1,19 @@
-import pickle
-import socket
-import tempfile
-import time
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import settings
 
 from pipeline.core.environment import set_defaults
+from tests import databases
+from tests.environment import isolate
+from tests.shared import made_once
 
+isolate()
 set_defaults()
 torch.set_num_threads(1)
 # The same examples every time, and no verdict on how fast a busy machine is.
@@ -20,51 +21,29 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """What ``condition`` returns once it is true of anything; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(seconds / 1000)  # what may take long is not asked too often
-    return found
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In a folder of its own: what a test leaves in the current folder is not in the checkout."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("current"))
+    yield
+    os.chdir(before)
 
 
-def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on now."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+@pytest.fixture(scope="session", autouse=True)
+def _databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow copies its new SQLite databases from one whose tables it has made once."""
+    if "mlflow" not in sys.modules:  # no test that was collected can make one
+        yield
+        return
+    from mlflow.store.db import utils
 
-
-def _enter(
-    rank: int, workers: int, meeting: str, results: Any, function: Callable[..., Any], args: Any
-) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=workers)
-    try:
-        # As plain bytes: tensors would travel as open files, and there may be many.
-        results[rank] = pickle.dumps(function(*args))
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-
-
-def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """What ``function(*args)``, a module-level function, returns on each of ``workers`` processes.
-
-    They form a gloo process group and are forked from a server that has imported torch already.
-    """
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["bngan.training.trainer"])
-    with context.Manager() as manager, tempfile.TemporaryDirectory() as folder:
-        results = manager.dict()
-        mp.start_processes(
-            _enter,
-            (workers, f"{folder}/meeting", results, function, args),
-            nprocs=workers,
-            start_method="forkserver",
-        )
-        return [pickle.loads(results[rank]) for rank in range(workers)]  # noqa: S301 (our own)
+    initialize = utils._initialize_tables
+    make = partial(databases.make_template, initialize)
+    template = partial(made_once, tmp_path_factory, "database", make)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", databases.copying(template, initialize))
+        yield
 
 
 @pytest.fixture

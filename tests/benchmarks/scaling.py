@@ -20,7 +20,7 @@ from bngan.training.trainer import Trainer
 from pipeline.core.environment import workers_defaults
 from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import Row, table
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 EACH, STEPS, TURNS = 64, 6, 7
 

@@ -33,7 +33,7 @@ from tests.benchmarks.our_steps import our_dcgan
 from tests.benchmarks.rates import occasion
 from tests.benchmarks.scaling import EACH, seconds
 from tests.benchmarks.scaling_model import Line, Ring, Worker, drawn_by, messages, step_seconds
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 STEPS, TURNS, MOST, CORES = 5, 5, 4, 2
 SIZES = (4 * 2**10, 2 * 2**20, 4 * 2**20)

@@ -26,8 +26,8 @@ from bngan.metrics.scores import point_scores
 from bngan.networks.config import ModelConfig
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
-from tests.conftest import run_workers
 from tests.distributed.equality import permuted
+from tests.workers import run_workers
 
 IMAGES, EVERY, BATCH, COUNT = 200_000, 10_000, 128, 700
 

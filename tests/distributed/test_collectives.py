@@ -1,7 +1,7 @@
 """Decisions that all workers take alike."""
 
 from bngan.distributed.collectives import broadcast_flag, broadcast_from_rank0, rank
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 
 def decisions() -> list[object]:

@@ -16,7 +16,7 @@ from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelCon
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
 from tests.benchmarks.scaling_model import channels, messages, parameters
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 BATCH, SPEC = 8, ImageSpec((1, 16, 16))
 NORMS = ModelConfig("dcgan", 16, False, GeneratorConfig(8), DiscriminatorConfig(8, norm="batch"))

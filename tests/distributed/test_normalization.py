@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bngan.batchnorm.layer import SyncBatchNorm, batch_layout, group_sizes
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 SHARDS = [[5, 3], [7, 0, 5], [1, 8, 0, 3], [0, 4], [8, 4]]
 OPTIONS: list[dict[str, Any]] = [

@@ -18,11 +18,11 @@ from bngan.serialization.checkpoint import CheckpointStore, load_checkpoint, sav
 from bngan.training.trainer import Trainer
 from pipeline.core.lock import OWNER
 from pipeline.training.loop import TrainingAborted, TrainingLoop
-from tests.conftest import run_workers
 from tests.distributed.equality import CASES, difference, prepare, train
 from tests.distributed.loop import checkpoints, in_storage, outcome, run_loop
 from tests.distributed.loop import prepare as prepare_loop
 from tests.unit.networks.golden import with_old_keys
+from tests.workers import run_workers
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import torch.multiprocessing as mp
 
 from bngan.distributed import shared_memory
 from bngan.distributed.collectives import all_reduce_sum, rank
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 SHAPES = [(), (0,), (1,), (3, 5), (1 << 18,), (3 << 18, 1), (700_001,)]
 

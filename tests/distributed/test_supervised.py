@@ -14,10 +14,10 @@ from bngan.networks.config import ModelConfig
 from bngan.training.supervised import SUPERVISION, SupervisedConfig
 from pipeline.storage.artifacts import BASE_GENERATOR
 from pipeline.training.factory import build_trainer
-from tests.conftest import run_workers
 from tests.distributed.equality import State, _tensors, difference
 from tests.distributed.loop import in_storage, outcome, run_loop
 from tests.distributed.loop import prepare as prepare_loop
+from tests.workers import run_workers
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from tests.environment import ROOT
 from tests.faults.processes import left, marked, shared_memory
 from tests.faults.world import STAGES, Ended, World, short_folder
-from tests.integration.conftest import ROOT
 
 TABLE, RECORD = ROOT / "docs" / "reliability.md", ROOT / "docs" / "reliability.json"
 BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"

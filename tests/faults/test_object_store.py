@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ import pytest
 
 from bngan.serialization.manifest import read_manifest
 from pipeline.storage.workspace import CACHE
+from tests.commands import DIGITS, bngan_process, running
 from tests.faults.proxy import Proxy
 from tests.faults.world import SMALL
-from tests.integration.conftest import ROOT, bngan, statuses
+from tests.integration.conftest import statuses
 from tests.integration.servers import object_store, s3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -30,7 +30,7 @@ class Store:
 
         self.bucket = f"bucket-{port}"  # a name of its own: stores of a process share theirs
         workspace = f"workspace=s3://{self.bucket}/workspace"
-        self.command = ("run", "configs/digits.yaml", "--json", workspace, *SMALL)
+        self.command = ("run", DIGITS, "--json", workspace, *SMALL)
         self.proxy = Proxy(port)
         self.environment = {
             **s3(f"http://127.0.0.1:{self.proxy.port}"),
@@ -52,13 +52,11 @@ class Store:
 
     def strike(self, mode: str, seconds: float) -> tuple[int, str]:
         """Exit code and standard error of a run that has lost its store after a checkpoint."""
-        driver = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *self.command],
-            cwd=ROOT,
+        driver = running(
+            *self.command,
             env={**os.environ, **self.environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
         )
         while driver.poll() is None and not self.keys("workspace/training", "/images-"):
             time.sleep(0.1)
@@ -74,9 +72,7 @@ class Store:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+def store(tmp_path: Path) -> Iterator[Store]:
     with object_store() as port:
         found = Store(tmp_path, port)
         yield found
@@ -87,7 +83,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The checksum of the generator that no fault has met."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    bngan("run", "configs/digits.yaml", f"workspace={workspace}", *SMALL, "--to", "train")
+    bngan_process("run", DIGITS, f"workspace={workspace}", *SMALL, "--to", "train")
     (folder,) = (workspace / "stages" / "train").glob("[!.]*")
     return str(read_manifest(folder)["files"]["generator.safetensors"]["sha256"])
 
@@ -105,7 +101,7 @@ def test_a_store_that_is_lost_costs_no_more_than_time(
     assert code in ((0, 3) if seconds else (3,)), said
     assert "Traceback" not in said
     if code:
-        again = json.loads(bngan(*store.command, timeout=900, **store.environment).stdout)
+        again = json.loads(bngan_process(*store.command, timeout=900, **store.environment).stdout)
         assert statuses(again).startswith("cached cached ran")
     (manifest,) = store.keys("workspace/stages/train", "manifest.json")
     told = json.loads(store.client.get_object(Bucket=store.bucket, Key=manifest)["Body"].read())

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import until
 from tests.infra.network import POSSIBLE, Machine
 from tests.infra.test_namespaces import IMAGES, MANIFESTS, RUN, Cluster
 from tests.infra.test_namespaces import cluster as cluster  # a fixture
 from tests.integration.conftest import run
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,

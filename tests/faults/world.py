@@ -17,10 +17,10 @@ from typing import Any
 
 from bngan.serialization.manifest import damage, outputs_digest
 from pipeline.core.environment import set_defaults
+from tests.environment import ROOT
 from tests.faults.driver import CLOCK, PATIENCE
 from tests.faults.processes import MARK, left
 from tests.faults.proxy import Proxy
-from tests.integration.conftest import ROOT
 from tests.integration.servers import mlflow_server
 
 set_defaults()

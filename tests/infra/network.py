@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.integration.conftest import ROOT
+from tests.environment import ROOT
 
 POSSIBLE = os.geteuid() == 0 and shutil.which("ip") is not None
 _APART = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import until
+from tests.commands import bngan_process
 from tests.infra.network import POSSIBLE, Machine, Network
 from tests.infra.tools import INFRA
-from tests.integration.conftest import TINY, bngan, run
+from tests.integration.conftest import TINY, run
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -194,6 +195,6 @@ def test_a_machine_dies_in_mid_training_and_nothing_is_lost(
     theirs, ours = tmp_path / "theirs.png", tmp_path / "ours.png"
     own = {"BNGAN_CACHE": str(alive.folder / "cache")}
     alive.run(sys.executable, "-m", "pipeline", *picture, WORKSPACE, "-o", theirs, **own)
-    bngan(*picture, str(tmp_path / "alone"), "-o", str(ours))
+    bngan_process(*picture, str(tmp_path / "alone"), "-o", str(ours))
     assert theirs.read_bytes() == ours.read_bytes()
     assert alone["model"]["version"] in (1, "1")

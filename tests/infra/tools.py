@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.conftest import ROOT
+from tests.environment import ROOT
 
 INFRA = ROOT / "infra"
 _BIN = Path(sys.executable).parent

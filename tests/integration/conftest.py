@@ -1,45 +1,53 @@
-"""One tiny run of the pipeline as a user starts it, for every test that looks at its outcome."""
+"""One tiny run of the pipeline, for every test that looks at its outcome or goes on from it."""
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import DIGITS, bngan_process
+from tests.databases import DATABASE
+from tests.shared import made_once
+from tests.workspaces import copy_workspace
+
 TINY = ["train.images=8000", "train.score_every=4000", "train.batch_size=64"]
+_RESULT = "result.json"
 
 
-def bngan(
-    *arguments: str, code: int = 0, timeout: float = 300, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    clean = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**clean, **environment},
-        timeout=timeout,
-    )
-    assert done.returncode == code, done.stderr[-4000:]
-    return done
+@dataclass(frozen=True)
+class Trained:
+    """A workspace with one run of ``configs/digits.yaml``, all stages of which ran.
+
+    Attributes:
+        workspace: its folder.
+        result: what the run printed as JSON.
+    """
+
+    workspace: Path
+    result: dict[str, Any]
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client for it."""
+        return MlflowClient(f"sqlite:///{self.workspace / DATABASE}")
+
+    def copy(self, folder: Path) -> "Trained":
+        """Return a copy in ``folder`` that tests may change."""
+        workspace = copy_workspace(self.workspace, folder / "workspace")
+        text = json.dumps(self.result).replace(str(self.workspace), str(workspace))
+        return Trained(workspace, json.loads(text))
 
 
 def run(
     workspace: Path, *overrides: str, timeout: float = 300, **environment: str
 ) -> dict[str, Any]:
-    done = bngan(
-        *("run", "configs/digits.yaml", "--json", f"workspace={workspace}", *TINY, *overrides),
-        timeout=timeout,
-        **environment,
-    )
-    result: dict[str, Any] = json.loads(done.stdout)  # one object and nothing else
+    """Run the tiny pipeline in a process of its own; what it printed as JSON."""
+    given = (f"workspace={workspace}", *TINY, *overrides)
+    output = bngan_process("run", DIGITS, "--json", *given, timeout=timeout, **environment)
+    result: dict[str, Any] = json.loads(output.stdout)  # one object and nothing else
     return result
 
 
@@ -47,16 +55,24 @@ def statuses(result: dict[str, Any]) -> str:
     return " ".join(stage["status"] for stage in result["stages"].values())
 
 
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("workspace")
+def _train(folder: Path) -> None:
+    (folder / _RESULT).write_text(json.dumps(run(folder / "workspace")))
 
 
 @pytest.fixture(scope="session")
-def first(workspace: Path) -> dict[str, Any]:
-    return run(workspace)
+def original(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The run of this pytest run, which nobody changes."""
+    folder = made_once(tmp_path_factory, "trained", _train)
+    return Trained(folder / "workspace", json.loads((folder / _RESULT).read_text()))
 
 
-@pytest.fixture(scope="session")
-def client(workspace: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+@pytest.fixture
+def trained(original: Trained, tmp_path: Path) -> Trained:
+    """A copy that one test may change."""
+    return original.copy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_copy(original: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A copy that the tests of one file share: none of them changes what another one looks at."""
+    return original.copy(tmp_path_factory.mktemp("trained"))

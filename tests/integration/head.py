@@ -14,8 +14,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.conftest import free_port
-from tests.integration.conftest import ROOT
+from tests.environment import ROOT
+from tests.ports import reserve_port
 
 BIN = Path(sys.executable).parent
 ASK = """
@@ -49,8 +49,11 @@ class Head:
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file)}
         auth["RAY_USAGE_STATS_ENABLED"] = "0"
         self.environment = {**kept, **auth, "PATH": f"{BIN}:{kept['PATH']}"}
-        port, names = free_port(), ("port", "ray-client-server-port", "dashboard-agent-listen-port")
-        ports = [part for name in names for part in (f"--{name}", str(free_port()))]
+        port, names = (
+            reserve_port(),
+            ("port", "ray-client-server-port", "dashboard-agent-listen-port"),
+        )
+        ports = [part for name in names for part in (f"--{name}", str(reserve_port()))]
         self.address = f"http://127.0.0.1:{port}"
         command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "2", *ports]
         dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
@@ -105,7 +108,7 @@ class Head:
         """
         program = [sys.executable, "-c", ASK, self.address]
         done = subprocess.run(
-            program, env=self.environment, capture_output=True, text=True, timeout=100, check=True
+            program, env=self.environment, capture_output=True, text=True, timeout=300, check=True
         )
         found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -118,7 +121,7 @@ class Head:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
         shutil.rmtree(self.temporary, ignore_errors=True)

@@ -1,21 +1,18 @@
 """Data from the stand-in for the Hub, read in a process whose Hub it is."""
 
 import io
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import pytest
 from PIL import Image
 
 from pipeline.data.raw import opened
 from tests.hub import Tree
+from tests.processes import process_with
 
 
 def tree(count: int) -> Tree:
@@ -31,12 +28,8 @@ def tree(count: int) -> Tree:
 @contextmanager
 def process(**environment: str) -> Iterator[Any]:
     """Calls a function in a process of its own: addresses and caches are read at import."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            pool.submit(os.getpid).result()  # as long as this is the environment
-            yield lambda *call, **given: pool.submit(*call, **given).result()
+    with process_with(**environment) as pool:
+        yield lambda *call, **given: pool.submit(*call, **given).result()
 
 
 def look(path: str, most: float = 1.0) -> tuple[str | None, int, list[str] | None]:

@@ -1,19 +1,27 @@
 """Commands on the old workspace."""
 
 import json
-import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from typing import Any
 
+from tests.commands import Output, bngan
 from tests.fixtures.old_workspace import PORTABLE, OldWorkspace
-from tests.integration.conftest import bngan
+from tests.processes import process_with
 
 NAME = "bngan-digits"
 URI = f"models:/{NAME}@champion"
 
 
-def call(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """A command, with the arithmetic that the fixture was made by."""
-    return bngan(*arguments, code=code, timeout=600, **PORTABLE)
+@cache
+def _process() -> ProcessPoolExecutor:
+    """With the arithmetic that the fixture was made by."""
+    return process_with(**PORTABLE)
+
+
+def call(*arguments: str, code: int = 0) -> Output:
+    """A command, in a process with the fixture's arithmetic."""
+    return _process().submit(bngan, *arguments, code=code).result()
 
 
 def answer(*arguments: str) -> dict[str, Any]:

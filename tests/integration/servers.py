@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import free_port
+from tests.ports import reserve_port
 
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
 
@@ -23,7 +23,11 @@ def postgres() -> Iterator[str]:
     """Its address, password included. It refuses to be run by root: then it is its own user's."""
     assert POSTGRES
     owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if is_root() else {}
-    folder, password, port = Path(tempfile.mkdtemp(dir="/tmp")), secrets.token_hex(16), free_port()
+    folder, password, port = (
+        Path(tempfile.mkdtemp(dir="/tmp")),
+        secrets.token_hex(16),
+        reserve_port(),
+    )
     (folder / "password").write_text(password)
     if is_root():
         for path in (folder, folder / "password"):
@@ -53,7 +57,7 @@ def is_root() -> bool:
 @contextlib.contextmanager
 def mlflow_server(database: str, folder: Path) -> Iterator[str]:
     """Its address; artifacts go through it."""
-    port = free_port()
+    port = reserve_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -77,7 +81,7 @@ def object_store() -> Iterator[int]:
     """The port of one on 127.0.0.1. Buckets are those of all stores of this process."""
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer("127.0.0.1", port := free_port(), verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", port := reserve_port(), verbose=False)
     server.start()
     try:
         yield port

@@ -1,29 +1,18 @@
 """A registered generator adapted to other images, and what its version says of that."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from bngan.metrics.pretrained import file_hash
 from pipeline.cli.configuration import load_config
 from pipeline.core.errors import UserError
-from tests.integration.conftest import ROOT, TINY, bngan, statuses
-
-
-@pytest.fixture(scope="module")
-def adapting(
-    first: dict[str, Any], workspace: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The shared workspace as a copy: other tests count its trainings."""
-    return shutil.copytree(workspace, tmp_path_factory.mktemp("adapting") / "workspace")
-
+from tests.commands import DIGITS, bngan
+from tests.integration.conftest import TINY, Trained, statuses
 
 FEW = ["data.classes=[5,6,7,8,9]", "data.limit=25", "evaluate.protocol=fid100_test"]
-DIGITS = "configs/digits.yaml"
 
 
 def adapt(workspace: Path, base: str, *overrides: str) -> tuple[dict[str, Any], str]:
@@ -33,10 +22,9 @@ def adapt(workspace: Path, base: str, *overrides: str) -> tuple[dict[str, Any], 
     return result, done.stderr
 
 
-def test_gamma_and_beta_of_a_version_become_another_version(
-    adapting: Path,
-) -> None:
-    client = MlflowClient(f"sqlite:///{adapting}/mlflow.db")
+@pytest.mark.full
+def test_gamma_and_beta_of_a_version_become_another_version(trained: Trained) -> None:
+    adapting, client = trained.workspace, trained.client
     one, told = adapt(adapting, "models:/bngan-digits@champion")
     number = client.get_model_version_by_alias("bngan-digits", "champion").version
     base = f"models:/bngan-digits/{number}"
@@ -69,9 +57,9 @@ def test_gamma_and_beta_of_a_version_become_another_version(
     ],
 )
 def test_a_base_that_is_not_there_is_one_clear_line(
-    base: str, message: str, adapting: Path
+    base: str, message: str, original: Trained
 ) -> None:
     with pytest.raises(UserError) as caught:
-        load_config(ROOT / DIGITS, [f"workspace={adapting}", f"adapt.base={base}"], print)
+        load_config(Path(DIGITS), [f"workspace={original.workspace}", f"adapt.base={base}"], print)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import ROOT, TINY
+from tests.environment import ROOT
+from tests.integration.conftest import TINY
 from tests.integration.head import Head
 
 LONG = ["train.images=400000", "train.score_every=40000", "train.checkpoint_every_seconds=1"]
@@ -28,6 +29,7 @@ def submit(head: Head, workspace: Path, *more: str, code: int = 0, **environment
     return head.command(*given, "--address", head.address, code=code, **environment)
 
 
+@pytest.mark.full
 def test_a_job_once_and_what_it_shows(head: Head, tmp_path: Path) -> None:
     small = submit(head, tmp_path, "train.num_workers=5", code=2)
     assert "needs as many CPUs, but the Ray cluster has 2 on 1 node" in small.stderr

@@ -16,12 +16,13 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.conftest import until
-from tests.integration.conftest import ROOT, TINY
+from tests.environment import ROOT
+from tests.integration.conftest import TINY
 from tests.integration.digits import write_digits
 from tests.integration.head import Head
 from tests.integration.servers import POSTGRES, mlflow_server, postgres
 from tests.receiver import Receiver
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,

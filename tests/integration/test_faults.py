@@ -15,9 +15,9 @@ import pytest
 
 from bngan.serialization.checkpoint import CheckpointStore
 from pipeline.cluster import launch as cluster
-from tests.conftest import run_workers
 from tests.distributed import loop as loop_module
 from tests.distributed.loop import checkpoints, in_storage, outcome, prepare, run_loop
+from tests.workers import run_workers
 
 WAITING = 60.0
 KILLS = 20

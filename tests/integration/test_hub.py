@@ -14,8 +14,8 @@ from pipeline.config.loader import load_config
 from pipeline.core.errors import RetryableError, UserError
 from pipeline.reports.tables import data_summary
 from pipeline.workflow import runner as workflow
+from tests.environment import ROOT
 from tests.hub import Hub, Repository
-from tests.integration.conftest import ROOT
 from tests.integration.hub_process import look, process, tree
 
 NOWHERE = "0" * 40

@@ -9,7 +9,8 @@ import pytest
 
 from bngan.serialization.manifest import read_manifest
 from pipeline.storage.workspace import CACHE, Workspace
-from tests.integration.conftest import TINY, bngan, statuses
+from tests.commands import DIGITS, bngan, bngan_process
+from tests.integration.conftest import TINY, Trained, statuses
 from tests.integration.servers import object_store, s3
 
 
@@ -47,8 +48,7 @@ def machines(
 
 @pytest.mark.slow
 def test_the_same_generator_as_on_one_machine(
-    first: dict[str, Any],
-    workspace: Path,
+    original: Trained,
     bucket: dict[str, str],
     machines: tuple[str, list[Path]],
     tmp_path: Path,
@@ -58,18 +58,18 @@ def test_the_same_generator_as_on_one_machine(
     uri = "s3://bucket/workspace"
 
     def there(*overrides: str, head: str = "head", code: int = 0) -> Any:
-        command = ("run", "configs/digits.yaml", "--json", f"workspace={uri}", *TINY, *overrides)
+        command = ("run", DIGITS, "--json", f"workspace={uri}", *TINY, *overrides)
         where = {"RAY_ADDRESS": address, CACHE: str(tmp_path / head)}
-        done = bngan(*command, code=code, **{**bucket, **where})
+        done = bngan_process(*command, code=code, **{**bucket, **where})
         return json.loads(done.stdout) if code == 0 else done.stderr
 
     result = there()
     assert statuses(result) == "ran ran ran ran ran"
-    assert result["scores"] == first["scores"]
+    assert result["scores"] == original.result["scores"]
     monkeypatch.setenv(CACHE, str(tmp_path / "head"))
     storage = Workspace.parse(uri)
     (train,) = storage.folders("stages/train")
-    (here,) = (workspace / "stages" / "train").glob("[!.]*")
+    (here,) = (original.workspace / "stages" / "train").glob("[!.]*")
     ours, theirs = (
         read_manifest(folder)["files"]["generator.safetensors"]
         for folder in (here, storage.local / train)
@@ -89,7 +89,7 @@ def test_the_same_generator_as_on_one_machine(
 
 
 def test_what_cannot_be_is_said_at_once(bucket: dict[str, str]) -> None:
-    command = ("run", "configs/digits.yaml", "workspace=s3://nowhere/x")
+    command = ("run", DIGITS, "workspace=s3://nowhere/x")
     assert "workspace: s3://nowhere/x cannot be reached" in bngan(*command, code=2, **bucket).stderr
     plain = {**bucket, "MLFLOW_TRACKING_URI": ""}
     assert "needs an MLflow server" in bngan(*command, code=2, **plain).stderr

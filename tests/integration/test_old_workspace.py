@@ -17,11 +17,13 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.conftest import free_port, until
+from tests.commands import running
+from tests.environment import ROOT
 from tests.fixtures.old_runs import CHALLENGER, CHAMPION, CONFIG, FINISHED, MORE
 from tests.fixtures.old_workspace import COUNT, HERE, PORTABLE, SEED, OldWorkspace, unpack
-from tests.integration.conftest import ROOT
 from tests.integration.old import URI, answer, call, tags_of
+from tests.ports import reserve_port
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -65,24 +67,17 @@ def test_a_version_samples_the_pixels_that_it_did(
     np.testing.assert_array_equal(images, old.pixels[version])
 
 
-def environment() -> dict[str, str]:
-    """That of a process whose store is the old workspace's."""
-    kept = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    return {**kept, **PORTABLE}
-
-
 @contextmanager
 def served(*arguments: str) -> Iterator[str]:
     """The address at which today's server answers for a model."""
-    port = free_port()
+    port = reserve_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "pipeline", "serve", *arguments, "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment())
+    server = running("serve", *arguments, "--port", port, env={**os.environ, **PORTABLE})
 
     def answers() -> bool:
         assert server.poll() is None
         try:
-            return requests.get(f"{url}/ping", timeout=5).ok
+            return requests.get(f"{url}/ping", timeout=60).ok
         except requests.ConnectionError:
             return False
 
@@ -91,9 +86,10 @@ def served(*arguments: str) -> Iterator[str]:
         yield url
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(timeout=30)
+        server.wait(timeout=60)
 
 
+@pytest.mark.full
 def test_an_old_champion_is_served(old: OldWorkspace, place: tuple[str, str]) -> None:
     expected = old.pixels[CHAMPION]
     body: dict[str, Any] = {"inputs": {"index": list(range(COUNT))}, "params": {"seed": SEED}}
@@ -119,6 +115,7 @@ def test_old_versions_are_compared(place: tuple[str, str]) -> None:
     assert {"fid", "kid"} <= set(found["scores"])
 
 
+@pytest.mark.full
 def test_an_old_champion_is_adapted(tmp_path: Path) -> None:
     own = unpack(tmp_path)
     settings = ["register.model=adapted", f"train.images={MORE}", f"train.score_every={MORE}"]
@@ -129,7 +126,10 @@ def test_an_old_champion_is_adapted(tmp_path: Path) -> None:
     assert tags["bngan.differs"] == "gamma, beta, statistics"
 
 
-@pytest.mark.parametrize("first", ["-", "bngan", "bngan.sampling"])
+@pytest.mark.parametrize(
+    "first",
+    ["-", *(pytest.param(name, marks=pytest.mark.full) for name in ("bngan", "bngan.sampling"))],
+)
 def test_mlflow_alone_loads_each_version(old: OldWorkspace, first: str, tmp_path: Path) -> None:
     """Without today's package, and with it in the place of the code that each model has."""
     output, indices = str(tmp_path / "found.npz"), json.dumps(list(range(COUNT)))
@@ -139,7 +139,7 @@ def test_mlflow_alone_loads_each_version(old: OldWorkspace, first: str, tmp_path
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env=environment(),
+        env={**os.environ, **PORTABLE},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout.splitlines()[-1])

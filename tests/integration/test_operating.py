@@ -5,8 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from pipeline.core.lock import exclusive_lock, machine_id
 from pipeline.tracking import runs
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import StageContext, Summary
-from tests.conftest import free_port
-from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
+from tests.commands import DIGITS, bngan, running
+from tests.integration.conftest import TINY, Trained, statuses
+from tests.ports import reserve_port
+from tests.waiting import until
 
 
 def told(workspace: Path, command: str, *options: str) -> dict[str, Any]:
@@ -31,9 +33,11 @@ def told(workspace: Path, command: str, *options: str) -> dict[str, Any]:
     return found
 
 
-def test_part_of_it_can_be_run_and_forced(first: dict[str, Any], workspace: Path) -> None:
+def test_part_of_it_can_be_run_and_forced(trained: Trained) -> None:
+    first = trained.result
+
     def part(*options: str, code: int = 0) -> Any:
-        command = ("run", "configs/digits.yaml", *options, "--json", f"workspace={workspace}")
+        command = ("run", DIGITS, *options, "--json", f"workspace={trained.workspace}")
         done = bngan(*command, *TINY, code=code)
         return json.loads(done.stdout) if done.stdout else done.stderr
 
@@ -50,15 +54,13 @@ def test_part_of_it_can_be_run_and_forced(first: dict[str, Any], workspace: Path
     assert "there is no stage" in part("--from", "train", "--to", "prepare", code=2)
 
 
-def test_a_killed_run_is_told_closed_and_completed(
-    first: dict[str, Any], workspace: Path, tmp_path: Path
-) -> None:
+@pytest.mark.full
+def test_a_killed_run_is_told_closed_and_completed(trained: Trained) -> None:
     """Killed while it evaluates: no chance to say so itself."""
-    here = shutil.copytree(workspace, tmp_path / "workspace")
+    here = trained.workspace
     shutil.rmtree(evaluating := here / "stages" / "evaluate")
-    command = [sys.executable, "-m", "pipeline", "run", "configs/digits.yaml"]
-    arguments = [f"workspace={here}", *TINY]
-    driver = subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
+    arguments = ["run", DIGITS, f"workspace={here}", *TINY]
+    driver = running(*arguments, stderr=subprocess.DEVNULL)
     while driver.poll() is None and not list(evaluating.glob(".*tmp*")):
         time.sleep(0.005)
     driver.kill()
@@ -68,13 +70,12 @@ def test_a_killed_run_is_told_closed_and_completed(
     assert (state["state"], state["stages"]["evaluate"]) == ("died", "died")
     assert state["stages"]["train"] == "cached"
     assert f"process {driver.pid} of " in state["process"]
-    again = bngan("run", "configs/digits.yaml", "--json", *arguments)
+    again = bngan(*arguments, "--json")
     assert f"run {state['run_id'][:8]} of process {driver.pid}" in again.stderr
     assert statuses(json.loads(again.stdout)).startswith("cached cached cached ran")
     now, before = told(here, "status")["runs"][:2]
     assert (now["state"], before["state"]) == ("finished", "interrupted")
-    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
-    found = [client.get_run(told_["run_id"]).info.status for told_ in (now, before)]
+    found = [trained.client.get_run(told_["run_id"]).info.status for told_ in (now, before)]
     assert found == ["FINISHED", "KILLED"]
     assert told(here, "reap")["reaped"] == []
 
@@ -99,7 +100,11 @@ def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
 
 
 def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) -> None:
-    result = run(tmp_path, "--to", "reference")
+    def prepare(until: str) -> Any:
+        command = ("run", DIGITS, "--json", "--to", until, f"workspace={tmp_path}")
+        return json.loads(bngan(*command).stdout)
+
+    result = prepare("reference")
     for name in ("stages/prepare/0123456789abcdef", "training/digits-0123"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_bytes(b"x" * 1000)
@@ -109,7 +114,7 @@ def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) ->
     assert told(tmp_path, "gc", "--delete")["deleted"]
     assert told(tmp_path, "gc")["folders"] == []
     # A run that is deleted in MLflow gives its outputs up, unless another one found them of use.
-    run(tmp_path, "--to", "prepare")
+    prepare("prepare")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     client.delete_run(result["run_id"])
     for nested in client.search_runs(["1"], "tags.stage != ''"):
@@ -168,7 +173,7 @@ def test_what_fails_from_outside_is_tried_again(
     stage = workflow.Stage("prepare", flaky, config=("data",), inputs={}, retries=2)
     monkeypatch.setattr(workflow, "STAGES", (stage,))
     monkeypatch.setattr(workflow, "_PAUSE", 0.0)
-    config = load_config(ROOT / "configs/digits.yaml", [f"workspace={tmp_path}"])
+    config = load_config(Path(DIGITS), [f"workspace={tmp_path}"])
     display, options = Silent(), workflow.Options("prepare", "prepare")
     result = workflow.run(config, display, options)
     assert result.stages["prepare"].status == "ran"
@@ -192,8 +197,8 @@ def test_what_fails_from_outside_is_tried_again(
     assert len(attempts) == 4
 
 
-def test_pictures_of_every_kind(first: dict[str, Any], workspace: Path, tmp_path: Path) -> None:
-    common = ("sample", "models:/bngan-digits/1", "--workspace", str(workspace))
+def test_pictures_of_every_kind(original: Trained, tmp_path: Path) -> None:
+    common = ("sample", "models:/bngan-digits/1", "--workspace", str(original.workspace))
     bngan(*common, "--count", "1", "-o", str(tmp_path / "one.png"))
     assert Image.open(tmp_path / "one.png").size == (8, 8)
     bngan(*common, "--count", "3", "--separately", "-o", str(tmp_path / "each"))
@@ -213,19 +218,11 @@ def test_pictures_of_every_kind(first: dict[str, Any], workspace: Path, tmp_path
         assert message in bngan(*common, *wrong, code=2).stderr
 
 
-def test_served_parameters_that_are_unknown_are_refused(
-    first: dict[str, Any], workspace: Path
-) -> None:
-    port = free_port()
-    command = [
-        "serve",
-        "models:/bngan-digits/1",
-        "--workspace",
-        str(workspace),
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen([sys.executable, "-m", "pipeline", *command], cwd=ROOT)
+@pytest.mark.full
+def test_served_parameters_that_are_unknown_are_refused(original: Trained) -> None:
+    port = reserve_port()
+    given = ("models:/bngan-digits/1", "--workspace", original.workspace, "--port", port)
+    server = running("serve", *given)
     url = f"http://127.0.0.1:{port}"
 
     def ask(**body: Any) -> tuple[int, Any]:
@@ -233,19 +230,20 @@ def test_served_parameters_that_are_unknown_are_refused(
             f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
+    def answers() -> bool:
+        assert server.poll() is None
+        try:
+            return bool(urllib.request.urlopen(f"{url}/ping", timeout=60))
+        except OSError:
+            return False
+
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/ping", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None
-                time.sleep(0.5)
+        until(answers, 120)
         index = {"index": [0, 1]}
         status, answer = ask(inputs=index, params={"seed": 7, "format": "png"})
         assert (status, len(answer["predictions"])) == (200, 2)
@@ -257,4 +255,4 @@ def test_served_parameters_that_are_unknown_are_refused(
         assert ask(input=index)[0] == ask(inputs=index, params={"truncation": 9})[0] == 400
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(timeout=30)
+        server.wait(timeout=60)

@@ -5,22 +5,27 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import numpy as np
+import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from bngan.serialization.checkpoint import CheckpointStore
+from pipeline.cli import preflight
+from pipeline.cli.preflight import obstacles
+from pipeline.config.loader import load_config
 from pipeline.core.lock import exclusive_lock
-from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
+from tests.commands import DIGITS, bngan, running
+from tests.integration.conftest import TINY, Trained, run, statuses
 
 
-def test_five_stages_run_and_say_what_came_out(first: dict[str, Any]) -> None:
+def test_five_stages_run_and_say_what_came_out(original: Trained) -> None:
+    first = original.result
     assert list(first["stages"]) == ["prepare", "reference", "train", "evaluate", "register"]
     assert statuses(first) == "ran ran ran ran ran"
     assert {stage["reason"] for stage in first["stages"].values()} == {"first run"}
@@ -37,9 +42,8 @@ def test_five_stages_run_and_say_what_came_out(first: dict[str, Any]) -> None:
     assert "http" not in report
 
 
-def test_runs_are_nested_tagged_and_hold_curves_and_pictures(
-    first: dict[str, Any], client: MlflowClient
-) -> None:
+def test_runs_are_nested_tagged_and_hold_curves_and_pictures(original: Trained) -> None:
+    first, client = original.result, original.client
     parent = client.get_run(first["run_id"])
     nested = client.search_runs(
         [parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
@@ -60,19 +64,16 @@ def test_runs_are_nested_tagged_and_hold_curves_and_pictures(
     assert {"report.html", "grid.png", "losses.png", "scores.json"} <= names
 
 
-def test_the_same_again_is_all_cached_without_ray(first: dict[str, Any], workspace: Path) -> None:
+def test_the_same_again_is_all_cached_without_ray(trained: Trained) -> None:
     # Joining this cluster would fail: nobody is there.
-    again = run(workspace, RAY_ADDRESS="127.0.0.1:1")
+    again = run(trained.workspace, RAY_ADDRESS="127.0.0.1:1")
     assert statuses(again) == "cached cached cached cached cached"
-    assert again["scores"] == first["scores"]
-    assert again["model"] == first["model"]
-    assert sum(stage["seconds"] for stage in again["stages"].values()) < 10
+    for key in ("scores", "model", "report", "grid"):
+        assert again[key] == trained.result[key]
 
 
-def test_a_change_concerns_what_follows_and_plan_says_so_before(
-    first: dict[str, Any], workspace: Path
-) -> None:
-    arguments = ("configs/digits.yaml", f"workspace={workspace}", *TINY)
+def test_a_change_concerns_what_follows_and_plan_says_so_before(trained: Trained) -> None:
+    arguments = (DIGITS, f"workspace={trained.workspace}", *TINY)
     told = bngan("plan", *arguments, "train.lr=5e-4").stdout.splitlines()
     actions = {line.split()[0]: line.strip().split(maxsplit=2)[1:] for line in told}
     assert actions["prepare"][0] == actions["reference"][0] == "cached"
@@ -83,9 +84,29 @@ def test_a_change_concerns_what_follows_and_plan_says_so_before(
     )
 
 
-def test_a_longer_budget_continues_the_training_that_is_there(
-    first: dict[str, Any], workspace: Path, client: MlflowClient
+def test_workers_and_disk_are_looked_at_for_what_is_to_be_trained(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def lacking(*overrides: str) -> list[str]:
+        given = [f"workspace={trained.workspace}", *TINY, "train.num_workers=9999", *overrides]
+        return [problem.key for problem in obstacles(load_config(Path(DIGITS), given))]
+
+    room_for_all_but_checkpoints = SimpleNamespace(free=preflight._ROOM)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room_for_all_but_checkpoints)
+    assert lacking() == []
+    assert lacking("train.lr=5e-4") == ["train.num_workers", "workspace"]
+    assert lacking("train.images=16000") == ["train.num_workers"]
+    (made,) = trained.workspace.glob("stages/train/*")
+    shutil.rmtree(made)  # as after an update of the code; the checkpoints are there
+    assert lacking() == []
+    (reference,) = trained.workspace.glob("stages/reference/*")
+    shutil.rmtree(reference)
+    assert lacking() == ["train.num_workers", "workspace"]
+
+
+@pytest.mark.full
+def test_a_longer_budget_continues_the_training_that_is_there(trained: Trained) -> None:
+    workspace, client = trained.workspace, trained.client
     longer = run(workspace, "train.images=16000")
     assert statuses(longer) == "cached cached ran ran ran"
     assert longer["model"]["version"] == "2"
@@ -106,16 +127,20 @@ def test_a_longer_budget_continues_the_training_that_is_there(
     alias = run(workspace, RAY_ADDRESS="127.0.0.1:1")["model"]["alias"]
     assert alias == ("previous_champion" if better else "champion")
     # A training cannot be taken back.
-    shorter = ("run", "configs/digits.yaml", f"workspace={workspace}", *TINY, "train.images=2000")
+    shorter = ("run", DIGITS, f"workspace={workspace}", *TINY, "train.images=2000")
     assert "has seen 16,000 images already" in bngan(*shorter, code=2).stderr
 
 
 def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
-    first: dict[str, Any], workspace: Path, tmp_path: Path
+    original: Trained, tmp_path: Path
 ) -> None:
-    arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *TINY]
-    command = [sys.executable, "-m", "pipeline", *arguments, "train.checkpoint_every_seconds=0.01"]
-    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    arguments = ["run", DIGITS, f"workspace={tmp_path}", *TINY]
+    driver = running(
+        *arguments,
+        "train.checkpoint_every_seconds=0.01",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while driver.poll() is None and not list(tmp_path.glob("training/*/images-*")):
         time.sleep(0.01)
     driver.kill()
@@ -125,40 +150,31 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
     with exclusive_lock(training, "training"):
         busy = bngan(*arguments, code=3).stderr
     assert f"is locked by process {os.getpid()} (" in busy
-    told = bngan(*arguments).stderr
+    told = bngan(*arguments, "--to", "train").stderr
     assert re.search(r"continues from [\d,]+ of 8,000 images|finished already", told)
-    # The workspace has a longer training, too, whose best generator may be a later one.
-    undisturbed, ours = (
-        next(
-            folder
-            for folder in where.glob("stages/train/*")
-            if json.loads((folder / "generator.json").read_text())["images_seen"] <= 8000
-        )
-        for where in (workspace, tmp_path)
+    (undisturbed,), (ours,) = (
+        list(where.glob("stages/train/*")) for where in (original.workspace, tmp_path)
     )
     for name in ("generator.safetensors", "generator.json"):
         assert (undisturbed / name).read_bytes() == (ours / name).read_bytes()
 
 
-def test_what_other_code_began_is_not_continued_unawares(
-    first: dict[str, Any], workspace: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(workspace / "training", tmp_path / "training")
-    (training,) = (tmp_path / "training").iterdir()
+def test_what_other_code_began_is_not_continued_unawares(trained: Trained) -> None:
+    (training,) = (trained.workspace / "training").iterdir()
     (origin,) = json.loads((training / "origin.json").read_text())
     origin["code"]["bngan.training.losses"] = "another"
     (training / "origin.json").write_text(json.dumps([origin]))
-    seen = CheckpointStore(training).saved()[-1]  # another test may have gone on with it
-    pace = [*TINY, f"train.images={seen}"]
-    arguments = ["run", "configs/digits.yaml", f"workspace={tmp_path}", *pace]
+    arguments = ["run", DIGITS, f"workspace={trained.workspace}", *TINY]
+    arguments += ["--force", "train", "--to", "train"]
     refused = bngan(*arguments, code=2).stderr
     assert "was made differently: code changed: bngan.training.losses. --allow-mismatch" in refused
     told = bngan(*arguments, "--allow-mismatch").stderr
     assert "goes on although code changed: bngan.training.losses" in told
-    assert f"finished already, {seen:,} images seen" in told
+    assert "finished already, 8,000 images seen" in told
 
 
-def test_the_model_keeps_its_contract(first: dict[str, Any], workspace: Path) -> None:
+def test_the_model_keeps_its_contract(original: Trained) -> None:
+    workspace = original.workspace
     mlflow.set_tracking_uri(f"sqlite:///{workspace}/mlflow.db")
     try:
         model = mlflow.pyfunc.load_model("models:/bngan-digits/1")
@@ -180,9 +196,8 @@ def test_the_model_keeps_its_contract(first: dict[str, Any], workspace: Path) ->
     assert stored == []
 
 
-def test_sampling_from_the_command_line(
-    first: dict[str, Any], workspace: Path, tmp_path: Path
-) -> None:
+def test_sampling_from_the_command_line(original: Trained, tmp_path: Path) -> None:
+    workspace = original.workspace
     common = ("sample", "models:/bngan-digits/1", "--workspace", str(workspace))
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         bngan(*common, "--seed", seed, "-o", str(tmp_path / f"{name}.png"))
@@ -196,17 +211,19 @@ def test_sampling_from_the_command_line(
     assert "cannot load models:/none@champion" in missing.stderr
 
 
-def test_altered_outputs_are_not_trusted(first: dict[str, Any], workspace: Path) -> None:
-    grid = Path(first["grid"])
+def test_altered_outputs_are_not_trusted(trained: Trained) -> None:
+    grid = Path(trained.result["grid"])
     grid.write_bytes(grid.read_bytes() + b"x")
-    again = run(workspace)
+    command = ("run", DIGITS, "--json", f"workspace={trained.workspace}", *TINY)
+    again = json.loads(bngan(*command).stdout)
     assert statuses(again) == "cached cached cached ran cached"
     assert again["stages"]["evaluate"]["reason"].startswith("output altered: ")
 
 
-def test_one_step_is_checked_on_the_users_own_networks(workspace: Path) -> None:
+@pytest.mark.full
+def test_one_step_is_checked_on_the_users_own_networks(trained: Trained) -> None:
     overrides = ("model.network=dcgan", "model.conditional=true", "model.generator.width=8")
-    told = bngan("check", "configs/digits.yaml", f"workspace={workspace}", *overrides).stdout
+    told = bngan("check", DIGITS, f"workspace={trained.workspace}", *overrides).stdout
     assert "2 CPU workers train what one process trains" in told
     rows = [line.split() for line in told.splitlines() if line.startswith(" ")]
     assert [row[0] for row in rows[1:]] == [
@@ -218,7 +235,7 @@ def test_one_step_is_checked_on_the_users_own_networks(workspace: Path) -> None:
 
 def test_mistakes_exit_with_2_before_anything_is_written(tmp_path: Path) -> None:
     for wrong in ("train.lrr=1", "train.lr=fast", "data.path=/does/not/exist"):
-        done = bngan("run", "configs/digits.yaml", f"workspace={tmp_path}/w", wrong, code=2)
+        done = bngan("run", DIGITS, f"workspace={tmp_path}/w", wrong, code=2)
         assert done.stderr.startswith("error: ")
         assert len(done.stderr.strip().splitlines()) == 1
         assert done.stdout == ""
@@ -231,7 +248,7 @@ def test_bad_data_ends_the_run_with_a_line_and_a_failed_stage(tmp_path: Path) ->
     for i in range(120):
         Image.new("RGB", (8 + i % 2, 8), (i, 0, 0)).save(images / f"{i}.png")
     arguments = [f"workspace={tmp_path}/w", f"data.path={images}", "evaluate.protocol=fid20_test"]
-    done = bngan("run", "configs/digits.yaml", "--json", *arguments, code=2)
+    done = bngan("run", DIGITS, "--json", *arguments, code=2)
     assert "error: data.image_size is not set" in done.stderr
     assert json.loads(done.stdout)["stages"]["prepare"]["status"] == "failed"
     runs = MlflowClient(f"sqlite:///{tmp_path}/w/mlflow.db").search_runs(["1"])

@@ -24,9 +24,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import free_port
+from tests.environment import ROOT
+from tests.ports import reserve_port
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.full
 COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -56,11 +57,11 @@ def starts(head: str) -> str:
 class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {port: str(free_port()) for port in ("5000", "5001", "8265")}
+        self.ports = {port: str(reserve_port()) for port in ("5000", "5001", "8265")}
         self.servers: list[subprocess.Popen[str]] = []
         binaries = Path(sys.executable).parent
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))},
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             "PATH": f"{binaries}:{os.environ['PATH']}",
             "HOME": str(folder / "home"),
             # Of its own: Ray remembers the last head node there, and paths of sockets must be short.
@@ -73,7 +74,7 @@ class Shell:
             command = re.sub(rf"\b{port}\b", free, command)
         command = command.replace("FOLDER", "images")
         # Where another cluster has the agent's port, this one takes no jobs.
-        ports = f"--port {free_port()} --dashboard-agent-listen-port {free_port()}"
+        ports = f"--port {reserve_port()} --dashboard-agent-listen-port {reserve_port()}"
         command = command.replace("ray start", f"ray start {ports}")
         small = SMALL if "digits.yaml" in command else SMALLER
         if re.search(r"(bngan|pipeline) (run|adapt|check|submit)", command):
@@ -112,7 +113,7 @@ class Shell:
         url = f"http://127.0.0.1:{self.ports[port]}{path}"
         for _ in range(240):
             try:
-                urllib.request.urlopen(url, timeout=5)
+                urllib.request.urlopen(url, timeout=60)
                 return
             except urllib.error.HTTPError:
                 return  # somebody answers
@@ -128,7 +129,7 @@ class Shell:
             os.killpg(server.pid, signal.SIGTERM)
         for server in self.servers:
             try:
-                server.wait(timeout=20)
+                server.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 os.killpg(server.pid, signal.SIGKILL)
         shutil.rmtree(self.environment["RAY_TMPDIR"], ignore_errors=True)

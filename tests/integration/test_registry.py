@@ -24,7 +24,7 @@ from pipeline.registry import aliases, registry
 from pipeline.registry.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
 from pipeline.serving.model_interface import model_interface
 from pipeline.tracking.tracker import Tracker
-from tests.integration.conftest import ROOT
+from tests.environment import ROOT
 
 NAME, ATTEMPTS, PROCESSES = "gan", 50, 4
 
@@ -273,7 +273,7 @@ def test_the_model_needs_mlflow_torch_numpy_safetensors_and_pillow_only(workspac
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     shape, code = done.stdout.splitlines()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from pipeline.monitoring import alerts as alarm
 from pipeline.monitoring import drift
 from pipeline.monitoring.schedule import Schedule, load_schedule
 from pipeline.tracking import runs
-from tests.integration.conftest import ROOT, bngan
+from tests.commands import bngan, running
+from tests.integration.conftest import Trained
 from tests.integration.digits import write_digits
 from tests.receiver import Receiver
 
@@ -34,9 +34,18 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def camera(
-    first: dict[str, Any], workspace: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def workspace(module_copy: Trained) -> Path:
+    """Every test has a schedule of its own there."""
+    return module_copy.workspace
+
+
+@pytest.fixture(scope="module")
+def client(module_copy: Trained) -> MlflowClient:
+    return module_copy.client
+
+
+@pytest.fixture(scope="module")
+def camera(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """New images of each day: all digits, or half of them on the 22nd."""
     folder = tmp_path_factory.mktemp("camera")
     for day, kinds in (("20", 10), ("21", 10), ("22", 5)):
@@ -78,7 +87,7 @@ def silent(*_: Any) -> None:
 
 def test_dates_that_were_missed(workspace: Path, camera: Path, client: MlflowClient) -> None:
     path = write(workspace, camera, "missed")
-    command = ("schedule", str(path), "--partition", "2026-11-19..2026-11-21")
+    command = ("schedule", path, "--partition", "2026-11-19..2026-11-21")
     # A day without images fails, and does not keep the others waiting.
     told = bngan(*command, code=2)
     assert "cannot read" in told.stderr
@@ -167,11 +176,9 @@ def test_the_same_date_from_two_at_once_is_done_once(
     workspace: Path, camera: Path, client: MlflowClient
 ) -> None:
     path = write(workspace, camera, "twice")
-    command = [sys.executable, "-m", "pipeline", "schedule", str(path), "--partition", "2026-11-20"]
-    both = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    told = [each.communicate(timeout=120)[0] for each in both]
+    command = ("schedule", path, "--partition", "2026-11-20")
+    both = [running(*command, stdout=subprocess.PIPE) for _ in range(2)]
+    told = [each.communicate(timeout=300)[0] for each in both]
     assert [each.returncode for each in both] == [0, 0]
     assert sorted("(done before)" in line for line in told) == [False, True]
     assert len(evaluations(client, "twice")) == 1
@@ -257,14 +264,13 @@ def test_here_is_for_partitions(workspace: Path, camera: Path) -> None:
 
 
 def test_waiting_ends_with_ctrl_c(workspace: Path, camera: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "schedule", str(write(workspace, camera, "wait"))]
-    waiting = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    waiting = running("schedule", write(workspace, camera, "wait"), stderr=subprocess.PIPE)
     assert waiting.stderr
     line = waiting.stderr.readline()
     assert line.startswith("wait: next at ")
     assert line.endswith("T03:00, Europe/Berlin; Ctrl-C ends it\n")
     waiting.send_signal(signal.SIGINT)
-    _, rest = waiting.communicate(timeout=30)
+    _, rest = waiting.communicate(timeout=60)
     assert (waiting.returncode, rest) == (130, "interrupted\n")
     other = Path(workspace).parent / "empty"
     nothing = write(other, camera, "nothing")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import TINY, bngan
+from tests.commands import DIGITS, bngan_process
+from tests.integration.conftest import TINY
 from tests.integration.servers import mlflow_server
 
 PLANTED = {
@@ -42,6 +43,7 @@ def holding(folder: Path) -> tuple[int, list[str]]:
     return count, found
 
 
+@pytest.mark.full
 def test_no_secret_leaves_the_environment(tmp_path: Path, ray_folder: Path) -> None:
     workspace, home, store = (tmp_path / name for name in ("runs", "home", "store"))
     for folder in (home, store):
@@ -56,12 +58,12 @@ def test_no_secret_leaves_the_environment(tmp_path: Path, ray_folder: Path) -> N
         exposed = "data.path=${oc.env:HF_TOKEN}"
         told = []
         for code, command in (
-            (0, ("run", "configs/digits.yaml", f"workspace={workspace}", *TINY)),
+            (0, ("run", DIGITS, f"workspace={workspace}", *TINY)),
             (0, ("sample", "models:/bngan-digits/1", "--workspace", str(workspace), "-o", "/dev/null")),
             (2, ("sample", "models:/bngan-digits/7", "--workspace", str(workspace))),
-            (2, ("run", "configs/digits.yaml", f"workspace={workspace}", exposed)),
+            (2, ("run", DIGITS, f"workspace={workspace}", exposed)),
         ):  # fmt: skip
-            done = bngan(*command, code=code, **environment)
+            done = bngan_process(*command, code=code, **environment)
             told.append(done.stdout + done.stderr)
     counts = []
     for folder in (workspace, store, home, ray_folder):

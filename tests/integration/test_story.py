@@ -2,14 +2,14 @@
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.integration.conftest import ROOT, TINY, bngan, run, statuses
+from tests.commands import DIGITS, bngan, running
+from tests.integration.conftest import TINY, run, statuses
 
 NAME = "bngan-digits"
 
@@ -57,9 +57,8 @@ def test_from_the_first_version_to_the_morning_after_a_crash(tmp_path: Path) -> 
     assert held() == {"champion": "1", "previous_champion": "3", "challenger": "2"}
 
     # Killed while it evaluates: no chance to say so itself.
-    command = [sys.executable, "-m", "pipeline", "run", "configs/digits.yaml"]
-    arguments = [f"workspace={tmp_path}", *TINY, "seed=5"]
-    driver = subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
+    given = (f"workspace={tmp_path}", *TINY, "seed=5")
+    driver = running("run", DIGITS, *given, stderr=subprocess.DEVNULL)
     while driver.poll() is None and not list((tmp_path / "stages" / "evaluate").glob(".*tmp*")):
         time.sleep(0.005)
     driver.kill()

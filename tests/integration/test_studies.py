@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import pytest
 from mlflow import MlflowClient
 
 from bngan.data.images import to_pil
-from tests.integration.conftest import ROOT, bngan
+from tests.commands import bngan_process, running
+from tests.environment import ROOT
 
 STUDY = """
 name: small
@@ -44,16 +44,15 @@ def test_a_study_that_is_killed_goes_on_and_is_found_when_done(
         path.parent.mkdir(parents=True, exist_ok=True)
         to_pil(image).save(path)
     # Workers run in a folder of their own.
-    data = f"data.path={os.path.relpath(tmp_path / 'images', ROOT)}"
-    command = [sys.executable, "-m", "pipeline", "study", str(file), data]
-    driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    data = f"data.path={os.path.relpath(tmp_path / 'images')}"
+    driver = running("study", file, data, stderr=subprocess.DEVNULL)
     while driver.poll() is None and len(list(trials.glob("*.json"))) < 3:
         time.sleep(0.1)
     driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=60) == 130
+    assert driver.wait(timeout=300) == 130
     before = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert 3 <= len(before) < TRIALS
-    found = json.loads(bngan("study", str(file), data, "--json").stdout)
+    found = json.loads(bngan_process("study", str(file), data, "--json").stdout)
     after = {path.name: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert len(after) == TRIALS
     assert {name: after[name] for name in before} == before
@@ -61,7 +60,7 @@ def test_a_study_that_is_killed_goes_on_and_is_found_when_done(
     assert "Effects" in Path(found["report"]).read_text()
     effects = json.loads((Path(found["report"]).parent / "effects.json").read_text())
     assert {effect["task"] for effect in effects["declared"]} == {"digits", "ring8"}
-    told = bngan("study", str(file), data).stdout
+    told = bngan_process("study", str(file), data).stdout
     assert all(line in told for line in found["findings"])
     assert f"0 trainings, {TRIALS} found" in told
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")

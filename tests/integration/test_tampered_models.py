@@ -31,7 +31,7 @@ from pipeline.serving import server as serving
 from pipeline.serving.model_interface import model_interface
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.tracker import Tracker
-from tests.integration.conftest import ROOT
+from tests.environment import ROOT
 from tests.unit.generation.test_sampler_safety import HARM
 from tests.unit.serving.test_server import INDICES, tiny
 from tests.unit.serving.test_server import PARAMETERS as VALUES

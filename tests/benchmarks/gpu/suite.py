@@ -20,7 +20,7 @@ def run(session: Session) -> None:
 def _suite(session: Session) -> Values:
     report = (session.out / "gpu_tests.xml").resolve()
     report.unlink(missing_ok=True)
-    plain = ["--noconftest", "-p", "tests.benchmarks.gpu.plugin", "-p", "no:cacheprovider"]
+    plain = ["--noconftest", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--tb=short", *plain]
     environment = {
         **os.environ,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.batchnorm.calibration import calibrate, execution_order
-from tests.conftest import run_workers
+from tests.workers import run_workers
 
 
 def generator() -> nn.Module:

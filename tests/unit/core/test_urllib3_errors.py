@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from pipeline.core.urllib3_errors import brief_text, connection_reason
-from tests.conftest import free_port
+from tests.ports import reserve_port
 
 REFUSED = "[Errno 111] Connection refused"
 
@@ -56,7 +56,7 @@ def server(answer: Any) -> Iterator[str]:
 
 
 def test_a_closed_port() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{reserve_port()}"
     assert connection_reason(failure(url)) == REFUSED
     assert connection_reason(no_answer(url)) == REFUSED
     assert brief_text(failure(url)) == f"failed: {REFUSED}"

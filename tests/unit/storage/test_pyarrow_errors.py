@@ -10,7 +10,7 @@ import pytest
 from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
 from pipeline.storage.pyarrow_errors import is_temporary
-from tests.conftest import free_port
+from tests.ports import reserve_port
 
 
 def failure(port: int) -> OSError:
@@ -52,7 +52,7 @@ def object_store(status: int) -> Iterator[int]:
 
 
 def test_a_store_that_is_not_there_may_be_back() -> None:
-    assert is_temporary(failure(free_port()))
+    assert is_temporary(failure(reserve_port()))
 
 
 @pytest.mark.parametrize(

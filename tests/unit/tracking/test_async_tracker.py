@@ -22,7 +22,7 @@ from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import run_lifecycle
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import Stage
-from tests.conftest import until
+from tests.waiting import until
 
 DIGITS = Path(__file__).parents[3] / "configs" / "digits.yaml"
 

@@ -18,14 +18,14 @@ from pipeline.tracking.mlflow_internals import (
     ask,
     status_of,
 )
-from tests.conftest import free_port
+from tests.ports import reserve_port
 from tests.unit.core.test_urllib3_errors import REFUSED, server
 
 
 def test_a_server_that_is_not_there_is_an_error_whose_cause_is_urllib3s() -> None:
     started = time.monotonic()
     with pytest.raises(MlflowException) as caught:
-        ask(f"http://127.0.0.1:{free_port()}", 5)
+        ask(f"http://127.0.0.1:{reserve_port()}", 5)
     assert status_of(caught.value) == 500
     assert connection_reason(caught.value) == REFUSED
     assert time.monotonic() - started < 5

@@ -13,8 +13,8 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from pipeline.core.errors import UserError
 from pipeline.tracking import outbox as module
 from pipeline.tracking.outbox import BATCH, Outbox
-from tests.conftest import until
 from tests.unit.core.test_urllib3_errors import failure
+from tests.waiting import until
 
 
 def no_answer() -> MlflowException:

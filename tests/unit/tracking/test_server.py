@@ -27,7 +27,7 @@ from pipeline.tracking.server import away, reason, require_server
 from pipeline.tracking.tracker import Tracker, existing_client
 from pipeline.workflow import cleanup as garbage
 from pipeline.workflow.results import RunResult
-from tests.conftest import free_port
+from tests.ports import reserve_port
 from tests.unit.tracking.test_outbox import Server, no_answer
 
 
@@ -63,7 +63,7 @@ def test_what_says_that_a_server_is_away(error: Exception, gone: bool) -> None:
 
 def test_the_reason_is_what_a_person_needs() -> None:
     with pytest.raises(MlflowException) as caught:
-        ask(f"http://127.0.0.1:{free_port()}", 5)
+        ask(f"http://127.0.0.1:{reserve_port()}", 5)
     assert reason(caught.value) == "[Errno 111] Connection refused"
     assert reason(MlflowException("one\ntwo")) == "one"
     assert reason(ConnectionError()) == "ConnectionError"
@@ -95,7 +95,7 @@ def test_a_folder_whose_name_is_a_secret_elsewhere_has_its_database(
 
 
 def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
-    uri = f"http://user:SECRET@127.0.0.1:{free_port()}"
+    uri = f"http://user:SECRET@127.0.0.1:{reserve_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{uri}/?token=SECRET")
     for use in (
         require_server,
@@ -130,7 +130,7 @@ def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
 
 
 def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch) -> None:
-    uri = f"http://127.0.0.1:{free_port()}"
+    uri = f"http://127.0.0.1:{reserve_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     started = time.monotonic()
     for use in (lambda: require_server(uri), lambda: Tracker(tmp_path, "x")):

@@ -14,7 +14,7 @@ from bngan.data.dataset import ImageSplit
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
-from tests.conftest import free_port
+from tests.ports import reserve_port
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,7 +53,7 @@ def test_a_training_in_float32_can_be_repeated_bit_for_bit() -> None:
 def test_synchronised_batch_norm_on_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process poses as a group of two parts: the synchronised path against torch's on the CPU."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    monkeypatch.setenv("MASTER_PORT", str(reserve_port()))
     for module in ("batchnorm.layer", "distributed.collectives"):
         monkeypatch.setattr(f"bngan.{module}.world_size", lambda: 2)
     reduced = mock.Mock(side_effect=dist.all_reduce)
