@@ -137,6 +137,7 @@ def left_alone(folder: Path, how: str) -> None:
     if how == "SIGSTOP":
         shared_memory._PATIENCE = timedelta(seconds=5)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which it gets once worker 1 is seen to be dead
+    dist.barrier()  # from here on both are as fast as each other
     all_reduce_sum(torch.ones(1))
     if rank() == 1:
         (folder / "pid").write_text(str(os.getpid()))

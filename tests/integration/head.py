@@ -74,7 +74,7 @@ class Head:
     def _wait(self) -> None:
         for _ in range(240):
             try:
-                urllib.request.urlopen(f"{self.address}/api/version", timeout=5)
+                urllib.request.urlopen(f"{self.address}/api/version", timeout=60)
             except urllib.error.HTTPError as error:
                 if error.code != 401:  # what it says without the token
                     raise

@@ -71,7 +71,7 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
     finally:
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(server.pid, signal.SIGTERM)
-            server.wait(timeout=20)
+            server.wait(timeout=60)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
 
@@ -81,10 +81,10 @@ def object_store() -> Iterator[int]:
     """The port of one on 127.0.0.1. Buckets are those of all stores of this process."""
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer("127.0.0.1", port := reserve_port(), verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
-        yield port
+        yield server.get_host_and_port()[1]
     finally:
         server.stop()
 
@@ -102,7 +102,7 @@ def s3(address: str) -> dict[str, str]:
 def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     for _ in range(360):
         try:
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=60)
             return
         except OSError:
             assert server.poll() is None, log.read_text()

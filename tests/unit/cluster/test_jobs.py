@@ -114,9 +114,9 @@ def test_of_two_at_once_one_begins(cluster: Cluster) -> None:
 def test_a_cluster_that_starts_is_waited_for_but_not_for_ever(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "_PATIENCE", 1.5)
     cluster.starting = 1
     assert submit().began
+    monkeypatch.setattr(jobs, "_PATIENCE", 1.5)
     cluster.starting = 100
     with pytest.raises(RuntimeError, match="in whatever words"):
         submit("seed=1")

