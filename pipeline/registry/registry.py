@@ -17,7 +17,6 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 
-import bngan
 from bngan.generation.sampler import Sampler
 from bngan.serialization.manifest import scratch_folder
 from pipeline.core.errors import UserError
@@ -31,6 +30,7 @@ from pipeline.registry.aliases import (
     registry_lock,
     require_name,
 )
+from pipeline.registry.code import library_code
 from pipeline.registry.integrity import (
     FILES,
     IntegrityError,
@@ -245,12 +245,12 @@ def _stores(workspace: Path) -> Iterator[None]:
 
 def _log_model(run_id: str, package: ModelPackage) -> Any:
     """Log the model with the run; its own code travels with it."""
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id), library_code() as code:
         model = mlflow.pyfunc.log_model(
             name="generator",
             python_model=str(package.interface.python_model),
             artifacts={name: str(folder) for name, folder in package.parts.items()},
-            code_paths=[str(Path(str(bngan.__file__)).parent)],
+            code_paths=[str(code)],
             signature=package.interface.signature,
             pip_requirements=package.interface.requirements,
         )

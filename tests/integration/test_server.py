@@ -89,24 +89,28 @@ def _there(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("workspace")
+def trainings(client: MlflowClient, name: str, condition: str = "") -> list[Run]:
+    """Runs of the stage train in an experiment, which may not be there yet."""
+    experiment = client.get_experiment_by_name(name)
+    ids = [experiment.experiment_id] if experiment else []
+    return client.search_runs(ids, f"tags.stage = 'train'{condition}") if ids else []
 
 
-def newest(client: MlflowClient, stage: str) -> Run:
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return client.search_runs(ids, f"tags.stage = '{stage}'", max_results=1)[0]
-
-
-def training(workspace: Path, images: int) -> list[str]:
+def training(workspace: Path, name: str, images: int) -> list[str]:
     """Arguments of a run that tells 30 times what it does, and scores 3 times."""
     pace = [
         f"train.images={images}",
         f"train.score_every={images // 3}",
         f"train.batch_size={BATCH}",
     ]
-    return ["run", DIGITS, f"workspace={workspace}", *pace]
+    return [
+        "run",
+        DIGITS,
+        f"workspace={workspace}",
+        f"name={name}",
+        f"register.model={name}",
+        *pace,
+    ]
 
 
 @pytest.mark.full
@@ -115,17 +119,17 @@ def training(workspace: Path, images: int) -> list[str]:
     ("seconds", "images"), [(10, 120_000), pytest.param(60, 450_000, marks=pytest.mark.slow)]
 )
 def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
-    server: Server, workspace: Path, seconds: int, images: int
+    server: Server, tmp_path: Path, seconds: int, images: int
 ) -> None:
-    command = (*training(workspace, images), "--json")
+    name = f"away-{seconds}"
+    command = (*training(tmp_path, name, images), "--json")
     driver = running(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     client = MlflowClient(server.uri)
 
     def trains() -> bool:
         assert driver.poll() is None, driver.communicate()
-        return bool(client.search_experiments(filter_string="name = 'digits'")) and bool(
-            client.search_runs(["1"], "attributes.status = 'RUNNING' and metrics.loss_d > 0")
-        )
+        going_on = " and attributes.status = 'RUNNING' and metrics.loss_d > 0"
+        return bool(trainings(client, name, going_on))
 
     until(trains, 240)
     server.kill()
@@ -138,7 +142,7 @@ def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
     assert statuses(json.loads(out)).endswith("ran ran ran")
     assert f"MLflow at {server.uri} is away" in told
     assert f"MLflow at {server.uri} is back after" in told
-    train = newest(client, "train")
+    (train,) = trainings(client, name)
     assert train.info.status == "FINISHED"
     curve = client.get_metric_history(train.info.run_id, "loss_d")
     every = images // 30
@@ -146,7 +150,7 @@ def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
     # Training went on meanwhile, and what it said then bears that time.
     assert [point for point in curve if killed < point.timestamp / 1000 < back]
     fingerprint = train.data.tags["fingerprint"]
-    history = workspace / "stages" / "train" / fingerprint[:16] / "history.json"
+    history = tmp_path / "stages" / "train" / fingerprint[:16] / "history.json"
     for record in json.loads(history.read_text()):
         for key in record.keys() - {"images"}:
             points = client.get_metric_history(train.info.run_id, key)
@@ -156,32 +160,32 @@ def test_a_server_killed_in_mid_training_is_told_everything_when_it_is_back(
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-def test_every_command_works_with_the_server_alone(server: Server, workspace: Path) -> None:
-    experiment = training(workspace, 120_000)
+def test_every_command_works_with_the_server_alone(server: Server, tmp_path: Path) -> None:
+    experiment = training(tmp_path, "alone", 8_000)
     bngan(*experiment)
     assert bngan(*experiment).stderr.count("cached in") == 5
     assert all(" cached " in line for line in bngan("plan", *experiment[1:]).stdout.splitlines())
     # A second version, of the same generator: no better.
     bngan(*experiment, "register.min_improvement=0.5")
-    common = ("--workspace", workspace)
-    champion = "models:/bngan-digits@champion"
+    common = ("--workspace", tmp_path)
+    champion = "models:/alone@champion"
     for (command, *arguments), expected in (
-        (("status",), "digits finished"),
-        (("models",), "bngan-digits 1 champion"),
-        (("sample", champion, "-o", workspace / "grid.png"), "64 images"),
+        (("status",), "alone finished"),
+        (("models",), "alone 1 champion"),
+        (("sample", champion, "-o", tmp_path / "grid.png"), "64 images"),
         (("evaluate", champion), "measured by"),
-        (("compare", champion, "models:/bngan-digits/2"), "No difference beyond chance"),
-        (("promote", "bngan-digits", 2), "version 2 of bngan-digits is champion"),
-        (("rollback", "bngan-digits"), "version 1 of bngan-digits is champion again, not 2"),
+        (("compare", champion, "models:/alone/2"), "No difference beyond chance"),
+        (("promote", "alone", 2), "version 2 of alone is champion"),
+        (("rollback", "alone"), "version 1 of alone is champion again, not 2"),
         (("gc",), "0 folders"),
         (("reap",), "no runs"),
     ):
         assert expected in "".join(bngan(command, *arguments, *common)), command
-    assert not list(workspace.rglob("mlflow.db"))
+    assert not list(tmp_path.rglob("mlflow.db"))
     client = MlflowClient(server.uri)
-    (data,) = client.get_run(newest(client, "train").info.run_id).inputs.dataset_inputs
+    (data,) = client.get_run(trainings(client, "alone")[0].info.run_id).inputs.dataset_inputs
     assert data.dataset.name == "embedded:digits"
-    version = client.get_model_version("bngan-digits", "1")
+    version = client.get_model_version("alone", "1")
     assert client.get_logged_model(version.tags["bngan.model_id"]).model_uri
 
 
