@@ -13,6 +13,8 @@ from PIL import Image
 
 from bngan.data.decoding import convert, decode
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
 QUICK, THOROUGH = 200, 5000
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM")
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8))
