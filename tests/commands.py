@@ -17,7 +17,7 @@ DIGITS = str(ROOT / "configs" / "digits.yaml")
 
 
 class Output(NamedTuple):
-    """What a command has printed."""
+    """The text that a command printed."""
 
     stdout: str
     stderr: str
@@ -58,7 +58,7 @@ def _exit_code(arguments: list[str]) -> Any:
 
 @contextmanager
 def _redirected(descriptor: int, file: IO[bytes]) -> Iterator[None]:
-    """Whatever writes to this descriptor, or to Python's stream of it, writes to ``file``."""
+    """Send to ``file`` all that is written to a descriptor, or to Python's stream of it."""
     name = {1: "stdout", 2: "stderr"}[descriptor]
     saved = os.dup(descriptor)
     os.dup2(file.fileno(), descriptor)

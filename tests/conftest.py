@@ -23,7 +23,7 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session", autouse=True)
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """In a folder of its own: what a test leaves in the current folder is not in the checkout."""
+    """Make the current folder one of the tests' own: relative paths do not lead into the checkout."""
     before = os.getcwd()
     os.chdir(tmp_path_factory.mktemp("current"))
     yield
@@ -32,8 +32,8 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """MLflow copies its new SQLite databases from one whose tables it has made once."""
-    if "mlflow" not in sys.modules:  # no test that was collected can make one
+    """Let MLflow copy its new SQLite databases from one whose tables it has made once."""
+    if "mlflow" not in sys.modules:  # then no test can make a database
         yield
         return
     from mlflow.store.db import utils

@@ -1,4 +1,4 @@
-"""What a pytest run makes once, whichever of its processes needs it first."""
+"""Folders that one process of a pytest run makes for all of them."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.lock import exclusive_lock
 
 _PATIENCE = 600.0
-"""Seconds in which another process makes it."""
+"""Seconds to wait for another process that makes a folder."""
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread does."""
+"""Waiting for other processes and threads."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What ``condition`` returns once it is true of anything; fails after so many seconds."""
+    """Wait until ``condition`` returns something true, and return that; fail after ``seconds``."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
-        time.sleep(seconds / 5000)  # what may take long is not asked too often
+        time.sleep(seconds / 5000)
     return found

@@ -27,9 +27,10 @@ def _enter(
 
 
 def run_workers(workers: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """What ``function(*args)``, a module-level function, returns on each of ``workers`` processes.
+    """Return the results of ``function(*args)`` on ``workers`` processes, by rank.
 
-    They form a gloo process group and are forked from a server that has imported torch already.
+    The processes form a gloo process group. A server that has imported torch forks them. The function
+    must belong to a module.
     """
     mp.get_context("forkserver").set_forkserver_preload(_IMPORTED)
     with tempfile.TemporaryDirectory() as folder:

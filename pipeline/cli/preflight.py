@@ -152,7 +152,7 @@ def _room(config: Config) -> Iterator[Problem]:
 
 
 def _training_progress(config: Config) -> str:
-    """How far the training has come; asked only where something is amiss, for its imports take long."""
+    """Return how far the training has come. The imports take seconds, so ask only about a problem."""
     from pipeline.workflow.progress import training_progress
 
     return training_progress(config)

@@ -44,7 +44,7 @@ class Trained:
 def run(
     workspace: Path, *overrides: str, timeout: float = 300, **environment: str
 ) -> dict[str, Any]:
-    """Run the tiny pipeline in a process of its own; what it printed as JSON."""
+    """Run the tiny pipeline in a process of its own, and return the JSON that it printed."""
     given = (f"workspace={workspace}", *TINY, *overrides)
     output = bngan_process("run", DIGITS, "--json", *given, timeout=timeout, **environment)
     result: dict[str, Any] = json.loads(output.stdout)  # one object and nothing else
@@ -61,18 +61,18 @@ def _train(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The run of this pytest run, which nobody changes."""
+    """The run that all processes of this pytest run share. Tests must not change it."""
     folder = made_once(tmp_path_factory, "trained", _train)
     return Trained(folder / "workspace", json.loads((folder / _RESULT).read_text()))
 
 
 @pytest.fixture
 def trained(original: Trained, tmp_path: Path) -> Trained:
-    """A copy that one test may change."""
+    """Return a copy that the test may change."""
     return original.copy(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def module_copy(original: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A copy that the tests of one file share: none of them changes what another one looks at."""
+    """Return a copy that the tests of one file share."""
     return original.copy(tmp_path_factory.mktemp("trained"))

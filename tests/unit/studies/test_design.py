@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.studies.design import Study, load_study, main_trials, points, tuning_trials
-from pipeline.studies.trial import settings
+from pipeline.studies.trial import Trial, settings
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
@@ -24,14 +24,27 @@ def study(**changes: Any) -> Study:
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_that_comes_along_is_sound(path: Path) -> None:
+def test_every_arm_of_a_study_that_comes_along_is_sound(path: Path) -> None:
     found = load_study(path)
-    every = [*tuning_trials(found), *main_trials(found, dict.fromkeys(_keys(found), points(found)))]
-    for trial in {trial.overrides: trial for trial in every}.values():
+    for trial in {(trial.task, trial.arm): trial for trial in _trials(found)}.values():
         settings(trial)
     tuned = 1 if found.tune else len(points(found))
     count = len(tuning_trials(found)) + found.seeds * len(_keys(found)) * tuned
     assert count <= 120
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_trial_of_a_study_that_comes_along_is_sound(path: Path) -> None:
+    for trial in {trial.overrides: trial for trial in _trials(load_study(path))}.values():
+        settings(trial)
+
+
+def _trials(found: Study) -> list[Trial]:
+    return [
+        *tuning_trials(found),
+        *main_trials(found, dict.fromkeys(_keys(found), points(found))),
+    ]
 
 
 def _keys(found: Study) -> list[tuple[str, str]]:
