@@ -17,11 +17,13 @@ def builder_of_cached(repository: str, commit: str) -> Any:
         LookupError: unless the cache has exactly one such table set.
     """
     from datasets import config
+    from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
 
     owner, name = repository.split("/")
     cache = Path(config.HF_DATASETS_CACHE).expanduser()
-    found = [folder.parts for folder in cache.glob(f"{owner}___*/*/*/{commit}")]
+    tables = cache / f"{owner}___{camelcase_to_snakecase(name)}"
+    found = [folder.parts for folder in tables.glob(f"*/*/{commit}")]
     if len(found) != 1:
         raise LookupError(f"commit {commit} is there {len(found)} times")
     *_, configuration, version, _ = found[0]

@@ -44,6 +44,15 @@ def call(places: dict[str, str]) -> Iterator[Any]:
         yield call
 
 
+@pytest.fixture
+def name(hub: Hub) -> str:
+    """Return the name of a dataset of 200 images that only this test knows."""
+    name = f"o/n{len(hub.repositories)}"
+    hub.repositories[name] = Repository()
+    hub.repositories[name].push(tree(200))
+    return name
+
+
 @pytest.fixture(autouse=True)
 def _forget(hub: Hub) -> None:
     hub.requests.clear()
@@ -54,35 +63,39 @@ def downloads(hub: Hub) -> list[str]:
     return [asked for asked in hub.requests if asked.startswith("GET") and "/data/" in asked]
 
 
-def test_a_branch_is_the_commit_that_it_is_now_and_a_tag_stays(hub: Hub, call: Any) -> None:
-    repository = hub.repositories["o/n"]
+def test_a_branch_is_the_commit_that_it_is_now_and_a_tag_stays(
+    hub: Hub, call: Any, name: str
+) -> None:
+    repository = hub.repositories[name]
     old = repository.refs["v1"] = repository.refs["main"]
     new = repository.push(tree(220))
-    expected = {"hub:o/n": new, "hub:o/n@v1": old, f"hub:o/n@{old}": old, "hub:o/n@main": new}
-    for path, commit in expected.items():
-        assert call(look, path) == (commit, {old: 200, new: 220}[commit], ["cat", "dog"])
+    for revision, commit in {"": new, "@v1": old, f"@{old}": old, "@main": new}.items():
+        assert call(look, f"hub:{name}{revision}") == (
+            commit,
+            {old: 200, new: 220}[commit],
+            ["cat", "dog"],
+        )
     assert [asked.split("/")[5] for asked in downloads(hub)] == [new, old]  # and then cached
 
 
-def test_a_branch_that_moves_meanwhile_is_read_as_it_was(hub: Hub, call: Any) -> None:
-    repository = hub.repositories["o/n"]
+def test_a_branch_that_moves_meanwhile_is_read_as_it_was(hub: Hub, call: Any, name: str) -> None:
+    repository = hub.repositories[name]
     commit, repository.meanwhile = repository.push(tree(204)), tree(206)
-    assert call(look, "hub:o/n")[:2] == (commit, 204)
+    assert call(look, f"hub:{name}")[:2] == (commit, 204)
     assert repository.refs["main"] != commit
 
 
-@pytest.mark.parametrize("emptied", ["datasets/o___n", "hub/datasets--o--n"])
+@pytest.mark.parametrize(("emptied", "between"), [("datasets/", "___"), ("hub/datasets--", "--")])
 def test_what_is_cached_is_no_download(
-    hub: Hub, call: Any, places: dict[str, str], emptied: str
+    hub: Hub, call: Any, name: str, places: dict[str, str], emptied: str, between: str
 ) -> None:
-    hub.repositories["o/n"].push(tree(210))
-    with pytest.raises(
-        UserError, match=r"^data.max_download_gb: hub:o/n .*, and 0.0 MB are allowed"
-    ):
-        call(look, "hub:o/n", 0.0)
-    assert call(look, "hub:o/n")[1] == 210
-    shutil.rmtree(Path(places["HF_HOME"]) / emptied)  # of tables and files, one will do
-    assert call(look, "hub:o/n", 0.0)[1] == 210
+    too_large = rf"^data.max_download_gb: hub:{name} .*, and 0.0 MB are allowed"
+    with pytest.raises(UserError, match=too_large):
+        call(look, f"hub:{name}", 0.0)
+    assert call(look, f"hub:{name}")[1] == 200
+    folder = emptied + name.replace("/", between)
+    shutil.rmtree(Path(places["HF_HOME"]) / folder)  # of tables and files, one will do
+    assert call(look, f"hub:{name}", 0.0)[1] == 200
 
 
 @pytest.mark.parametrize(
@@ -121,19 +134,19 @@ def test_a_hub_that_does_not_answer_may_later(hub: Hub, call: Any) -> None:
 
 
 def test_offline_it_is_the_commit_in_the_cache_and_no_other(
-    hub: Hub, call: Any, places: dict[str, str]
+    hub: Hub, call: Any, name: str, places: dict[str, str]
 ) -> None:
-    repository = hub.repositories["o/n"]
+    repository = hub.repositories[name]
     known = repository.push(tree(240))
-    assert call(look, "hub:o/n")[0] == known
+    assert call(look, f"hub:{name}")[0] == known
     newer = repository.push(tree(230), "next")
-    assert call(look, f"hub:o/n@{newer}")[0] == newer
+    assert call(look, f"hub:{name}@{newer}")[0] == newer
     repository.push(tree(250))
     hub.requests.clear()
     with process(**places, HF_HUB_OFFLINE="1") as offline:
-        assert offline(look, "hub:o/n", 0.0) == (known, 240, ["cat", "dog"])
-        assert offline(look, f"hub:o/n@{newer}")[:2] == (newer, 230)
-        for path in ("hub:o/n@next", f"hub:o/n@{NOWHERE}", "hub:o/large"):
+        assert offline(look, f"hub:{name}", 0.0) == (known, 240, ["cat", "dog"])
+        assert offline(look, f"hub:{name}@{newer}")[:2] == (newer, 230)
+        for path in (f"hub:{name}@next", f"hub:{name}@{NOWHERE}", "hub:o/large"):
             message = f"^data.path: {path} is not in the cache of datasets, and HF_HUB_OFFLINE is"
             with pytest.raises(UserError, match=message):
                 offline(look, path)

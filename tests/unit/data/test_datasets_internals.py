@@ -64,3 +64,15 @@ def test_a_builder_of_files_says_which(tmp_path: Path) -> None:
     builder = datasets.load_dataset_builder(str(tmp_path), cache_dir=str(tmp_path / "cache"))
     assert source_urls(builder) == {str(file)}
     assert len(commit_of(builder)) > 10
+
+
+def test_a_copy_of_a_dataset_has_the_same_commits_and_tables_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path)
+    for repository, name in (("o/MyImages", "my_images"), ("o/theirs", "theirs")):
+        given = {"repo_id": repository, "dataset_name": name, "hash": OLD}
+        Numbers(cache_dir=str(tmp_path), **given).download_and_prepare()
+    for repository, name in (("o/MyImages", "my_images"), ("o/theirs", "theirs")):
+        folder = Path(builder_of_cached(repository, OLD).cache_dir)
+        assert folder.is_relative_to(tmp_path / f"o___{name}")
