@@ -113,11 +113,11 @@ def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> dict[str, Bat
     network(*batch)
     for hook in hooks:
         hook.remove()
-    counts, found = Counter[str](), dict[str, BatchNormBase]()
+    counts, norms_by_size = Counter[str](), dict[str, BatchNormBase]()
     for norm, size in reached.items():
         counts[size] += 1
-        found[size if counts[size] == 1 else f"{size}_{counts[size]}"] = norm
-    return found
+        norms_by_size[size if counts[size] == 1 else f"{size}_{counts[size]}"] = norm
+    return norms_by_size
 
 
 def _map_size(values: Tensor) -> str:

@@ -90,11 +90,11 @@ def _backward(
     inverses = (variances + ctx.eps).rsqrt()
     gamma = torch.ones_like(means[0]) if weight is None else weight
     inputs, gradients = torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes)
-    found = [
+    own_gradients = [
         _own_gradients(*own, gamma, ctx.eps)
         for own in zip(inputs, gradients, means, inverses, strict=True)
     ]
-    parts, *sums = zip(*found, strict=True)
+    parts, *sums = zip(*own_gradients, strict=True)
     mine = torch.stack(list(chain(*sums))).double().view(2, *means.shape)
     lacking = mine / _local_counts(input, ctx.sizes, least=1)
     lacking -= all_reduce_sum(mine) / moments.counts
@@ -160,8 +160,8 @@ def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     kind = _kernel_dtype(input)
     nothing = input.new_zeros(2, input.shape[1], dtype=kind)
     parts = torch.split(input, sizes)
-    found = [batch_moments(part, kind) if len(part) else nothing for part in parts]
-    mean, variance = (torch.stack(column) for column in zip(*found, strict=True))
+    moments = [batch_moments(part, kind) if len(part) else nothing for part in parts]
+    mean, variance = (torch.stack(column) for column in zip(*moments, strict=True))
     return mean, variance
 
 

@@ -23,10 +23,10 @@ def builder_of_cached(repository: str, commit: str) -> Any:
     owner, name = repository.split("/")
     cache = Path(config.HF_DATASETS_CACHE).expanduser()
     tables = cache / f"{owner}___{camelcase_to_snakecase(name)}"
-    found = [folder.parts for folder in tables.glob(f"*/*/{commit}")]
-    if len(found) != 1:
-        raise LookupError(f"commit {commit} is there {len(found)} times")
-    *_, configuration, version, _ = found[0]
+    folders = [folder.parts for folder in tables.glob(f"*/*/{commit}")]
+    if len(folders) != 1:
+        raise LookupError(f"commit {commit} is there {len(folders)} times")
+    *_, configuration, version, _ = folders[0]
     return Cache(
         repo_id=repository,
         dataset_name=name,

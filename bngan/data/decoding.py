@@ -30,9 +30,9 @@ class _Unusable(ValueError):
     """What Pillow could read, and is no image to train on."""
 
 
-def one_line(told: object) -> str:
+def one_line(message: object) -> str:
     """An error, or a name from outside, as one line without control characters."""
-    text = str(told).strip() or type(told).__name__
+    text = str(message).strip() or type(message).__name__
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -109,12 +109,12 @@ def _require_all_rows(content: bytes) -> None:
         if name == b"IDAT":
             parts.append(content[place + 8 : place + 8 + length])
         place += 12 + length
-    stream, found = zlib.decompressobj(), 0
+    stream, count = zlib.decompressobj(), 0
     for part in parts:
-        while found <= expected and (rows := stream.decompress(part, 2**20)):
-            found, part = found + len(rows), stream.unconsumed_tail
-    if found < expected:
-        raise _Unusable(f"unreadable: {found} of {expected} bytes of its pixels are there")
+        while count <= expected and (rows := stream.decompress(part, 2**20)):
+            count, part = count + len(rows), stream.unconsumed_tail
+    if count < expected:
+        raise _Unusable(f"unreadable: {count} of {expected} bytes of its pixels are there")
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -61,8 +61,10 @@ class Folder:
         )
         if self.images or any(kind.lower() in TABLES for kind in kinds):
             return
-        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-        raise ValueError(f"{path} holds no images, only {told}" if told else f"{path} is empty")
+        contents = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+        raise ValueError(
+            f"{path} holds no images, only {contents}" if contents else f"{path} is empty"
+        )
 
 
 def scan_image_folder(path: str) -> Folder:
@@ -75,15 +77,15 @@ def scan_image_folder(path: str) -> Folder:
     Raises:
         ValueError: if the folder, or one in it, cannot be read.
     """
-    found, names = Folder(), list[str]()
-    for name, _ in walk(path, found.ignored):
+    folder, names = Folder(), list[str]()
+    for name, _ in walk(path, folder.ignored):
         suffix = os.path.splitext(name)[1].lower()
-        found.described |= os.path.basename(name) in _METADATA
-        found.tables |= suffix in (".parquet", ".arrow")
+        folder.described |= os.path.basename(name) in _METADATA
+        folder.tables |= suffix in (".parquet", ".arrow")
         if suffix not in READ and suffix not in _UNREAD:
-            found.ignored.append(f"{name}: no image by its name")
+            folder.ignored.append(f"{name}: no image by its name")
         elif not _storable(name):
-            found.ignored.append(f"{name}: its name is not UTF-8")
+            folder.ignored.append(f"{name}: its name is not UTF-8")
         else:
             names.append(name)
     names.sort()
@@ -92,13 +94,13 @@ def scan_image_folder(path: str) -> Folder:
     for name in names:
         part, folders = _places(name)
         if split and not part:
-            found.ignored.append(f"{name}: outside of the folders that make the splits")
+            folder.ignored.append(f"{name}: outside of the folders that make the splits")
             continue
-        found.images.setdefault(part or "train", []).append(name)
+        folder.images.setdefault(part or "train", []).append(name)
         places.add((len(folders), folders[-1] if folders else ""))
     if len({depth for depth, _ in places}) == 1 and len(places) > 1:
-        found.classes = sorted(name for _, name in places)
-    return found
+        folder.classes = sorted(name for _, name in places)
+    return folder
 
 
 def folder_signature(path: str) -> str:
@@ -107,10 +109,10 @@ def folder_signature(path: str) -> str:
         states = sorted(_state(name, entry) for name, entry in walk(path, []))
     except ValueError as error:
         return str(error)
-    found = hashlib.sha256()
+    signature = hashlib.sha256()
     for state in states:
-        found.update(state.encode())
-    return found.hexdigest()
+        signature.update(state.encode())
+    return signature.hexdigest()
 
 
 def _state(name: str, entry: os.DirEntry[str]) -> str:

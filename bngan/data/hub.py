@@ -49,12 +49,12 @@ class HubName:
     @classmethod
     def parse(cls, path: str) -> "HubName":
         """Read a name. Raises ``ValueError`` for one that no dataset can have."""
-        found = _NAME.fullmatch(path)
-        if not found or ".." in path or "--" in found[1]:
+        match = _NAME.fullmatch(path)
+        if not match or ".." in path or "--" in match[1]:
             raise ValueError(
                 f"write hub:OWNER/NAME or hub:OWNER/NAME@REVISION, not {one_line(path)}"
             )
-        return cls(found[1], found[2])
+        return cls(match[1], match[2])
 
     def __str__(self) -> str:
         return HUB_PREFIX + self.repository + (f"@{self.revision}" if self.revision else "")
@@ -89,8 +89,8 @@ def load(path: str, most: float) -> "tuple[dict[str, datasets.Dataset], str]":
         there = os.path.isdir(builder.cache_dir)
         table, missing = (0, 0) if there else _sizes(builder, name.repository, commit)
     if missing > most:
-        told = f"{_readable(missing)} to download, and {_readable(most)} are allowed"
-        raise TooLarge(f"{name} (commit {commit}) has {told}")
+        sizes = f"{_readable(missing)} to download, and {_readable(most)} are allowed"
+        raise TooLarge(f"{name} (commit {commit}) has {sizes}")
     _require_room(name, table, missing)
     with _explained(name):
         builder.download_and_prepare()
@@ -183,14 +183,14 @@ def _explanation(name: HubName, error: Exception) -> Exception:
 
     behind = list(_behind(error))
     answers = {e.response.status_code for e in behind if isinstance(e, errors.HfHubHTTPError)}
-    told = one_line(first_line(error.__cause__ or error))
+    reason = one_line(first_line(error.__cause__ or error))
 
     def met(*kinds: type[BaseException]) -> bool:
         return any(isinstance(each, kinds) for each in behind)
 
     if config.HF_HUB_OFFLINE:
         return ValueError(
-            f"{name} is not in the cache of datasets, and HF_HUB_OFFLINE is set ({told}): unset it"
+            f"{name} is not in the cache of datasets, and HF_HUB_OFFLINE is set ({reason}): unset it"
         )
     if met(errors.GatedRepoError):
         page = f"{config.HF_ENDPOINT}/datasets/{name.repository}"
@@ -201,10 +201,10 @@ def _explanation(name: HubName, error: Exception) -> Exception:
         return ValueError(f"there is no {name} on the Hub; if it is private, set HF_TOKEN")
     if met(ConnectionError, TimeoutError, httpx.TransportError) or answers & _BUSY:
         return ConnectionError(
-            f"the Hub does not answer ({told}): try later, or set HF_HUB_OFFLINE=1 to take {name} from "
-            "the cache of datasets"
+            f"the Hub does not answer ({reason}): try later, or set HF_HUB_OFFLINE=1 to take {name} "
+            "from the cache of datasets"
         )
-    return ValueError(f"cannot read {name}: {told}")
+    return ValueError(f"cannot read {name}: {reason}")
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:

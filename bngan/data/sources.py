@@ -140,9 +140,9 @@ def open_source(
         else:
             ignored.append(f"split {split}: {len(table):,} rows, of no split that is used")
     if "train" not in sources:
-        found = ", ".join(sources) or "no split of a usual name"
+        splits = ", ".join(sources) or "no split of a usual name"
         raise ValueError(
-            f"{path} has no train split, only {found}; names of files and folders decide"
+            f"{path} has no train split, only {splits}; names of files and folders decide"
         )
     return sources
 

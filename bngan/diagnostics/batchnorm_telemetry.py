@@ -57,7 +57,7 @@ def batchnorm_metrics(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, fl
     batch = draw(2 * _PAIRS, config.images_per_pass)
     groups = _worker_parts(config.images_per_pass, size)
     names = _names(generator, batch)
-    found = {
+    metrics = {
         "batch_mate_sensitivity": batch_mate_sensitivity(generator, pairs),
         "running_distance": _by_name(statistics_distance(trainer.ema.module, generator), names),
         "worker_distance": _by_name(worker_distance(generator, batch, groups), names),
@@ -67,9 +67,11 @@ def batchnorm_metrics(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, fl
         discriminator = desynchronize(copy.deepcopy(trainer.networks["discriminator"]))
         images = (generator(*batch).to(trainer.dtype), *batch[1:])
         distances = worker_distance(discriminator, images, groups)
-        found["discriminator_worker_distance"] = _by_name(distances, _names(discriminator, images))
-        found["discriminator_small_gammas"] = small_gammas(discriminator)
-    return _flat(found)
+        metrics["discriminator_worker_distance"] = _by_name(
+            distances, _names(discriminator, images)
+        )
+        metrics["discriminator_small_gammas"] = small_gammas(discriminator)
+    return _flat(metrics)
 
 
 def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Inputs]]) -> float:
@@ -135,14 +137,14 @@ def worker_distance(
 
 def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
     """Groups of ``size`` in the batch of a pass, each with what the workers' shards have of it."""
-    found = []
+    parts = []
     for start in range(0, batch, size):
         ends = [
             (max(part.start, start) - start, min(part.stop, start + size) - start)
             for part in shard_slices(batch)
         ]
-        found.append((slice(start, start + size), [slice(*end) for end in ends if end[0] < end[1]]))
-    return found
+        parts.append((slice(start, start + size), [slice(*end) for end in ends if end[0] < end[1]]))
+    return parts
 
 
 def _in_training_mode(network: nn.Module) -> nn.Module:
@@ -163,19 +165,21 @@ def small_gammas(network: nn.Module) -> float | None:
 @torch.no_grad()
 def gamma_values(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     """Return all gammas of each batch norm by map size; modulated ones for each of ``inputs``."""
-    found = {name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine}
+    gammas = {
+        name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine
+    }
     hooks = []
     for name, module in generator.named_modules():
         if isinstance(module, ConditionalBatchNorm):
 
             def keep(_: nn.Module, __: Any, out: Tensor, name: str = f"{name}.norm") -> None:
-                found[name] = out.chunk(2, dim=1)[0].flatten()
+                gammas[name] = out.chunk(2, dim=1)[0].flatten()
 
             hooks.append(module.modulation.register_forward_hook(keep))
     generator(*inputs)
     for hook in hooks:
         hook.remove()
-    return _by_name(found, _names(generator, inputs))
+    return _by_name(gammas, _names(generator, inputs))
 
 
 def _names(network: nn.Module, inputs: Inputs) -> dict[str, str]:
@@ -204,10 +208,10 @@ def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) 
     return float((0.5 * (ratio - 1 - ratio.log() + shift)).mean())
 
 
-def _flat(found: dict[str, Any]) -> dict[str, float]:
+def _flat(metrics: dict[str, Any]) -> dict[str, float]:
     """Per-layer values as ``name/layer``; what is None is left out."""
     flat: dict[str, float] = {}
-    for name, value in found.items():
+    for name, value in metrics.items():
         if isinstance(value, dict):
             flat |= {f"{name}/{layer}": number for layer, number in value.items()}
         elif value is not None:

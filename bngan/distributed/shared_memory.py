@@ -131,9 +131,9 @@ def _patient(one: socket.socket) -> socket.socket:
 
 def _everyones(address: bytes) -> list[bytes]:
     mine = torch.tensor(list(address.ljust(_ADDRESS, b"\0")), dtype=torch.uint8)
-    found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(found, mine)
-    return [bytes(each.tolist()).rstrip(b"\0") for each in found]
+    addresses = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(addresses, mine)
+    return [bytes(each.tolist()).rstrip(b"\0") for each in addresses]
 
 
 def _all(true: bool) -> bool:
@@ -172,10 +172,10 @@ def _create(workers: int, stack: ExitStack) -> int | None:
 def _hand_round(memory: int | None, peers: dict[int, socket.socket]) -> int:
     """Worker 0's descriptor, of which all others get one of their own."""
     if memory is None:
-        _, found, _, _ = socket.recv_fds(peers[0], 1, 1)
-        if not found:
+        _, descriptors, _, _ = socket.recv_fds(peers[0], 1, 1)
+        if not descriptors:
             raise ConnectionError("worker 0 has gone")
-        return found[0]
+        return descriptors[0]
     for peer in peers.values():
         socket.send_fds(peer, [b"\0"], [memory])
     return memory

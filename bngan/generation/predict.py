@@ -59,18 +59,18 @@ def _indices(values: Any, most: int) -> list[int]:
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all parameters, converted to their types."""
-    found = {**PARAMETERS, **given}
+    settings = {**PARAMETERS, **given}
     for name in ("seed", "label"):
-        value = found[name]
+        value = settings[name]
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or not -(2**63) <= value < 2**63:
             raise ValueError(f"{name} must be a whole number of 64 bits, got {value!r:.60}")
-        found[name] = int(value)
-    truncation = found["truncation"]
+        settings[name] = int(value)
+    truncation = settings["truncation"]
     number = isinstance(truncation, int | float | np.number) and not isinstance(truncation, bool)
     if not number or not 0 < truncation <= 1:
         raise ValueError(f"truncation must lie in (0, 1], got {truncation!r:.60}")
-    found["truncation"] = float(truncation)
-    if found["format"] not in ("array", "png"):
-        raise ValueError(f"format must be array or png, got {found['format']!r:.60}")
-    return found
+    settings["truncation"] = float(truncation)
+    if settings["format"] not in ("array", "png"):
+        raise ValueError(f"format must be array or png, got {settings['format']!r:.60}")
+    return settings

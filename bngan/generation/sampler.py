@@ -229,11 +229,11 @@ def _require_same(given: Mapping[str, Tensor], built: Mapping[str, Tensor]) -> N
     )
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
-            found, wanted = (
+            actual, wanted = (
                 "no tensor" if name not in side else f"{side[name].dtype} {tuple(side[name].shape)}"
                 for side in (given, built)
             )
-            raise ValueError(f"{name!r:.80} is {found}, and must be {wanted}")
+            raise ValueError(f"{name!r:.80} is {actual}, and must be {wanted}")
 
 
 @contextmanager

@@ -15,17 +15,17 @@ def weight_difference(adapted: Sampler, base: Sampler) -> str:
     if ours.keys() != theirs.keys():
         return "all"
     affine, statistics = _names(adapted)
-    found = set()
+    differing = set()
     for name, tensor in ours.items():
         if tensor.shape == theirs[name].shape and bool((tensor == theirs[name]).all()):
             continue
         if name in affine:
-            found.add("gamma, beta")
+            differing.add("gamma, beta")
         elif name in statistics:
-            found.add("statistics")
+            differing.add("statistics")
         else:
             return "all"
-    return ", ".join(sorted(found)) or "nothing"
+    return ", ".join(sorted(differing)) or "nothing"
 
 
 def _names(sampler: Sampler) -> tuple[set[str], set[str]]:

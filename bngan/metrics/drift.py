@@ -62,9 +62,9 @@ def drift(old: np.ndarray, new: np.ndarray, splits: int = SPLITS) -> Drift:
     pool, count = np.concatenate([old, new]), len(old)
     chance = np.empty(splits)
     with limit_blas_threads(old.shape[1]):
-        found = frechet_estimate(new, old)
+        estimate = frechet_estimate(new, old)
         for number in range(splits):
             order = generator(_SEED, Stream.FLOOR, number).permutation(len(pool))
             chance[number] = frechet_distance(pool[order[:count]], pool[order[count:]])
     variance = float(old.astype(np.float64).var(axis=0, ddof=1).sum())
-    return Drift(found.value, *found.interval(), chance, variance)
+    return Drift(estimate.value, *estimate.interval(), chance, variance)

@@ -105,19 +105,19 @@ def evaluation(
         images of the very same distribution would get.
     """
     fake, real = next(iter(fakes.values())), reference.real
-    found, real_floor = interval_scores(fake, real), dict(reference.floor)
+    estimates, real_floor = interval_scores(fake, real), dict(reference.floor)
     scores = point_scores(fake, real) | extrapolated_scores(fake, real)
     if train is not None:
-        found["authenticity"] = authenticity_estimate(fake.features, train)
+        estimates["authenticity"] = authenticity_estimate(fake.features, train)
         real_floor["authenticity"] = authenticity_estimate(real.features, train).value
         if (copying := data_copying(fake.features, real.features, train)) is not None:
             scores["data_copying"] = copying
-    scores |= {name: estimate.value for name, estimate in found.items()}
+    scores |= {name: estimate.value for name, estimate in estimates.items()}
     seeds = {seed: point_scores(features, real)["fid"] for seed, features in fakes.items()}
     count = len(real.features)
     return {
         "scores": scores,
-        "intervals": {name: list(estimate.interval()) for name, estimate in found.items()},
+        "intervals": {name: list(estimate.interval()) for name, estimate in estimates.items()},
         "seeds": {str(seed): fid for seed, fid in seeds.items()},
         "floor": real_floor,
         "bias": expected_bias(moments(real.features).covariance, len(fake.features), count),

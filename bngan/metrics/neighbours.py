@@ -33,14 +33,14 @@ def radii(samples: np.ndarray, *ks: int) -> list[np.ndarray]:
     """
     if len(samples) <= max(ks):
         raise ValueError(f"a {max(ks)}-th neighbour needs more samples than {len(samples)}")
-    found = np.empty((len(ks), len(samples)), np.float32)
+    distances = np.empty((len(ks), len(samples)), np.float32)
     for rows, block in squared_distances(samples, samples):
         own = np.arange(len(block))
         block[own, own + rows.start] = np.inf
         nearest = np.partition(block, [k - 1 for k in ks], axis=1)
         for index, k in enumerate(ks):
-            found[index, rows] = nearest[:, k - 1]
-    return list(found)
+            distances[index, rows] = nearest[:, k - 1]
+    return list(distances)
 
 
 def nearest(

@@ -44,8 +44,8 @@ def reconstruction_errors(
             (latents.grad,) = torch.autograd.grad(errors.sum(), latents)
             optimizer.step()
             latents.data = _on_the_sphere(latents.data)
-    found: Tensor = best.view(STARTS, count).amin(0)
-    return found
+    least: Tensor = best.view(STARTS, count).amin(0)
+    return least
 
 
 def _on_the_sphere(latents: Tensor) -> Tensor:

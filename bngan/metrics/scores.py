@@ -37,14 +37,14 @@ def point_scores(fake: Features, real: Features) -> dict[str, float]:
 
 def interval_scores(fake: Features, real: Features) -> dict[str, Estimate]:
     """Return the scores that have intervals, by name."""
-    found = {
+    estimates = {
         "fid": frechet_estimate(fake.features, real.features),
         "kid": kernel_estimate(fake.features, real.features),
         **manifold_estimates(fake.features, real.features),
     }
     if fake.logits.shape[1]:
-        found["inception_score"] = inception_estimate(fake.logits)
-    return found
+        estimates["inception_score"] = inception_estimate(fake.logits)
+    return estimates
 
 
 def extrapolated_scores(fake: Features, real: Features) -> dict[str, float]:

@@ -58,10 +58,10 @@ def batch_norm_gradients(
         inverse: one over the standard deviation that normalised the input, ``(C,)``.
         eps: of the layer.
     """
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
         gradient, values, weight, None, None, mean, inverse, True, eps, [True] * 3
     )
-    return found
+    return gradients
 
 
 def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:

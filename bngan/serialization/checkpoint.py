@@ -145,8 +145,8 @@ def not_finite(state: Any, path: str = "") -> str | None:
     """Which tensor of a state is not finite, in words; None if all are."""
     if isinstance(state, Mapping | list | tuple):
         parts = state.items() if isinstance(state, Mapping) else enumerate(state)
-        found = (not_finite(value, f"{path}/{key}") for key, value in parts)
-        return next((problem for problem in found if problem), None)
+        problems = (not_finite(value, f"{path}/{key}") for key, value in parts)
+        return next((problem for problem in problems if problem), None)
     if isinstance(state, Tensor) and not bool(state.isfinite().all()):
         return f"{path} is not finite"
     return None

@@ -48,19 +48,19 @@ def dataclass_from_json(kind: type[_Record], values: Any, where: str) -> _Record
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be an object of keys and values")
-    hints, found = get_type_hints(kind), dict[str, Any]()
+    hints, fields = get_type_hints(kind), dict[str, Any]()
     for key, value in values.items():
         if key not in hints:
             raise ValueError(f"{where} has an unknown key {key!r:.60}")
         hint = hints[key]
         if isinstance(hint, type) and is_dataclass(hint):
-            found[key] = dataclass_from_json(hint, value, f"{where}.{key}")
+            fields[key] = dataclass_from_json(hint, value, f"{where}.{key}")
         elif not _fits(value, hint):
             raise ValueError(f"{where}.{key} cannot be {value!r:.60}")
         else:
-            found[key] = tuple(value) if get_origin(hint) is tuple else value
+            fields[key] = tuple(value) if get_origin(hint) is tuple else value
     try:
-        return kind(**found)
+        return kind(**fields)
     except TypeError as error:
         raise ValueError(f"{where}: {str(error).partition('() ')[2]}") from error
 

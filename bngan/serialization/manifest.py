@@ -181,17 +181,17 @@ def damage(folder: Path) -> str | None:
     """
     try:
         recorded = read_manifest(folder)["files"]
-        found = {
+        present = {
             p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if not _is_folder(p)
         }
-        del found[NAME]
+        del present[NAME]
     except (FileNotFoundError, NotADirectoryError):
         return f"no outputs at {folder}"
     except (OSError, ValueError):
         return f"manifest altered: {folder / NAME}"
-    if missing := sorted(set(recorded) - set(found)):
+    if missing := sorted(set(recorded) - set(present)):
         return f"output missing: {folder / missing[0]}"
-    for name, path in sorted(found.items()):
+    for name, path in sorted(present.items()):
         if name not in recorded and path.name.startswith("."):
             continue  # a file system's or a file manager's own, which nothing here reads
         if name not in recorded:

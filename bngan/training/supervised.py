@@ -193,15 +193,15 @@ class SupervisedTrainer(BaseTrainer):
         draws = torch.from_numpy(drawn).to(self.device, self.dtype)
         images, classes = data.take(np.arange(len(data)))
         classes = classes if self.model.conditional else np.zeros_like(classes)
-        found = draws.new_empty(len(data), self.model.latent_dim)
+        nearest = draws.new_empty(len(data), self.model.latent_dim)
         for label in np.unique(classes):
             fakes = self._drawn(draws, int(label) if self.model.conditional else None)
             for index in np.flatnonzero(classes == label):
                 real = from_uint8(images[index : index + 1], self.device).to(self.dtype)
                 pixels, features = _differences(fakes, self._seen(real))
                 unlike = pixels + self.supervision.feature_weight * features
-                found[index] = draws[unlike.argmin()]
-        return found
+                nearest[index] = draws[unlike.argmin()]
+        return nearest
 
     def _drawn(self, draws: Tensor, label: int | None) -> _Seen:
         parts = []
