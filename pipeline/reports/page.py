@@ -1,13 +1,16 @@
-"""How every HTML page of this project begins: it needs nothing else, in light and dark, on a phone."""
+"""HTML pages that need no other file: their Jinja environment, their frame, tables, pictures."""
 
 import base64
-import html
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = {
+    "page": """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <style>
@@ -16,16 +19,56 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; p
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-"""
-"""Up to where a page adds styles of its own; ``$title`` is its title."""
+.wide { overflow-x: auto; }
+img { height: auto; }
+small { color: #808080; }
+{% block style %}{% endblock %}
+</style></head><body>
+<h1>{{ title }}</h1>
+{% block body %}{% endblock %}
+</body></html>
+""",
+    "parts": """
+{% macro image(png, alt) %}
+<img alt="{{ alt }}" src="data:image/png;base64,{{ png | base64 }}">
+{% endmacro %}
+{% macro table(heads, rows) %}
+<table>
+<tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+{% endmacro %}
+""",
+}
+"""Templates that others extend or import. Each page's own is in the module that fills it, since job
+submission and the fingerprints of stages take Python modules only."""
 
 
-def image(png: bytes, alt: str, css_class: str = "") -> str:
-    """Return an ``<img>`` element that contains the picture."""
-    encoded = base64.b64encode(png).decode()
-    return (
-        f'<img class="{css_class}" alt="{html.escape(alt)}" src="data:image/png;base64,{encoded}">'
+def render_html(template: str, **values: Any) -> str:
+    """Return a page or a part of one: ``template`` with values, which Jinja escapes.
+
+    Raises:
+        jinja2.UndefinedError: if the template names a value that is missing.
+    """
+    return _environment().from_string(template).render(values)
+
+
+@cache
+def _environment() -> "Environment":
+    # Imported where a page is written: other commands start without it.
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    environment = Environment(
+        loader=DictLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=as_text,
+        trim_blocks=True,
     )
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    return environment
 
 
 def readable(score: float) -> str:
@@ -35,22 +78,12 @@ def readable(score: float) -> str:
     return f"{score:.2f}" if abs(score) >= 1 else f"{score:.3g}"
 
 
-def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """HTML; columns without any value are left out."""
-    shown = [key for key in (rows[0] if rows else {}) if any(row[key] is not None for row in rows)]
-    head = "".join(f"<th>{key.replace('_', ' ')}</th>" for key in shown)
-    cells = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(row[key]))}</td>" for key in shown) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{cells}</table></div>'
-
-
-def _cell(value: Any) -> str:
+def as_text(value: Any) -> Any:
+    """Return a value as pages show it: numbers readable, a list as an interval, None as nothing."""
     if value is None:
         return ""
     if isinstance(value, list):
-        return " to ".join(_cell(each) for each in value)
-    if isinstance(value, float):
+        return " to ".join(map(as_text, value))
+    if isinstance(value, int | float):
         return "∞" if math.isinf(value) else readable(value)
-    return str(value)
+    return value

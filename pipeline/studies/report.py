@@ -1,14 +1,12 @@
 """What a study shows: sentences, a table of arms, and one HTML file that needs nothing else."""
 
-import html
 import math
-from collections.abc import Sequence
-from string import Template
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from pipeline.reports.page import HEAD, html_table, image
+from pipeline.reports.page import render_html
 from pipeline.studies import plots
 from pipeline.studies.design import Measure, Study, short
 from pipeline.studies.effects import Effect, declared_effects, effects, robustness
@@ -23,23 +21,39 @@ from pipeline.studies.endpoints import (
     thresholds,
 )
 
-_PAGE = Template(
-    HEAD
-    + """.wide { overflow-x: auto; }
-img { width: 100%; height: auto; }
-small { color: #808080; }
-</style></head><body>
-<h1>$title</h1>
-<p>$design</p>
+_PAGE = """{% extends "page" %}
+{% from "parts" import image, table %}
+{% block style %}img { width: 100%; }{% endblock %}
+{% block body %}
+<p>{{ study.arms | length }} arms on {{ study.tasks | length }} tasks, {{ study.seeds }} seeds that
+all share{% if study.tune %}, each at its best point of {{ study.axes | join(", ") }}{% endif %}.
+Declared before: effects are told of {{ measure }}; lower is better.</p>
 <h2>Effects</h2>
-<ul>$sentences</ul>
-<p><small>Medians of ratios to $control, pair by pair of trials from the same seed; in brackets their
-intervals by the sign test, which assumes nothing about distributions. These intervals hold together
-with 95 % confidence.</small></p>
-$tasks
-</body></html>
+<ul>{% for sentence in sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
+<p><small>Medians of ratios to {{ study.control }}, pair by pair of trials from the same seed; in
+brackets their intervals by the sign test, which assumes nothing about distributions. These
+intervals hold together with 95 % confidence.</small></p>
+{% for task in tasks %}
+<h2>{{ task.name }}</h2>
+<div class="wide">{{ table(*task.arms) }}</div>
+{% for alt, png in task.plots.items() %}{{ image(png, alt) }}{% endfor %}
+<h3>All measures</h3>
+<div class="wide">{{ table(*task.measures) }}</div>
+<p><small>Ratios to the control; intervals of 95 % each.</small></p>
+{% if task.robustness %}
+<h3>Which configurations work</h3>
+<div class="wide">{{ table(*task.robustness) }}</div>
+<p><small>Final score at most the threshold; after Gulrajani et al. 2017, 5.1.</small></p>
+{% endif %}
+{% endfor %}
+{% endblock %}
 """
-)
+_MEASURES: dict[Measure, str] = {
+    "final": "the final score",
+    "area": "the score averaged over the training",
+    "images_to": "images to the threshold",
+    "seconds_to": "CPU-seconds to the threshold",
+}
 _NAMES = {"fid": "FID", "bad_share": "share of bad points", "divergence": "KL to uniform"}
 _SIGNALS = {
     "classes_hit": "final",
@@ -146,55 +160,45 @@ def _points(chosen: Sequence[Result]) -> str:
 
 def render(study: Study, results: Sequence[Result]) -> str:
     """The report's HTML."""
-    found = declared_effects(study, results)
-    told = sentences(results, found, study.control)
-    tuned = f", each at its best point of {', '.join(study.axes)}" if study.tune else ""
-    design = (
-        f"{len(study.arms)} arms on {len(study.tasks)} tasks, {study.seeds} seeds that all share"
-        f"{tuned}. Declared before: effects are told of {_words(study.endpoint)}; lower is better."
-    )
-    return _PAGE.substitute(
-        title=html.escape(study.name),
-        design=html.escape(design),
-        control=html.escape(study.control),
-        sentences="".join(f"<li>{html.escape(text)}</li>" for text in told),
-        tasks="".join(_task(study, results, task) for task in study.tasks),
+    return render_html(
+        _PAGE,
+        title=study.name,
+        study=study,
+        measure=_MEASURES[study.endpoint],
+        sentences=sentences(results, declared_effects(study, results), study.control),
+        tasks=[_task(study, results, task) for task in study.tasks],
     )
 
 
-def _words(measure: Measure) -> str:
-    return {
-        "final": "the final score",
-        "area": "the score averaged over the training",
-        "images_to": "images to the threshold",
-        "seconds_to": "CPU-seconds to the threshold",
-    }[measure]
-
-
-def _task(study: Study, results: Sequence[Result], task: str) -> str:
+def _task(study: Study, results: Sequence[Result], task: str) -> dict[str, Any]:
     """A task's tables and pictures."""
-    rows = [row for row in table(study, results) if row.pop("task") == short(task)]
-    parts = [f"<h2>{html.escape(short(task))}</h2>", html_table(rows)]
-    parts.append(image(plots.curves(study, results, task), "Scores over images"))
+    pictures = {"Scores over images": plots.curves(study, results, task)}
     if axis := plots.swept_axis(study):
-        parts.append(image(plots.sweep(study, results, task, axis), f"Scores over {axis}"))
-    parts += ["<h3>All measures</h3>", html_table(_all_measures(study, results, task))]
-    parts.append("<p><small>Ratios to the control; intervals of 95 % each.</small></p>")
+        pictures[f"Scores over {axis}"] = plots.sweep(study, results, task, axis)
     counts = [each._asdict() for each in robustness(study, results) if each.task == task]
-    if counts and not study.tune and len(study.axes):
-        parts += ["<h3>Which configurations work</h3>"]
-        parts += [html_table([{k: v for k, v in row.items() if k != "task"} for row in counts])]
-        parts.append(
-            "<p><small>Final score at most the threshold; after Gulrajani et al. 2017, 5.1."
-        )
-        parts.append("</small></p>")
-    return "\n".join(parts)
+    return {
+        "name": short(task),
+        "arms": _columns([row for row in table(study, results) if row["task"] == short(task)]),
+        "plots": pictures,
+        "measures": _columns(_all_measures(study, results, task)),
+        "robustness": _columns(counts) if counts and study.axes and not study.tune else None,
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Heads and rows of an HTML table of one task; columns without any value are left out."""
+    names = [
+        name
+        for name in (rows[0] if rows else {})
+        if name != "task" and any(row[name] is not None for row in rows)
+    ]
+    return [name.replace("_", " ") for name in names], [[row[n] for n in names] for row in rows]
 
 
 def _all_measures(study: Study, results: Sequence[Result], task: str) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
-    for measure in get_args(Measure):
+    for measure, words in _MEASURES.items():
         for effect in (e for e in effects(study, results, measure) if e.task == task):
             cell = f"{_ratio(effect.ratio)} [{_ratio(effect.low)}, {_ratio(effect.high)}]"
-            rows.setdefault(effect.arm, {"arm": effect.arm})[_words(measure)] = cell
+            rows.setdefault(effect.arm, {"arm": effect.arm})[words] = cell
     return list(rows.values())
