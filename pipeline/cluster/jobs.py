@@ -149,11 +149,11 @@ def submit_work(client: Any, work: Work) -> Submission:
 
 def _last(client: Any, name: str) -> tuple[int, Any]:
     """Number and details of the newest job of a name; (0, None) if there is none."""
-    found = [(0, None)]
+    attempts = [(0, None)]
     for job in client.list_jobs():
         if match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", job.submission_id or ""):
-            found.append((int(match[1] or 1), job))
-    return max(found, key=lambda entry: entry[0])
+            attempts.append((int(match[1] or 1), job))
+    return max(attempts, key=lambda entry: entry[0])
 
 
 def _succeeded(job: Any) -> bool:

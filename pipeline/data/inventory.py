@@ -57,12 +57,12 @@ def listing(lines: Sequence[str]) -> str:
     return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])
 
 
-def leakage_warning(found: Mapping[str, int], counts: Mapping[Any, int]) -> str:
+def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) -> str:
     """Return a warning about select and test images that are in train too; empty if none is."""
     parts = [
-        f"{found[f'{split}_in_train']:,} of {counts[split]:,} {split} images"
+        f"{duplicates[f'{split}_in_train']:,} of {counts[split]:,} {split} images"
         for split in ("select", "test")
-        if found[f"{split}_in_train"]
+        if duplicates[f"{split}_in_train"]
     ]
     if not parts:
         return ""

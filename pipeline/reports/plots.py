@@ -29,7 +29,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
     """PNGs by name: losses, logits, scores and gradient norms over images seen."""
     from matplotlib.ticker import EngFormatter, ScalarFormatter
 
-    found = {}
+    pictures = {}
     for name, (title, lines) in _PANELS.items():
         if not any(key in point for point in history for key in lines):
             continue  # a training without a discriminator has no logits
@@ -45,8 +45,8 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
                     axis(ScalarFormatter())
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.legend(frameon=False, labelcolor=GREY)
-            found[name] = finish()
-    return found
+            pictures[name] = finish()
+    return pictures
 
 
 def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:

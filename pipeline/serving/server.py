@@ -112,8 +112,8 @@ def _answer(sampler: Sampler, body: bytes) -> bytes:
     Raises:
         ValueError: saying what is wrong with the request.
     """
-    found = predict(sampler, *_parsed(body))
-    predictions = found.tolist() if isinstance(found, np.ndarray) else found
+    predicted = predict(sampler, *_parsed(body))
+    predictions = predicted.tolist() if isinstance(predicted, np.ndarray) else predicted
     return json.dumps({"predictions": predictions}).encode()
 
 

@@ -84,15 +84,15 @@ def scarce(study: Study, results: Sequence[Result]) -> list[str]:
     if not (comparisons := (len(study.arms) - 1) * len(study.tasks)):
         return []
     needed = next(n for n in range(1, 99) if math.isfinite(interval(np.ones(n), comparisons)[2]))
-    found: dict[tuple[str, int], list[str]] = {}
+    lacking: dict[tuple[str, int], list[str]] = {}
     for task in study.tasks:
         for arm in (arm for arm in study.arms if arm != study.control):
             if (count := len(_pairs(study, results, task, arm))) < needed:
-                found.setdefault((short(task), count), []).append(arm)
+                lacking.setdefault((short(task), count), []).append(arm)
     return [
         f"{task}, {', '.join(arms)}: pairs with {study.control}: {count}; {comparisons} comparisons "
         f"need {needed} each to show anything"
-        for (task, count), arms in found.items()
+        for (task, count), arms in lacking.items()
     ]
 
 

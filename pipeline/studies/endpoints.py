@@ -57,15 +57,15 @@ def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> f
 
 def thresholds(study: Study, results: Sequence[Result]) -> dict[str, float]:
     """By task, the score that counts as reached: the study's, or what most of the control's reach."""
-    found = {}
+    limits = {}
     for task in study.tasks:
         best = [
             min((point[r.record["measure"]] for point in r.record["history"]), default=math.inf)
             for r in of(results, task, study.control)
         ]
         known = quantile(best, REACHED) if best else math.inf
-        found[task] = study.thresholds.get(short(task), known)
-    return found
+        limits[task] = study.thresholds.get(short(task), known)
+    return limits
 
 
 def of(results: Sequence[Result], task: str, arm: str) -> list[Result]:
@@ -87,10 +87,10 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
     The best score on the way stands for the final one, whose images effects are measured on; it also
     decides where none got to the threshold, or nobody knows yet where that is.
     """
-    found: dict[tuple[str, str], dict[Key, list[Record]]] = {}
+    records_of: dict[tuple[str, str], dict[Key, list[Record]]] = {}
     for trial, record, _ in results:
         if trial.tuning:
-            here = found.setdefault((trial.task, trial.arm), {})
+            here = records_of.setdefault((trial.task, trial.arm), {})
             here.setdefault(trial.point, []).append(record)
 
     def standing(task: str, records: Sequence[Record]) -> tuple[float, float]:
@@ -103,7 +103,7 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
 
     return {
         key: dict(min(by_point.items(), key=lambda item: standing(key[0], item[1]))[0])
-        for key, by_point in found.items()
+        for key, by_point in records_of.items()
     }
 
 
@@ -118,4 +118,4 @@ def control_medians(study: Study, results: Sequence[Result]) -> Mapping[str, flo
         task: [final_score(r.record) for r in of(results, task, study.control)]
         for task in study.tasks
     }
-    return {task: quantile(found, 0.5) if found else math.inf for task, found in scores.items()}
+    return {task: quantile(values, 0.5) if values else math.inf for task, values in scores.items()}

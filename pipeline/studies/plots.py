@@ -43,13 +43,13 @@ def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> byte
     """The best generator's score over an axis: median and quartiles of each arm, tuning included."""
     with _arms("Final score: median and quartiles", axis) as (axes, finish):
         for arm in study.arms:
-            found: dict[float, list[float]] = {}
+            scores: dict[float, list[float]] = {}
             for trial, record, _ in results:
                 if (trial.task, trial.arm) == (task, arm) and axis in dict(trial.point):
-                    found.setdefault(dict(trial.point)[axis], []).append(final_score(record))
-            if found:
-                values = sorted(found)
-                _band(axes, values, [found[value] for value in values], arm)
+                    scores.setdefault(dict(trial.point)[axis], []).append(final_score(record))
+            if scores:
+                values = sorted(scores)
+                _band(axes, values, [scores[value] for value in values], arm)
         drawn = [line.get_xdata() for line in axes.lines]
         if drawn and min(map(min, drawn)) > 0:
             axes.set_xscale("log")

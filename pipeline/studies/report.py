@@ -71,10 +71,10 @@ _SIGNALS = {
 }
 
 
-def sentences(results: Sequence[Result], found: Sequence[Effect], control: str) -> list[str]:
+def sentences(results: Sequence[Result], effects: Sequence[Effect], control: str) -> list[str]:
     """One for each effect."""
     names = {r.trial.task: _NAMES[r.record["measure"]] for r in results}
-    return [_sentence(effect, names[effect.task], control) for effect in found]
+    return [_sentence(effect, names[effect.task], control) for effect in effects]
 
 
 def _sentence(effect: Effect, score: str, control: str) -> str:
@@ -140,15 +140,15 @@ def _row(
 
 def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
     """Medians over trials: of final scores, and of signals at the end of training."""
-    found: dict[str, float | None] = {}
+    medians: dict[str, float | None] = {}
     for name, where in _SIGNALS.items():
         sources = [
             r.record["final"] if where == "final" else (r.record["history"] or [{}])[-1]
             for r in chosen
         ]
         values = [source[name] for source in sources if name in source]
-        found[name] = quantile(values, 0.5) if values else None
-    return found
+        medians[name] = quantile(values, 0.5) if values else None
+    return medians
 
 
 def _points(chosen: Sequence[Result]) -> str:

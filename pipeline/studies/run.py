@@ -165,7 +165,7 @@ class _Run:
         firsts = [same[0] for same in missing.values()]
         done = 0
 
-        def told(index: int, record: Record) -> None:
+        def keep(index: int, record: Record) -> None:
             nonlocal done
             done += 1
             self.storage.write(_file(names[index]), json.dumps(record).encode())
@@ -184,7 +184,7 @@ class _Run:
                 name=uuid.uuid4().hex[:12],
                 storage=self.storage.for_ray(ray_files),
                 at_once=self.study.at_once,
-                on_result=told,
+                on_result=keep,
             )
         finally:
             self.storage.remove(self.storage.key(ray_files))
@@ -228,14 +228,14 @@ class _Run:
     def findings(self) -> Findings:
         """Effects, table and report."""
         study = self.study
-        found = declared_effects(study, self.results)
+        declared = declared_effects(study, self.results)
         every = [e for m in get_args(Measure) for e in effects(study, self.results, m)]
-        told, rows = sentences(self.results, found, study.control), table(study, self.results)
+        lines, rows = sentences(self.results, declared, study.control), table(study, self.results)
         page = render(study, self.results)
         contents = {
             "effects.json": json.dumps(
                 {
-                    "declared": [effect_row(e) for e in found],
+                    "declared": [effect_row(e) for e in declared],
                     "each_for_itself": [effect_row(e) for e in every],
                     "robustness": [effect_row(r) for r in robustness(study, self.results)],
                 },
@@ -249,7 +249,7 @@ class _Run:
         parquet = (self.folder / "trials.parquet").read_bytes()
         self.tracker.artifact(self.run_id, "trials.parquet", parquet)
         rows = [finite(row) for row in rows]
-        return Findings(self.run_id, self.folder, told, rows, self.trained, self.found)
+        return Findings(self.run_id, self.folder, lines, rows, self.trained, self.found)
 
 
 def _trained(

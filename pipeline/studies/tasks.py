@@ -78,12 +78,12 @@ class Images:
 
     def final(self, sampler: Sampler) -> Scores:
         """Against the test split."""
-        found = point_scores(
+        scores = point_scores(
             self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test
         )
-        if "classes_hit" in found:
-            found["classes_share"] = found["classes_hit"] / self.test.logits.shape[1]
-        return found
+        if "classes_hit" in scores:
+            scores["classes_share"] = scores["classes_hit"] / self.test.logits.shape[1]
+        return scores
 
     def generalisation(self, sampler: Sampler) -> Scores:
         """FID against training images and what more it is against test images; how well some of either
@@ -95,13 +95,13 @@ class Images:
         count = min(len(self.test.features), len(train))
         fake = self._features(sampler, _FINAL_SEED, count).features
         known, new = (frechet_distance(fake, real[:count]) for real in (train, self.test.features))
-        found = {"fid_train": known, "generalisation_gap": new - known}
+        scores = {"fid_train": known, "generalisation_gap": new - known}
         for name, split in (("train", self.data), ("test", self.held_out)):
             images, labels = split.take(np.arange(min(RECONSTRUCTED, len(split.images))))
             classes = torch.from_numpy(labels) if sampler.model.conditional else None
             errors = reconstruction_errors(sampler, from_uint8(images), classes)
-            found[f"reconstruction_{name}"] = float(errors.mean())
-        return found
+            scores[f"reconstruction_{name}"] = float(errors.mean())
+        return scores
 
     def _features(self, sampler: Sampler, seed: int, count: int) -> Features:
         return self.extractor(sampler.images(seed, range(count)))
@@ -170,8 +170,8 @@ class StackedDigits:
 
     def final(self, sampler: Sampler) -> Scores:
         """Modes and KL(frequencies || uniform) of 26,000, beside what real triples score."""
-        found = triple_scores(sampler.images(_FINAL_SEED, range(TRIPLES)), self.classifier)
-        return {**found, **{f"real_{name}": value for name, value in self.real.items()}}
+        scores = triple_scores(sampler.images(_FINAL_SEED, range(TRIPLES)), self.classifier)
+        return {**scores, **{f"real_{name}": value for name, value in self.real.items()}}
 
     def generalisation(self, sampler: Sampler) -> Scores:
         """Nothing."""
@@ -239,13 +239,13 @@ def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -
     """A built-in task, or that of an experiment by the folders of its stages."""
     if prepared is None or reference is None:
         return _BUILT_IN[task]()
-    found = Reference.load(reference)
+    stored = Reference.load(reference)
     return Images(
         ImageSplit.load(prepared, "train", flip),
         ImageSplit.load(prepared, "test"),
-        found.extractor,
+        stored.extractor,
         Features.load(reference / SELECT_FEATURES),
-        found.real,
+        stored.real,
         Features.load(reference / TRAIN_FEATURES),
     )
 

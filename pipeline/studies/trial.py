@@ -43,9 +43,9 @@ def settings(trial: Trial) -> Config:
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
     own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
     given = OmegaConf.from_dotlist(own)  # data must be named, and built-in tasks have theirs
-    found = to_dataclass(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
-    found.raise_if_invalid(config_errors(found.values, known=not found.wrong))
-    return found.values
+    parsed = to_dataclass(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
+    parsed.raise_if_invalid(config_errors(parsed.values, known=not parsed.wrong))
+    return parsed.values
 
 
 def identity(trial: Trial, config: Config) -> str:

@@ -102,7 +102,7 @@ class Outbox:
             if answer.cancelled():
                 return
             try:
-                found = question()
+                result = question()
             except Exception as error:
                 if away(error):
                     raise
@@ -110,7 +110,7 @@ class Outbox:
                     answer.set_exception(error)
             else:
                 with suppress(InvalidStateError):
-                    answer.set_result(found)
+                    answer.set_result(result)
 
         self.send(put)
         try:

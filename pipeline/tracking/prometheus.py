@@ -82,12 +82,12 @@ class Gauges:
     def telling(self, tell: Callable[[Record], Any]) -> Callable[[Record], None]:
         """``tell``, and set what is told."""
 
-        def told(record: Record) -> None:
+        def set_and_tell(record: Record) -> None:
             if "message" not in record:
                 self.set({k: v for k, v in record.items() if isinstance(v, int | float)})
             tell(record)
 
-        return told
+        return set_and_tell
 
 
 class Store(Protocol):

@@ -59,8 +59,8 @@ def existing_client(workspace: Path) -> MlflowClient:
 
 def experiment_names(client: MlflowClient) -> dict[str, str]:
     """Names by id of the experiments that have not been deleted."""
-    found = _pages(lambda token: client.search_experiments(page_token=token))
-    return {experiment.experiment_id: experiment.name for experiment in found}
+    experiments = _pages(lambda token: client.search_experiments(page_token=token))
+    return {experiment.experiment_id: experiment.name for experiment in experiments}
 
 
 def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:

@@ -155,9 +155,9 @@ class TrainingLoop:
 
     def _watch(self) -> None:
         """Tell of what looks like a collapse, and do what is to be done then."""
-        found = collapse_signs(self.history)
-        news = "; ".join(text for kind, text in found.items() if kind not in self.alarmed)
-        self.alarmed = set(found)
+        signs = collapse_signs(self.history)
+        news = "; ".join(text for kind, text in signs.items() if kind not in self.alarmed)
+        self.alarmed = set(signs)
         if not broadcast_flag(bool(news)):
             return
         policy, spent = self.config["on_collapse"], ""
@@ -175,8 +175,8 @@ class TrainingLoop:
         late = time.monotonic() - self.saved_at >= pause
         late, breath = broadcast_from_rank0(late, rate * _BREATH)
         self.breath = max(int(breath), 1)
-        told, self.leaving = self.leaving, self.preempted()
-        return bool(late) or (self.leaving and not told)
+        leaving_before, self.leaving = self.leaving, self.preempted()
+        return bool(late) or (self.leaving and not leaving_before)
 
     def _score(self, record: dict[str, float]) -> dict[str, bytes]:
         """Add the scores at this point to ``record`` and return a sample grid; a collective."""

@@ -26,11 +26,11 @@ def garbage(storage: Workspace) -> list[Item]:
     parents = [*storage.folders("stages"), "training"]
     folders = [folder for parent in parents for folder in storage.folders(parent)]
     used = _used(storage)
-    found = [folder for folder in folders if _key(folder) not in used]
-    if folders and len(found) == len(folders):
+    unused = [folder for folder in folders if _key(folder) not in used]
+    if folders and len(unused) == len(folders):
         uri = redact_uri(tracking_uri(storage.local))
         raise UserError(f"{uri} has no run that refers to {storage}: is it the right store?")
-    return [Item(folder, storage.size(folder)) for folder in found]
+    return [Item(folder, storage.size(folder)) for folder in unused]
 
 
 def remove(storage: Workspace, item: Item) -> None:

@@ -56,8 +56,8 @@ class Fingerprint:
         """What differs from ``other``, an earlier fingerprint of the same stage, in words."""
         changes = []
         if keys := _changed(other.config, self.config):
-            told = [f"{k} {other.config.get(k)} -> {self.config.get(k)}" for k in keys]
-            changes.append(f"config changed: {', '.join(told)}")
+            changed = [f"{k} {other.config.get(k)} -> {self.config.get(k)}" for k in keys]
+            changes.append(f"config changed: {', '.join(changed)}")
         if keys := _changed(other.inputs, self.inputs):
             changes.append(f"inputs changed: {', '.join(keys)}")
         if keys := _changed(other.code, self.code):
@@ -98,17 +98,17 @@ def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
 
     Beside them the versions of ``libraries``.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     pending = list(modules)
     while pending:
         name = pending.pop()
         source = _source(name)
-        if source is None or name in found or source.package in _CARRIERS:
+        if source is None or name in digests or source.package in _CARRIERS:
             continue
         module = _read(source.path)
-        found[name] = module.digest
+        digests[name] = module.digest
         pending += sorted(module.imported)
-    return found | {library: version(library) for library in libraries}
+    return digests | {library: version(library) for library in libraries}
 
 
 class _Source(NamedTuple):

@@ -105,13 +105,13 @@ def _batch_norm(
     fakes = (_generated(context, reference, seed, group) for seed in EVALUATION_SEEDS)
     by_batch = [frechet_distance(fake.features, reference.real.features) for fake in fakes]
     gaps = np.subtract(by_batch, list(fids.values()))
-    told = [point for point in history if "batch_mate_sensitivity" in point]
+    measured = [point for point in history if "batch_mate_sensitivity" in point]
     return {
         "group": group,
         "fid_batch_statistics": float(np.mean(by_batch)),
         "gap": float(gaps.mean()),
         "gap_se": float(gaps.std(ddof=1) / np.sqrt(len(gaps))),
-        "batch_mate_sensitivity": told[-1]["batch_mate_sensitivity"] if told else None,
+        "batch_mate_sensitivity": measured[-1]["batch_mate_sensitivity"] if measured else None,
     }
 
 
@@ -135,7 +135,7 @@ def _pictures(
     """PNGs by file name."""
     sampler = Sampler.load(context.inputs["train"])
     grid = sampler.images(_SEED, range(_GRID_COUNT))
-    found = {
+    pictures = {
         SAMPLE_GRID: png_bytes(grid),
         "interpolation.png": png_bytes(
             sampler.interpolations(_SEED, _ROW_COUNT // 2, _ROW_COUNT), _ROW_COUNT
@@ -144,16 +144,18 @@ def _pictures(
     if sampler.model.conditional:
         classes = np.repeat(np.arange(min(sampler.spec.classes, _GRID_COUNT)), _ROW_COUNT)
         images = sampler.images(_SEED, range(len(classes)), labels=classes.tolist())
-        found["classes.png"] = png_bytes(images, _ROW_COUNT)
+        pictures["classes.png"] = png_bytes(images, _ROW_COUNT)
     _, closest = nearest(reference.extractor(grid[:_ROW_COUNT]).features, train.features)
     originals = ImageSplit.load(context.inputs["prepare"], "train").images[closest]
-    found["neighbours.png"] = png_bytes(np.concatenate([grid[:_ROW_COUNT], originals]), _ROW_COUNT)
-    found |= training_curves(history)
+    pictures["neighbours.png"] = png_bytes(
+        np.concatenate([grid[:_ROW_COUNT], originals]), _ROW_COUNT
+    )
+    pictures |= training_curves(history)
     frequencies = sampler.spec.class_frequencies if sampler.model.conditional else ()
     inputs = telemetry_batch(0, _GRID_COUNT, sampler.model.latent_dim, frequencies)
     if gammas := gamma_values(sampler.generator, inputs):
-        found["gammas.png"] = gamma_histogram({n: g.numpy() for n, g in gammas.items()})
-    return found
+        pictures["gammas.png"] = gamma_histogram({n: g.numpy() for n, g in gammas.items()})
+    return pictures
 
 
 STAGE = Stage(

@@ -63,8 +63,7 @@ def run(context: StageContext) -> Summary:
     registration = registry.Registration(name, number, alias, verdict.reason)
     note = f"version {number}: {alias} ({verdict.reason})"
     summary = {**asdict(registration), "uri": registration.uri, "note": note}
-    told = {**summary, "gate": verdict.details}
-    text = json.dumps(told, indent=2)
+    text = json.dumps({**summary, "gate": verdict.details}, indent=2)
     (context.output / "registration.json").write_text(text)
     context.events.artifact("registration.json", text.encode())
     return summary

@@ -46,9 +46,11 @@ def run(context: StageContext) -> Summary:
     require_sound(config, context.inputs["prepare"])
     require_gradient(config, context.inputs["reference"])
     name = training_id(config, context.input_digests)
-    state, note, told = _train(context, name)
+    state, note, records = _train(context, name)
     best, history = state["best"], state["progress"]["history"]
-    earlier = [record for record in history if not told or record["images"] < told[0]["images"]]
+    earlier = [
+        record for record in history if not records or record["images"] < records[0]["images"]
+    ]
     for record in earlier:  # this run's curves show the whole course, not its last part
         _log(context, record)
     context.events.metrics({"resumed_from": earlier[-1]["images"] if earlier else 0}, 0)
@@ -171,8 +173,8 @@ def _log(context: StageContext, record: cluster.Record) -> None:
     context.events.metrics(values, int(record["images"]))
 
 
-def _note(told: list[cluster.Record]) -> str:
-    record, scores = told[-1], [r["fid_select"] for r in told if "fid_select" in r]
+def _note(records: list[cluster.Record]) -> str:
+    record, scores = records[-1], [r["fid_select"] for r in records if "fid_select" in r]
     latest = f" | FID {scores[-1]:.1f}" if scores else ""
     losses = f"D {record['loss_d']:.3f} " if "loss_d" in record else ""
     losses += f"G {record.get('loss_g', math.nan):.3f}"
