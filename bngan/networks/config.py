@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bngan.serialization.bounds import bounded
 from bngan.serialization.json_records import dataclass_from_json
 
 Normalization = Literal["batch", "self_modulated_batch", "layer", "group", "instance", "none"]
@@ -16,10 +17,10 @@ Initialization = Literal["auto", "torch", "glorot", "he", "normal", "orthogonal"
 class NetworkConfig:
     """What both networks have."""
 
-    width: int = 128
+    width: int = bounded(128, gt=0, most=2**20)
     """Units per hidden layer (mlp), channels at the largest hidden resolution (dcgan, resnet: twice as
     many on each smaller map, up to 8 times), or features per token (transformer)."""
-    depth: int | None = None
+    depth: int | None = bounded(None, ge=0, most=1_000)
     """Hidden layers (mlp, default 1), doublings or halvings of the size (dcgan, resnet, default: from
     or to 3-5 pixels), or blocks (transformer, default 4)."""
     norm: Normalization = "batch"
@@ -37,7 +38,7 @@ class NetworkConfig:
     for resnet, glorot for transformer, normal for dcgan with a norm to rescale it, else torch."""
     attention: list[int] = field(default_factory=list)
     """Sides in pixels of the maps that are followed by self-attention (dcgan, resnet)."""
-    patch_size: int | None = None
+    patch_size: int | None = bounded(None, gt=0)
     """Side of a transformer's patches; null: an eighth of the image's, rounded up."""
 
     @property
@@ -54,7 +55,7 @@ class GeneratorConfig(NetworkConfig):
     """Batch norm on the output too, which the literature advises against (Radford et al. 2015)."""
     output_activation: Literal["tanh", "none"] = "tanh"
     """What leads to the images' range [-1, 1]; none leaves clipping to the conversion to pixels."""
-    mapping: int = 0
+    mapping: int = bounded(0, ge=0, most=1_000)
     """Hidden layers, with batch norm, of a mapping network between the latent and what makes gamma and
     beta of it (self_modulated_batch only; after Karras et al. 2019)."""
 
@@ -86,11 +87,11 @@ class DiscriminatorConfig(NetworkConfig):
 class BatchNormConfig:
     """Every batch norm's constants."""
 
-    eps: float = 1e-5
+    eps: float = bounded(1e-5, gt=0)
     """Added to the variance."""
-    momentum: float = 0.1
+    momentum: float = bounded(0.1, gt=0, le=1)
     """Weight of a new batch in the running statistics (Keras calls 1 - this its momentum)."""
-    gamma_sd: float = 0.02
+    gamma_sd: float = bounded(0.02, ge=0)
     """Initial scales are drawn from N(1, gamma_sd^2) (Radford et al. 2015); 0: all 1."""
 
 
@@ -101,7 +102,7 @@ class ModelConfig:
     network: Literal["mlp", "dcgan", "resnet", "transformer"] = "mlp"
     """Family: mlp (fully connected), dcgan (convolutions, Radford et al. 2015), resnet (residual
     blocks, Miyato et al. 2018) or transformer (patches as tokens, Jiang et al. 2021)."""
-    latent_dim: int = 64
+    latent_dim: int = bounded(64, gt=0, most=2**20)
     """Length of the latent vector z ~ N(0, 1)."""
     conditional: bool = False
     """Generate by class: class-conditional batch norm in the generator, self-modulated or not (or, with

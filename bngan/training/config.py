@@ -6,6 +6,7 @@ from typing import Literal
 
 from bngan.batchnorm.layer import NormBatch
 from bngan.networks.config import ModelConfig
+from bngan.serialization.bounds import bounded
 from bngan.serialization.problem import Problem
 from bngan.training.augmentation import AugmentationName
 from bngan.training.losses import LOSSES, LossName
@@ -17,7 +18,12 @@ from bngan.training.penalties import PenaltyName
 class OptimizationConfig(OptimizerConfig):
     """What shapes the trajectory of training."""
 
-    batch_size: int = 64
+    batch_size: int = bounded(
+        64,
+        ge=2,
+        most=2**24,
+        message="{key} must be at least 2: batch norm needs something to compare",
+    )
     """Global batch in images, however many workers share it."""
     norm_batch: NormBatch = "global"
     """Images that share batch-norm statistics: global, or groups of so many consecutive images of the
@@ -31,19 +37,19 @@ class OptimizationConfig(OptimizerConfig):
     loss: LossName = "non_saturating"
     """Adversarial loss: non_saturating, minimax, hinge, wasserstein, least_squares, relativistic, or
     inverted_minimax, whose signs are wrong."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = bounded(0.0, ge=0, lt=1)
     """How far real images' target lies below 1 (non_saturating, minimax, least_squares)."""
     penalty: PenaltyName = "none"
     """On the discriminator's gradients: none, r1, r2, r1_and_r2 or gradient_penalty."""
-    penalty_weight: float = 1.0
+    penalty_weight: float = bounded(1.0, gt=0)
     """Factor of the penalty."""
-    penalty_every: int = 1
+    penalty_every: int = bounded(1, gt=0)
     """Steps between two penalties, each then weighing as many times more (lazy regularisation)."""
-    discriminator_steps: int = 1
+    discriminator_steps: int = bounded(1, gt=0)
     """Steps of the discriminator, each on other images, for one of the generator."""
     augment: list[AugmentationName] = field(default_factory=list)
     """What is done to all images the discriminator sees, for small data: translation, cutout, color."""
-    ema_half_life: float = 10_000
+    ema_half_life: float = bounded(10_000, gt=0)
     """Half-life in images of the averaged generator, the one that is evaluated and served."""
 
     @property

@@ -11,6 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.torch_internals import without_compiler
+from bngan.serialization.bounds import bounded
 from bngan.serialization.problem import Problem
 
 Adam = without_compiler(torch.optim.Adam)
@@ -25,34 +26,34 @@ class OptimizerConfig:
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """adam, or adamw, whose weight decay is apart from the gradient (Loshchilov & Hutter 2019)."""
-    lr: float = 2e-4
+    lr: float = bounded(2e-4, gt=0)
     """Learning rate."""
-    lr_discriminator: float | None = None
+    lr_discriminator: float | None = bounded(None, gt=0)
     """Learning rate of the discriminator; null: the same (two time-scales, Heusel et al. 2017)."""
-    beta1: float = 0.5
+    beta1: float = bounded(0.5, ge=0, lt=1)
     """Adam's first-moment decay."""
-    beta2: float = 0.999
+    beta2: float = bounded(0.999, ge=0, lt=1)
     """Adam's second-moment decay."""
-    weight_decay: float = 0.0
+    weight_decay: float = bounded(0.0, ge=0)
     """Of all parameters but norms' gamma and beta."""
-    affine_lr_factor: float = 1.0
+    affine_lr_factor: float = bounded(1.0, ge=0)
     """Factor on the learning rate of norms' gamma and beta, or of what they are functions of;
     0: they stay as they begin."""
-    affine_weight_decay: float = 0.0
+    affine_weight_decay: float = bounded(0.0, ge=0)
     """Weight decay of the same."""
     trainable: Literal["all", "affine"] = "all"
     """Of the generator: all, or only its norms' gamma and beta. The discriminator is trained whole."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How learning rates go to zero between lr_decay_start and lr_decay_end."""
-    lr_warmup: int = 0
+    lr_warmup: int = bounded(0, ge=0)
     """Images over which learning rates rise from zero."""
-    lr_decay_start: int = 0
+    lr_decay_start: int = bounded(0, ge=0)
     """Images after which learning rates begin to fall."""
-    lr_decay_end: int | None = None
+    lr_decay_end: int | None = bounded(None, ge=0)
     """Images after which they stay at lr_final_factor; needed by linear and cosine."""
-    lr_final_factor: float = 0.0
+    lr_final_factor: float = bounded(0.0, ge=0, le=1)
     """What remains of the learning rates at the end of their fall, as a factor."""
-    rollback_lr_factor: float = 1.0
+    rollback_lr_factor: float = bounded(1.0, gt=0, le=1)
     """Factor on the learning rates each time training is rolled back."""
 
 

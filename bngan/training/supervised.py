@@ -33,6 +33,7 @@ from bngan.networks.factory import build_generator
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
 from bngan.numerics.rng import Stream, generator
+from bngan.serialization.bounds import bounded
 from bngan.training.base import BaseTrainer, Batch, all_reduce_and_step, to_training_device
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
@@ -50,16 +51,16 @@ _CHUNK = 100
 class SupervisedConfig:
     """Weights of what the supervised method adds to the mean absolute difference of pixels."""
 
-    feature_weight: float = 0.1
+    feature_weight: float = bounded(0.1, ge=0)
     """Of the squared difference of features, relative to the squared length of the real image's; 0 for
     none, as it must be with Inception, which has no gradient here."""
-    affine_weight: float = 0.02
+    affine_weight: float = bounded(0.02, ge=0)
     """Of the mean squared distance of gamma and beta from the base's (BSA: 0.02)."""
-    latent_weight: float = 0.1
+    latent_weight: float = bounded(0.1, ge=0)
     """Of (|z|^2 / d - 1)^2, by which latents of d numbers are to be as long as N(0, 1) makes them."""
-    latent_noise: float = 0.3
+    latent_noise: float = bounded(0.3, ge=0)
     """Standard deviation of the noise on latents (BSA: 0.01)."""
-    latent_lr: float = 1e-3
+    latent_lr: float = bounded(1e-3, gt=0)
     """Learning rate of latents, on the schedule of the others (BSA: 0.05)."""
 
 

@@ -17,8 +17,7 @@ from bngan.data.sources import is_symbolic
 from bngan.diagnostics import checks
 from bngan.serialization.problem import Problem
 from pipeline.cli.configuration import load_config
-from pipeline.config.schema import Config
-from pipeline.config.validation import FEWEST
+from pipeline.config.schema import FEWEST, Config
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
 from pipeline.storage.workspace import Workspace

@@ -12,16 +12,14 @@ from bngan.data.hub import HUB_PREFIX, HubName
 from bngan.data.sources import is_symbolic
 from bngan.diagnostics import checks
 from bngan.metrics.protocol import Protocol
+from bngan.serialization.bounds import out_of_bounds
 from bngan.serialization.problem import Problem
 from bngan.training.config import optimizer_errors
 from pipeline.config.parser import flatten
-from pipeline.config.ranges import out_of_range
 from pipeline.config.schema import Config
 from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import is_uri
 
-FEWEST = 20
-"""Images that a split must have to be worked with."""
 _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 """An address in the registry that means one version today and another tomorrow, or none."""
 
@@ -59,9 +57,8 @@ def config_errors(config: Config, here: bool = True, known: bool = True) -> Iter
     ``here`` is whether it is to run on this machine, where its files must be; ``known`` whether
     ``model`` is what will be trained, as it is not while its base has not been looked at.
     """
-    values = flatten(asdict(config))
-    yield from out_of_range(values)
-    yield from _texts(values)
+    yield from out_of_bounds(config)
+    yield from _texts(flatten(asdict(config)))
     yield from _data(config)
     yield from _extractor(config)
     yield from _adaptation(config)
@@ -88,25 +85,13 @@ def _texts(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _data(config: Config) -> Iterator[Problem]:
     data = config.data
-    seeds = {"seed": config.seed, "data.split_seed": data.split_seed}
-    if wrong := [key for key, seed in seeds.items() if not 0 <= seed < 2**63]:
-        yield Problem(wrong[0], "seed and data.split_seed must lie in [0, 2^63)")
     yield from source(data.path)
-    if data.image_size is not None and data.image_size < 4:
-        yield _must("data.image_size", "be at least 4 pixels", data.image_size)
     if data.channels not in (None, 1, 3):
         yield _must("data.channels", "be 1, 3 or null", data.channels)
     if data.classes is not None and (
         not data.classes or len(set(data.classes)) < len(data.classes)
     ):
         yield _must("data.classes", "name classes, each once", data.classes)
-    if data.limit is not None and data.limit < FEWEST:
-        yield _must("data.limit", f"be at least {FEWEST} images", data.limit)
-    if not 0 <= data.max_skipped <= 1:
-        yield _must("data.max_skipped", "lie between 0 and 1", data.max_skipped)
-    for key, share in {"data.select": data.select, "data.test": data.test}.items():
-        if not 0 < share < 0.5:
-            yield _must(key, "lie between 0 and 0.5", share)
 
 
 def _must(key: str, demand: str, value: Any) -> Problem:
@@ -171,9 +156,6 @@ def _files(config: Config) -> Iterator[Problem]:
 
 
 def _training(config: Config) -> Iterator[Problem]:
-    key = "train.batch_size"
-    if config.train.batch_size < 2:
-        yield Problem(key, f"{key} must be at least 2: batch norm needs something to compare")
     try:
         _ = config.train.workers
     except ValueError as error:
@@ -186,6 +168,6 @@ def _networks(config: Config) -> Iterator[Problem]:
     # Where the networks do not depend on images not yet seen; the rest once they are prepared.
     any_size = config.model.network in ("mlp", "transformer")
     size = config.data.image_size or (16 if any_size else None)
-    if size and not list(out_of_range(flatten(asdict(config)))):
+    if size and not [*out_of_bounds(config.data), *out_of_bounds(config.model)]:
         stand_in = ImageSpec((config.data.channels or 1, size, size), (0.5, 0.5))
         yield from checks.network_errors(config.model, stand_in)

@@ -4,7 +4,6 @@ A *partition* is what one evaluation is known by: the minute it is due, as the c
 time zone shows it (``2026-11-24T03:00``). An hour that a clock shows twice is due once.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from omegaconf import MISSING
 
 from bngan.data import embedded
 from bngan.data.sources import is_symbolic
+from bngan.serialization.bounds import bounded, out_of_bounds
 from bngan.serialization.problem import Problem
 from pipeline.config.loader import located_workspace
 from pipeline.config.parser import flatten, read
@@ -29,6 +29,7 @@ from pipeline.core.uris import secrets
 
 _DATE = "{date}"
 _GIVEN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d)|(T\d\d:\d\d))?", re.ASCII)
+_FINITE = "{key} must be finite and not negative, got {value}"
 _LONGEST_GAP = timedelta(days=8 * 366)
 """Between two times of any cron expression: 29 February skips a leap year."""
 
@@ -42,7 +43,7 @@ class NewImages:
     that the extractor has learned from: it knows those better."""
     image_column: str | None = None
     """Column of the images in tables; null takes the first image column."""
-    max_download_gb: float = 20.0
+    max_download_gb: float = bounded(20.0, ge=0, message=_FINITE)
     """Gigabytes that may be downloaded from the Hub at a time."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How an image of another size than the model's becomes that: as data.fit of its experiment."""
@@ -52,9 +53,9 @@ class NewImages:
 class DriftConfig:
     """From when on new images count as others."""
 
-    level: float = 0.01
+    level: float = bounded(0.01, ge=0.005, lt=1)
     """Share of false alarms if nothing has changed: the largest p-value that is one."""
-    tolerance: float = 0.05
+    tolerance: float = bounded(0.05, ge=0, message=_FINITE)
     """What share of the old features' total variance the distance must exceed by what chance makes it:
     many images tell differences that should wake nobody. However many there are, it is the same
     shift. Of the digits, a class gone comes to 0.03, two of ten to 0.06, half of them to 0.16."""
@@ -186,22 +187,14 @@ def _errors(schedule: Schedule) -> Iterator[Problem]:
     yield from name_errors(schedule.name)
     yield from model_name_errors("model", schedule.model)
     yield from _timing(schedule)
-    drift, paths = schedule.drift, {"workspace": schedule.workspace}
-    if not 0.005 <= drift.level < 1:
-        message = f"drift.level must lie in [0.005, 1), got {drift.level}"
-        yield Problem("drift.level", message)
-    if not 0 <= drift.tolerance < math.inf:
-        message = f"drift.tolerance must be finite and not negative, got {drift.tolerance}"
-        yield Problem("drift.tolerance", message)
+    yield from out_of_bounds(schedule)
+    paths = {"workspace": schedule.workspace}
     if schedule.data.path:
         paths["data.path"] = schedule.data.path
     if schedule.address:
         yield from filter(None, (not_on_all_nodes(key, path) for key, path in paths.items()))
     known = flatten(asdict(schedule))
     yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
-    if not 0 <= (most := schedule.data.max_download_gb) < math.inf:
-        message = f"data.max_download_gb must be finite and not negative, got {most}"
-        yield Problem("data.max_download_gb", message)
     yield from source(schedule.images_of("2000-01-01") or "")
     if schedule.alarm.webhook:
         yield from _webhook(schedule.alarm.webhook)

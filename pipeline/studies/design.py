@@ -12,6 +12,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from bngan.serialization.bounds import bounded, out_of_bounds
 from bngan.serialization.json_records import first_line
 from bngan.serialization.problem import Problem
 from pipeline.config.keys import name_conflicts, other_names, renaming_notes, with_present_key
@@ -52,17 +53,17 @@ class Study:
     axes: dict[str, list[Any]] = field(default_factory=dict)
     """Values of other keys, which every arm meets, unless it sets them itself: then it differs from the
     control by them, wherever the control does not happen to have the same."""
-    points: int | None = None
+    points: int | None = bounded(None, ge=1)
     """Random points of the axes; null: all of them."""
     tune: bool = False
     """Each arm's best point is found on seeds of its own, and the others are dropped; or all count."""
-    tuning_seeds: int = 2
+    tuning_seeds: int = bounded(2, ge=1)
     """Seeds for that."""
-    seeds: int = 12
+    seeds: int = bounded(12, ge=1)
     """Seeds that all arms share: fewer than 6 pairs say nothing, many comparisons want 12."""
-    score_every: int = 6_400
+    score_every: int = bounded(6_400, ge=1)
     """Images between two scores."""
-    at_once: int = 2
+    at_once: int = bounded(2, ge=1)
     """Trials that run together, one CPU each."""
     endpoint: Measure = "final"
     """What the study is about, declared before it runs: its intervals share the 5 % of error. The other
@@ -110,7 +111,8 @@ def load_study(
     study = given.values
     study.common += of_trials
     study.tasks = [_task(path, task) for task in study.tasks]
-    wrong = [*_under_present_names(study, tell), *located_workspace(study), *_values(study)]
+    wrong = [*_under_present_names(study, tell), *located_workspace(study)]
+    wrong += [*name_errors(study.name), *out_of_bounds(study)]
     if not {problem.key.partition(".")[0] for problem in given.wrong.values()} & _STRUCTURE:
         wrong += _structure(study)
     given.raise_if_invalid(wrong)
@@ -207,13 +209,6 @@ def trial(study: Study, task: str, arm: str, point: Point, seed: int, tuning: bo
 
 def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _values(study: Study) -> Iterator[Problem]:
-    yield from name_errors(study.name)
-    for name in ("seeds", "tuning_seeds", "score_every", "at_once", "points"):
-        if (value := getattr(study, name)) is not None and value < 1:
-            yield Problem(name, f"{name} must be at least 1, got {value}")
 
 
 def _structure(study: Study) -> Iterator[Problem]:

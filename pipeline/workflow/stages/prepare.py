@@ -21,8 +21,7 @@ from bngan.data.hub import pinned
 from bngan.data.images import png_bytes
 from bngan.data.sources import Source, is_symbolic
 from bngan.numerics.rng import Stream, generator
-from pipeline.config.schema import Config, DataConfig
-from pipeline.config.validation import FEWEST
+from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_numbers, hashable_labels
 from pipeline.data.inventory import Digests, contents, leakage_warning, listing

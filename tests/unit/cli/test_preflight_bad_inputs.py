@@ -40,6 +40,7 @@ DIGITS = ROOT / "configs" / "digits.yaml"
         ("train.accelerator=tpu", "train.accelerator: Invalid value 'tpu'"),
         ("data.path=/does/not/exist", "data.path: there is no folder /does/not/exist"),
         ("data.image_size=2", "data.image_size must be at least 4"),
+        (f"data.image_size={-(2**70)}", "data.image_size must be at least 4"),
         ("data.classes=[]", "data.classes must name classes, each once, got []"),
         ("data.classes=[1,1]", "data.classes must name classes, each once, got [1, 1]"),
         ("data.limit=5", "data.limit must be at least 20 images, got 5"),

@@ -54,6 +54,13 @@ def test_a_discriminator_that_cannot_learn_is_refused_unless_asked_for() -> None
     load_config(DIGITS, [*BLIND, "model.discriminator.allow_blind=true"])
 
 
+def test_networks_are_checked_though_a_number_of_the_training_is_wrong() -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(DIGITS, ["train.lr=-1", "model.discriminator.batch_statistics=joint"])
+    keys = [problem.key for problem in caught.value.problems]
+    assert keys == ["model.discriminator.batch_statistics", "train.lr"]
+
+
 def test_every_field_is_documented() -> None:
     """A string follows every field of the schema, in the source."""
     import ast

@@ -1,6 +1,15 @@
+"""Ranges of workers, and bounds of all numbers."""
+
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
 import pytest
 
-from pipeline.config.schema import TrainConfig, WorkerRange
+from bngan.serialization.bounds import out_of_bounds
+from pipeline.config.schema import Config, TrainConfig, WorkerRange
+from pipeline.monitoring.schedule import Schedule
+from pipeline.studies.design import Study
 
 
 @pytest.mark.parametrize(("value", "workers"), [(3, (3, 3)), ([2, 8], (2, 8)), ([1, 1], (1, 1))])
@@ -14,3 +23,32 @@ def test_a_number_of_workers_is_a_range(value: int | list[int], workers: tuple[i
 def test_what_is_no_range_of_workers(value: int | list[int]) -> None:
     with pytest.raises(ValueError, match=r"^must be a positive number or \[min, max\], got "):
         WorkerRange.parse(value)
+
+
+UNBOUNDED = {
+    "data.channels": "1 or 3",
+    "train.norm_batch": "divides the micro-batch",
+    "train.micro_batch": "divides the batch",
+    "train.num_workers": "a number or a range, whose parts are compared",
+}
+"""Numbers without bounds of their own, and what they are checked for instead."""
+
+
+def numbers(kind: Any, above: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Keys and fields of the numbers in a dataclass and in those within it."""
+    hints = get_type_hints(kind)
+    for each in fields(kind):
+        key, hint = f"{above}{each.name}", hints[each.name]
+        if is_dataclass(hint):
+            yield from numbers(hint, f"{key}.")
+        elif {int, float} & {hint, *get_args(hint)} and get_origin(hint) not in (list, dict):
+            yield key, each
+
+
+@pytest.mark.parametrize("kind", [Config, Schedule, Study])
+def test_every_number_has_bounds_or_a_reason(kind: Any) -> None:
+    found = dict(numbers(kind))
+    assert len(found) >= 3
+    expected = {*UNBOUNDED} if kind is Config else set()
+    assert {key for key, each in found.items() if not each.metadata.get("bounds")} == expected
+    assert list(out_of_bounds(kind())) == []
