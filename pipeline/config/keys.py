@@ -20,13 +20,13 @@ def dotted(path: Path) -> str:
 
 def leaves(tree: Mapping[Any, Any], above: Path = ()) -> list[tuple[Path, Any]]:
     """Return paths and values of what is no mapping, or an empty one."""
-    found = list[tuple[Path, Any]]()
+    pairs = list[tuple[Path, Any]]()
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            found += leaves(value, (*above, key))
+            pairs += leaves(value, (*above, key))
         else:
-            found.append(((*above, key), value))
-    return found
+            pairs.append(((*above, key), value))
+    return pairs
 
 
 def nested(path: Path, value: Any) -> dict[Any, Any]:

@@ -68,9 +68,9 @@ class ParsedConfig(Generic[_Schema]):
         """
         unread = {problem.key for problem in self.wrong.values()} - {""}
         others = [p for p in problems if not unread.intersection((p.key, *p.rests_on))]
-        found = {p.message: p for p in reversed([*self.wrong.values(), *others])}
-        if found:
-            placed = sorted((self.lines.get(p.key, 0), one_line(m), p) for m, p in found.items())
+        distinct = {p.message: p for p in reversed([*self.wrong.values(), *others])}
+        if distinct:
+            placed = sorted((self.lines.get(p.key, 0), one_line(m), p) for m, p in distinct.items())
             raise UserError(
                 *(
                     p._replace(message=f"{self.where}:{line}: {text}" if line else text)
@@ -101,13 +101,13 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
         raise UserError(_of_file(error, path)) from error
     except RecursionError as error:
         raise UserError(f"{path} has brackets in brackets, too deep to be read") from error
-    found, names = to_dataclass(kind, given, overrides, str(path)), other_names(kind)
+    parsed, names = to_dataclass(kind, given, overrides, str(path)), other_names(kind)
     replaced = {text.partition("=")[0] for text in overrides}
     replaced |= {names[key] for key in replaced & set(names)}
     lines = {names[key]: lines[key] for key in lines if key in names} | lines
-    found.where = str(path)
-    found.lines = {key: line for key, line in lines.items() if key not in replaced}
-    return found
+    parsed.where = str(path)
+    parsed.lines = {key: line for key, line in lines.items() if key not in replaced}
+    return parsed
 
 
 def to_dataclass(
@@ -139,9 +139,9 @@ def to_dataclass(
             if problem.key not in known:  # of a section without defaults
                 raise UserError(*wrong.values())
             OmegaConf.update(schema, problem.key, known[problem.key])
-    found = _filled(schema, {dotted(path) for path, _ in values}, wrong, where)
-    found.notes = notes
-    return found
+    parsed = _filled(schema, {dotted(path) for path, _ in values}, wrong, where)
+    parsed.notes = notes
+    return parsed
 
 
 @lru_cache
@@ -179,8 +179,8 @@ def _merged(
         place, message = override.partition("=")[0], None
         try:
             if "=" not in override or override.startswith("-"):
-                told = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
-                wrong[f"'{override}'"] = Problem("", told)
+                message = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
+                wrong[f"'{override}'"] = Problem("", message)
                 continue
             tree = OmegaConf.from_dotlist([override])
             here |= given_keys(tree)
@@ -245,11 +245,11 @@ def _foreign(key: str, value: Any) -> str | None:
 
 def _of_file(error: Exception, path: Path) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark:
-        told = " ".join((error.problem or str(error.context)).split(". ")[0].split())
-        return f"{path}:{error.problem_mark.line + 1}: not valid YAML: {told}"
+        reason = " ".join((error.problem or str(error.context)).split(". ")[0].split())
+        return f"{path}:{error.problem_mark.line + 1}: not valid YAML: {reason}"
     if isinstance(error, OSError):
         return f"{path} cannot be read: {error.strerror}"
-    told = str(error).strip().splitlines()[0]
+    reason = str(error).strip().splitlines()[0]
     if isinstance(error, UnicodeDecodeError):
-        told = f"byte {error.start + 1} is not UTF-8"
-    return f"{path} is not valid YAML: {told}"
+        reason = f"byte {error.start + 1} is not UTF-8"
+    return f"{path} is not valid YAML: {reason}"

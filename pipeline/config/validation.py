@@ -26,13 +26,13 @@ _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 
 def config_warnings(config: Config) -> list[str]:
     """Return what trains, but not as its name says, one line each."""
-    found, train = list(checks.network_warnings(config.model, config.train)), config.train
+    warnings, train = list(checks.network_warnings(config.model, config.train)), config.train
     end = train.lr_decay_end
     if end is not None and train.lr_final_factor == 0 and train.images > end:
-        found.append(
+        warnings.append(
             f"train.images {train.images:,}: from lr_decay_end {end:,} on, learning rates are 0"
         )
-    return found
+    return warnings
 
 
 def not_on_all_nodes(key: str, path: str) -> Problem | None:

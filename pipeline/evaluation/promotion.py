@@ -54,15 +54,15 @@ def judge(
     """
     sides = candidate, champion
     firsts = [side.draw(0) for side in sides]
-    found = [[frechet_estimate(first.features, real.features)] for first in firsts]
+    fids = [[frechet_estimate(first.features, real.features)] for first in firsts]
     early = max(config.draws // EARLY_SHARE, 1)
     for number in range(1, config.draws):
-        if number == early and _decided(found):
+        if number == early and _decided(fids):
             break
-        for side, estimates in zip(sides, found, strict=True):
+        for side, estimates in zip(sides, fids, strict=True):
             estimates.append(frechet_estimate(side.draw(number).features, real.features))
-    ours, theirs = (average(estimates) for estimates in found)
-    level = LEVEL if len(found[0]) == config.draws else EARLY_LEVEL
+    ours, theirs = (average(estimates) for estimates in fids)
+    level = LEVEL if len(fids[0]) == config.draws else EARLY_LEVEL
     difference, fid = ours - theirs, f"FID {ours.value:.4g} against {theirs.value:.4g}"
     losses = _losses(config, real, sides, firsts, theirs.value)
     details = {
@@ -71,8 +71,8 @@ def judge(
         "difference": difference.value,
         "upper_bound": difference.bound(level),
         "level": level,
-        "draws": len(found[0]),
-        "images": len(found[0]) * len(firsts[0].features),
+        "draws": len(fids[0]),
+        "images": len(fids[0]) * len(firsts[0].features),
         "second_opinions": losses,
     }
     promote, reason = _verdict(
@@ -81,9 +81,9 @@ def judge(
     return Verdict(promote, f"{reason}: {fid}", details)
 
 
-def _decided(found: Sequence[Sequence[Estimate]]) -> bool:
+def _decided(estimates: Sequence[Sequence[Estimate]]) -> bool:
     """Whether the draws so far say it: better for certain, or looking worse."""
-    difference = average(found[0]) - average(found[1])
+    difference = average(estimates[0]) - average(estimates[1])
     return difference.bound(EARLY_LEVEL) < 0 or difference.bound(_FUTILE) > 0
 
 
@@ -121,17 +121,17 @@ def _losses(
     coverage, other = (
         manifold_estimates(side, real.features)["coverage"] for side in (theirs, ours)
     )
-    found = {
+    losses = {
         "kid": _loss(kid_more, config.max_kid_increase * abs(kid.value)),
         "coverage": _loss(coverage - other, config.max_coverage_loss),
     }
     if candidate.authenticity and champion.authenticity:
         lost = champion.authenticity(firsts[1]) - candidate.authenticity(firsts[0])
-        found["authenticity"] = _loss(lost, config.max_authenticity_loss)
+        losses["authenticity"] = _loss(lost, config.max_authenticity_loss)
     if candidate.gap and champion.gap:
         margin = config.max_gap_increase * fid
-        found["batch_norm_gap"] = _gap_loss(candidate.gap, champion.gap, margin)
-    return found
+        losses["batch_norm_gap"] = _gap_loss(candidate.gap, champion.gap, margin)
+    return losses
 
 
 def _loss(lost: Estimate, margin: float) -> dict[str, Any]:

@@ -152,10 +152,10 @@ def due(schedule: Schedule, given: str, now: datetime) -> list[str]:
             f"--partition {given}: write 2026-11-24, 2026-11-01..2026-11-07 or 2026-11-24T03:00"
         ) from None
     names = dict.fromkeys(_partition(at) for at in times)
-    found = [name for name in names if not match[3] or name == given]
-    if not found:
+    partitions = [name for name in names if not match[3] or name == given]
+    if not partitions:
         raise UserError(f"--partition {given}: '{schedule.cron}' has not been due then")
-    return found
+    return partitions
 
 
 def latest(schedule: Schedule, now: datetime) -> str:

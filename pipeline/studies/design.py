@@ -203,8 +203,8 @@ def trial(study: Study, task: str, arm: str, point: Point, seed: int, tuning: bo
     settings = flatten(cast(dict[str, Any], OmegaConf.to_container(parsed)))
     treatment = str(settings.pop("treatment", "none"))
     overrides = tuple(f"{key}={_written(value)}" for key, value in sorted(settings.items()))
-    found = tuple(point.items())
-    return Trial(task, arm, found, seed, overrides, treatment, study.score_every, tuning)
+    pairs = tuple(point.items())
+    return Trial(task, arm, pairs, seed, overrides, treatment, study.score_every, tuning)
 
 
 def _written(value: Any) -> str:

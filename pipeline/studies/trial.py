@@ -99,18 +99,18 @@ class _Training:
             self.seconds += time.process_time() - started
             sampler = self._sampler(self.trainer.ema.module)
             scores = self.task.on_the_way(sampler)
-            told = {"images": self.trainer.images_seen, "cpu_seconds": self.seconds}
-            told |= {**means, **scores}
+            record = {"images": self.trainer.images_seen, "cpu_seconds": self.seconds}
+            record |= {**means, **scores}
             if self.trial.treatment != "frozen_statistics":
-                told |= batchnorm_metrics(self.trainer, sampler)
-            told["logit_gap"] = told["logit_real"] - told["logit_fake"]
-            told["spectral_norm_g"] = largest_singular_value(self.trainer.generator)
-            self.history.append(told)
+                record |= batchnorm_metrics(self.trainer, sampler)
+            record["logit_gap"] = record["logit_real"] - record["logit_fake"]
+            record["spectral_norm_g"] = largest_singular_value(self.trainer.generator)
+            self.history.append(record)
             if self.best is None or scores[self.task.measure] <= self.best["score"]:
                 state = copy.deepcopy(self.trainer.ema.module.state_dict())
                 self.best = {
                     "score": scores[self.task.measure],
-                    "images": told["images"],
+                    "images": record["images"],
                     "state": state,
                 }
 

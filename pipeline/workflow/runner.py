@@ -194,8 +194,8 @@ class _Run:
             except Exception as error:
                 if isinstance(error, UserError) and not isinstance(error, ServerUnavailableError):
                     raise
-                told = f"{type(error).__name__}: {error}".splitlines()[0]
-                self.display.message(f"attempt {attempt} failed, trying again: {told}")
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.display.message(f"attempt {attempt} failed, trying again: {reason}")
                 time.sleep(_PAUSE * attempt)
         return self._execute(stage, current, folder)
 

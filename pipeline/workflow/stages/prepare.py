@@ -227,21 +227,22 @@ def _summarise(
     counts = {split: len(labels[split]) for split in SPLITS}
     dataset = {"image_shape": shape, "classes": classes, "counts": counts}
     (output / DATASET).write_text(json.dumps(dataset, indent=2))
-    found = contents(labels, classes, digests, skipped, ignored, commit)
-    (output / CONTENTS).write_text(json.dumps(found, indent=2))
+    inventory = contents(labels, classes, digests, skipped, ignored, commit)
+    (output / CONTENTS).write_text(json.dumps(inventory, indent=2))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
-    if warning := leakage_warning(found["duplicates"], counts):
+    if warning := leakage_warning(inventory["duplicates"], counts):
         context.events.message(warning)
     height, width, channels = shape
     note = (
         f"{counts['train']:,} images to train on, {counts['select']:,} to select and "
         f"{counts['test']:,} to test with, {height}x{width}x{channels}, "
         f"{len(classes) or 'no'} classes, {len(skipped):,} skipped, {len(ignored):,} other files, "
-        f"{found['duplicates']['repeated']:,} duplicates" + (f", commit {commit}" if commit else "")
+        f"{inventory['duplicates']['repeated']:,} duplicates"
+        + (f", commit {commit}" if commit else "")
     )
-    told = {"skipped": len(skipped), "duplicates": found["duplicates"], "commit": commit}
-    return {**dataset, **told, "note": note}
+    summary = {"skipped": len(skipped), "duplicates": inventory["duplicates"], "commit": commit}
+    return {**dataset, **summary, "note": note}
 
 
 def _identity(config: Config) -> str:

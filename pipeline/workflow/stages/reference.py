@@ -160,11 +160,11 @@ def _files(config: Config) -> str:
     """Identity of the extractor's file and of the base's, where there are any; a version is its own."""
     path = _path(config.extractor)
     try:
-        found = [file_hash(path)] if path else []
+        hashes = [file_hash(path)] if path else []
     except ValueError as error:
         raise UserError(f"extractor.weights: {error}") from error
-    found += [file_hash(file) for file in base_files(config)]
-    return digest(found) if found else ""
+    hashes += [file_hash(file) for file in base_files(config)]
+    return digest(hashes) if hashes else ""
 
 
 STAGE = Stage(

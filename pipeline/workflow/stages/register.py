@@ -90,8 +90,8 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
             "bngan.base_generator": adapted["generator"],
             "bngan.differs": adapted["differs"],
         }
-    if found := record["batch_norm"]:
-        tags |= {_GAP: f"{found['gap']:.6g}", _GAP_ERROR: f"{found['gap_se']:.6g}"}
+    if norm := record["batch_norm"]:
+        tags |= {_GAP: f"{norm['gap']:.6g}", _GAP_ERROR: f"{norm['gap_se']:.6g}"}
     return tags
 
 
