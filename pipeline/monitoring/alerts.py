@@ -1,17 +1,17 @@
 """Telling of an alarm: a webhook, a command."""
 
-import base64
-import http.client
 import json
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.auth import HTTPBasicAuth
 
 from pipeline.core.errors import RetryableError
+from pipeline.core.urllib3_errors import connection_reason
 from pipeline.monitoring.schedule import AlarmConfig
 
 _TRIES, _PAUSE, _TIMEOUT = 3, 2.0, 10.0
@@ -32,34 +32,32 @@ def tell(config: AlarmConfig, alarm: Mapping[str, Any]) -> list[str]:
     return told
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: followed, it is a GET, and hands what authorizes us to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 def _post(address: str, text: bytes) -> str:
+    """Post JSON, and follow no redirect: it would be a GET, and hand the login to another host.
+
+    The tries are not urllib3's, which logs the path and the query of what it tries again.
+    """
     parts = urlsplit(address)
-    user, _, host = parts.netloc.rpartition("@")
-    headers = {"Content-Type": "application/json"}
-    if user:
-        pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    bare = urlunsplit(parts._replace(netloc=host))
-    opener = urllib.request.build_opener(_NoRedirects)
-    for attempt in range(1, _TRIES + 1):
+    login, _, host = parts.netloc.rpartition("@")
+    user, password = (unquote(part or "").encode() for part in (parts.username, parts.password))
+    auth = HTTPBasicAuth(user, password) if login else lambda bare: bare  # nothing from ~/.netrc
+    for attempt in range(_TRIES):
+        time.sleep(_PAUSE if attempt else 0)
         try:
-            with opener.open(urllib.request.Request(bare, text, headers), timeout=_TIMEOUT):  # noqa: S310 (load_schedule lets http and https through)
-                return f"webhook at {host}"
-        except urllib.error.HTTPError as error:
-            reason = f"it answers {error.code}"
-        except OSError as error:
-            reason = str(error) or type(error).__name__
-        except (ValueError, http.client.HTTPException) as error:
-            reason = type(error).__name__  # what they say may have the path and the query in it
-        if attempt < _TRIES:
-            time.sleep(_PAUSE)
+            with requests.post(
+                address,
+                text,
+                headers={"Content-Type": "application/json"},
+                auth=auth,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+                stream=True,  # the status is all we need
+            ) as answer:
+                if 200 <= answer.status_code < 300:
+                    return f"webhook at {host}"
+                reason = f"it answers {answer.status_code}"
+        except (OSError, ValueError) as error:  # their text may have the path and the query in it
+            reason = connection_reason(error) or type(error).__name__
     raise RetryableError(f"alarm.webhook at {host} could not be told, {_TRIES} times: {reason}")
 
 

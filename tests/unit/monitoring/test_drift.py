@@ -130,6 +130,28 @@ def test_a_webhook_is_told_and_its_secrets_are_not(
     assert "word" not in str(failed.value)
 
 
+def test_a_webhook_without_a_login_gets_none_from_a_password_file(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login me password word")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    alarm.tell(AlarmConfig(webhook=f"http://{receiver.host}/"), {})
+    assert "Authorization" not in receiver.got[-1][0]
+    alarm.tell(AlarmConfig(webhook=f"http://m%C3%A9@{receiver.host}/"), {})
+    assert receiver.got[-1][0]["Authorization"] == "Basic bcOpOg=="
+
+
+def test_a_try_that_fails_logs_no_secret(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    receiver.server.shutdown()
+    receiver.server.server_close()
+    with pytest.raises(UserError, match="refused"):
+        alarm.tell(AlarmConfig(webhook=f"http://{receiver.host}/hook?token=secret"), {})
+    assert "secret" not in caplog.text
+
+
 def test_a_redirect_is_not_followed(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alarm, "_PAUSE", 0.0)
     elsewhere = Receiver()
