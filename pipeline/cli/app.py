@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -113,18 +113,28 @@ def say(*parts: str) -> None:
 
 
 @contextmanager
-def stdout(reserved: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that prints JSON. If ``reserved``, whatever else is printed goes to stderr."""
-    if not reserved:
-        yield lambda value: None
-        return
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(saved, "w", closefd=False) as out:
-            yield lambda value: print(json.dumps(value), file=out, flush=True)
-    finally:
+def command_output(as_json: bool, interrupted: str = "") -> Iterator[Callable[..., None]]:
+    """Yield ``emit(value, printer, *given)``, with ``errors_as_exit_codes`` around it.
+
+    With ``as_json`` it prints ``value`` as JSON, and stderr gets all that others print on stdout.
+    Without, it calls ``printer(console, *given)``, if it gets a printer.
+    """
+    with errors_as_exit_codes(interrupted):
+        if not as_json:
+            yield _emit_text
+            return
         sys.stdout.flush()
-        os.dup2(saved, 1)
-        os.close(saved)
+        saved = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            with os.fdopen(saved, "w", closefd=False) as out:
+                yield lambda value, *_: print(json.dumps(value), file=out, flush=True)
+        finally:
+            sys.stdout.flush()
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def _emit_text(_: object, printer: Callable[..., None] | None = None, *given: object) -> None:
+    if printer:
+        printer(console, *given)

@@ -1,5 +1,6 @@
 """Commands on an experiment's configuration: run, plan, check."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,11 @@ from pipeline.cli.app import (
     ConfigFile,
     Overrides,
     app,
+    command_output,
     console,
     errors,
     errors_as_exit_codes,
     say,
-    stdout,
 )
 from pipeline.core.errors import UserError
 from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
@@ -59,7 +60,7 @@ def run(
     Stages whose data, configuration and code are unchanged are not run again. Progress goes to
     standard error.
     """
-    with errors_as_exit_codes(_CONTINUES), stdout(as_json) as emit:
+    with command_output(as_json, _CONTINUES) as emit:
         settings = _load(config, overrides, here=True)
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline.cli.display import print_summary
@@ -73,9 +74,8 @@ def run(
         except StageFailed as failure:
             emit(_as_json(failure.result))
             raise failure.cause from None
-        emit(_as_json(result))
-        if not as_json and "register" in result.summaries:
-            print_summary(console, result, Workspace(settings.workspace))
+        printer = print_summary if "register" in result.summaries else None
+        emit(_as_json(result), printer, result, Workspace(settings.workspace))
         if enforce:
             _enforce(result)
 
@@ -181,12 +181,8 @@ def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":
     from pipeline.tracking.runs import terminate_as_exit
     from pipeline.workflow import runner as workflow
 
-    display = ConsoleDisplay(errors)
-    try:
-        with terminate_as_exit():
-            return workflow.run(config, display, options)
-    finally:
-        display.close()
+    with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
+        return workflow.run(config, display, options)
 
 
 def _as_json(result: "RunResult") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Commands that have something done elsewhere or later: submit, schedule."""
 
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,12 +105,8 @@ def _evaluate_here(kept: "Schedule", partition: str) -> None:
     from pipeline.monitoring import drift
     from pipeline.tracking.runs import terminate_as_exit
 
-    display = ConsoleDisplay(errors)
-    try:
-        with terminate_as_exit():
-            found = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))
-    finally:
-        display.close()
+    with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
+        found = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))
     done = "" if found.new else " (done before)"
     console.print(
         f"{partition} {found.drift}{done}: {escape(found.reason)}", highlight=False, soft_wrap=True

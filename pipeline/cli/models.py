@@ -1,11 +1,10 @@
 """Commands on registered models: sample, serve, evaluate, compare."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,15 +14,12 @@ from pipeline.cli.app import (
     ProtocolName,
     WorkspaceOption,
     app,
+    command_output,
     console,
     errors,
     errors_as_exit_codes,
-    stdout,
 )
 from pipeline.storage.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pipeline.evaluation.scoring import ProgressCallback
 
 
 class Layout(Enum):
@@ -97,15 +93,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a registered generator again, on the real images whose features it carries."""
-    with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline.cli.display import print_scores
+    with command_output(as_json) as emit:
+        from pipeline.cli.display import ConsoleDisplay, print_scores
         from pipeline.evaluation.scoring import evaluate_model
 
-        with _progress("evaluate") as tell:
-            record = evaluate_model(Workspace.parse(workspace), model, protocol, images, tell)
-        emit(record)
-        if not as_json:
-            print_scores(console, record)
+        storage = Workspace.parse(workspace)
+        with closing(ConsoleDisplay(errors)) as display:
+            tell = partial(display.progress, "evaluate")
+            record = evaluate_model(storage, model, protocol, images, tell)
+        emit(record, print_scores, record)
 
 
 @app.command()
@@ -117,27 +113,14 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two registered generators, on the first one's real images and from the same latents."""
-    with errors_as_exit_codes(), stdout(as_json) as emit:
-        from pipeline.cli.display import print_comparison
+    with command_output(as_json) as emit:
+        from pipeline.cli.display import ConsoleDisplay, print_comparison
         from pipeline.evaluation.scoring import compare_models
 
-        with _progress("compare") as tell:
-            measured_by, found = compare_models(
-                Workspace.parse(workspace), first, second, protocol, tell
-            )
+        storage = Workspace.parse(workspace)
+        with closing(ConsoleDisplay(errors)) as display:
+            tell = partial(display.progress, "compare")
+            measured_by, found = compare_models(storage, first, second, protocol, tell)
         scores = {name: pair._asdict() for name, pair in found.items()}
-        emit({"protocol": measured_by.name, "scores": scores})
-        if not as_json:
-            print_comparison(console, (first, second), measured_by, found)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator["ProgressCallback"]:
-    """Tells a person on standard error how far it is."""
-    from pipeline.cli.display import ConsoleDisplay
-
-    display = ConsoleDisplay(errors)
-    try:
-        yield partial(display.progress, what)
-    finally:
-        display.close()
+        value = {"protocol": measured_by.name, "scores": scores}
+        emit(value, print_comparison, (first, second), measured_by, found)

@@ -9,10 +9,10 @@ from pipeline.cli.app import (
     AsJson,
     WorkspaceOption,
     app,
+    command_output,
     console,
     errors,
     errors_as_exit_codes,
-    stdout,
 )
 from pipeline.core.errors import UserError
 from pipeline.storage.workspace import Workspace
@@ -27,27 +27,23 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say what the newest runs do or have come to, whatever ended them."""
-    with errors_as_exit_codes(), stdout(as_json) as emit:
+    with command_output(as_json) as emit:
         from pipeline.cli.display import print_states
         from pipeline.tracking import runs
 
         found = runs.states(Workspace.parse(workspace).local, last)
-        emit({"runs": runs.as_json(found)})
-        if not as_json:
-            print_states(console, found)
+        emit({"runs": runs.as_json(found)}, print_states, found)
 
 
 @app.command()
 def reap(workspace: WorkspaceOption = "runs", as_json: AsJson = False) -> None:
     """Close runs that say RUNNING though their process is gone as KILLED."""
-    with errors_as_exit_codes(), stdout(as_json) as emit:
+    with command_output(as_json) as emit:
         from pipeline.cli.display import print_states
         from pipeline.tracking import runs
 
         found = runs.reap(Workspace.parse(workspace).local)
-        emit({"reaped": runs.as_json(found)})
-        if not as_json:
-            print_states(console, found)
+        emit({"reaped": runs.as_json(found)}, print_states, found)
 
 
 @app.command()
@@ -57,7 +53,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """List stage outputs and trainings that no run refers to any more, with their sizes."""
-    with errors_as_exit_codes(), stdout(as_json) as emit:
+    with command_output(as_json) as emit:
         from dataclasses import asdict
 
         from pipeline.workflow.cleanup import garbage, remove
@@ -88,14 +84,12 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List registered versions: aliases, scores and why they are what they are."""
-    with errors_as_exit_codes(), stdout(as_json) as emit:
+    with command_output(as_json) as emit:
         from pipeline.cli.display import print_versions
         from pipeline.registry import registry
 
         found = registry.versions(Workspace.parse(workspace).local, name)
-        emit({"versions": found})
-        if not as_json:
-            print_versions(console, found)
+        emit({"versions": found}, print_versions, found)
 
 
 @app.command()
