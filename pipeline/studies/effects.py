@@ -66,12 +66,11 @@ def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, fl
     At the level wanted, 1 - 5 % / comparisons, or higher; the widest there is where pairs are too few.
     """
     ordered, n, wanted = np.sort(ratios), len(ratios), 1 - (1 - LEVEL) / comparisons
-    # P(the median lies outside the k-th smallest and k-th largest) = 2 P(fewer than k are below it).
-    ks = [k for k in range(1, n // 2 + 1) if 1 - 2 * binom.cdf(k - 1, n, 0.5) >= wanted]
     middle = _median(ordered)
-    if not ks:
+    # P(the median lies outside the k-th smallest and k-th largest) = 2 P(fewer than k are below it).
+    k = int(binom.ppf((1 - wanted) / 2, n, 0.5))
+    if k == 0:
         return middle, 0.0, math.inf, wanted
-    k = max(ks)
     level = float(1 - 2 * binom.cdf(k - 1, n, 0.5))
     return middle, float(ordered[k - 1]), float(ordered[n - k]), level
 
