@@ -3,10 +3,8 @@
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,9 +210,7 @@ def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
     """As many as there are old ones, drawn at random, made what the model's images are."""
     channels, height, width = reference.extractor.info.image_shape
     size, found, skipped = height if height == width else None, list[np.ndarray](), list[str]()
-    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
-        given = schedule.data
-        sources = opened(path, Path(cache), given.max_download_gb, given.image_column)
+    with opened(path, schedule.data.max_download_gb, schedule.data.image_column) as sources:
         source = sources.get(reference.protocol.split, sources["train"])
         order = generator(0, Stream.SPLIT, 0).permutation(len(source))
         for name, content in source.files(order):

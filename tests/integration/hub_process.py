@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -34,5 +33,6 @@ def process(**environment: str) -> Iterator[Any]:
 
 def look(path: str, most: float = 1.0) -> tuple[str | None, int, list[str] | None]:
     """Which commit of a dataset is opened, how many images for training it has, and its classes."""
-    source = opened(path, Path("not needed"), most)["train"]
-    return source.commit, len(source), source.class_names()
+    with opened(path, most) as sources:
+        source = sources["train"]
+        return source.commit, len(source), source.class_names()

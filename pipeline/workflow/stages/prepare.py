@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
@@ -39,10 +38,8 @@ _ELSEWHERE = ("flip", "max_download_gb")
 def run(context: StageContext) -> Summary:
     """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
-    with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
-        sources = opened(
-            data.path, Path(cache), data.max_download_gb, data.image_column, data.label_column
-        )
+    columns = data.image_column, data.label_column
+    with opened(data.path, data.max_download_gb, *columns) as sources:
         classes, numbers = class_numbers(sources["train"], data.classes)
         parts = _split(sources, data, numbers)
         shape = _image_shape(*parts["train"], data)
