@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bngan.serialization.problem import one_line
+
 Fit = Literal["crop", "pad", "stretch"]
 MAX_BYTES = 2**28
 """Of a file; one image of as many pixels as are taken has less."""
@@ -28,12 +30,6 @@ _INTERLACED = (*_PASSES, (0, 1, 1, 2))
 
 class _Unusable(ValueError):
     """What Pillow could read, and is no image to train on."""
-
-
-def one_line(message: object) -> str:
-    """An error, or a name from outside, as one line without control characters."""
-    text = str(message).strip() or type(message).__name__
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def decode(content: bytes | OSError | None) -> Image.Image:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bngan.data.datasets_internals import builder_of_cached, commit_of, source_urls
-from bngan.data.decoding import one_line
 from bngan.data.folder import nearest_existing_parent
-from bngan.serialization.json_records import first_line
+from bngan.serialization.problem import first_line, one_line
 
 if TYPE_CHECKING:  # takes seconds to import
     import datasets
@@ -183,7 +182,7 @@ def _explanation(name: HubName, error: Exception) -> Exception:
 
     behind = list(_behind(error))
     answers = {e.response.status_code for e in behind if isinstance(e, errors.HfHubHTTPError)}
-    reason = one_line(first_line(error.__cause__ or error))
+    reason = first_line(error.__cause__ or error)
 
     def met(*kinds: type[BaseException]) -> bool:
         return any(isinstance(each, kinds) for each in behind)

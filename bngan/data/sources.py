@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bngan.data.decoding import MAX_BYTES, Fit, convert, decode, one_line
+from bngan.data.decoding import MAX_BYTES, Fit, convert, decode
 from bngan.data.embedded import EMBEDDED
 from bngan.data.folder import Folder, scan_image_folder
 from bngan.data.hub import HUB_PREFIX, load
-from bngan.serialization.json_records import first_line
+from bngan.serialization.problem import first_line, one_line
 
 if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
     import datasets
@@ -235,7 +235,7 @@ def _reason(path: str, error: Exception) -> str:
                 pass
         except Exception as broken:
             return f"{one_line(file.relative_to(path))}: {one_line(broken)}"
-    return one_line(first_line(error.__cause__ or error))
+    return first_line(error.__cause__ or error)
 
 
 def _first(table: "datasets.Dataset", kind: type) -> str | None:

@@ -31,7 +31,8 @@ from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.precision import exact_convolutions
 from bngan.numerics.torch_internals import BatchNormBase
 from bngan.serialization.checkpoint import not_finite
-from bngan.serialization.json_records import dataclass_from_json, first_line, read_json_object
+from bngan.serialization.json_records import dataclass_from_json, read_json_object
+from bngan.serialization.problem import first_line
 
 WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 _BATCH = 250

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bngan.data.dataset import ImageShape
 from bngan.metrics.features import Extractor, ExtractorInfo, InputRange
-from bngan.serialization.json_records import first_line
+from bngan.serialization.problem import first_line
 
 INCEPTION_FEATURES, INCEPTION_CLASSES = 2048, 1008
 _SCALES: dict[InputRange, tuple[float, float]] = {

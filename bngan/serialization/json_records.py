@@ -13,11 +13,6 @@ _LARGEST = 2**24
 """Most bytes of a file that is read; usual files have some thousands."""
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says first, or its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of at most 16 MiB.
 

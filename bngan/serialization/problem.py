@@ -1,4 +1,7 @@
-"""A mistake in a configuration, as data: from where it is found to where it is printed."""
+"""A mistake in a configuration, as data: from where it is found to where it is printed.
+
+And what others raise or write, as a line in a message.
+"""
 
 from typing import NamedTuple
 
@@ -31,3 +34,14 @@ class ConfigurationError(ValueError):
 
     def __str__(self) -> str:
         return self.problem.message
+
+
+def one_line(told: object) -> str:
+    """Return an error, or a name from outside, as one line without control characters."""
+    text = str(told).strip() or type(told).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line that an error says, or its kind where it says nothing."""
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0])

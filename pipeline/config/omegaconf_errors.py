@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf.errors import InterpolationValidationError, ValidationError
 
+from bngan.serialization.problem import first_line
 from pipeline.config.schema import MUST
 
 _SCALARS = (bool, int, float, str)
@@ -18,7 +19,7 @@ _SCALARS = (bool, int, float, str)
 
 def as_message(error: Exception, key: str) -> str:
     """Return what a person reads about ``key`` where the error alone is known."""
-    return f"{key}: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+    return f"{key}: {first_line(error)}"
 
 
 def value_message(error: Exception, path: tuple[Any, ...], value: Any, kind: type) -> str:

@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from bngan.data.decoding import one_line
-from bngan.serialization.problem import Problem
+from bngan.serialization.problem import Problem, first_line, one_line
 from pipeline.config.keys import (
     dotted,
     given_keys,
@@ -249,7 +248,7 @@ def _of_file(error: Exception, path: Path) -> str:
         return f"{path}:{error.problem_mark.line + 1}: not valid YAML: {reason}"
     if isinstance(error, OSError):
         return f"{path} cannot be read: {error.strerror}"
-    reason = str(error).strip().splitlines()[0]
+    reason = first_line(error)
     if isinstance(error, UnicodeDecodeError):
         reason = f"byte {error.start + 1} is not UTF-8"
     return f"{path} is not valid YAML: {reason}"

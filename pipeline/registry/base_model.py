@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
 from bngan.metrics.features import INFO
-from bngan.serialization.json_records import first_line
+from bngan.serialization.problem import first_line
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.core.uris import REGISTERED

@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from bngan.data.decoding import one_line
 from bngan.generation.predict import PARAMETERS, predict
 from bngan.generation.sampler import Sampler
+from bngan.serialization.problem import one_line
 from pipeline.core.errors import UserError
 from pipeline.registry.registry import open_generator
 

@@ -1,6 +1,6 @@
 """Errors of pyarrow's file systems, whose kind pyarrow tells in words alone."""
 
-from bngan.serialization.json_records import first_line
+from bngan.serialization.problem import first_line
 
 _TEMPORARY = (
     "NETWORK_CONNECTION",

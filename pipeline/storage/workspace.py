@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from bngan.serialization.json_records import first_line
 from bngan.serialization.manifest import (
     NAME,
     atomic_folder,
@@ -24,6 +23,7 @@ from bngan.serialization.manifest import (
     remove_folder,
     scratch_folder,
 )
+from bngan.serialization.problem import first_line
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.uris import absolute_workspace, filesystem_of, is_uri

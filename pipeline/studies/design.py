@@ -13,8 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bngan.serialization.bounds import bounded, out_of_bounds
-from bngan.serialization.json_records import first_line
-from bngan.serialization.problem import Problem
+from bngan.serialization.problem import Problem, first_line
 from pipeline.config.keys import name_conflicts, other_names, renaming_notes, with_present_key
 from pipeline.config.loader import located_workspace, silent
 from pipeline.config.parser import flatten, read

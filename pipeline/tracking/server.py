@@ -3,7 +3,7 @@
 import requests
 from mlflow.exceptions import MlflowException
 
-from bngan.serialization.json_records import first_line
+from bngan.serialization.problem import first_line
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.uris import redact, redact_uri
 from pipeline.core.urllib3_errors import connection_reason

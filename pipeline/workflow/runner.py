@@ -13,7 +13,7 @@ from bngan.serialization.manifest import atomic_folder, read_manifest
 from pipeline.config.loader import to_yaml
 from pipeline.config.parser import flatten
 from pipeline.config.schema import Config
-from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.errors import ServerUnavailableError, UserError, root_cause_line
 from pipeline.core.lock import exclusive_lock
 from pipeline.core.uris import redact
 from pipeline.storage.workspace import Workspace
@@ -194,7 +194,7 @@ class _Run:
             except Exception as error:
                 if isinstance(error, UserError) and not isinstance(error, ServerUnavailableError):
                     raise
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                reason = root_cause_line(error)
                 self.display.message(f"attempt {attempt} failed, trying again: {reason}")
                 time.sleep(_PAUSE * attempt)
         return self._execute(stage, current, folder)

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
-from bngan.data.decoding import convert, decode, one_line
+from bngan.data.decoding import convert, decode
 from bngan.data.embedded import EMBEDDED
 from bngan.data.folder import folder_signature
 from bngan.data.hub import pinned
 from bngan.data.images import png_bytes
 from bngan.data.sources import Source, is_symbolic
 from bngan.numerics.rng import Stream, generator
+from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_numbers, hashable_labels

@@ -1,6 +1,6 @@
 import copy
 
-from bngan.serialization.problem import ConfigurationError, Problem
+from bngan.serialization.problem import ConfigurationError, Problem, first_line
 
 
 def test_a_section_is_added_to_all_keys() -> None:
@@ -17,3 +17,8 @@ def test_an_error_that_is_copied_keeps_its_problem() -> None:
     again = copy.copy(error)  # as pickle does for another process
     assert str(again) == str(error) == "model: too large"
     assert again.problem == error.problem
+
+
+def test_the_first_line_of_an_error_moves_no_cursor() -> None:
+    assert first_line(ValueError("\n gone \x1b[2J\nmore")) == "gone \\x1b[2J"
+    assert first_line(KeyError()) == "KeyError"
