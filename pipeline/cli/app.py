@@ -34,6 +34,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Replace values of the file: train.lr=1e-3."),
 ]
+AllowMismatch = Annotated[
+    bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from pipeline.cli.app import (
+    AllowMismatch,
     AsJson,
     ConfigFile,
     Overrides,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from pipeline.workflow.runner import Options
 
 
-AllowMismatch = Annotated[
-    bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
-]
 _CONTINUES = "the same command continues from the last checkpoint"
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from pipeline.cli.app import ConfigFile, Overrides, app, console, errors, errors_as_exit_codes, say
+from pipeline.cli.app import (
+    AllowMismatch,
+    ConfigFile,
+    Overrides,
+    app,
+    console,
+    errors,
+    errors_as_exit_codes,
+    say,
+)
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +39,7 @@ def submit(
         bool,
         typer.Option("--follow", help="Print its log to the end; its exit code is this one's."),
     ] = False,
-    allow_mismatch: Annotated[
-        bool, typer.Option("--allow-mismatch", help="Go on with what other code or versions began.")
-    ] = False,
+    allow_mismatch: AllowMismatch = False,
 ) -> None:
     """Have a Ray cluster run an experiment, with this code; prints the job's id.
 
