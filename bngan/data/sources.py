@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bngan.data.decoding import MAX_BYTES, Fit, convert, decode
-from bngan.data.embedded import EMBEDDED
+from bngan.data.embedded import EMBEDDED, PREFIX
 from bngan.data.folder import Folder, scan_image_folder
 from bngan.data.hub import HUB_PREFIX, load
 from bngan.serialization.problem import first_line, one_line
@@ -29,8 +29,8 @@ _SPLITS = ("train", "validation", "test")
 
 
 def is_symbolic(path: str) -> bool:
-    """Whether ``path`` names data that is not a local folder."""
-    return path in EMBEDDED or path.startswith(HUB_PREFIX)
+    """Whether ``path`` names data that is not a local folder, whether or not that data exists."""
+    return path.startswith((PREFIX, HUB_PREFIX))
 
 
 @dataclass
@@ -121,7 +121,8 @@ def open_source(
             more to download.
         ConnectionError: if the Hub does not answer.
     """
-    folder = None if is_symbolic(path) or _saved(path) else _folder(path)
+    named = path in EMBEDDED or path.startswith(HUB_PREFIX) or _saved(path)
+    folder = None if named else _folder(path)
     listed = folder is not None and folder.images and not (folder.described or folder.tables)
     ignored = folder.ignored if folder is not None and listed else []
     commit = None

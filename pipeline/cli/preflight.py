@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bngan.data.dataset import ImageSpec
-from bngan.data.embedded import PREFIX
 from bngan.data.folder import READ, SPLIT_NAMES, TABLES, nearest_existing_parent, walk
 from bngan.data.sources import is_symbolic
 from bngan.diagnostics import checks
@@ -88,7 +87,7 @@ def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], N
 def _images(config: Config) -> Iterator[Problem]:
     """Too few files to make three splits of; counted no further than is needed."""
     data = config.data
-    if is_symbolic(data.path) or data.path.startswith(PREFIX) or not Path(data.path).is_dir():
+    if is_symbolic(data.path) or not Path(data.path).is_dir():
         return
     share, found = min(data.select, data.test), 0
     try:

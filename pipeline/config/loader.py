@@ -7,7 +7,6 @@ from typing import Protocol
 
 from omegaconf import OmegaConf
 
-from bngan.data import embedded
 from bngan.data.sources import is_symbolic
 from bngan.serialization.problem import Problem
 from pipeline.config.parser import ParsedConfig, read
@@ -54,7 +53,7 @@ def plain(given: ParsedConfig[Config], further: Further = no_further) -> Config:
 def located(config: Config) -> list[Problem]:
     """Make every path absolute; return what is wrong with where the workspace is."""
     data, base = config.data, config.adapt.base
-    if not (is_symbolic(data.path) or is_uri(data.path) or data.path.startswith(embedded.PREFIX)):
+    if not (is_symbolic(data.path) or is_uri(data.path)):
         data.path = str(Path(data.path).expanduser().absolute())
     if weights := config.extractor.weights:
         config.extractor.weights = str(Path(weights).expanduser().absolute())

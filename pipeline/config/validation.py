@@ -37,7 +37,7 @@ def config_warnings(config: Config) -> list[str]:
 
 def not_on_all_nodes(key: str, path: str) -> Problem | None:
     """Return what is wrong with a path or URI that nodes of a cluster are to find, if anything."""
-    if is_symbolic(path) or path.startswith(PREFIX) or Path(path).is_absolute():
+    if is_symbolic(path) or Path(path).is_absolute():
         return None
     workspace = key == "workspace"
     if is_uri(path):
@@ -149,7 +149,7 @@ def _adaptation(config: Config) -> Iterator[Problem]:
 
 def _files(config: Config) -> Iterator[Problem]:
     path, weights = config.data.path, config.extractor.weights
-    if not (is_symbolic(path) or is_uri(path) or path.startswith(PREFIX) or Path(path).is_dir()):
+    if not (is_symbolic(path) or is_uri(path) or Path(path).is_dir()):
         yield Problem("data.path", f"data.path: there is no folder {path}")
     if weights and not Path(weights).is_file():
         yield Problem("extractor.weights", f"extractor.weights: there is no file {weights}")

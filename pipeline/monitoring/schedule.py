@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from apscheduler.triggers.cron import CronTrigger
 from omegaconf import MISSING
 
-from bngan.data import embedded
 from bngan.data.sources import is_symbolic
 from bngan.serialization.bounds import bounded, out_of_bounds
 from bngan.serialization.problem import Problem
@@ -122,7 +121,7 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
     if schedule.address is None:
         wrong += located_workspace(schedule)
         where = schedule.data.path
-        if where and not is_symbolic(where) and not where.startswith(embedded.PREFIX):
+        if where and not is_symbolic(where):
             schedule.data.path = str(Path(where).expanduser().absolute())
     given.raise_if_invalid(wrong)
     return schedule

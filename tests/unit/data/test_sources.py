@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from bngan.data.decoding import convert, decode
-from bngan.data.sources import open_source
+from bngan.data.sources import is_symbolic, open_source
 
 
 def png(pixels: np.ndarray, path) -> None:
@@ -177,3 +177,9 @@ def test_embedded_patches_of_two_splits_have_no_pixel_in_common(tmp_path) -> Non
                     columns[split] |= set(range(x, x + 32))
     assert min(map(len, columns.values())) > 60
     assert not columns["train"] & columns["test"]
+
+
+def test_embedded_data_that_do_not_exist_are_looked_for_nowhere(tmp_path) -> None:
+    assert is_symbolic("embedded:faces")
+    with pytest.raises(ValueError, match="cannot read embedded:faces: there is no such folder"):
+        open_source("embedded:faces", tmp_path)
