@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -157,7 +156,7 @@ def _measure(
     tell(0, 1, "scores and their intervals")
     found = evaluation(reference, fakes)
     tags = registry.tags_of(storage.local, schedule.model, number)
-    score, recorded = found["scores"]["fid"], _number(tags.get("fid"))
+    score, recorded = found["scores"]["fid"], registry.recorded_fid(tags)
     record = {
         "score": {
             "fid": score,
@@ -177,15 +176,6 @@ def _measure(
     drifted = record["data"] is not None and record["data"]["drifted"]
     verdict = "alarm" if drifted or record["score"]["changed"] else "ok"
     return record | {"drift": verdict, "reason": explain(record)}
-
-
-def _number(text: str | None) -> float | None:
-    """What a tag says, if that is a number; JSON has no others."""
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """MLflow's model registry: logging a generator, registering it as a version, finding versions."""
 
 import io
+import math
 import os
 import re
 import time
@@ -147,7 +148,7 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
             "aliases": sorted(a for a, n in held.items() if n == str(version.version)),
             "created": version.creation_timestamp / 1000,
             "protocol": version.tags.get("bngan.protocol"),
-            "fid": _number(version.tags.get("fid")),
+            "fid": recorded_fid(version.tags),
             "reason": version.tags.get("bngan.reason"),
         }
         for each in names
@@ -156,8 +157,13 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)
+def recorded_fid(tags: Mapping[str, str]) -> float | None:
+    """Return the FID in a version's tags, or None if they have no finite number."""
+    try:
+        value = float(tags.get("fid", "nan"))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 class OpenedModel(NamedTuple):
