@@ -36,9 +36,9 @@ class ConfigurationError(ValueError):
         return self.problem.message
 
 
-def one_line(told: object) -> str:
+def one_line(message: object) -> str:
     """Return an error, or a name from outside, as one line without control characters."""
-    text = str(told).strip() or type(told).__name__
+    text = str(message).strip() or type(message).__name__
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -89,9 +89,9 @@ class ConsoleDisplay:
     def stage_ended(self, stage: str, result: StageResult) -> None:
         """Say how a stage ended and how long it took."""
         self.close()
-        told = f"{result.reason}; {result.note}" if result.status == "cached" else result.note
+        detail = f"{result.reason}; {result.note}" if result.status == "cached" else result.note
         took = f"{_MARKS[result.status]} in {result.seconds:.1f} s"
-        self._print(f"[bold]{stage:<10}[/] {took}  {escape(told)}".rstrip())
+        self._print(f"[bold]{stage:<10}[/] {took}  {escape(detail)}".rstrip())
 
     def close(self) -> None:
         """Take the bar away."""
@@ -122,8 +122,8 @@ def print_differences(console: Console, differences: list[Difference], workers: 
         if worst <= LIMIT
         else f"[red]{workers} do not train what one process trains[/]"
     )
-    told = f"{verdict}: largest difference {worst:.1e} in float64, limit {LIMIT:.0e}"
-    console.print(told, highlight=False, soft_wrap=True)
+    summary = f"{verdict}: largest difference {worst:.1e} in float64, limit {LIMIT:.0e}"
+    console.print(summary, highlight=False, soft_wrap=True)
 
 
 def print_summary(console: Console, result: RunResult, storage: Workspace) -> None:
@@ -159,11 +159,11 @@ def print_comparison(
     console: Console,
     names: tuple[str, str],
     protocol: Protocol,
-    found: Mapping[str, Comparison],
+    comparisons: Mapping[str, Comparison],
 ) -> None:
     """Two generators' scores, the intervals of their differences, and a verdict on each."""
     table = Table("score", "first", "second", "difference, 95 %", "better", box=None)
-    for name, pair in found.items():
+    for name, pair in comparisons.items():
         interval = f"{readable(pair.low)} to {readable(pair.high)}"
         verdict = "" if pair.verdict == "neither" else pair.verdict
         table.add_row(LABELS[name], readable(pair.first), readable(pair.second), interval, verdict)
@@ -171,7 +171,7 @@ def print_comparison(
     for name, text in zip(("first", "second"), names, strict=True):
         _line(console, name, text)
     _line(console, "measured by", f"{protocol.name}, on the first one's real images and features")
-    if all(pair.verdict == "neither" for pair in found.values()):
+    if all(pair.verdict == "neither" for pair in comparisons.values()):
         console.print("[yellow]No difference beyond chance.[/]")
 
 

@@ -113,10 +113,12 @@ def _evaluate_here(kept: "Schedule", partition: str) -> None:
     from pipeline.tracking.runs import terminate_as_exit
 
     with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
-        found = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))
-    done = "" if found.new else " (done before)"
+        verdict = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))
+    done = "" if verdict.new else " (done before)"
     console.print(
-        f"{partition} {found.drift}{done}: {escape(found.reason)}", highlight=False, soft_wrap=True
+        f"{partition} {verdict.drift}{done}: {escape(verdict.reason)}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -120,7 +120,7 @@ def compare(
         storage = Workspace.parse(workspace)
         with closing(ConsoleDisplay(errors)) as display:
             tell = partial(display.progress, "compare")
-            measured_by, found = compare_models(storage, first, second, protocol, tell)
-        scores = {name: pair._asdict() for name, pair in found.items()}
+            measured_by, comparisons = compare_models(storage, first, second, protocol, tell)
+        scores = {name: pair._asdict() for name, pair in comparisons.items()}
         value = {"protocol": measured_by.name, "scores": scores}
-        emit(value, print_comparison, (first, second), measured_by, found)
+        emit(value, print_comparison, (first, second), measured_by, comparisons)

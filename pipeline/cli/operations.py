@@ -31,8 +31,8 @@ def status(
         from pipeline.cli.display import print_states
         from pipeline.tracking import runs
 
-        found = runs.states(Workspace.parse(workspace).local, last)
-        emit({"runs": runs.as_json(found)}, print_states, found)
+        states = runs.states(Workspace.parse(workspace).local, last)
+        emit({"runs": runs.as_json(states)}, print_states, states)
 
 
 @app.command()
@@ -42,8 +42,8 @@ def reap(workspace: WorkspaceOption = "runs", as_json: AsJson = False) -> None:
         from pipeline.cli.display import print_states
         from pipeline.tracking import runs
 
-        found = runs.reap(Workspace.parse(workspace).local)
-        emit({"reaped": runs.as_json(found)}, print_states, found)
+        dead = runs.reap(Workspace.parse(workspace).local)
+        emit({"reaped": runs.as_json(dead)}, print_states, dead)
 
 
 @app.command()
@@ -59,22 +59,22 @@ def gc(
         from pipeline.workflow.cleanup import garbage, remove
 
         storage = Workspace.parse(workspace)
-        found = garbage(storage)
-        for item in list(found):
+        folders = garbage(storage)
+        for item in list(folders):
             try:
                 if delete:
                     remove(storage, item)
             except UserError as reason:
-                found.remove(item)
+                folders.remove(item)
                 errors.print(f"stays: {escape(str(reason))}", highlight=False, soft_wrap=True)
                 continue
             if not as_json:
                 console.print(f"{item.bytes / 1e6:10,.1f} MB  {item.path}", highlight=False)
-        total = sum(item.bytes for item in found)
-        emit({"folders": [asdict(item) for item in found], "bytes": total, "deleted": delete})
+        total = sum(item.bytes for item in folders)
+        emit({"folders": [asdict(item) for item in folders], "bytes": total, "deleted": delete})
         if not as_json:
             done = "removed" if delete else "no run refers to; --delete removes them"
-            console.print(f"{len(found)} folders, {total / 1e6:,.1f} MB: {done}", highlight=False)
+            console.print(f"{len(folders)} folders, {total / 1e6:,.1f} MB: {done}", highlight=False)
 
 
 @app.command()
@@ -88,8 +88,8 @@ def models(
         from pipeline.cli.display import print_versions
         from pipeline.registry import registry
 
-        found = registry.versions(Workspace.parse(workspace).local, name)
-        emit({"versions": found}, print_versions, found)
+        versions = registry.versions(Workspace.parse(workspace).local, name)
+        emit({"versions": versions}, print_versions, versions)
 
 
 @app.command()

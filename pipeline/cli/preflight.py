@@ -89,23 +89,23 @@ def _images(config: Config) -> Iterator[Problem]:
     data = config.data
     if is_symbolic(data.path) or not Path(data.path).is_dir():
         return
-    share, found = min(data.select, data.test), 0
+    share, count = min(data.select, data.test), 0
     try:
         for name, _ in walk(data.path, []):
             if set(SPLIT_NAMES) & set(name.split("/")[:-1]) or name.lower().endswith(TABLES):
                 return  # its own splits, or rows that only reading counts
-            found += name.lower().endswith(READ)
-            if round(found * share) >= FEWEST:
+            count += name.lower().endswith(READ)
+            if round(count * share) >= FEWEST:
                 return
     except ValueError as error:
         yield Problem("data.path", f"data.path: {error}")
         return
-    needed = next(n for n in itertools.count(found) if round(n * share) >= FEWEST)
-    if not found:
+    needed = next(n for n in itertools.count(count) if round(n * share) >= FEWEST)
+    if not count:
         yield Problem("data.path", f"data.path: there are no images in {data.path}")
         return
     message = (
-        f"data.path: {found} images in {data.path}, and {needed} are needed, so that data.select and "
+        f"data.path: {count} images in {data.path}, and {needed} are needed, so that data.select and "
         f"data.test leave {FEWEST} for each split"
     )
     yield Problem("data.path", message)

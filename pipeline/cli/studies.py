@@ -37,11 +37,11 @@ def study(
 
         asked = load_study(file, overrides or [], say)
         with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
-            found = run_study(asked, display)
-        report = found.folder / "report.html"
-        told = {"run_id": found.run_id, "findings": found.sentences, "arms": found.rows}
-        counts = f"{found.trained} trainings, {found.found} found; report: {report}"
-        emit(told | {"report": str(report)}, _print_lines, *found.sentences, counts)
+            findings = run_study(asked, display)
+        report = findings.folder / "report.html"
+        record = {"run_id": findings.run_id, "findings": findings.sentences, "arms": findings.rows}
+        counts = f"{findings.trained} trainings, {findings.found} found; report: {report}"
+        emit(record | {"report": str(report)}, _print_lines, *findings.sentences, counts)
 
 
 def _print_lines(console: Console, *lines: str) -> None:

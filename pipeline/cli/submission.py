@@ -35,8 +35,8 @@ def submit_run(
     for note in given.notes:
         tell(note)
     known = not (given.wrong or config.adapt.base)
-    found = config_errors(config, here=False, known=known)
-    given.raise_if_invalid([*found, *_not_for_all(config)])
+    problems = config_errors(config, here=False, known=known)
+    given.raise_if_invalid([*problems, *_not_for_all(config)])
     options = ("--allow-mismatch",) if allow_mismatch else ()
     identity = digest({"config": asdict(config), "code": code_digest(), "options": options})
     name = job_name(config.name, identity[:12])

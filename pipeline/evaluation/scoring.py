@@ -198,7 +198,7 @@ def _features_of_folder(folder: Path, reference: Reference) -> Features:
     and all intervals come from parts that must be alike.
     """
     channels, height, width = reference.extractor.info.image_shape
-    count, found = reference.protocol.count, []
+    count, pixels = reference.protocol.count, []
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
         try:
             source = open_source(str(folder), Path(cache), None, None)["train"]
@@ -213,7 +213,7 @@ def _features_of_folder(folder: Path, reference: Reference) -> Features:
                 if image.size != (width, height):
                     size = f"{image.size[0]}x{image.size[1]}"
                     raise ValueError(f"{name} is {size}, the model's images are {width}x{height}")
-                found.append(convert(image, channels, None, "crop"))
+                pixels.append(convert(image, channels, None, "crop"))
         except ValueError as error:
             raise UserError(f"{folder}: {error}") from error
-    return reference.extractor(np.stack(found))
+    return reference.extractor(np.stack(pixels))

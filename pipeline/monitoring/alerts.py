@@ -24,12 +24,12 @@ def tell(config: AlarmConfig, alarm: Mapping[str, Any]) -> list[str]:
     Raises:
         RetryableError: if one of them could not be told.
     """
-    text, told = json.dumps(alarm).encode(), []
+    text, receivers = json.dumps(alarm).encode(), []
     if config.webhook:
-        told.append(_post(config.webhook, text))
+        receivers.append(_post(config.webhook, text))
     if config.command:
-        told.append(_run(config.command, text))
-    return told
+        receivers.append(_run(config.command, text))
+    return receivers
 
 
 def _post(address: str, text: bytes) -> str:

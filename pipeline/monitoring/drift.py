@@ -101,12 +101,12 @@ def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | N
     Raises:
         UserError: naming who is at it. The lock may be another machine's own.
     """
-    found = _evaluations(tracker, schedule, partition)
-    for run in found:
+    evaluations = _evaluations(tracker, schedule, partition)
+    for run in evaluations:
         if run.info.status == "FINISHED":
             tags = run.data.tags
             return Outcome(run.info.run_id, tags["drift"], tags["reason"], False)
-    for run in found:
+    for run in evaluations:
         if died(run):
             tracker.finish(run.info.run_id, "KILLED")
         elif run.info.status == "RUNNING":
@@ -154,13 +154,13 @@ def _measure(
             for seed in EVALUATION_SEEDS
         }
     tell(0, 1, "scores and their intervals")
-    found = evaluation(reference, fakes)
+    scored = evaluation(reference, fakes)
     tags = registry.tags_of(storage.local, schedule.model, number)
-    score, recorded = found["scores"]["fid"], registry.recorded_fid(tags)
+    score, recorded = scored["scores"]["fid"], registry.recorded_fid(tags)
     record = {
         "score": {
             "fid": score,
-            "interval": found["intervals"]["fid"],
+            "interval": scored["intervals"]["fid"],
             "recorded": recorded,
             "changed": recorded is None or abs(score - recorded) > _SAME * recorded,
         },
@@ -171,7 +171,7 @@ def _measure(
                 schedule, reference, images.features(reference), fakes[EVALUATION_SEEDS[0]]
             ),
         },
-        **{key: found[key] for key in ("scores", "intervals", "protocol", "extractor")},
+        **{key: scored[key] for key in ("scores", "intervals", "protocol", "extractor")},
     }
     drifted = record["data"] is not None and record["data"]["drifted"]
     verdict = "alarm" if drifted or record["score"]["changed"] else "ok"
@@ -199,25 +199,25 @@ class _Images:
 def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
     """As many as there are old ones, drawn at random, made what the model's images are."""
     channels, height, width = reference.extractor.info.image_shape
-    size, found, skipped = height if height == width else None, list[np.ndarray](), list[str]()
+    size, kept, skipped = height if height == width else None, list[np.ndarray](), list[str]()
     with opened(path, schedule.data.max_download_gb, schedule.data.image_column) as sources:
         source = sources.get(reference.protocol.split, sources["train"])
         order = generator(0, Stream.SPLIT, 0).permutation(len(source))
         for name, content in source.files(order):
-            if len(found) == reference.protocol.count:
+            if len(kept) == reference.protocol.count:
                 break
             try:
                 pixels = convert(decode(content), channels, size, schedule.data.fit)
                 if pixels.shape != (height, width, channels):
                     raise ValueError(f"is not {width}x{height}, as the model's images are")
-                found.append(pixels)
+                kept.append(pixels)
             except ValueError as error:
                 skipped.append(f"{name}: {error}")
-    if len(skipped) > _MAX_SKIPPED * (len(found) + len(skipped)):
+    if len(skipped) > _MAX_SKIPPED * (len(kept) + len(skipped)):
         raise UserError(f"data.path: {len(skipped)} images cannot be used; the first: {skipped[0]}")
-    if len(found) < GROUPS:
-        raise UserError(f"data.path: {path} has {len(found)} images, and {GROUPS} are needed")
-    return _Images(pinned(path, source.commit), np.stack(found), skipped)
+    if len(kept) < GROUPS:
+        raise UserError(f"data.path: {path} has {len(kept)} images, and {GROUPS} are needed")
+    return _Images(pinned(path, source.commit), np.stack(kept), skipped)
 
 
 def _compared(
@@ -226,18 +226,18 @@ def _compared(
     """Old real images against as many new ones, and the generator against both."""
     count = len(new.features)
     old, fake = reference.real.take(slice(count)), fake.take(slice(count))
-    found = drift(old.features, new.features)
+    drifted = drift(old.features, new.features)
     return {
-        "distance": found.distance,
-        "interval": [found.low, found.high],
-        "expected": found.expected,
-        "variance": found.variance,
-        "p_value": found.p_value,
-        "drifted": found.beyond(schedule.drift.level, schedule.drift.tolerance),
+        "distance": drifted.distance,
+        "interval": [drifted.low, drifted.high],
+        "expected": drifted.expected,
+        "variance": drifted.variance,
+        "p_value": drifted.p_value,
+        "drifted": drifted.beyond(schedule.drift.level, schedule.drift.tolerance),
         "fid_old": frechet_distance(fake.features, old.features),
         "fid_new": frechet_distance(fake.features, new.features),
         "classes": [_shares(side) for side in (old, new)],
-        "chance": found.chance.tolist(),
+        "chance": drifted.chance.tolist(),
         **asdict(schedule.drift),
     }
 
@@ -275,5 +275,5 @@ def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> No
         tracker.client.set_model_version_tag(schedule.model, number, tag, said)
     if record["drift"] == "alarm":
         brief = data and {k: v for k, v in data.items() if k != "chance"}
-        told = alarm.tell(schedule.alarm, {**record, "data": brief})
-        tracker.tags(run_id, {"told": ", ".join(told) or "nobody"})
+        receivers = alarm.tell(schedule.alarm, {**record, "data": brief})
+        tracker.tags(run_id, {"told": ", ".join(receivers) or "nobody"})

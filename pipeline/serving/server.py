@@ -58,8 +58,8 @@ def application_of(sampler: Sampler) -> Starlette:
             if body is None:
                 return _refusal(413, f"a request has {MOST_BODY} bytes at most")
             async with one:  # it takes all processors, and its memory once
-                found = await asyncio.to_thread(_answer, sampler, body)
-            return Response(found, media_type="application/json")
+                answer = await asyncio.to_thread(_answer, sampler, body)
+            return Response(answer, media_type="application/json")
         except (TimeoutError, ClientDisconnect):
             return _refusal(408, f"the request did not arrive within {_READING:.0f} s")
         except ValueError as error:
