@@ -27,7 +27,6 @@ from PIL import Image
 from tests.environment import ROOT
 from tests.ports import reserve_port
 
-pytestmark = pytest.mark.full
 COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -166,6 +165,7 @@ def test_every_command_is_covered() -> None:
 
 
 @pytest.mark.timeout(1800)  # more than twenty commands
+@pytest.mark.full
 def test_using_it(shell: Shell) -> None:
     for command in COMMANDS:
         if command.startswith("bngan") and not is_server(command) and not is_elsewhere(command):
@@ -176,6 +176,7 @@ def test_using_it(shell: Shell) -> None:
     assert Image.open(shell.folder / "grid.png").size[0] > 400
 
 
+@pytest.mark.full
 def test_the_library_alone_on_two_processes(shell: Shell) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (shell.folder / "train.py").write_text(example)
@@ -185,6 +186,7 @@ def test_the_library_alone_on_two_processes(shell: Shell) -> None:
     assert Image.open(shell.folder / "digits.png").size[0] > 400
 
 
+@pytest.mark.full
 def test_mlflow_opens(shell: Shell) -> None:
     shell.serve(starts("mlflow ui"), "5000", "/health")
     api = f"http://127.0.0.1:{shell.ports['5000']}/api/2.0/mlflow"
@@ -193,6 +195,7 @@ def test_mlflow_opens(shell: Shell) -> None:
     assert {alias["alias"] for alias in model["aliases"]} >= {"champion"}
 
 
+@pytest.mark.full
 def test_the_served_model_answers_with_the_same_images_for_a_seed(shell: Shell) -> None:
     shell.serve(starts("bngan serve"), "5001", "/ping")
     answers = [shell.run(starts("curl")) for _ in range(2)]
@@ -203,6 +206,7 @@ def test_the_served_model_answers_with_the_same_images_for_a_seed(shell: Shell) 
     assert shell.run(starts("curl").replace('"seed": 7', '"seed": 8')) != answers[0]
 
 
+@pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_a_job_on_a_cluster_with_tokens(shell: Shell) -> None:
     for command in COMMANDS:
