@@ -1,4 +1,4 @@
-"""Dotted keys: of nested mappings, the one that was meant, and names that keys had or have as well."""
+"""Dotted keys: convert them to nested mappings and back, correct typos, and map old names."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
@@ -10,7 +10,7 @@ from bngan.serialization.problem import Problem
 from pipeline.config.schema import RENAMED, SYNONYMS, Config
 
 Path = tuple[Any, ...]
-"""Keys from section to section."""
+"""Parts of a key, from section to section."""
 
 
 def dotted(path: Path) -> str:
@@ -19,7 +19,7 @@ def dotted(path: Path) -> str:
 
 
 def leaves(tree: Mapping[Any, Any], above: Path = ()) -> list[tuple[Path, Any]]:
-    """Return paths and values of what is no mapping, or an empty one."""
+    """Return path and value of each leaf: a value that is no mapping, or an empty mapping."""
     pairs = list[tuple[Path, Any]]()
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
@@ -30,14 +30,14 @@ def leaves(tree: Mapping[Any, Any], above: Path = ()) -> list[tuple[Path, Any]]:
 
 
 def nested(path: Path, value: Any) -> dict[Any, Any]:
-    """Return the mapping of mappings that has one value, at a path."""
+    """Return the nested mappings that hold one value at a path."""
     for key in reversed(path):
         value = {key: value}
     return cast(dict[Any, Any], value)
 
 
 def unknown_key(path: Path, known: Mapping[str, Any]) -> str | None:
-    """Return why there is no value at a path, with the key that was meant; None if there is one."""
+    """Return a message, with the likely key, if a path names no known value; else None."""
     key = dotted(path)
     if any("." in str(part) for part in path):
         section, _, rest = key.partition(".")
@@ -52,18 +52,18 @@ def unknown_key(path: Path, known: Mapping[str, Any]) -> str | None:
 
 
 def other_names(kind: type) -> Mapping[str, str]:
-    """Return the present names of a schema's keys by their earlier and second ones."""
+    """Return the present names of a schema's keys by their earlier names and synonyms."""
     return RENAMED | SYNONYMS if kind is Config else {}
 
 
 def given_keys(tree: DictConfig) -> set[str]:
-    """Return the dotted keys that ``tree`` has values for, by the names that stand there."""
+    """Return the dotted keys that ``tree`` has values for, under the names that it uses."""
     values = cast(dict[Any, Any], OmegaConf.to_container(tree))
     return {dotted(path) for path, _ in leaves(values) if not any("." in str(k) for k in path)}
 
 
 def with_present_names(tree: DictConfig, names: Mapping[str, str]) -> DictConfig:
-    """Return ``tree`` with present names for the others in ``names``; where both stand, as it was."""
+    """Return ``tree`` with present names; a value that is already under a present name wins."""
     for other, present in names.items():
         values = cast(dict[Any, Any], OmegaConf.to_container(tree))
         *sections, name = other.split(".")
@@ -83,7 +83,7 @@ def with_present_key(override: str, names: Mapping[str, str]) -> str:
 
 
 def name_conflicts(keys: Collection[str], names: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield the settings that ``keys`` has under two names."""
+    """Yield a problem for each setting that ``keys`` has under two names."""
     for other, present in names.items():
         if other in keys and present in keys:
             message = f"{present} and {other} are one setting: give {present} alone"

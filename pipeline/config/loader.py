@@ -21,26 +21,26 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and ``key=value`` overrides, with every path made absolute.
 
     Raises:
-        UserError: with a problem for each key that is unknown, missing or wrong, as a base is here.
+        UserError: with a problem for each key that is unknown, missing or wrong, and for a base.
     """
     return plain(read(Config, path, overrides))
 
 
 def silent(note: str) -> None:
-    """Tell a note to nobody."""
+    """Ignore a note."""
 
 
 Further = Callable[[Config, Sequence[Problem]], Iterable[Problem]]
-"""Looks for more problems of an experiment, knowing those that there are already."""
+"""Function from a configuration and its known problems to further problems."""
 
 
 def no_further(config: Config, known: Sequence[Problem]) -> Iterable[Problem]:
-    """Yield nothing."""
+    """Return no problems."""
     return ()
 
 
 def plain(given: ParsedConfig[Config], further: Further = no_further) -> Config:
-    """Check a parsed configuration as ``load_config`` does, with ``further`` checks, and return it."""
+    """Check a parsed configuration like ``load_config``, with ``further`` checks, and return it."""
     config, wrong = given.values, located(given.values)
     if config.adapt.base:
         message = "adapt.base: only bngan adapt, run, plan, check and submit take a base"
@@ -51,7 +51,7 @@ def plain(given: ParsedConfig[Config], further: Further = no_further) -> Config:
 
 
 def located(config: Config) -> list[Problem]:
-    """Make every path absolute; return what is wrong with where the workspace is."""
+    """Make every path absolute; return the problems of the workspace's place."""
     data, base = config.data, config.adapt.base
     if not (is_symbolic(data.path) or is_uri(data.path)):
         data.path = str(Path(data.path).expanduser().absolute())
@@ -69,9 +69,9 @@ class InWorkspace(Protocol):
 
 
 def located_workspace(settings: InWorkspace) -> list[Problem]:
-    """Make a workspace absolute, from wherever it is looked for; return what is wrong with it.
+    """Make the path of a workspace absolute, and return its problems.
 
-    A relative one in a Ray job would go with the cluster's session.
+    A relative path is a problem in a Ray job: the folder would vanish with the cluster's session.
     """
     if inside_a_job() and (problem := not_on_all_nodes("workspace", settings.workspace)):
         return [problem]
@@ -83,5 +83,5 @@ def located_workspace(settings: InWorkspace) -> list[Problem]:
 
 
 def to_yaml(config: Config) -> str:
-    """The complete configuration as YAML."""
+    """Return the complete configuration as YAML."""
     return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))

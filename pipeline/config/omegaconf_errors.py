@@ -1,7 +1,7 @@
-"""OmegaConf's errors in a person's words.
+"""Readable messages for OmegaConf's errors.
 
-OmegaConf raises one class for most mistakes, and tells them apart in its texts alone. The class, the
-value that was given and the type that the schema wants there say as much.
+OmegaConf raises one class for most mistakes, and only its texts tell them apart. These functions
+use the class, the given value and the type in the schema instead.
 """
 
 from dataclasses import Field, fields, is_dataclass
@@ -18,24 +18,24 @@ _SCALARS = (bool, int, float, str)
 
 
 def as_message(error: Exception, key: str) -> str:
-    """Return what a person reads about ``key`` where the error alone is known."""
+    """Return a message about ``key`` from the text of the error alone."""
     return f"{key}: {first_line(error)}"
 
 
 def value_message(error: Exception, path: tuple[Any, ...], value: Any, kind: type) -> str:
-    """Return what a person reads about a value that does not fit its key.
+    """Return a message about a value that does not fit its key.
 
     Args:
-        error: OmegaConf's.
+        error: OmegaConf's error.
         path: the key, from section to section, in the dataclass ``kind``.
-        value: what was given; it may name another key, whose value is meant.
+        value: the given value; if it refers to another key, the message names that key's value.
         kind: the schema.
     """
     key = ".".join(map(str, path))
     if not isinstance(error, ValidationError):
         return as_message(error, key)
     field, hint = _declared(kind, path)
-    part = error.key if isinstance(error.key, int) else None  # its number in a list
+    part = error.key if isinstance(error.key, int) else None  # index in a list
     if isinstance(error, InterpolationValidationError):
         value = error.value
     elif part is not None and isinstance(value, list):
@@ -55,14 +55,14 @@ def value_message(error: Exception, path: tuple[Any, ...], value: Any, kind: typ
 
 
 def _declared(kind: type, path: tuple[Any, ...]) -> tuple[Field[Any] | None, Any]:
-    """The field of the dataclass ``kind`` at a path, if it is a field's, and the type there."""
+    """Return the field of the dataclass ``kind`` at a path, if it has one, and the type there."""
     field: Field[Any] | None = None
     hint: Any = kind
     for part in path:
         if isinstance(hint, type) and is_dataclass(hint):
             field = next((each for each in fields(hint) if each.name == part), None)
             hint = _hints(hint).get(part)
-        else:  # a mapping's, or what the schema does not know
+        else:  # a value of a mapping, or unknown to the schema
             field, hint = None, get_args(hint)[1] if get_origin(hint) is dict else None
     return field, hint
 
@@ -73,7 +73,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """A type but for None, if that leaves one, and whether None was in it."""
+    """Return a type without None, if that leaves one type, and whether None was in it."""
     args = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     others = [arg for arg in args if arg is not NoneType]
     return (others[0] if len(others) == 1 else hint), len(others) < len(args)

@@ -1,4 +1,4 @@
-"""Typed values from YAML and the command line, and all that is wrong with them."""
+"""Read typed values from YAML and the command line, and collect all mistakes in them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ from pipeline.core.errors import UserError
 
 _Schema = TypeVar("_Schema")
 _LONGEST = 1_000_000
-"""Characters of a configuration file: more is no configuration."""
+"""Most characters that a configuration file may have."""
 _FILLED_IN = re.compile(r"\$\{([\w.]+|oc\.env:BNGAN_\w+(,[^${}]*)?)\}")
-"""What a value may take from elsewhere: another key, or a variable that is bngan's by its name."""
+"""References that a value may have: to another key, or to an environment variable BNGAN_*."""
 
 
 @dataclass
@@ -41,10 +41,10 @@ class ParsedConfig(Generic[_Schema]):
     """A configuration as a person wrote it, as far as it can be read.
 
     Attributes:
-        values: the schema's, with its defaults where what is given is wrong.
+        values: an instance of the schema; a wrong value is replaced by the default.
         keys: dotted keys that are given.
-        wrong: what is wrong by itself, by the key or the override that it stands in.
-        notes: what a person should know though nothing is wrong.
+        wrong: the problem of each wrong key or override, by its text.
+        notes: remarks for the user, such as new names of keys.
         where: file of the keys in ``lines``.
         lines: the line, from 1, of each key in the file that no override replaces.
     """
@@ -59,8 +59,8 @@ class ParsedConfig(Generic[_Schema]):
     def raise_if_invalid(self, problems: Iterable[Problem] = ()) -> None:
         """Raise if anything is wrong, or there are ``problems``.
 
-        A problem whose key could not be read, or that rests on such a key, is about the key's default
-        and left out.
+        A key that could not be read has its default. Problems of that key, or that rest on it, are
+        left out.
 
         Raises:
             UserError: with all problems, each with its place in the file, in the order of the file.
@@ -79,10 +79,10 @@ class ParsedConfig(Generic[_Schema]):
 
 
 def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> ParsedConfig[_Schema]:
-    """Read a YAML file and ``key=value`` overrides as the dataclass ``kind``, paths as they are given.
+    """Read a YAML file and ``key=value`` overrides as the dataclass ``kind``; paths stay as given.
 
     Raises:
-        UserError: if the file cannot be read, or is no mapping in YAML.
+        UserError: if the file cannot be read, or is not a YAML mapping.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -92,7 +92,7 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
         root = yaml.compose(text, yaml.SafeLoader)
         if root is not None and not isinstance(root, yaml.MappingNode):
             raise UserError(f"{path} is not a mapping of keys to values")
-        given = cast(DictConfig, OmegaConf.create(text))  # which refuses aliases without end
+        given = cast(DictConfig, OmegaConf.create(text))  # refuses endless aliases
         lines = dict(_lines(root))
     except FileNotFoundError as error:
         raise UserError(f"there is no configuration file {path}") from error
@@ -135,7 +135,7 @@ def to_dataclass(
     for path, value in values:
         if "${" in str(value) and (problem := _not_filled_in(schema, path, value, kind)):
             wrong[problem.key] = problem
-            if problem.key not in known:  # of a section without defaults
+            if problem.key not in known:  # in a section without defaults
                 raise UserError(*wrong.values())
             OmegaConf.update(schema, problem.key, known[problem.key])
     parsed = _filled(schema, {dotted(path) for path, _ in values}, wrong, where)
@@ -145,12 +145,12 @@ def to_dataclass(
 
 @lru_cache
 def _schema(kind: Any) -> Any:
-    """Not to be changed: what a study reads for each trial takes long to make."""
+    """Return the cached schema, which takes long to build; callers must not change it."""
     return OmegaConf.structured(kind)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
+    """Return nested mappings as one mapping with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
@@ -169,9 +169,10 @@ def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:
 def _merged(
     given: DictConfig, overrides: Sequence[str], wrong: dict[str, Problem], names: Mapping[str, str]
 ) -> tuple[DictConfig, list[str]]:
-    """Merge the overrides into what is given; return it by present names, and notes on old ones.
+    """Merge the overrides into ``given``; return it under present names, and notes on old names.
 
-    Overrides that are none, and settings that have two names there or here, go into ``wrong``.
+    Malformed overrides, and settings with two names in the file or in the overrides, go into
+    ``wrong``.
     """
     user, here = deepcopy(with_present_names(given, names)), set[str]()
     for override in overrides:
@@ -199,7 +200,7 @@ def _merged(
 def _filled(
     merged: Any, keys: set[str], wrong: dict[str, Problem], where: str
 ) -> ParsedConfig[Any]:
-    """As an object; what must be given and is not is wrong, and stands there as something empty."""
+    """Return the values as an object; a missing required value is wrong and becomes empty."""
     for key in sorted(OmegaConf.missing_keys(merged)):
         message = f"{key} is not set: give it in {where} or as {key}=VALUE"
         wrong.setdefault(key, Problem(key, message))
@@ -217,7 +218,7 @@ def _filled(
 
 
 def _not_filled_in(schema: Any, path: tuple[Any, ...], value: Any, kind: type) -> Problem | None:
-    """Return the mistake in a value that is filled in from elsewhere, or None."""
+    """Return the mistake in a value that refers to another one, or None."""
     key = dotted(path)
     try:
         OmegaConf.select(schema, key)
@@ -233,7 +234,7 @@ def _nested_list(key: str, value: Any) -> str | None:
 
 
 def _foreign(key: str, value: Any) -> str | None:
-    """What is wrong with a value that names what is to be filled in."""
+    """Return a message if a value has a reference that is not allowed, or None."""
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and "${" in _FILLED_IN.sub("", text):
             return (

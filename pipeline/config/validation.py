@@ -1,4 +1,4 @@
-"""Checks of values that have the right type and still make no sense."""
+"""Checks of values that have the right type but make no sense."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,11 +21,11 @@ from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import is_uri
 
 _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
-"""An address in the registry that means one version today and another tomorrow, or none."""
+"""A registry address that names neither a version nor an alias."""
 
 
 def config_warnings(config: Config) -> list[str]:
-    """Return what trains, but not as its name says, one line each."""
+    """Return a line for each setting that works, but not as its name says."""
     warnings, train = list(checks.network_warnings(config.model, config.train)), config.train
     end = train.lr_decay_end
     if end is not None and train.lr_final_factor == 0 and train.images > end:
@@ -36,7 +36,7 @@ def config_warnings(config: Config) -> list[str]:
 
 
 def not_on_all_nodes(key: str, path: str) -> Problem | None:
-    """Return what is wrong with a path or URI that nodes of a cluster are to find, if anything."""
+    """Return the problem of a path or URI that all nodes of a cluster must find, or None."""
     if is_symbolic(path) or Path(path).is_absolute():
         return None
     workspace = key == "workspace"
@@ -52,10 +52,10 @@ def not_on_all_nodes(key: str, path: str) -> Problem | None:
 
 
 def config_errors(config: Config, here: bool = True, known: bool = True) -> Iterator[Problem]:
-    """Yield the values that make no sense.
+    """Yield a problem for each value that makes no sense.
 
-    ``here`` is whether it is to run on this machine, where its files must be; ``known`` whether
-    ``model`` is what will be trained, as it is not while its base has not been looked at.
+    ``here`` is whether the experiment runs on this machine, which must then have its files.
+    ``known`` is whether ``model`` is final; before its base is read, it is not.
     """
     yield from out_of_bounds(config)
     yield from _texts(flatten(asdict(config)))
@@ -71,7 +71,7 @@ def config_errors(config: Config, here: bool = True, known: bool = True) -> Iter
         Protocol.parse(config.evaluate.protocol)
     except ValueError as error:
         yield Problem("evaluate.protocol", f"evaluate.protocol: {error}")
-    if config.name.isprintable():  # else told already
+    if config.name.isprintable():  # else _texts reports it
         yield from name_errors(config.name)
     yield from model_name_errors("register.model", config.register.model)
 
@@ -99,7 +99,7 @@ def _must(key: str, demand: str, value: Any) -> Problem:
 
 
 def source(path: str) -> Iterator[Problem]:
-    """Yield what is wrong with how raw data is named, if anything."""
+    """Yield the problems of a path or name of raw data."""
     key = "data.path"
     if path.startswith(PREFIX) and path not in EMBEDDED:
         yield Problem(key, f"{key}: only {' and '.join(EMBEDDED)} are embedded, not {path}")
@@ -165,7 +165,7 @@ def _training(config: Config) -> Iterator[Problem]:
 def _networks(config: Config) -> Iterator[Problem]:
     for problem in optimizer_errors(config.model, config.train):
         yield problem.within("train")
-    # Where the networks do not depend on images not yet seen; the rest once they are prepared.
+    # Check networks whose image size is known; the train stage checks the others.
     any_size = config.model.network in ("mlp", "transformer")
     size = config.data.image_size or (16 if any_size else None)
     if size and not [*out_of_bounds(config.data), *out_of_bounds(config.model)]:
