@@ -1,4 +1,4 @@
-"""Whether a candidate replaces the champion: both scored on the same images, from fresh latents."""
+"""The promotion gate: compare candidate and champion on the same images and fresh latents."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,14 +15,14 @@ from pipeline.config.schema import RegisterConfig
 from pipeline.registry.aliases import Verdict
 
 LEVEL, EARLY_LEVEL = 0.95, 0.999
-"""Confidence, one-sided, that the candidate is better: in the end, and at the early look."""
+"""One-sided confidence that the candidate is better: after all draws, and at the early look."""
 EARLY_SHARE = 4
-"""The early look comes after one in so many draws."""
+"""The early look comes after 1 / ``EARLY_SHARE`` of the draws."""
 _FUTILE = 0.2
 
 
 class Gap(NamedTuple):
-    """FID by batch statistics less FID by the stored ones, over the evaluation seeds."""
+    """FID with batch statistics minus FID with stored ones, over the evaluation seeds."""
 
     mean: float
     standard_error: float
@@ -30,12 +30,12 @@ class Gap(NamedTuple):
 
 @dataclass
 class GateCandidate:
-    """What is known of one of two generators.
+    """One of the two generators that the gate compares.
 
     Attributes:
-        draw: features of its images from the latents of that number, the same ones for both.
-        authenticity: share of images that are no copies of training images, of their features.
-        gap: what the kind of statistics changes.
+        draw: returns features of a draw's images, by its number; both use the same latents.
+        authenticity: estimates from features the share of images that copy no training image.
+        gap: the change of FID with batch statistics.
     """
 
     draw: Callable[[int], Features]
@@ -48,9 +48,9 @@ def judge(
 ) -> Verdict:
     """Promote if the candidate's FID is lower beyond chance and by ``config.min_improvement``.
 
-    Unless a second opinion finds it worse by more than its margin. What is not a number does not win.
-    A clear case is decided at an early look (Haybittle 1971: so strict that the last one need not pay
-    for it), and a hopeless one.
+    A second opinion can veto: it must not be worse by more than its margin. A NaN does not win. An
+    early look decides clear and hopeless cases. Its level is so strict that the last look needs no
+    correction (Haybittle 1971).
     """
     sides = candidate, champion
     firsts = [side.draw(0) for side in sides]
@@ -82,7 +82,7 @@ def judge(
 
 
 def _decided(estimates: Sequence[Sequence[Estimate]]) -> bool:
-    """Whether the draws so far say it: better for certain, or looking worse."""
+    """Return whether the draws so far decide: surely better, or probably worse."""
     difference = average(estimates[0]) - average(estimates[1])
     return difference.bound(EARLY_LEVEL) < 0 or difference.bound(_FUTILE) > 0
 
@@ -110,9 +110,9 @@ def _losses(
     firsts: Sequence[Features],
     fid: float,
 ) -> dict[str, dict[str, Any]]:
-    """What the candidate loses by each second opinion, what it may lose, and whether that is too much.
+    """Return each second opinion's loss, its margin, and whether the candidate is worse.
 
-    A loss counts if it is beyond chance as well.
+    A loss counts only if it is beyond chance as well.
     """
     candidate, champion = sides
     ours, theirs = (first.features for first in firsts)
@@ -139,7 +139,7 @@ def _loss(lost: Estimate, margin: float) -> dict[str, Any]:
 
 
 def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
-    """By Student's t of two samples, of as many gaps as there are evaluation seeds."""
+    """Compare the gaps by Student's t of two samples; each has a gap per evaluation seed."""
     more = abs(candidate.mean) - abs(champion.mean)
     error = math.hypot(candidate.standard_error, champion.standard_error)
     reach = student_t(2 * (len(EVALUATION_SEEDS) - 1), LEVEL)
@@ -147,5 +147,5 @@ def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
 
 
 def _told(value: float, margin: float, least: float) -> dict[str, Any]:
-    """A loss, what it may be, and whether it is more, where ``least`` of it is no chance."""
+    """Return a loss, its margin, and whether it is beyond it; ``least`` is its lower bound."""
     return {"loss": value, "margin": margin, "worse": not value <= margin and not least <= 0}

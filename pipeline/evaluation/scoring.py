@@ -1,4 +1,4 @@
-"""Scoring generators, wherever there is a machine for it; registered ones by what they carry."""
+"""Score generators on all machines at hand; registered versions bring their own reference."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from pipeline.storage.sharing import fetch, published
 from pipeline.storage.workspace import SHARED, Workspace
 
 ProgressCallback = Callable[[int, int, str], None]
-"""Takes progress: how much is done, of how much, and of what."""
+"""Takes progress: units done, units in total, and the name of the work."""
 _CHUNK = 1000
 
 
@@ -39,12 +39,12 @@ def generated_features(
     group: int | None = None,
     storage: Workspace = SHARED,
 ) -> Features:
-    """Features of images 0 to ``count`` - 1 of ``seed``, the same however many machines make them.
+    """Return features of images 0 to ``count`` - 1 of ``seed``, the same on any number of machines.
 
     Args:
         generator: folder of a saved ``Sampler``.
         extractor: folder of a saved ``Extractor``.
-        group: normalise so many images together by their own statistics, as training does.
+        group: images that batch norm normalises together, as in training; None: stored statistics.
         storage: the workspace that the folders are in.
     """
     folders = storage.key(generator), storage.key(extractor)
@@ -88,17 +88,17 @@ def _loaded(
 def evaluate_model(
     storage: Workspace, uri: str, protocol: str | None, images: Path | None, tell: ProgressCallback
 ) -> dict[str, Any]:
-    """The record of scores of a registered version, by what it carries to be scored with.
+    """Return the record of scores of a registered version, measured with its own reference.
 
     Args:
-        storage: the workspace; the registry is there, unless MLFLOW_TRACKING_URI says.
-        uri: such as ``models:/NAME@champion``.
-        protocol: another one than the version's own, with fewer images.
-        images: a folder of generated images to score in the version's stead.
+        storage: the workspace; it has the registry, unless MLFLOW_TRACKING_URI is set.
+        uri: the version, such as ``models:/NAME@champion``.
+        protocol: a protocol with fewer images than the version's own.
+        images: a folder of generated images to score instead of the version's.
         tell: called with progress.
 
     Raises:
-        UserError: if there is no such version, or it cannot be scored like that.
+        UserError: if the version does not exist, or cannot be scored in this way.
     """
     with downloaded_for_scoring(storage, uri) as model:
         reference = _reference(model, protocol)
@@ -115,10 +115,10 @@ def evaluate_model(
 def compare_models(
     storage: Workspace, first: str, second: str, protocol: str | None, tell: ProgressCallback
 ) -> tuple[Protocol, dict[str, Comparison]]:
-    """Two registered versions, scored on the first one's reference and from the same latents.
+    """Compare two registered versions on the first one's reference, from the same latents.
 
     Raises:
-        UserError: if there is no such version, or they do not make images of one shape.
+        UserError: if a version does not exist, or their images have different shapes.
     """
     with (
         downloaded_for_scoring(storage, first) as one,
@@ -141,7 +141,7 @@ def downloaded_for_scoring(storage: Workspace, uri: str) -> Iterator[OpenedModel
     """Open a registered version that carries its reference, and let all nodes read its folders.
 
     Raises:
-        UserError: if there is no such version, or it has no reference, or none to be trusted.
+        UserError: if the version does not exist, or has no reference, or an untrusted one.
     """
     with open_generator(storage.local, uri) as model:
         if not model.reference.is_dir():
@@ -152,10 +152,10 @@ def downloaded_for_scoring(storage: Workspace, uri: str) -> Iterator[OpenedModel
 
 
 def load_reference(folder: Path) -> Reference:
-    """What ``Reference.save`` wrote.
+    """Read a reference that ``Reference.save`` wrote.
 
     Raises:
-        UserError: if the file of its extractor is missing or another one than it was.
+        UserError: if a file is wrong, for example the extractor's is missing or has changed.
     """
     try:
         return Reference.load(folder)
@@ -179,7 +179,10 @@ def generated_features_of(
     tell: ProgressCallback,
     judge: OpenedModel | None = None,
 ) -> Features:
-    """Return features of as many images of ``model`` as the protocol has, by ``judge``'s extractor."""
+    """Return features of as many images of ``model`` as the protocol has.
+
+    The extractor is that of ``judge``, or of ``model`` itself.
+    """
     return generated_features(
         model.generator,
         (judge or model).reference,
@@ -192,10 +195,10 @@ def generated_features_of(
 
 
 def _features_of_folder(folder: Path, reference: Reference) -> Features:
-    """Of images in a folder, as they are.
+    """Return features of images in a folder, without resizing.
 
-    Drawn from all of it, for files are often sorted by class; and in random order, for some scores
-    and all intervals come from parts that must be alike.
+    The images are a random draw, since files are often sorted by class. Their order is random too:
+    some scores and all intervals compare parts of the set, which must be alike.
     """
     channels, height, width = reference.extractor.info.image_shape
     count, pixels = reference.protocol.count, []
