@@ -1,7 +1,7 @@
-"""Scheduled evaluation: its schema, and when it is due.
+"""The schema of a scheduled evaluation, and its due times.
 
-A *partition* is what one evaluation is known by: the minute it is due, as the clock of the schedule's
-time zone shows it (``2026-11-24T03:00``). An hour that a clock shows twice is due once.
+A *partition* identifies one evaluation: it is the due minute on the clock of the schedule's time
+zone (``2026-11-24T03:00``). An hour that a clock shows twice is due once.
 """
 
 import re
@@ -30,44 +30,44 @@ _DATE = "{date}"
 _GIVEN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d)|(T\d\d:\d\d))?", re.ASCII)
 _FINITE = "{key} must be finite and not negative, got {value}"
 _LONGEST_GAP = timedelta(days=8 * 366)
-"""Between two times of any cron expression: 29 February skips a leap year."""
+"""Longest time between two due times of a cron expression: 29 February can be 8 years away."""
 
 
 @dataclass
 class NewImages:
-    """Real images to compare with those the champion was scored against."""
+    """New real images, to compare with the real images of the champion's scores."""
 
     path: str | None = None
-    """As data.path of an experiment, ``{date}`` in it being the date; null compares no data. Not images
-    that the extractor has learned from: it knows those better."""
+    """Path or name, like data.path of an experiment; ``{date}`` stands for the date. null compares
+    no data. Do not use images that the extractor was trained on: their features differ."""
     image_column: str | None = None
     """Column of the images in tables; null takes the first image column."""
     max_download_gb: float = bounded(20.0, ge=0, message=_FINITE)
-    """Gigabytes that may be downloaded from the Hub at a time."""
+    """Most gigabytes (10^9 bytes) to download from the Hub at a time."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How an image of another size than the model's becomes that: as data.fit of its experiment."""
+    """Way to resize an image of another size than the model's; use data.fit of its experiment."""
 
 
 @dataclass
 class DriftConfig:
-    """From when on new images count as others."""
+    """Limits above which new images count as drifted."""
 
     level: float = bounded(0.01, ge=0.005, lt=1)
-    """Share of false alarms if nothing has changed: the largest p-value that is one."""
+    """Largest p-value of an alarm: the share of false alarms if nothing has changed."""
     tolerance: float = bounded(0.05, ge=0, message=_FINITE)
-    """What share of the old features' total variance the distance must exceed by what chance makes it:
-    many images tell differences that should wake nobody. However many there are, it is the same
-    shift. Of the digits, a class gone comes to 0.03, two of ten to 0.06, half of them to 0.16."""
+    """Share of the old features' total variance by which the distance must exceed chance. With many
+    images even harmless differences are significant; this limit does not depend on their number.
+    On the digits, one missing class gives 0.03, two of ten give 0.06, half of them give 0.16."""
 
 
 @dataclass
 class AlarmConfig:
-    """Who is told of an alarm, as JSON."""
+    """Receivers of an alarm, which is JSON."""
 
     webhook: str | None = None
-    """Address that it is POSTed to; it is shown nowhere but for its host."""
+    """Address that gets the alarm by POST; messages show only its host."""
     command: str | None = None
-    """Shell command that gets it on standard input."""
+    """Shell command that gets the alarm on standard input."""
 
 
 @dataclass
@@ -75,40 +75,40 @@ class Schedule:
     """A recurring evaluation of a registered model's champion."""
 
     name: str = MISSING
-    """Name of the experiment in MLflow that its runs are in."""
+    """Name of the experiment in MLflow that has the schedule's runs."""
     model: str = MISSING
     """Name of the registered model."""
     cron: str = MISSING
     """Minute, hour, day of month, month and weekday (mon to sun)."""
     timezone: str = "UTC"
-    """Such as Europe/Berlin."""
+    """Time zone, such as Europe/Berlin."""
     workspace: str = "runs"
-    """Where the registry is, unless MLFLOW_TRACKING_URI says, and room for downloads and locks."""
+    """Folder for downloads and locks, and for the registry unless MLFLOW_TRACKING_URI is set."""
     address: str | None = None
-    """Of the Ray dashboard of a cluster that evaluates; null: this machine does."""
+    """Address of the Ray dashboard of the cluster that evaluates; null: this machine evaluates."""
     data: NewImages = field(default_factory=NewImages)
     drift: DriftConfig = field(default_factory=DriftConfig)
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
 
     @property
     def zone(self) -> ZoneInfo:
-        """Its time zone."""
+        """The time zone as an object."""
         return ZoneInfo(self.timezone)
 
     @property
     def trigger(self) -> CronTrigger:
-        """When it is due."""
+        """The due times, as a trigger of APScheduler."""
         return CronTrigger.from_crontab(self.cron, timezone=self.zone)
 
     def images_of(self, partition: str) -> str | None:
-        """Where the new images of a partition are."""
+        """Return the path of a partition's new images; None or empty if there is none."""
         return self.data.path and self.data.path.replace(_DATE, partition[:10])
 
 
 def load_schedule(path: Path, here: bool = False) -> Schedule:
-    """Read a schedule's YAML file; where it is kept here, every path is made absolute.
+    """Read a schedule's YAML file; if this machine evaluates, make every path absolute.
 
-    ``here`` is whether it is, although it may name a cluster.
+    ``here`` makes this machine evaluate even if the file names a cluster.
 
     Raises:
         UserError: with a problem for each key that is unknown, missing or has a wrong value.
@@ -128,17 +128,17 @@ def load_schedule(path: Path, here: bool = False) -> Schedule:
 
 
 def due(schedule: Schedule, given: str, now: datetime) -> list[str]:
-    """Partitions up to ``now`` that ``given`` asks for, oldest first.
+    """Return the partitions up to ``now`` that ``given`` selects, oldest first.
 
     Args:
-        schedule: says when.
+        schedule: has the due times.
         given: a date, ``FIRST..LAST``, or one partition.
-        now: with a time zone.
+        now: the present time, with a time zone.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no such partition, or ``given`` cannot be read.
     """
-    tomorrow = now.date() + timedelta(days=1)  # where a clock is ahead of now's, it is that already
+    tomorrow = now.date() + timedelta(days=1)  # clocks ahead of now's already show it
     try:
         if not (match := _GIVEN.fullmatch(given)):
             raise ValueError
@@ -158,7 +158,7 @@ def due(schedule: Schedule, given: str, now: datetime) -> list[str]:
 
 
 def latest(schedule: Schedule, now: datetime) -> str:
-    """The partition that was due last."""
+    """Return the partition that was due last. Raises ``UserError`` if none ever is."""
     back = timedelta(minutes=1)
     while back <= _LONGEST_GAP:
         if times := list(_times(schedule, now - back, now + timedelta.resolution, now)):
@@ -170,7 +170,7 @@ def latest(schedule: Schedule, now: datetime) -> str:
 def _times(
     schedule: Schedule, since: datetime, until: datetime, now: datetime
 ) -> Iterator[datetime]:
-    """When it is due from ``since`` on, before ``until`` and not after ``now``."""
+    """Yield the due times from ``since`` on, before ``until`` and not after ``now``."""
     trigger, at = schedule.trigger, None
     while at := trigger.get_next_fire_time(at, at or since):
         if at > now or at >= until:
@@ -200,7 +200,7 @@ def _errors(schedule: Schedule) -> Iterator[Problem]:
 
 
 def _webhook(address: str) -> Iterator[Problem]:
-    """Yield what is wrong with it, in words that do not show it: it may have secrets."""
+    """Yield the problem of a webhook's address; the message hides the address and its secrets."""
     if reason := _no_address(address):
         yield Problem("alarm.webhook", f"alarm.webhook must {reason}")
 
@@ -230,7 +230,7 @@ def _timing(schedule: Schedule) -> Iterator[Problem]:
         # APScheduler counts Monday as 0, cron Sunday.
         yield Problem("cron", f"cron: '{cron}' counts weekdays: name them, mon to sun")
     elif len(fields) == 5 and fields[2] != "*" and fields[4] != "*":
-        # APScheduler wants both, cron either.
+        # APScheduler requires both to match, cron either.
         message = f"cron: '{cron}' gives a day of the month and a weekday: give one of them"
         yield Problem("cron", message)
     else:

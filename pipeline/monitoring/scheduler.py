@@ -1,4 +1,4 @@
-"""Keeping a schedule: when a partition is due, a process of its own evaluates it."""
+"""Run a schedule: start a process to evaluate each partition when it is due."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from pipeline.monitoring.schedule import Schedule, latest
 
 _LEAVE = 30.0
-"""Seconds that an evaluation may take to close its books."""
+"""Seconds that an interrupted evaluation may take to close its runs."""
 
 
 def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
-    """Evaluate whenever it is due, until interrupted; then the evaluation under way is, too.
+    """Evaluate each partition when it is due, until Ctrl-C, which also ends a running evaluation.
 
-    One at a time: what is due meanwhile is left out. What was due while the machine slept is done
-    once, for the last time it was due.
+    Evaluations run one at a time: partitions that are due meanwhile are skipped. After the machine
+    slept, only the last partition that was due is evaluated.
     """
     running: list[subprocess.Popen[bytes]] = []
     starting, closed = threading.Lock(), threading.Event()
@@ -52,14 +52,14 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
         closed.set()
         if scheduler.running:
             scheduler.shutdown(wait=False)
-        with starting:  # who has not seen that it is over has started one by now
+        with starting:  # a fire() that began earlier has started its process
             pass
         for process in running:
             _interrupt(process)
 
 
 def _run(scheduler: BackgroundScheduler, schedule: Schedule, say: Callable[[str], None]) -> None:
-    """Until Ctrl-C, which it raises."""
+    """Run the scheduler until Ctrl-C, and then raise ``KeyboardInterrupt``."""
     upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
     next_time = f"{upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}"
     with _interruption() as interrupted:
@@ -72,7 +72,7 @@ def _run(scheduler: BackgroundScheduler, schedule: Schedule, say: Callable[[str]
 
 @contextmanager
 def _interruption() -> Iterator[threading.Event]:
-    """Set by Ctrl-C, which as an exception can be lost in whatever callback it meets."""
+    """Yield an event that Ctrl-C sets. As an exception, Ctrl-C could be lost in a callback."""
     interrupted = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     try:
@@ -82,11 +82,11 @@ def _interruption() -> Iterator[threading.Event]:
 
 
 def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":
-    """The command that a person would give, run by the code that runs here."""
+    """Start ``bngan schedule`` for a partition, in a new process with the same code."""
     command = [sys.executable, "-P", "-m", "pipeline", "schedule", str(path.absolute())]
     here = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-    # In a session of its own, Ctrl-C is ours to pass on, once.
+    # In its own session the process gets Ctrl-C only from this one, and only once.
     return subprocess.Popen(  # noqa: S603 (ours, and no shell)
         [*command, "--partition", partition],
         env={**os.environ, "PYTHONPATH": paths},
@@ -99,5 +99,5 @@ def _interrupt(process: "subprocess.Popen[bytes]") -> None:
     try:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_LEAVE)
-    finally:  # who does not want to wait leaves nothing behind either
+    finally:  # a second Ctrl-C leaves no process behind
         process.kill()
