@@ -1,1 +1,1 @@
-"""Open raw images, and list what was used, skipped or found twice."""
+"""Open raw images, and list used, skipped and duplicate ones."""

@@ -1,4 +1,4 @@
-"""What became of the raw data: which images are used, which are not and why, which are there twice."""
+"""The inventory of the raw data: used images, unused ones with reasons, and duplicates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
 
 LISTED = 20
-"""Names that are given of what is not used; ``skipped.txt`` and ``ignored.txt`` have them all."""
+"""Most names of unused files in a list; ``skipped.txt`` and ``ignored.txt`` have them all."""
 Digests = dict[Split, np.ndarray]
-"""64 bits of a hash of each image's pixels: among a million different ones, two agree by chance once in
-4 * 10^7 data sets."""
+"""64 bits of a hash of each image's pixels. Among a million different images, two agree by chance
+once in 4 * 10^7 data sets."""
 
 
 def contents(
@@ -22,7 +22,7 @@ def contents(
     ignored: Sequence[str],
     commit: str | None,
 ) -> dict[str, Any]:
-    """All of it as JSON values; ``commit`` is which one of a dataset on the Hub it is."""
+    """Return the inventory in JSON values; ``commit`` is that of a dataset on the Hub."""
     known = {split: codes[codes != UNLABELLED] for split, codes in labels.items()}
     return {
         "commit": commit,
@@ -42,7 +42,7 @@ def _first(lines: Sequence[str]) -> dict[str, Any]:
 
 
 def duplicates(digests: Digests) -> dict[str, int]:
-    """How many images have the pixels of an earlier one, and of select and test of one in train."""
+    """Count images that repeat an earlier one, and select and test images that are in train."""
     everything = np.concatenate([digests[split] for split in SPLITS])
     return {
         "repeated": len(everything) - len(np.unique(everything)),
@@ -52,7 +52,7 @@ def duplicates(digests: Digests) -> dict[str, int]:
 
 
 def listing(lines: Sequence[str]) -> str:
-    """The first of them, each on a line, and how many more there are."""
+    """Return the first ``LISTED`` lines as text, and the number of the others."""
     more = [f"and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
     return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])
 

@@ -1,4 +1,4 @@
-"""Raw images opened for a stage or a schedule, and what a person is told where they cannot be."""
+"""Open raw images for a stage or a schedule, with errors that name the key."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One real training step on the configured workers, against the same step in one process."""
+"""Compare a real training step on the configured workers with the same step in one process."""
 
 import math
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from pipeline.training.factory import build_trainer, trainer_settings
 from pipeline.training.preconditions import require_gradient, require_sound
 
 LIMIT = 1e-9
-"""Largest difference in float64 that is rounding."""
+"""Largest difference in float64 that counts as rounding."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between several workers and one, over a part of the trainer's state after one step.
+    """Difference between several workers and one, in a part of the trainer's state after one step.
 
-    ``exact`` is the largest difference in float64, in element ``where``; ``relative`` the largest in
-    float32, relative to the largest element of its tensor.
+    ``exact`` is the largest difference in float64, found in tensor ``where``. ``relative`` is the
+    largest in float32, relative to the largest element of its tensor.
     """
 
     part: str
@@ -35,9 +35,9 @@ class Difference:
 
 
 def compare(config: Config, prepared: Path, reference: Path | None) -> tuple[list[Difference], str]:
-    """Differences by part, and what the workers were, in words.
+    """Return the differences by part, and number and kind of the workers in words.
 
-    ``reference``: output of that stage, which has the base of an adaptation.
+    ``reference``: output folder of that stage, which has the base of an adaptation.
 
     Raises:
         UserError: if the cluster cannot hold the workers, or the networks cannot learn from the images.
@@ -80,13 +80,13 @@ def _worker(settings: dict[str, Any]) -> None:
 
 
 def _here(settings: dict[str, Any], storage: Workspace) -> dict[str, Any]:
-    """The settings with their folders on this machine."""
+    """Return the settings with the folders' paths on this machine."""
     names = [name for name in ("prepared", "reference") if settings[name]]
     return {**settings, **{name: str(storage.path(settings[name])) for name in names}}
 
 
 def _save(settings: dict[str, Any], device: torch.device | str, folder: Path) -> None:
-    """Take the step in both precisions; worker 0 writes the states it leads to into ``folder``."""
+    """Take the step in both precisions; worker 0 writes the resulting states into ``folder``."""
     states = {}
     for dtype in (torch.float64, torch.float32):
         trainer, data = build_trainer(settings, device, dtype)

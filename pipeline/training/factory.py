@@ -1,4 +1,4 @@
-"""The configured training before its first step, from values that can travel to workers."""
+"""Build the configured trainer from plain values, which can travel to workers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,9 +20,9 @@ from pipeline.storage.artifacts import BASE_GENERATOR
 
 
 def trainer_settings(config: Config, prepared: str, reference: str | None) -> dict[str, Any]:
-    """What ``build_trainer`` needs; folders as ``Workspace.name`` calls them.
+    """Return the settings of ``build_trainer``; folders are keys by ``Workspace.key``.
 
-    ``reference``: output of that stage, which only a training with a base needs.
+    ``reference``: output folder of that stage, which only a training with a base needs.
     """
     return {
         "prepared": prepared,
@@ -38,7 +38,10 @@ def trainer_settings(config: Config, prepared: str, reference: str | None) -> di
 def build_trainer(
     settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> tuple[BaseTrainer, ImageSplit]:
-    """The training before its first step, and its data; folders are paths on this machine."""
+    """Return the trainer before its first step, and its data.
+
+    ``settings``: those of ``trainer_settings``, but with folders as paths on this machine.
+    """
     data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
     model = ModelConfig.from_dict(settings["model"])
     optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})

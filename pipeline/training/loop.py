@@ -1,4 +1,4 @@
-"""The loop of one training worker: train, score, keep the best, save, and survive."""
+"""The loop of a training worker: train, score, keep the best, save, resume and roll back."""
 
 import copy
 import math
@@ -34,32 +34,32 @@ from pipeline.storage.checkpoints import Checkpoints
 from pipeline.training.factory import build_trainer
 
 SELECTION_SEED = 1_000
-"""Latents of scores during training; the final score's are others."""
+"""Seed of the latents for scores during training; the final score uses other seeds."""
 SELECTION_CALIBRATION = 2_000
 _BREATH = 5.0
-"""Seconds of training between two looks at the clock and at what the cluster says."""
+"""Seconds of training between two checks of the clock and of the cluster's warnings."""
 _FIRST_STEPS = 10
 _SAVING_SHARE = 0.01
-"""Most of the time that may go into checkpoints."""
+"""Largest share of the time that may go into checkpoints."""
 
 
 class TrainingAborted(Exception):
-    """Trying again would not help; raised on every worker alike."""
+    """Training cannot continue, even if tried again; every worker raises it."""
 
 
 class CollapseDetected(Exception):
-    """The records say so, and the configuration that it is not to be put up with."""
+    """The records show a collapse, and the configuration does not tolerate it."""
 
 
 class TrainingLoop:
-    """A training from its last checkpoint to its last image; the same decisions on every worker.
+    """A training from its last checkpoint to its last image; all workers decide alike.
 
     Args:
-        settings: ``trainer_settings``, and attempt (who may write to ``store``).
-        device: where to train.
-        store: its checkpoints.
+        settings: ``trainer_settings``, and ``attempt``: the id of the owner of ``store``.
+        device: device of the networks.
+        store: the training's checkpoints.
         tell: called on worker 0 with each record: means since the last one, scores, pictures.
-        preempted: whether this machine is about to go; asked by all workers together.
+        preempted: returns whether this machine will soon stop; all workers call it together.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TrainingLoop:
     def run(self) -> None:
         """Continue from the last usable checkpoint until ``images`` have been seen.
 
-        Or until so many scores as ``patience`` says have brought no better one.
+        Training ends earlier if ``patience`` scores in a row bring no better one.
         """
         if state := self._latest():
             self._load(state, self.trainer.load_state_dict)
@@ -102,7 +102,7 @@ class TrainingLoop:
         return broadcast_flag(early_stopping_point(self.history, patience) is not None)
 
     def _advance(self) -> None:
-        """Train to the next stop, and do what is to be done there."""
+        """Train to the next stop; record, score and save there if that is due."""
         started, before = time.monotonic(), self.trainer.images_seen
         means = self.trainer.fit(self.data, self._next_stop())
         images = self.trainer.images_seen - before
@@ -121,14 +121,14 @@ class TrainingLoop:
         return max(cadence // 10, 1)
 
     def _next_stop(self) -> int:
-        """The next point at which something has to be decided or done, in images."""
+        """Return the next point, in images, at which the loop must check or do something."""
         seen = self.trainer.images_seen
         multiples = ((seen // n + 1) * n for n in (self._log_every, self.config["score_every"]))
         stop: int = min(*multiples, seen + self.breath, self.config["images"])
         return stop
 
     def _collect(self, means: AveragedMetrics, images: int, seconds: float) -> None:
-        """Add what was seen to the window that the next record covers: sums and their weights."""
+        """Add new means to the window of the next record, as sums with their weights."""
         sums = {name: (mean * means.steps[name], means.steps[name]) for name, mean in means.items()}
         for name, (value, weight) in {**sums, "seconds": (seconds, images)}.items():
             total, weights = self.window.get(name, (0.0, 0.0))
@@ -154,7 +154,7 @@ class TrainingLoop:
             self.tell({**record, "pictures": pictures})
 
     def _watch(self) -> None:
-        """Tell of what looks like a collapse, and do what is to be done then."""
+        """Report new signs of collapse, and raise ``CollapseDetected`` if the policy demands it."""
         signs = collapse_signs(self.history)
         news = "; ".join(text for kind, text in signs.items() if kind not in self.alarmed)
         self.alarmed = set(signs)
@@ -170,7 +170,7 @@ class TrainingLoop:
             self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}{spent}"})
 
     def _time_to_save(self, rate: float) -> bool:
-        """Whether to save now: by worker 0's clock, or because the machine is about to go."""
+        """Return whether to save now: by worker 0's clock, or because the machine will stop."""
         pause = max(self.config["checkpoint_every_seconds"], self.saving_took / _SAVING_SHARE)
         late = time.monotonic() - self.saved_at >= pause
         late, breath = broadcast_from_rank0(late, rate * _BREATH)
@@ -197,16 +197,16 @@ class TrainingLoop:
         return {f"samples/{self.trainer.images_seen:09d}.png": grid}
 
     def _features(self, sampler: Sampler) -> Features:
-        """Of as many generated images as there are real ones, each worker making its part."""
+        """Return features of as many generated images as real ones; each worker makes its part."""
         count = len(self.real.features)
         own = range(count)[shard_slice(count)]
         parts = self.extractor(sampler.images(SELECTION_SEED, own))
-        # NCCL knows no other device than the GPU.
+        # NCCL works on GPUs only.
         whole = (gather_shards(torch.from_numpy(part).to(self.device), count) for part in parts)
         return Features(*(part.cpu().numpy() for part in whole))
 
     def _save(self, healthy: bool) -> None:
-        """Write a checkpoint of everything; a collective. ``healthy``: known not to have collapsed."""
+        """Write a checkpoint of everything; a collective. ``healthy``: it shows no collapse."""
         started = time.monotonic()
         for name, network in self.trainer.networks.items():
             assert_replicas_equal(network, name)
@@ -234,13 +234,13 @@ class TrainingLoop:
             weights = with_current_keys(self.best["ema"], trainer.ema.module, trainer.model)
             self.best["ema"] = weights
         self.history, self.window = state["progress"]["history"], state["progress"]["window"]
-        # What was only warned of is not told again; what is not to be put up with is.
+        # Do not repeat old warnings; stop and rollback must see old signs again.
         self.alarmed = (
             set(collapse_signs(self.history)) if self.config["on_collapse"] == "warn" else set()
         )
 
     def _latest(self, healthy: bool = False) -> dict[str, Any] | None:
-        """The newest usable checkpoint: worker 0 looks for it and verifies it, all load it."""
+        """Return the newest usable checkpoint: worker 0 finds and verifies it, all load it."""
         self._check_owner()
         state, problem = None, ""
         if rank() == 0:
@@ -261,7 +261,7 @@ class TrainingLoop:
         return self.store.load(int(seen))
 
     def _roll_back(self, error: NonFiniteError | CollapseDetected) -> None:
-        """Return to the last checkpoint that is good enough, or to the start, or give up."""
+        """Return to the last good checkpoint, or to the start, or raise ``TrainingAborted``."""
         seen, done = self.trainer.images_seen, self.trainer.rollbacks
         collapsed = isinstance(error, CollapseDetected)
         policy = self.config["on_collapse" if collapsed else "on_nonfinite"]

@@ -1,4 +1,4 @@
-"""What cannot be trained."""
+"""Checks that a configuration can be trained on its prepared images."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.core.errors import UserError
 
 
 def require_sound(config: Config, prepared: Path) -> None:
-    """Refuse networks that cannot learn from the prepared images."""
+    """Raise ``UserError`` if the networks cannot learn from the prepared images."""
     data = ImageSplit.load(prepared, "train")
     if problems := list(checks.network_errors(config.model, data.spec)):
         raise UserError(*problems)
@@ -21,7 +21,7 @@ def require_sound(config: Config, prepared: Path) -> None:
 
 
 def require_gradient(config: Config, reference: Path) -> None:
-    """Refuse to compare features that have no gradient."""
+    """Raise ``UserError`` if the loss compares features that have no gradient."""
     if (
         not config.adapt.base
         or config.adapt.method != "supervised"
