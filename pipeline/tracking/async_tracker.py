@@ -1,4 +1,4 @@
-"""The tracker of a run: its writes do not wait, and a server that goes away does not end it."""
+"""The tracker of a run: writes do not wait, and an outage of the server does not end the run."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,17 +17,17 @@ from pipeline.tracking.server import reason
 from pipeline.tracking.tracker import Tracker, points
 
 PATIENCE = 600.0
-"""Seconds that a run waits for a server that is away, where it cannot go on without it."""
+"""Seconds that a run waits for an unreachable server when it needs an answer."""
 LAST_WORDS = 5.0
-"""The same for one that is told to end."""
+"""Seconds that a run waits for the server when it is interrupted."""
 _START = "bngan.start"
 """Tag of the request that opened a run."""
 
 
 class AsyncTracker(Tracker):
-    """A tracker whose writes do not wait, and which waits for a server that goes away meanwhile.
+    """A tracker whose writes do not wait, and that sits out an outage of the server.
 
-    Inside ``with`` or until ``close``.
+    Use it in a ``with`` block, which ends its thread.
     """
 
     def __init__(self, workspace: Path, experiment: str, tell: Callable[[str], None]) -> None:
@@ -48,21 +48,21 @@ class AsyncTracker(Tracker):
         try:
             return self.outbox.ask(begin, PATIENCE)
         except BaseException:
-            # The server may have opened it, or may do so now.
+            # The server may have opened the run, or may open it now.
             self.outbox.append(partial(self._abandon, token))
             self._flushed(LAST_WORDS, LAST_WORDS)
             raise
 
     def finish(self, run_id: str, status: str) -> None:
-        """Close a run when all that it was told is delivered: as FAILED if some of it was refused.
+        """Close a run after all its writes are delivered; FAILED if the server refused one.
 
         Raises:
             ServerUnavailableError: if the run has FINISHED and the server stays away.
-            UserError: the same if the server has refused something.
+            UserError: if the run has FINISHED and the server has refused a write.
         """
         now, known, finished = int(time.time() * 1000), self.outbox.given_up, status == "FINISHED"
         refusal = self._flushed(PATIENCE) if finished else None
-        if isinstance(refusal, UserError):  # the server is away, and may yet be back
+        if isinstance(refusal, UserError):  # the server is away, and may come back
             refusal = None
         ended = "FAILED" if refusal else status
         self.outbox.append(partial(self.client.set_terminated, run_id, ended, now))
@@ -86,11 +86,11 @@ class AsyncTracker(Tracker):
         self.outbox.metrics(run_id, points(values, step))
 
     def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
-        """Record what data a run has read."""
+        """Record a dataset that a run has read."""
         self.outbox.send(partial(super().dataset, run_id, source, digest, context))
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
-        """Set tags; raises nothing, for what has failed is tagged, too."""
+        """Set tags; raise nothing, since failed runs are tagged too."""
         self.outbox.append(partial(super().tags, run_id, values))
 
     def artifact(self, run_id: str, name: str, content: bytes) -> None:
@@ -98,18 +98,18 @@ class AsyncTracker(Tracker):
         self.outbox.file(partial(super().artifact, run_id, name, content), len(content))
 
     def finished(self, stage: str, fingerprint: str) -> Run | None:
-        """The newest FINISHED run of a stage with this fingerprint, in any experiment."""
+        """Return the newest FINISHED run of a stage with this fingerprint, in any experiment."""
         return self.outbox.ask(partial(super().finished, stage, fingerprint), PATIENCE)
 
     def latest(self, stage: str) -> Run | None:
-        """The newest FINISHED run of a stage in this experiment."""
+        """Return the newest FINISHED run of a stage in this experiment."""
         return self.outbox.ask(partial(super().latest, stage), PATIENCE)
 
     def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
         self.client.log_batch(run_id, metrics=metrics)
 
     def _flushed(self, patience: float, limit: float = inf) -> Exception | None:
-        """Wait until all is delivered; what prevented it, or what was refused."""
+        """Wait until all is delivered; return the error that prevented it, or a refusal."""
         try:
             self.outbox.flush(patience, limit)
         except Exception as trouble:
@@ -124,7 +124,7 @@ class AsyncTracker(Tracker):
         tags: Mapping[str, str],
         parent: str | None,
     ) -> str:
-        """Open a run, once: an answer may have been lost, here or in MLflow's own repetitions."""
+        """Open a run only once, although the answer to an earlier try may have been lost."""
         known = self._begun(token) if next(tries) else []
         run_id = known[0] if known else super().start(name, {**tags, _START: token}, parent)
         for other in self._begun(token):

@@ -25,7 +25,7 @@ def ask(uri: str, timeout_s: float) -> requests.Response:
     are those that MLflow's clients use.
 
     Args:
-        uri: of MLflow's server, http or https.
+        uri: address of MLflow's server, http or https.
         timeout_s: seconds for each of two tries.
 
     Raises:
@@ -44,6 +44,6 @@ def ask(uri: str, timeout_s: float) -> requests.Response:
 
 
 def status_of(error: MlflowException) -> int:
-    """Return the HTTP status of an error: 500 where the server has not answered."""
+    """Return the HTTP status of an error: 500 if the server has not answered."""
     status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
     return status

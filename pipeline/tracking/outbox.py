@@ -1,4 +1,4 @@
-"""What a run tells MLflow, on its way there: kept in order while the server is away, never lost."""
+"""The queue of a run's writes to MLflow: it keeps their order while the server is away."""
 
 import threading
 import time
@@ -19,11 +19,11 @@ from pipeline.core.uris import redact_uri
 from pipeline.tracking.server import away, reason
 
 BATCH = 1000
-"""Metrics that MLflow takes at once."""
+"""Most metrics that MLflow takes at once."""
 HELD = 256 * 2**20
-"""Bytes of files that wait in memory; beyond, the oldest are dropped."""
+"""Most bytes of files that wait in memory; beyond, the oldest are dropped."""
 _PAUSES = (0.5, 1.0, 2.0, 3.0)
-"""Seconds before a write is tried again; the last ones over and over."""
+"""Seconds before each new try of a write; the last pause repeats."""
 _Answer = TypeVar("_Answer")
 
 
@@ -46,17 +46,17 @@ _Write = Callable[[], object] | _Metrics
 
 
 class Outbox:
-    """Delivers writes in order, on a thread of its own: who sends never waits.
+    """Delivers writes in order, on its own thread, so that senders never wait.
 
-    What fails because the server is away stays first and is tried again. A write that was thought lost
-    may arrive twice: MLflow keeps equal points once, and the rest replaces itself. What waits is held
-    in memory: all numbers, and the newest ``HELD`` bytes of files.
+    A write that fails because the server is away stays first and is tried again. It may then arrive
+    twice: MLflow keeps equal points once, and other writes replace themselves. The queue is in
+    memory: all numbers, and the newest ``HELD`` bytes of files.
 
     Attributes:
         log_metrics: writes a batch of metrics of a run.
-        server: what a person knows it by.
-        tell: how that person hears that it went away, and that it is back.
-        given_up: whether somebody has waited for it in vain since it last answered.
+        server: name of the server in messages.
+        tell: called with a message when the server goes away, and when it is back.
+        given_up: whether a wait for the server has failed since it last answered.
     """
 
     def __init__(
@@ -75,27 +75,30 @@ class Outbox:
         threading.Thread(target=self._deliver, name="outbox", daemon=True).start()
 
     def send(self, write: Callable[[], object]) -> None:
-        """Have ``write`` called, again and again as long as the server is away.
+        """Queue ``write``; the thread calls it again as long as the server is away.
 
         Raises:
-            Exception: what the server had against an earlier write; that one is not tried again.
+            Exception: the server's refusal of an earlier write, which is not tried again.
         """
         self._enqueue(write)
 
     def append(self, write: Callable[[], object]) -> None:
-        """The same where nothing may be raised: what the server had against others stays to be told."""
+        """Queue ``write`` without raising earlier refusals; a later call raises them."""
         self._enqueue(write, heed=False)
 
     def file(self, write: Callable[[], object], size: int) -> None:
-        """The same for a file of ``size`` bytes, which is dropped if too many of them pile up."""
+        """Queue the write of a file of ``size`` bytes; beyond ``HELD``, the oldest are dropped."""
         self._enqueue(_File(write, size))
 
     def metrics(self, run_id: str, values: Sequence[Metric]) -> None:
-        """The same for metrics, in batches where several wait."""
+        """Queue metrics; waiting metrics of a run go in batches."""
         self._enqueue(_Metrics(run_id, values))
 
     def ask(self, question: Callable[[], _Answer], patience: float) -> _Answer:
-        """What ``question`` returns, after all that was sent before."""
+        """Return the result of ``question``, which runs after all earlier writes.
+
+        ``patience`` and errors are those of ``flush``.
+        """
         answer: Future[_Answer] = Future()
 
         def put() -> None:
@@ -106,7 +109,7 @@ class Outbox:
             except Exception as error:
                 if away(error):
                     raise
-                with suppress(InvalidStateError):  # nobody waits for it any more
+                with suppress(InvalidStateError):  # the caller no longer waits
                     answer.set_exception(error)
             else:
                 with suppress(InvalidStateError):
@@ -120,15 +123,15 @@ class Outbox:
             answer.cancel()
 
     def flush(self, patience: float, limit: float = inf) -> None:
-        """Wait until all is delivered; once that was in vain, nobody waits until the server answers.
+        """Wait until all is delivered; fail at once after a failed wait, until the server answers.
 
         Args:
-            patience: seconds in which nothing is delivered.
-            limit: seconds in all.
+            patience: most seconds without any delivery.
+            limit: most seconds in all.
 
         Raises:
-            ServerUnavailableError: if one of them is over.
-            Exception: what the server had against a write.
+            ServerUnavailableError: if one of these times is over.
+            Exception: the server's refusal of a write.
         """
         begun = time.monotonic()
         with self._changed:
@@ -145,7 +148,7 @@ class Outbox:
             self._raise_refusal()
 
     def close(self) -> None:
-        """End the thread; what still waits is dropped."""
+        """End the thread, and drop the writes that still wait."""
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
@@ -161,7 +164,7 @@ class Outbox:
             self._changed.notify_all()
 
     def _drop(self) -> None:
-        """Keep within ``HELD``; the first of what waits may be on its way."""
+        """Drop files beyond ``HELD``, but not the first write: it may be on its way."""
         files = [each for each in islice(self._waiting, 1, None) if isinstance(each, _File)]
         excess = sum(file.size for file in files) - HELD
         for file in files:
@@ -185,7 +188,7 @@ class Outbox:
             raise refusal
 
     def _deliver(self) -> None:
-        """The thread: the first of what waits, until it is delivered or refused, and so on."""
+        """Run the thread: try the first write until it is delivered or refused, then the next."""
         failures = alone = 0
         while True:
             with self._changed:
@@ -211,7 +214,7 @@ class Outbox:
             self._done(count, refusal)
 
     def _first(self, limit: int) -> tuple[int, Callable[[], object]]:
-        """How many of those that wait go next, and how."""
+        """Return the number of writes that go next, and a function that sends them."""
         first = self._waiting[0]
         if not isinstance(first, _Metrics):
             return 1, first

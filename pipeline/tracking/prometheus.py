@@ -1,7 +1,7 @@
-"""A training's numbers for Prometheus, by way of Ray: every node exports those of its processes.
+"""Gauges of a training for Prometheus; each node's Ray exports the gauges of its processes.
 
-Worker 0 sets them when it tells the driver, so that they cost next to nothing where nobody scrapes.
-Prometheus sees ``ray_`` before every name; what is here is what infra/monitoring may ask for.
+Worker 0 sets them when it sends a record to the driver, so they cost next to nothing if nobody
+scrapes. Prometheus sees ``ray_`` before every name; infra/monitoring may query only these.
 """
 
 import threading
@@ -40,13 +40,13 @@ GAUGES = {
     "checkpoint_timestamp_seconds": "when the last checkpoint was complete",
     "checkpoint_seconds": "how long saving it took",
 }
-"""Every one of them and what it says; a record's values by their names there."""
+"""Description of each gauge by name; a value of a record has its name in the record."""
 _AGAIN = 4.0
-"""Ray forgets a value that is not set again in each of its intervals, which are 10 seconds."""
+"""Seconds between two settings of a value. Ray forgets one that is not set within 10 seconds."""
 
 
 class Gauges:
-    """Those of the training that this process is worker 0 of."""
+    """Gauges of the training whose worker 0 is this process."""
 
     def __init__(self, experiment: str, training: str) -> None:
         from ray.util.metrics import Gauge
@@ -60,7 +60,7 @@ class Gauges:
         threading.Thread(target=self._keep, name="gauges", daemon=True).start()
 
     def set(self, values: Mapping[str, float]) -> None:
-        """Of numbers by layer the largest; what nobody asks for is left out."""
+        """Set the gauges that ``values`` has; of numbers by layer, take the largest."""
         found = defaultdict[str, list[float]](list)
         for name, value in values.items():
             found[name.split("/")[0]].append(value)
@@ -69,18 +69,18 @@ class Gauges:
             self.gauges[name].set(self.values[name])
 
     def _keep(self) -> None:
-        """For as long as this process lives: what has died is to be seen no more."""
+        """Set the values again and again, so that they vanish when this process dies."""
         while True:
             time.sleep(_AGAIN)
             for name, value in list(self.values.items()):
                 self.gauges[name].set(value)
 
     def saved(self, seconds: float) -> None:
-        """Note that a checkpoint is complete, and how long it took."""
+        """Set the time of the last checkpoint, and the seconds that saving took."""
         self.set({"checkpoint_seconds": seconds, "checkpoint_timestamp_seconds": time.time()})
 
     def telling(self, tell: Callable[[Record], Any]) -> Callable[[Record], None]:
-        """``tell``, and set what is told."""
+        """Return a function that sets the gauges from a record, and then calls ``tell``."""
 
         def set_and_tell(record: Record) -> None:
             if "message" not in record:
@@ -91,24 +91,24 @@ class Gauges:
 
 
 class Store(Protocol):
-    """The checkpoints of a training, as far as gauges follow them."""
+    """The part of a training's checkpoint store that gauges need."""
 
     on_saved: Callable[[float], None] | None
     """Called with the seconds that saving took."""
 
     def saved(self) -> list[int]:
-        """Images seen at each checkpoint."""
+        """Return the images seen at each checkpoint."""
 
 
 def watched(
     settings: Mapping[str, Any], store: Store, tell: Callable[[Record], Any]
 ) -> Callable[[Record], Any]:
-    """Return ``tell``; on worker 0 one that sets gauges too, as ``store`` does when it has saved."""
+    """Return ``tell``, on worker 0 one that sets gauges too; ``store`` then sets them on saving."""
     if rank() != 0:
         return tell
     gauges = Gauges(settings["experiment"], settings["training"])
     store.on_saved = gauges.saved
-    # At once, so that a training which hangs before its first record is seen to.
+    # At once, so that Prometheus sees a training that hangs before its first record.
     gauges.set({"images": max(store.saved(), default=0), "workers": world_size()})
     gauges.set({"images_wanted": settings["train"]["images"]})
     gauges.set({"worker_start_timestamp_seconds": time.time()})

@@ -1,4 +1,4 @@
-"""MLflow's server: whether it is there, and what its errors mean."""
+"""Check that MLflow's server answers, and interpret its errors."""
 
 import requests
 from mlflow.exceptions import MlflowException
@@ -10,15 +10,15 @@ from pipeline.core.urllib3_errors import connection_reason
 from pipeline.tracking.mlflow_internals import ask, status_of
 
 _PATIENCE = 5
-"""Seconds for a server to answer at all."""
+"""Seconds that a server may take to answer."""
 
 
 def require_server(uri: str) -> None:
-    """Find out at once whether a server is there and MLflow's; a store that is none always is.
+    """Check at once that MLflow's server answers at ``uri``; do nothing for other kinds of store.
 
     Raises:
-        ServerUnavailableError: if it does not answer, or cannot work now.
-        UserError: if it answers otherwise than MLflow.
+        ServerUnavailableError: if the server does not answer, or cannot work now.
+        UserError: if its answer is not that of MLflow.
     """
     if not uri.startswith(("http://", "https://")):
         return
@@ -35,12 +35,12 @@ def require_server(uri: str) -> None:
 
 
 def _passes(status: int) -> bool:
-    """Whether what an HTTP status complains of may be over soon."""
+    """Return whether the error of an HTTP status may soon be over."""
     return status >= 500 or status == 429
 
 
 def away(error: Exception) -> bool:
-    """Whether it says that the server cannot be reached, or cannot work now, not that it refuses."""
+    """Return whether an error means an unreachable or overloaded server, and not a refusal."""
     if isinstance(error, MlflowException):
         status = status_of(error)
     elif isinstance(error, requests.RequestException):
@@ -51,7 +51,7 @@ def away(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """What lies behind an error, in a line; no password that its URIs may have."""
+    """Return the cause of an error in one line, without passwords."""
     return redact(connection_reason(error) or first_line(error))
 
 

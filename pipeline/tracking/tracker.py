@@ -1,4 +1,4 @@
-"""MLflow's tracking API: one parent run per invocation, one nested run per stage that ran."""
+"""Record runs in MLflow: a parent run per invocation, and a nested run per stage that ran."""
 
 import json
 import logging
@@ -29,25 +29,25 @@ from pipeline.tracking.server import refusal, require_server
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
 USES = "uses."
-"""Prefix of an invocation's tags that say what folder of a stage it made or found."""
+"""Prefix of the tags that name the folders of stages that an invocation made or found."""
 _PATIENCE = 120.0
-"""Seconds in which a database is made, by another process."""
+"""Seconds to wait while another process creates the database."""
 
 
-# What it says of each attempt at a database is 80 lines long, and said again in a line here.
+# Each attempt at a database logs 80 lines; our own message says it in one.
 logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)
 
 
 def tracking_uri(workspace: Path) -> str:
-    """``MLFLOW_TRACKING_URI`` if set, else a SQLite file in the workspace."""
+    """Return ``MLFLOW_TRACKING_URI`` if set, else the URI of a SQLite file in the workspace."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
 
 
 def existing_client(workspace: Path) -> MlflowClient:
-    """MLflow's client for a store that is there.
+    """Return MLflow's client for an existing store.
 
     Raises:
-        UserError: if it is not.
+        UserError: if the store does not exist.
     """
     uri = tracking_uri(workspace)
     require_server(uri)
@@ -58,31 +58,31 @@ def existing_client(workspace: Path) -> MlflowClient:
 
 
 def experiment_names(client: MlflowClient) -> dict[str, str]:
-    """Names by id of the experiments that have not been deleted."""
+    """Return names by id of the experiments that have not been deleted."""
     experiments = _pages(lambda token: client.search_experiments(page_token=token))
     return {experiment.experiment_id: experiment.name for experiment in experiments}
 
 
 def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
-    """Every run of every experiment that has not been deleted."""
+    """Yield every run of every experiment that has not been deleted."""
     ids = list(experiment_names(client))
     return _pages(lambda token: client.search_runs(ids, condition, page_token=token))
 
 
 def models(client: MlflowClient, name: str | None = None) -> list[RegisteredModel]:
-    """Every registered model, or the one that is called so."""
+    """Return every registered model, or the one called ``name``."""
     condition = f"name = '{name}'" if name else None
     return list(_pages(lambda token: client.search_registered_models(condition, page_token=token)))
 
 
 def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
-    """Every version of a registered model."""
+    """Return every version of a registered model."""
     condition = f"name = '{model}'"
     return list(_pages(lambda token: client.search_model_versions(condition, page_token=token)))
 
 
 def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
-    """What a search of MLflow finds, page by page."""
+    """Yield the results of a search in MLflow, page by page."""
     token = None
     while True:
         page = search(token)
@@ -95,8 +95,8 @@ class Tracker:
     """The runs of one experiment.
 
     Attributes:
-        uri: where MLflow keeps them.
-        client: MLflow's client for that place.
+        uri: address of MLflow's store.
+        client: MLflow's client for that store.
     """
 
     def __init__(self, workspace: Path, experiment: str) -> None:
@@ -107,7 +107,7 @@ class Tracker:
             raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
         require_server(self.uri)
         try:
-            # Of two that make a database at once, one would find it half made.
+            # Of two processes that create a database at once, one would find it unfinished.
             with exclusive_lock(workspace / "locks" / "mlflow", redact_uri(self.uri), _PATIENCE):
                 self.client = MlflowClient(self.uri, registry_uri=self.uri)
                 self.experiment_id = self._experiment(experiment, workspace)
@@ -123,7 +123,7 @@ class Tracker:
             try:
                 return str(self.client.create_experiment(name, artifact_location=location))
             except MlflowException:
-                known = self.client.get_experiment_by_name(name)  # another machine's, by now
+                known = self.client.get_experiment_by_name(name)  # another machine made it
                 if known is None:
                     raise
         if known.lifecycle_stage == "deleted":
@@ -153,7 +153,7 @@ class Tracker:
         self.client.log_batch(run_id, metrics=points(values, step))
 
     def dataset(self, run_id: str, source: str, digest: str, context: str) -> None:
-        """Record what data a run has read: MLflow keeps 36 characters of its digest."""
+        """Record a dataset that a run has read; MLflow keeps 36 characters of its digest."""
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
         source = redact(source)
         where = json.dumps({"uri": source})
@@ -174,11 +174,11 @@ class Tracker:
             self.client.log_artifact(run_id, str(path), folder or None)
 
     def finished(self, stage: str, fingerprint: str) -> Run | None:
-        """The newest FINISHED run of a stage with this fingerprint, in any experiment."""
+        """Return the newest FINISHED run of a stage with this fingerprint, in any experiment."""
         return self._newest(f"tags.stage = '{stage}' and tags.fingerprint = '{fingerprint}'", True)
 
     def latest(self, stage: str) -> Run | None:
-        """The newest FINISHED run of a stage in this experiment."""
+        """Return the newest FINISHED run of a stage in this experiment."""
         return self._newest(f"tags.stage = '{stage}'", False)
 
     def _newest(self, condition: str, everywhere: bool) -> Run | None:
@@ -196,12 +196,12 @@ class Tracker:
 
 
 def dataset_name(source: str) -> str:
-    """What MLflow calls the data that comes from there, whichever revision of it."""
+    """Return MLflow's name of the data at ``source``, without its revision."""
     return Path(source.partition("@")[0] if source.startswith(HUB_PREFIX) else source).name
 
 
 def _seen(content: bytes) -> bytes:
-    """A file as everybody may see it: text without secrets."""
+    """Return the content of a file; text loses its secrets."""
     try:
         return redact(content.decode()).encode()
     except UnicodeDecodeError:
@@ -209,6 +209,6 @@ def _seen(content: bytes) -> bytes:
 
 
 def points(values: Mapping[str, float], step: int) -> list[Metric]:
-    """Numbers at ``step``, as of now."""
+    """Return MLflow metrics of ``values`` at ``step``, with the present time."""
     now = int(time.time() * 1000)
     return [Metric(key, value, now, step) for key, value in values.items()]
