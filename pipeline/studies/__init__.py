@@ -1,1 +1,1 @@
-"""Studies: many small trainings that answer a question, with what chance makes of the answer."""
+"""Studies: many small trainings that answer a question, with intervals that cover chance."""

@@ -1,4 +1,4 @@
-"""A study's schema, and the trials it consists of."""
+"""The schema of a study, and its trials."""
 
 import json
 import math
@@ -24,64 +24,65 @@ Point = dict[str, Any]
 """Values of a study's axes, by configuration key."""
 _SECTIONS = {field.name for field in fields(Config) if is_dataclass(field.default_factory)}
 _DATA = ("data", "extractor", "evaluate")
-"""Sections that stages before training read."""
+"""Configuration sections that define data and scores, and thus the task."""
 BUILT_IN = ("ring8", "grid25", "stacked_digits")
 _STRUCTURE = {"tasks", "arms", "control", "common", "axes", "thresholds"}
-"""Keys that refer to each other."""
+"""Keys of a study that refer to each other."""
 TREATMENTS = ("none", "data_dependent", "frozen_statistics")
 Measure = Literal["final", "area", "images_to", "seconds_to"]
-"""The best generator's score on the test images; the mean of the score's logarithm over the training;
-or images or CPU-seconds until the score reaches the task's threshold. Of all, the lower the better."""
+"""The best generator's score on the test images; the geometric mean of the score over the training;
+or images or CPU-seconds until the score reaches the task's threshold. Lower is always better."""
 
 
 @dataclass
 class Study:
-    """Arms that differ by what is asked about, on the same tasks, from the same seeds."""
+    """A comparison of arms (configurations) on the same tasks, from the same seeds."""
 
     name: str = MISSING
-    """Of the experiment in MLflow."""
+    """Name of the experiment in MLflow."""
     tasks: list[str] = MISSING
     """ring8, grid25, stacked_digits, or configuration files of experiments, relative to the study's."""
     arms: dict[str, list[str]] = MISSING
-    """Configurations that are compared: key=value, as on the command line, by name. ``treatment=`` is a
-    key as well: data_dependent initialisation, or frozen_statistics of batch norm after it."""
+    """The compared configurations by name, as key=value like on the command line. ``treatment=`` is
+    a key as well: data_dependent or frozen_statistics, a change of the initial generator."""
     control: str = MISSING
-    """The arm that the others are compared with."""
+    """Name of the arm with which the others are compared."""
     common: list[str] = field(default_factory=list)
-    """key=value for all arms, and for the data."""
+    """Settings (key=value) of all arms, and of the data."""
     axes: dict[str, list[Any]] = field(default_factory=dict)
-    """Values of other keys, which every arm meets, unless it sets them itself: then it differs from the
-    control by them, wherever the control does not happen to have the same."""
+    """Values of other keys; every arm is trained with each of them, unless the arm sets the key
+    itself. Such an arm differs from the control in that key too, unless their values are equal."""
     points: int | None = bounded(None, ge=1)
-    """Random points of the axes; null: all of them."""
+    """Number of random points of the axes; null: all points."""
     tune: bool = False
-    """Each arm's best point is found on seeds of its own, and the others are dropped; or all count."""
+    """Choose each arm's best point on separate seeds, and drop its other points; false: use all."""
     tuning_seeds: int = bounded(2, ge=1)
-    """Seeds for that."""
+    """Number of seeds to choose the best point with."""
     seeds: int = bounded(12, ge=1)
-    """Seeds that all arms share: fewer than 6 pairs say nothing, many comparisons want 12."""
+    """Number of seeds, which all arms share. Fewer than 6 pairs show nothing; many comparisons
+    need 12."""
     score_every: int = bounded(6_400, ge=1)
     """Images between two scores."""
     at_once: int = bounded(2, ge=1)
     """Trials that run together, one CPU each."""
     endpoint: Measure = "final"
-    """What the study is about, declared before it runs: its intervals share the 5 % of error. The other
-    measures are told as well, each for itself."""
+    """The measure that the study declares before it runs. Its intervals share the 5 % of error. The
+    report has the other measures as well, each with its own 5 %."""
     thresholds: dict[str, float] = field(default_factory=dict)
-    """Scores that count as reached, by task; of other tasks what three quarters of the control's
-    trainings reach."""
+    """Scores that count as reached, by task. The default is the score that three quarters of the
+    control's trainings reach."""
     workspace: str = "runs"
-    """As an experiment's."""
+    """Folder or URI, like the workspace of an experiment."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training.
+    """One training of a study.
 
     Attributes:
-        overrides: everything that is not the task's own, as key=value.
-        treatment: what is done to the initial networks beyond the configuration.
-        tuning: whether it only serves to choose the arm's point.
+        overrides: all settings beyond the task's own, as key=value.
+        treatment: a change of the initial generator beyond the configuration, or none.
+        tuning: whether the trial only serves to choose the arm's point.
     """
 
     task: str
@@ -99,11 +100,11 @@ def load_study(
 ) -> Study:
     """Read a study's YAML file, with every path made absolute.
 
-    Overrides of experiments' keys, such as data.path=FOLDER, are for all arms. ``tell`` is called with
-    what a person should know.
+    Overrides of experiments' keys, such as data.path=FOLDER, are for all arms. ``tell`` is called
+    with notes for the user.
 
     Raises:
-        UserError: with a problem for each thing that is wrong with it.
+        UserError: with a problem for each mistake in the study.
     """
     of_trials = [text for text in overrides if text.partition(".")[0] in _SECTIONS]
     given = read(Study, path, [text for text in overrides if text not in of_trials])
@@ -119,7 +120,7 @@ def load_study(
 
 
 def _under_present_names(study: Study, tell: Callable[[str], None]) -> list[Problem]:
-    """Give experiments' keys their present names; return the settings that have two at one place."""
+    """Rename experiments' keys to present names; return settings with two names at one place."""
     names, wrong, seen = other_names(Config), list[Problem](), set[str]()
     places = {"common": study.common} | {f"arms.{arm}": texts for arm, texts in study.arms.items()}
     for place, texts in [*places.items(), ("axes", list(study.axes))]:
@@ -137,7 +138,7 @@ def _under_present_names(study: Study, tell: Callable[[str], None]) -> list[Prob
 
 
 def is_file(task: str) -> bool:
-    """Whether a task is an experiment's configuration, not one of the built-in ones."""
+    """Return whether a task is a configuration file of an experiment, and not built in."""
     return task.endswith((".yaml", ".yml"))
 
 
@@ -146,12 +147,12 @@ def _task(study: Path, task: str) -> str:
 
 
 def short(task: str) -> str:
-    """A task's name without folder and suffix."""
+    """Return a task's name without folder and suffix."""
     return Path(task).stem
 
 
 def points(study: Study) -> list[Point]:
-    """Points of the axes that every arm meets."""
+    """Return the points of the axes that every arm is trained at."""
     sizes = [len(values) for values in study.axes.values()]
     total = math.prod(sizes)
     if study.points is None or study.points >= total:
@@ -170,7 +171,7 @@ def points(study: Study) -> list[Point]:
 
 
 def tuning_trials(study: Study) -> list[Trial]:
-    """Those that choose a point for each arm and task; none where nothing is tuned."""
+    """Return the trials that choose a point for each arm and task; none if nothing is tuned."""
     if not study.tune:
         return []
     seeds = range(1_000, 1_000 + study.tuning_seeds)  # no other trial has these
@@ -184,8 +185,10 @@ def tuning_trials(study: Study) -> list[Trial]:
 
 
 def main_trials(study: Study, chosen: Mapping[tuple[str, str], Sequence[Point]]) -> list[Trial]:
-    """Those that count, at the points ``chosen`` by task and arm; seed by seed, so that each seed is
-    complete before the next."""
+    """Return the trials that count, at the points ``chosen`` by task and arm.
+
+    They are ordered by seed, so that each seed is complete before the next.
+    """
     return [
         trial(study, task, arm, point, seed, tuning=False)
         for seed in range(study.seeds)
@@ -196,7 +199,7 @@ def main_trials(study: Study, chosen: Mapping[tuple[str, str], Sequence[Point]])
 
 
 def trial(study: Study, task: str, arm: str, point: Point, seed: int, tuning: bool) -> Trial:
-    """One of a study's trials. An arm's settings beat the point's, and these the common ones."""
+    """Return a trial. The arm's settings override the point's, which override the common ones."""
     drawn = [f"{key}={_written(value)}" for key, value in point.items()]
     parsed = OmegaConf.from_dotlist([*study.common, *drawn, *study.arms[arm]])
     settings = flatten(cast(dict[str, Any], OmegaConf.to_container(parsed)))

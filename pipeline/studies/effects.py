@@ -1,4 +1,4 @@
-"""What arms differ by, with intervals that assume nothing; and how often each works."""
+"""Differences between arms, with distribution-free intervals, and the robustness of arms."""
 
 import math
 from collections.abc import Sequence
@@ -14,30 +14,30 @@ LEVEL = 0.95
 
 
 class Effect(NamedTuple):
-    """An arm against the control on one task: the median ratio of their endpoints, seed by seed."""
+    """Median ratio of an arm's endpoints to the control's on one task, pair by pair of trials."""
 
     task: str
     arm: str
     measure: Measure
     threshold: float
-    """The score to reach, where the measure is about one."""
+    """The score to reach, if the measure is ``images_to`` or ``seconds_to``."""
     pairs: int
     ratio: float
     low: float
     high: float
     level: float
-    """Confidence in this interval; those of the study's endpoint hold together at 95 % or more."""
+    """Confidence in this interval; all intervals of the endpoint hold together at 95 % or more."""
 
     @property
     def verdict(self) -> str:
-        """better, worse or no difference shown."""
+        """The words better, worse or no difference shown."""
         if self.high < 1:
             return "better"
         return "worse" if self.low > 1 else "no difference shown"
 
 
 def declared_effects(study: Study, results: Sequence[Result]) -> list[Effect]:
-    """Of the study's endpoint: as many comparisons as there are share the 5 % of error (Bonferroni)."""
+    """Return effects on the study's endpoint; all comparisons share 5 % of error (Bonferroni)."""
     comparisons = (len(study.arms) - 1) * len(study.tasks)
     return effects(study, results, study.endpoint, max(comparisons, 1))
 
@@ -45,10 +45,10 @@ def declared_effects(study: Study, results: Sequence[Result]) -> list[Effect]:
 def effects(
     study: Study, results: Sequence[Result], measure: Measure, comparisons: int = 1
 ) -> list[Effect]:
-    """Of every arm but the control on every task.
+    """Return the effects of every arm but the control on every task.
 
-    Seeds are pairs, and so are points of the axes. The interval is of order statistics of the pairs'
-    ratios (the sign test's): exact for any distribution, failures and what did not get there included.
+    Trials of one seed and point are a pair. The ends of an interval are order statistics of the
+    pairs' ratios (sign test): exact for any distribution, with failures and infinite endpoints.
     """
     limits = thresholds(study, results)
     return [
@@ -61,9 +61,10 @@ def effects(
 
 
 def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, float, float]:
-    """Median of paired ratios, its interval, and the confidence in it.
+    """Return the median of paired ratios, the two ends of its interval, and its confidence.
 
-    At the level wanted, 1 - 5 % / comparisons, or higher; the widest there is where pairs are too few.
+    The confidence is at least 1 - 5 % / comparisons. If pairs are too few for it, the interval is
+    0 to infinity.
     """
     ordered, n, wanted = np.sort(ratios), len(ratios), 1 - (1 - LEVEL) / comparisons
     middle = _median(ordered)
@@ -76,9 +77,10 @@ def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, fl
 
 
 def scarce(study: Study, results: Sequence[Result]) -> list[str]:
-    """Comparisons that cannot show anything, whatever comes: too few of their pairs are two trainings.
+    """Return a line for each comparison that has too few pairs of different trainings.
 
-    ``results``: of all trials that count, or those of one point where it is tuned.
+    Its interval cannot exclude 1. ``results``: those of all trials that count, or of one point if
+    the study tunes.
     """
     if not (comparisons := (len(study.arms) - 1) * len(study.tasks)):
         return []
@@ -105,7 +107,7 @@ def _median(ordered: np.ndarray) -> float:
 def _pairs(
     study: Study, results: Sequence[Result], task: str, arm: str
 ) -> list[tuple[Result, Result]]:
-    """Trials of an arm and of the control from the same seed and point, but not the same training."""
+    """Return pairs of different trainings of an arm and the control, from one seed and point."""
 
     def key(result: Result) -> tuple[object, ...]:
         return result.trial.seed, result.trial.point if not study.tune else ()
@@ -126,7 +128,7 @@ def _ratios(
     measure: Measure,
     threshold: float,
 ) -> np.ndarray:
-    """Endpoints of an arm by those of the control; pairs that both failed are left out."""
+    """Return ratios of an arm's endpoints to the control's, without pairs that both failed."""
     ratios = []
     for pair in _pairs(study, results, task, arm):
         ours, theirs = (endpoint(each.record, measure, threshold) for each in pair)
@@ -136,8 +138,10 @@ def _ratios(
 
 
 class Robustness(NamedTuple):
-    """Of random configurations, how many work with both of two arms, one, or none (Gulrajani et al.
-    2017, section 5.1)."""
+    """Numbers of configurations that work with both of two arms, with one, or with none.
+
+    The table follows Gulrajani et al. 2017, section 5.1.
+    """
 
     task: str
     arm: str
@@ -149,7 +153,7 @@ class Robustness(NamedTuple):
 
 
 def robustness(study: Study, results: Sequence[Result]) -> list[Robustness]:
-    """At three thresholds of the final score: the quartiles of what all arms' trials have."""
+    """Return counts at three thresholds of the final score: the quartiles of all arms' trials."""
     rows = []
     for task in study.tasks:
         everything = [final_score(r.record) for arm in study.arms for r in of(results, task, arm)]

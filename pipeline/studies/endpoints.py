@@ -1,4 +1,4 @@
-"""What trials come to: endpoints, failures, and which points of the axes suit an arm."""
+"""Endpoints of trials, failures, and the best point of the axes for each arm."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from pipeline.studies.design import Measure, Point, Study, Trial, short
 from pipeline.studies.trial import Record
 
 Key = tuple[tuple[str, Any], ...]
-"""A point as a trial carries it."""
+"""A point as pairs of key and value, the form that a trial has."""
 COLLAPSED_MODES = 0.5
 """Share of classes or modes below which a training counts as collapsed."""
 COLLAPSED_FACTOR = 10.0
-"""So many times the median score of its task's control: collapsed as well."""
+"""Ratio of the score to the control's median above which a training also counts as collapsed."""
 REACHED = 0.75
-"""Share of the control's trainings that reach the threshold, where the study names none."""
+"""Share of the control's trainings that reach the threshold, if the study names none."""
 
 
 class Result(NamedTuple):
-    """A trial and what came of it."""
+    """A trial with its record."""
 
     trial: Trial
     record: Record
@@ -29,19 +29,22 @@ class Result(NamedTuple):
 
 
 def final_score(record: Record) -> float:
-    """The best generator's, the lower the better; infinite where there is none."""
+    """Return the best generator's score, the lower the better; infinite if there is none."""
     value = record["final"].get(record["measure"], math.inf)
     return float(value) if math.isfinite(value) else math.inf
 
 
 def best_on_the_way(record: Record) -> float:
-    """The lowest score on the images that the best generator is chosen by; infinite if it failed."""
+    """Return the lowest score during the training; infinite if the training failed."""
     scores = [point[record["measure"]] for point in record["history"]]
     return math.inf if record["failed"] else min(scores, default=math.inf)
 
 
 def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> float:
-    """Of a trial, the lower the better. Infinite where the training failed, or did not get there."""
+    """Return a trial's endpoint, the lower the better.
+
+    It is infinite if the training failed, or did not reach the ``threshold`` of the measure.
+    """
     history, score = record["history"], record["measure"]
     if measure == "final":
         return math.inf if record["failed"] else final_score(record)
@@ -56,7 +59,7 @@ def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> f
 
 
 def thresholds(study: Study, results: Sequence[Result]) -> dict[str, float]:
-    """By task, the score that counts as reached: the study's, or what most of the control's reach."""
+    """Return each task's threshold: the study's, or that reached by ``REACHED`` of the control."""
     limits = {}
     for task in study.tasks:
         best = [
@@ -69,12 +72,15 @@ def thresholds(study: Study, results: Sequence[Result]) -> dict[str, float]:
 
 
 def of(results: Sequence[Result], task: str, arm: str) -> list[Result]:
-    """Those of an arm on a task that count."""
+    """Return the results of an arm on a task, without tuning trials."""
     return [r for r in results if (r.trial.task, r.trial.arm) == (task, arm) and not r.trial.tuning]
 
 
 def collapsed(record: Record, control: float) -> bool:
-    """Whether it failed, lost half of the classes or modes, or is far worse than the control."""
+    """Return whether a trial failed, lost half of the classes or modes, or scores far worse.
+
+    ``control``: median final score of the task's control.
+    """
     final = record["final"]
     share = final.get("modes_share", final.get("classes_share", 1.0))
     bad = final_score(record) > COLLAPSED_FACTOR * control
@@ -82,10 +88,10 @@ def collapsed(record: Record, control: float) -> bool:
 
 
 def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, str], Point]:
-    """For each task and arm the point whose tuning trials have the lowest median endpoint.
+    """Return for each task and arm the point whose tuning trials have the lowest median endpoint.
 
-    The best score on the way stands for the final one, whose images effects are measured on; it also
-    decides where none got to the threshold, or nobody knows yet where that is.
+    The best score during training replaces the final score, since effects use the final score's
+    images. It also decides if no trial reached the threshold, or the threshold is not yet known.
     """
     records_of: dict[tuple[str, str], dict[Key, list[Record]]] = {}
     for trial, record, _ in results:
@@ -108,12 +114,12 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """One of the values, without interpolation: they may be infinite."""
+    """Return a quantile without interpolation, since values may be infinite."""
     return float(np.quantile(np.asarray(values), q, method="inverted_cdf"))
 
 
 def control_medians(study: Study, results: Sequence[Result]) -> Mapping[str, float]:
-    """Median final score of the control, by task; infinite where there is none."""
+    """Return the median final score of the control by task; infinite if there is none."""
     scores = {
         task: [final_score(r.record) for r in of(results, task, study.control)]
         for task in study.tasks

@@ -1,4 +1,4 @@
-"""Pictures of a study, as PNG: scores over images, and over an axis."""
+"""Plots of a study, as PNG: scores over images, and over an axis."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _QUARTILES = (0.25, 0.5, 0.75)
 
 
 def curves(study: Study, results: Sequence[Result], task: str) -> bytes:
-    """The score over images: median and quartiles of each arm."""
+    """Plot the score over images: median and quartiles of each arm."""
     with _arms("Score on the way: median and quartiles", "images seen") as (axes, finish):
         for arm in study.arms:
             chosen = [r for r in of(results, task, arm) if r.record["history"]]
@@ -23,7 +23,7 @@ def curves(study: Study, results: Sequence[Result], task: str) -> bytes:
                 continue
             lines = [[p[r.record["measure"]] for p in r.record["history"]] for r in chosen]
             images = [p["images"] for p in max((r.record["history"] for r in chosen), key=len)]
-            # What failed has no score any more: it is above all others.
+            # A failed trial has no further scores: they count as infinite.
             padded = np.array([line + [math.inf] * (len(images) - len(line)) for line in lines])
             _band(axes, images, list(padded.T), arm)
         content: bytes = finish()
@@ -31,7 +31,7 @@ def curves(study: Study, results: Sequence[Result], task: str) -> bytes:
 
 
 def swept_axis(study: Study) -> str | None:
-    """The one axis of numbers, if there is one and no other."""
+    """Return the study's axis if it is the only one and has at least two numbers; else None."""
     if len(study.axes) != 1:
         return None
     ((key, values),) = study.axes.items()
@@ -40,7 +40,7 @@ def swept_axis(study: Study) -> str | None:
 
 
 def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> bytes:
-    """The best generator's score over an axis: median and quartiles of each arm, tuning included."""
+    """Plot the best generator's score over an axis: each arm's quartiles, with tuning trials."""
     with _arms("Final score: median and quartiles", axis) as (axes, finish):
         for arm in study.arms:
             scores: dict[float, list[float]] = {}
@@ -59,7 +59,7 @@ def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> byte
 
 @contextmanager
 def _arms(title: str, x: str) -> Iterator[tuple[Any, Any]]:
-    """Axes for a line of each arm, named beside them, and a function that returns the PNG."""
+    """Yield axes for a line per arm, with a legend beside them, and a function for the PNG."""
     with figure(title, x, (8, 4)) as (axes, finish):
         axes.set_yscale("log")
 

@@ -1,4 +1,4 @@
-"""What a study shows: sentences, a table of arms, and one HTML file that needs nothing else."""
+"""The findings of a study: sentences, a table of arms, and a self-contained HTML file."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ _SIGNALS = {
 
 
 def sentences(results: Sequence[Result], effects: Sequence[Effect], control: str) -> list[str]:
-    """One for each effect."""
+    """Return a sentence for each effect."""
     names = {r.trial.task: _NAMES[r.record["measure"]] for r in results}
     return [_sentence(effect, names[effect.task], control) for effect in effects]
 
@@ -103,7 +103,7 @@ def _ratio(value: float) -> str:
 
 
 def table(study: Study, results: Sequence[Result]) -> list[dict[str, Any]]:
-    """A row for each task and arm, in JSON values."""
+    """Return a row for each task and arm, in JSON values."""
     medians, limits = control_medians(study, results), thresholds(study, results)
     return [
         _row(study, task, arm, chosen, medians[task], limits[task])
@@ -139,7 +139,7 @@ def _row(
 
 
 def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
-    """Medians over trials: of final scores, and of signals at the end of training."""
+    """Return medians over trials: of final scores, and of signals at the end of training."""
     medians: dict[str, float | None] = {}
     for name, where in _SIGNALS.items():
         sources = [
@@ -159,7 +159,7 @@ def _points(chosen: Sequence[Result]) -> str:
 
 
 def render(study: Study, results: Sequence[Result]) -> str:
-    """The report's HTML."""
+    """Return the report's HTML."""
     return render_html(
         _PAGE,
         title=study.name,
@@ -171,7 +171,7 @@ def render(study: Study, results: Sequence[Result]) -> str:
 
 
 def _task(study: Study, results: Sequence[Result], task: str) -> dict[str, Any]:
-    """A task's tables and pictures."""
+    """Return a task's tables and pictures."""
     pictures = {"Scores over images": plots.curves(study, results, task)}
     if axis := plots.swept_axis(study):
         pictures[f"Scores over {axis}"] = plots.sweep(study, results, task, axis)
@@ -186,7 +186,7 @@ def _task(study: Study, results: Sequence[Result], task: str) -> dict[str, Any]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Heads and rows of an HTML table of one task; columns without any value are left out."""
+    """Return heads and rows of an HTML table of one task, without columns that have no value."""
     names = [
         name
         for name in (rows[0] if rows else {})

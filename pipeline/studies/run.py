@@ -1,4 +1,4 @@
-"""Running a study: what is there is not trained again, and whatever ends is written at once."""
+"""Run a study: reuse trainings that exist, and store each result at once."""
 
 import json
 import uuid
@@ -37,19 +37,21 @@ from pipeline.workflow.results import Display
 
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
 Configurations = Callable[[Trial], Config]
-"""What trials train with."""
+"""Function from a trial to the configuration of its training."""
 STUDY = "study"
 """The kind of run that a study opens, as its tag ``bngan.kind``."""
 
 
 @dataclass
 class Findings:
-    """What a study has come to.
+    """The findings of a study.
 
     Attributes:
-        folder: with ``report.html``, ``trials.parquet`` and ``effects.json``.
-        sentences: one for each arm and task.
-        rows: of the table of arms.
+        folder: folder with ``report.html``, ``trials.parquet`` and ``effects.json``.
+        sentences: a sentence for each arm and task.
+        rows: rows of the table of arms.
+        trained: number of trainings in this run.
+        found: number of trainings that existed before.
     """
 
     run_id: str
@@ -61,14 +63,14 @@ class Findings:
 
 
 def run_study(study: Study, display: Display) -> Findings:
-    """Run what is missing of a study, and say what all of it shows.
+    """Run the missing trials of a study, and return the findings of all trials.
 
     Raises:
-        UserError: if the configuration of a trial is wrong, or another process is at the study.
+        UserError: if the configuration of a trial is wrong, or another process runs the study.
     """
     storage = Workspace(study.workspace)
     storage.check_writable()
-    configurations = cache(settings)  # they take their time, and are asked for again
+    configurations = cache(settings)  # slow to make, and needed several times
     _foresee(study, configurations, display)
     with exclusive_lock(
         make_private_dir(storage.local) / "locks" / f"study-{study.name}", f"study {study.name}"
@@ -93,10 +95,10 @@ def _bring_up_to_date(
 
 
 def _foresee(study: Study, configurations: Configurations, display: Display) -> None:
-    """Tell what is wrong with a trial, or cannot be shown, before any is trained."""
+    """Raise if a trial's configuration is wrong; report comparisons with too few pairs."""
     for trial in tuning_trials(study):
         configurations(trial)
-    # Which point suits an arm is not known yet; that it is one and the same is enough to count pairs.
+    # The best point is not known yet; any single point is enough to count pairs.
     met = points(study)[:1] if study.tune else points(study)
     trials = main_trials(study, {(task, arm): met for task in study.tasks for arm in study.arms})
     empty: Record = {}
@@ -110,7 +112,7 @@ def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]
 
 
 def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
-    """Names of the folders of an experiment's data and reference, made now if need be."""
+    """Return the keys of an experiment's data and reference folders, made now if missing."""
     common = [text for text in study.common if not text.startswith("treatment=")]
     config = load_config(Path(task), [*common, f"workspace={study.workspace}"])
     done = workflow.run(config, display, workflow.Options(until="reference"))
@@ -143,7 +145,7 @@ class _Run:
         return self.storage.local / "studies" / self.study.name
 
     def bring(self, trials: Sequence[Trial]) -> None:
-        """Find or make the results of trials; those that are the same training share one."""
+        """Find or make the results of trials; trials with the same training share one result."""
         asked: dict[str, list[Trial]] = {}
         for trial in trials:
             asked.setdefault(self._training(trial), []).append(trial)
@@ -190,7 +192,7 @@ class _Run:
             self.storage.remove(self.storage.key(ray_files))
 
     def _enter(self, result: Result) -> None:
-        """Keep a new result, as a run."""
+        """Add a new result, and record it as a run."""
         self.results.append(result)
         trial, record, _ = result
         tags = {"task": short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
@@ -204,13 +206,13 @@ class _Run:
             self.tracker.metrics(run_id, {f"final_{k}": v for k, v in record["final"].items()})
 
     def _training(self, trial: Trial) -> str:
-        """Its name, by everything that shapes it."""
+        """Return the name of a trial's training, a hash of everything that shapes it."""
         where = {"code": self.code, "data": self.folders.get(trial.task)}
         known = identity(trial, self.configurations(trial))
         return f"{known}-{digest(where)[:12]}"
 
     def _write(self) -> None:
-        """Tables of what there is by now."""
+        """Write the table of all results so far."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -222,11 +224,11 @@ class _Run:
         self.storage.upload(self.storage_name("trials.parquet"))
 
     def storage_name(self, file: str) -> str:
-        """Of a file in the study's folder."""
+        """Return the key of a file in the study's folder."""
         return f"studies/{self.study.name}/{file}"
 
     def findings(self) -> Findings:
-        """Effects, table and report."""
+        """Write effects and report, and return the findings."""
         study = self.study
         declared = declared_effects(study, self.results)
         every = [e for m in get_args(Measure) for e in effects(study, self.results, m)]
@@ -255,7 +257,7 @@ class _Run:
 def _trained(
     folders: Mapping[str, Mapping[str, str]], storage: Workspace, task: tuple[Trial, Config]
 ) -> Record:
-    """On a worker, which runs in a folder of its own: what is relative in a file is not there."""
+    """Run a trial on a worker. The worker's folder is its own, so relative paths do not work."""
     trial, config = task
     return run_trial(trial, config, storage, folders.get(trial.task, {}))
 

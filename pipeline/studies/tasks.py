@@ -1,7 +1,7 @@
-"""What trials train on and how they are scored: experiments' prepared images, and small standard tasks.
+"""Tasks of trials, with data and scores: experiments' prepared images, and small standard tasks.
 
 Ring of 8 and grid of 25 Gaussians: a generated point is good if it lies within three standard
-deviations of a centre, and a mode is hit by one good point (Srivastava et al. 2017; Lin et al. 2018).
+deviations of a centre, and one good point hits a mode (Srivastava et al. 2017; Lin et al. 2018).
 Stacked digits: three random digits of 8x8 pixels as channels, 1,000 modes.
 """
 
@@ -30,11 +30,11 @@ from pipeline.studies.design import BUILT_IN
 
 Scores = dict[str, float]
 POINTS = 2_500
-"""Generated points that are scored."""
+"""Number of generated points for a score."""
 TRIPLES = 26_000
-"""Generated stacked digits that are scored in the end; fewer on the way."""
+"""Number of generated stacked digits for the final score; scores on the way use fewer."""
 RECONSTRUCTED = 100
-"""Images of each split."""
+"""Number of images of each split that are reconstructed."""
 _TRIPLES_ON_THE_WAY = 5_000
 _SEED, _FINAL_SEED = 1_000, 0
 
@@ -43,21 +43,21 @@ class Task(Protocol):
     """Images to train on, and scores.
 
     Attributes:
-        data: for training.
-        measure: the score that training keeps the best generator by, the lower the better.
+        data: the training images.
+        measure: name of the score that chooses the best generator, the lower the better.
     """
 
     data: ImageSplit
     measure: str
 
     def on_the_way(self, sampler: Sampler) -> Scores:
-        """Scores by which the best generator is kept."""
+        """Return the scores that choose the best generator."""
 
     def final(self, sampler: Sampler) -> Scores:
-        """Scores on what nothing was chosen by."""
+        """Return scores on data that no choice has used."""
 
     def generalisation(self, sampler: Sampler) -> Scores:
-        """What is lost from training images to others; nothing where there are as many as one likes."""
+        """Return losses from training images to others; empty if training data is unlimited."""
 
 
 @dataclass
@@ -73,11 +73,11 @@ class Images:
     measure: str = "fid"
 
     def on_the_way(self, sampler: Sampler) -> Scores:
-        """Against the select split."""
+        """Return scores against the select split."""
         return point_scores(self._features(sampler, _SEED, len(self.select.features)), self.select)
 
     def final(self, sampler: Sampler) -> Scores:
-        """Against the test split."""
+        """Return scores against the test split."""
         scores = point_scores(
             self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test
         )
@@ -86,10 +86,10 @@ class Images:
         return scores
 
     def generalisation(self, sampler: Sampler) -> Scores:
-        """FID against training images and what more it is against test images; how well some of either
-        are reconstructed.
+        """Return FID against training images, the increase on test images, and errors of both.
 
-        Of the training images those that the extractor has not learned from, as none of the test's are.
+        The errors are those of reconstructions of ``RECONSTRUCTED`` images. FID uses only training
+        images that the extractor has not learned from, since it has learned from no test image.
         """
         train = self.train.features[self.extractor.info.trained_on :]
         count = min(len(self.test.features), len(train))
@@ -117,15 +117,15 @@ class Points:
     measure: str = "bad_share"
 
     def on_the_way(self, sampler: Sampler) -> Scores:
-        """From latents that the final score does not use."""
+        """Return scores from latents that the final score does not use."""
         return self._scores(sampler, _SEED)
 
     def final(self, sampler: Sampler) -> Scores:
-        """Modes, share of good points, and KL(frequencies of modes || uniform) of these."""
+        """Return modes, share of good points, and KL(mode frequencies || uniform) of these."""
         return self._scores(sampler, _FINAL_SEED)
 
     def generalisation(self, sampler: Sampler) -> Scores:
-        """Nothing."""
+        """Return no scores."""
         return {}
 
     def _scores(self, sampler: Sampler, seed: int) -> Scores:
@@ -137,7 +137,10 @@ class Points:
 
 
 def mixture_scores(points: np.ndarray, centres: np.ndarray, spread: float) -> Scores:
-    """Of points ``(N, 2)``, given centres ``(K, 2)``; ``bad_share`` counts a missing mode as bad."""
+    """Return scores of points ``(N, 2)`` for centres ``(K, 2)`` and standard deviation ``spread``.
+
+    ``bad_share`` grows with bad points and with missing modes; ``divergence`` is in nats.
+    """
     distances = np.linalg.norm(points[:, None] - centres, axis=2)
     mode, good = distances.argmin(axis=1), distances.min(axis=1) < 3 * spread
     counts = np.bincount(mode[good], minlength=len(centres))
@@ -156,7 +159,7 @@ def mixture_scores(points: np.ndarray, centres: np.ndarray, spread: float) -> Sc
 
 @dataclass
 class StackedDigits:
-    """Triples of digits, named channel by channel by a classifier that saw other digits."""
+    """Triples of digits; a classifier trained on other digits names each channel's digit."""
 
     data: ImageSplit
     classifier: Extractor
@@ -164,22 +167,22 @@ class StackedDigits:
     measure: str = "divergence"
 
     def on_the_way(self, sampler: Sampler) -> Scores:
-        """Of fewer triples than in the end."""
+        """Return scores of fewer triples than in the end."""
         images = sampler.images(_SEED, range(_TRIPLES_ON_THE_WAY))
         return triple_scores(images, self.classifier)
 
     def final(self, sampler: Sampler) -> Scores:
-        """Modes and KL(frequencies || uniform) of 26,000, beside what real triples score."""
+        """Return modes and KL(frequencies || uniform) of 26,000 triples, and real triples' own."""
         scores = triple_scores(sampler.images(_FINAL_SEED, range(TRIPLES)), self.classifier)
         return {**scores, **{f"real_{name}": value for name, value in self.real.items()}}
 
     def generalisation(self, sampler: Sampler) -> Scores:
-        """Nothing."""
+        """Return no scores."""
         return {}
 
 
 def triple_scores(stacked: np.ndarray, classifier: Extractor) -> Scores:
-    """Of uint8 ``(N, H, W, 3)``: of 1,000 triples those that occur, and KL to even shares in nats."""
+    """Return scores of uint8 ``(N, H, W, 3)``: modes, of 1,000, and KL to uniform in nats."""
     digit = [classifier(stacked[..., channel, None]).logits.argmax(1) for channel in range(3)]
     counts = np.bincount(digit[0] * 100 + digit[1] * 10 + digit[2], minlength=1000)
     shares = counts[counts > 0] / counts.sum()
@@ -189,28 +192,31 @@ def triple_scores(stacked: np.ndarray, classifier: Extractor) -> Scores:
 
 
 def mixture(centres: np.ndarray, spread: float, reach: float, count: int = 100_000) -> Points:
-    """``count`` training points; the plane is shrunk so that ``reach`` becomes 1."""
+    """Return a mixture with ``count`` training points; the plane is scaled by 1 / ``reach``."""
     random = np.random.default_rng(0)
     points = centres[random.integers(len(centres), size=count)]
     points = (points + spread * random.normal(size=points.shape)) / reach
-    levels = ((points + 1) * 127.5).astype(np.float32)  # as images are kept, but not rounded
+    levels = ((points + 1) * 127.5).astype(np.float32)  # range of stored images, but not rounded
     return Points(centres / reach, spread / reach, ImageSplit(levels[:, None, None, :]))
 
 
 def ring8() -> Points:
-    """8 Gaussians on the unit circle, standard deviation 0.02."""
+    """Return 8 Gaussians on the unit circle, standard deviation 0.02."""
     angles = np.arange(8) * np.pi / 4
     return mixture(np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.02, 2.0)
 
 
 def grid25() -> Points:
-    """25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05."""
+    """Return 25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05."""
     side = np.arange(-4.0, 5.0, 2.0)
     return mixture(np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2), 0.05, 5.0)
 
 
 def stacked_digits() -> StackedDigits:
-    """Of scikit-learn's: a third for the classifier, a sixth for the real score, half to train on."""
+    """Return triples of scikit-learn's digits.
+
+    A third of the digits trains the classifier, a sixth gives the real score, half is data.
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -224,7 +230,7 @@ def stacked_digits() -> StackedDigits:
 
 
 def stack(images: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """``(count, H, W, 3)`` of random images of ``(N, H, W, 1)``."""
+    """Return stacks ``(count, H, W, 3)`` of random images of ``(N, H, W, 1)``."""
     chosen = np.random.default_rng(seed).integers(len(images), size=(count, 3))
     return np.ascontiguousarray(images[chosen][..., 0].transpose(0, 2, 3, 1))
 
@@ -236,7 +242,7 @@ _BUILT_IN: dict[str, Callable[[], Task]] = dict(
 
 @lru_cache(maxsize=2)
 def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -> Task:
-    """A built-in task, or that of an experiment by the folders of its stages."""
+    """Return a built-in task, or an experiment's task from the folders of its stages."""
     if prepared is None or reference is None:
         return _BUILT_IN[task]()
     stored = Reference.load(reference)
@@ -251,6 +257,6 @@ def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -
 
 
 def calibrated(sampler: Sampler) -> Sampler:
-    """The sampler, its statistics those of the population."""
+    """Return the sampler with the batch-norm statistics of the population."""
     calibrate(sampler.generator, sampler.calibration_batches)
     return sampler

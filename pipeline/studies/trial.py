@@ -1,4 +1,4 @@
-"""One trial: a training in one process, scored on the way, its best generator scored in the end."""
+"""One trial: a training in one process, with scores on the way and of the best generator."""
 
 import copy
 import time
@@ -30,26 +30,26 @@ from pipeline.studies.design import Trial, is_file, short
 from pipeline.studies.tasks import Task, calibrated, load
 
 Record = dict[str, Any]
-"""What came of a trial, in JSON values: scores on the way and final ones, and why it failed."""
+"""A trial's result in JSON values: scores on the way and final ones, and the cause of a failure."""
 
 
 def settings(trial: Trial) -> Config:
-    """The configuration that a trial trains with.
+    """Return the configuration of a trial's training.
 
     Raises:
-        UserError: naming what is wrong with it.
+        UserError: naming the mistakes in it.
     """
     if is_file(trial.task):
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
     own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
-    given = OmegaConf.from_dotlist(own)  # data must be named, and built-in tasks have theirs
+    given = OmegaConf.from_dotlist(own)  # required keys; built-in tasks do not use them
     parsed = to_dataclass(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
     parsed.raise_if_invalid(config_errors(parsed.values, known=not parsed.wrong))
     return parsed.values
 
 
 def identity(trial: Trial, config: Config) -> str:
-    """The same for the same training, whatever study asks for it and however it puts it."""
+    """Return a hash of a training's settings, equal in all studies and for all notations."""
     shaping = {name: getattr(config.train, name) for name in (*SHAPING, "images")}
     known = {
         "task": short(trial.task),
@@ -66,7 +66,7 @@ def identity(trial: Trial, config: Config) -> str:
 def run_trial(
     trial: Trial, config: Config, storage: Workspace, folders: Mapping[str, str]
 ) -> Record:
-    """Train and score. What fails is a result as well."""
+    """Train and score a trial, and return its record; a failed training has a record too."""
     torch.set_num_threads(1)
     paths = {name: storage.path(folder) for name, folder in folders.items()}
     folders_of_task = paths.get("prepare"), paths.get("reference")
@@ -91,7 +91,7 @@ class _Training:
         self.seconds = 0.0
 
     def run(self) -> None:
-        """To the last image, with a score every so many."""
+        """Train to the last image, with a score every ``score_every`` images."""
         budget, every = self.config.train.images, self.trial.score_every
         while self.trainer.images_seen < budget:
             started = time.process_time()
@@ -120,7 +120,7 @@ class _Training:
         return sampler if self.trial.treatment == "frozen_statistics" else calibrated(sampler)
 
     def record(self) -> Record:
-        """Everything that analysis reads."""
+        """Return everything that the analysis reads."""
         final: dict[str, float] = {}
         if self.best is not None:
             frozen = self.trial.treatment == "frozen_statistics"
@@ -145,7 +145,7 @@ class _Training:
 
 
 def largest_singular_value(network: nn.Module) -> float:
-    """Of any weight, as a matrix from its inputs to its outputs."""
+    """Return the largest spectral norm of the weights, each flattened to ``(first dim, rest)``."""
     weights = (layer.weight.detach().flatten(1) for layer in weighted_layers(network))  # type: ignore[union-attr,operator]
     return max(float(torch.linalg.matrix_norm(weight.double(), 2)) for weight in weights)
 
@@ -154,10 +154,10 @@ def largest_singular_value(network: nn.Module) -> float:
 def treat(trainer: Trainer, treatment: str) -> None:
     """Change the initial generator, and the averaged one with it.
 
-    ``data_dependent`` gives the outputs of every hidden layer mean 0 and variance 1 over latents, once
-    (Salimans & Kingma 2016): what batch norm does at the first step, and no more.
-    ``frozen_statistics`` leaves batch norm with the statistics that the initial generator has: it
-    scales and shifts as ever, but no image depends on its batch.
+    ``data_dependent`` gives the outputs of every hidden layer mean 0 and variance 1 over latents,
+    only once (Salimans & Kingma 2016), as batch norm does at the first step. ``frozen_statistics``
+    keeps the batch-norm statistics of the initial generator: batch norm still scales and shifts,
+    but no image depends on its batch.
     """
     generator = trainer.generator
     batches = list(calibration_batches(trainer.model.latent_dim, (), 2_000))
