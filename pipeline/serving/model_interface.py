@@ -1,4 +1,4 @@
-"""How callers use a registered model: its code, its inputs and outputs, and what it requires."""
+"""The interface of a registered model: its code, inputs, outputs and requirements."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -3,7 +3,7 @@
 Input ``index`` (int64 ``(N,)``), parameters ``seed``, ``truncation``, ``format`` and, of a generator
 trained by class, ``label`` (-1: any). Output: uint8 images ``(N, H, W, C)`` or, with ``format=png``, N
 strings: PNG files in base64. Image i depends on (seed, index[i]) and the label only. Weights are
-safetensors and verified; nothing is unpickled. A request gets so many images, and no more.
+safetensors and verified; nothing is unpickled. The number of images of a request is limited.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ class GeneratorModel(PythonModel):
         """Load configuration and weights.
 
         Raises:
-            MlflowException: naming the file that is not as it was registered.
+            MlflowException: naming the file that has changed since its registration.
         """
         folder = Path(context.artifacts["generator"])
         if problem := damage(folder):
@@ -36,10 +36,10 @@ class GeneratorModel(PythonModel):
     def predict(
         self, context: Any, model_input: Any, params: dict[str, Any] | None = None
     ) -> np.ndarray | list[str]:
-        """Images at ``model_input["index"]``.
+        """Return the images at ``model_input["index"]``.
 
         Raises:
-            MlflowException: naming the parameter that has a value it cannot have.
+            MlflowException: naming the parameter whose value is not allowed.
         """
         values = model_input.get("index") if isinstance(model_input, dict) else model_input
         try:

@@ -1,4 +1,4 @@
-"""Pictures of a registered generator's images, written to files."""
+"""Write images of a registered generator to files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,23 @@ _COLUMNS = 10
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """Which images, and how they are laid out."""
+    """Choice of images, and their layout."""
 
     count: int
-    """Images of a grid; rows of an interpolation; images of each class."""
+    """Number of images of a grid, of rows of an interpolation, or of images of each class."""
     seed: int = 0
     truncation: float = 1.0
     label: int | None = None
     layout: str = "grid"
-    """grid, classes or interpolation."""
+    """The layout: grid, classes or interpolation."""
     separately: bool = False
 
 
 def write(workspace: Path, uri: str, wanted: SampleRequest, output: Path) -> str:
-    """Write the images of the model at ``uri``; how many there are, in words.
+    """Write images of the model at ``uri``, and return their number in words.
 
     Raises:
-        UserError: if there is no such model, or it cannot make such images.
+        UserError: if the model does not exist, or cannot make the wanted images.
     """
     if output.is_dir() and not wanted.separately:
         raise UserError(f"--output must be a file to write, and {output} is a folder")
@@ -54,7 +54,7 @@ def write(workspace: Path, uri: str, wanted: SampleRequest, output: Path) -> str
 
 
 def _images(sampler: Sampler, wanted: SampleRequest) -> tuple[np.ndarray, int | None]:
-    """Images ``(N, H, W, C)``, and how many make a row."""
+    """Return images ``(N, H, W, C)``, and the number of images in a row."""
     seed, count = wanted.seed, wanted.count
     if wanted.layout == "interpolation":
         if wanted.label is not None or wanted.truncation != 1:

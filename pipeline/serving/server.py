@@ -1,7 +1,7 @@
-"""A registered model over HTTP, with the requests and answers of MLflow's own scoring server.
+"""Serve a registered model over HTTP, with requests and answers like MLflow's scoring server.
 
-Weights are verified, and the code is what is installed here: a model's folder has code too, which
-MLflow's server runs unseen. What a request can ask for is bounded; what is wrong with one is a line.
+The server verifies weights and runs the installed code only. A model's folder has code too, which
+MLflow's server runs unseen. Requests are limited, and an error is one line.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ from pipeline.core.errors import UserError
 from pipeline.registry.registry import open_generator
 
 MOST_BODY = 2**20
-"""Bytes of a request: ten thousand indices of twenty digits have a quarter of that."""
+"""Most bytes of a request: ten thousand indices of twenty digits need a quarter of it."""
 MOST_WAITING = 64
-"""Requests that are read, or wait while another is answered; each may hold ``MOST_BODY``."""
+"""Most requests that arrive or wait at one time; each may hold ``MOST_BODY`` bytes."""
 _READING = 30.0
 """Seconds that a request may take to arrive."""
 
 
 def application(workspace: Path, uri: str) -> Starlette:
-    """The ASGI application of the model at ``uri``: /invocations, /ping, /health and /version.
+    """Return the ASGI application of a model: /invocations, /ping, /health and /version.
 
     Raises:
-        UserError: if there is no such model, or it is not as it was registered.
+        UserError: if the model does not exist, or has changed since its registration.
     """
     with open_generator(workspace, uri) as model:
         return application_of(model.sampler)
 
 
 def application_of(sampler: Sampler) -> Starlette:
-    """The same for a generator that is loaded."""
+    """Return the ASGI application of a loaded generator."""
     one, waiting = asyncio.Lock(), 0
 
     async def invocations(request: Request) -> Response:
@@ -74,10 +74,10 @@ def application_of(sampler: Sampler) -> Starlette:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket at an address.
+    """Return a listening socket at an address.
 
     Raises:
-        UserError: if nobody can listen there.
+        UserError: if the address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -97,7 +97,7 @@ def _refusal(status: int, message: str) -> Response:
 
 
 async def _body(request: Request) -> bytes | None:
-    """A request's body, or None if it is too long, which is known before all of it is there."""
+    """Return a request's body, or None as soon as it is longer than ``MOST_BODY``."""
     body = b""
     async for part in request.stream():
         body += part
@@ -107,10 +107,10 @@ async def _body(request: Request) -> bytes | None:
 
 
 def _answer(sampler: Sampler, body: bytes) -> bytes:
-    """The body of the answer.
+    """Return the body of the answer.
 
     Raises:
-        ValueError: saying what is wrong with the request.
+        ValueError: naming the mistake in the request.
     """
     predicted = predict(sampler, *_parsed(body))
     predictions = predicted.tolist() if isinstance(predicted, np.ndarray) else predicted
@@ -118,7 +118,7 @@ def _answer(sampler: Sampler, body: bytes) -> bytes:
 
 
 def _parsed(body: bytes) -> tuple[Any, dict[str, Any]]:
-    """Indices and parameters of a request; unlike for MLflow's server, what is unknown is an error."""
+    """Return a request's indices and parameters; unknown keys are errors, unlike in MLflow."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
