@@ -1,4 +1,4 @@
-"""What fills the disk and no run refers to any more: found, and removed when told to."""
+"""Find folders that no run refers to any more, and remove them."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ class Item:
 
 
 def garbage(storage: Workspace) -> list[Item]:
-    """Stage outputs and trainings whose runs, and those that used them, are gone from the store.
+    """Return stage outputs and trainings that no run in the store made or used.
 
     Raises:
-        UserError: if there is no store, or one whose runs know nothing of this workspace.
+        UserError: if there is no store, or no run in it refers to this workspace.
     """
     parents = [*storage.folders("stages"), "training"]
     folders = [folder for parent in parents for folder in storage.folders(parent)]
@@ -34,10 +34,10 @@ def garbage(storage: Workspace) -> list[Item]:
 
 
 def remove(storage: Workspace, item: Item) -> None:
-    """Remove a folder; one that somebody holds, or has used meanwhile, stays.
+    """Remove a folder, unless a process holds it or a run has used it meanwhile.
 
     Raises:
-        UserError: naming who holds it, or what is in the way.
+        UserError: naming the process that holds the folder, or another obstacle.
     """
     kind, name = _key(item.path)
     held = item.path if kind == "training" else f"locks/{kind}-{name}"
@@ -51,13 +51,13 @@ def remove(storage: Workspace, item: Item) -> None:
 
 
 def _key(folder: str) -> tuple[str, str]:
-    """Stage (or ``training``) and name."""
+    """Return the stage (or ``training``) and the name of a folder."""
     kind, name = folder.split("/")[-2:]
     return kind, name
 
 
 def _used(storage: Workspace) -> set[tuple[str, str]]:
-    """What runs made or found, as keys."""
+    """Return the keys of all folders that runs made or found."""
     used = set[tuple[str, str]]()
     for run in all_runs(existing_client(storage.local)):
         tags = run.data.tags

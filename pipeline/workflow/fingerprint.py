@@ -1,4 +1,4 @@
-"""What a stage's result depends on, kept in parts so that a change can be named."""
+"""Fingerprints of stages: everything that a result depends on, in parts that name changes."""
 
 import ast
 import hashlib
@@ -33,19 +33,19 @@ _CARRIERS = frozenset(
         "pipeline.workflow",
     )
 )
-"""Packages whose modules bring stages about without shaping their results."""
+"""Packages whose modules run stages without shaping their results."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identity of a stage's work: equal fingerprints, equal results."""
+    """Identity of a stage's work: equal fingerprints mean equal results."""
 
     code: dict[str, str]
-    """Digest of each source file the stage consists of, and the versions of what it builds on."""
+    """Digest of each source file of the stage, and the versions of its libraries."""
     config: dict[str, Any]
-    """The configuration it reads, by dotted key."""
+    """The configuration that the stage reads, by dotted key."""
     inputs: dict[str, str]
-    """Digest of what it reads, by stage."""
+    """Digest of each input by stage; ``data`` is the input from outside the workspace."""
 
     @property
     def value(self) -> str:
@@ -53,7 +53,7 @@ class Fingerprint:
         return digest(asdict(self))
 
     def difference(self, other: "Fingerprint") -> str:
-        """What differs from ``other``, an earlier fingerprint of the same stage, in words."""
+        """Return in words the difference from ``other``, an earlier one of the same stage."""
         changes = []
         if keys := _changed(other.config, self.config):
             changed = [f"{k} {other.config.get(k)} -> {self.config.get(k)}" for k in keys]
@@ -66,7 +66,7 @@ class Fingerprint:
 
 
 def fingerprint(stage: Stage, config: Config, inputs: dict[str, Path]) -> Fingerprint:
-    """Fingerprint of ``stage`` for finished inputs (output folders by stage name)."""
+    """Return the fingerprint of ``stage`` for finished inputs (output folders by stage name)."""
     values = flatten(asdict(config))
     chosen = {
         key: values[key]
@@ -85,18 +85,19 @@ def outputs_name(stage: Stage, current: Fingerprint) -> str:
 
 
 def code_of(stage: Stage) -> dict[str, str]:
-    """Digests of the stage's own file and of what it imports of this project, directly or not.
+    """Return digests of the stage's file and of its imports from this project, direct or not.
 
-    Comments, docstrings and layout do not count, nor do the modules that only carry the workflow.
+    Comments, docstrings and layout do not count, nor do modules in ``_CARRIERS``. Versions of the
+    stage's libraries are added.
     """
     own = inspect.getmodule(stage.run)
     return code_below(str(own and own.__name__), *stage.modules, libraries=stage.libraries)
 
 
 def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
-    """Digests of modules of this project and of what they import of it, directly or not.
+    """Return digests of modules and of their imports from this project, direct or not.
 
-    Beside them the versions of ``libraries``.
+    The versions of ``libraries`` are added.
     """
     digests: dict[str, str] = {}
     pending = list(modules)
@@ -112,11 +113,11 @@ def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
 
 
 class _Source(NamedTuple):
-    """Where a module is."""
+    """The place of a module."""
 
     path: Path
     package: str
-    """The folder that it lies in, as a dotted name; a package's own for its ``__init__``."""
+    """The module's folder as a dotted name; for an ``__init__``, the package itself."""
 
 
 def _source(name: str) -> _Source | None:
@@ -134,12 +135,12 @@ def _source(name: str) -> _Source | None:
 
 
 class _Module(NamedTuple):
-    """A source file, read once."""
+    """A parsed source file."""
 
     digest: str
-    """Of what it says, without comments, docstrings and layout."""
+    """Digest of the code, without comments, docstrings and layout."""
     imported: frozenset[str]
-    """Names that it imports anywhere in its text, as modules and as names inside them."""
+    """Names of all imports in the file, as modules and as names inside modules."""
 
 
 @cache
@@ -171,13 +172,13 @@ _PARTS = ("code", "config", "inputs")
 
 
 def stage_tags(stage: str, fingerprint: Fingerprint) -> dict[str, str]:
-    """Tags that let a later invocation recognise the work, and say what has changed since."""
+    """Return tags by which a later invocation recognises the work and names later changes."""
     parts = {f"fp.{part}": json.dumps(getattr(fingerprint, part)) for part in _PARTS}
     return {"stage": stage, "fingerprint": fingerprint.value, **parts}
 
 
 def recorded_fingerprint(run: Run) -> Fingerprint | None:
-    """The fingerprint a run was tagged with, if it can be read: what is secret in one is blanked."""
+    """Return the fingerprint in a run's tags, secrets blanked, or None if it cannot be read."""
     try:
         return Fingerprint(**{part: json.loads(run.data.tags[f"fp.{part}"]) for part in _PARTS})
     except (ValueError, KeyError):

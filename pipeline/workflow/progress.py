@@ -1,4 +1,4 @@
-"""How far the training of a configuration has come, read from the workspace alone."""
+"""The progress of a configuration's training, read from the workspace alone."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,15 +14,15 @@ from pipeline.workflow.stages import prepare, reference, train
 
 
 def training_progress(config: Config) -> Literal["not begun", "begun", "finished"]:
-    """Return how far the training of exactly this configuration has come. Writes nothing.
+    """Return the progress of the training of exactly this configuration; write nothing.
 
-    Other trainings in the workspace do not count, nor does one of other images.
+    Other trainings in the workspace do not count, nor does a training on other images.
     """
     storage, folders = Workspace(config.workspace), dict[str, Path]()
     for stage in (prepare.STAGE, reference.STAGE):
         try:
             name = outputs_name(stage, fingerprint(stage, config, folders))
-        except UserError:  # such as images that are gone
+        except UserError:  # for example, the images are gone
             return "not begun"
         if storage.damage(name):
             return "not begun"

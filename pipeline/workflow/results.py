@@ -1,4 +1,4 @@
-"""What a run decides about its stages, what comes of them, and how a person hears of it."""
+"""Decisions about stages, their results, and the interface that displays a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ Status = Literal["ran", "cached", "failed", "interrupted"]
 
 @dataclass
 class Decision:
-    """What will happen to a stage, and why.
+    """The decision to run a stage or to reuse its outputs (a hit), with the reason.
 
-    ``fingerprint`` is None while inputs are not there; ``summary`` is that of a hit.
+    ``fingerprint`` is None while inputs are missing; ``summary`` is that of a hit.
     """
 
     stage: str
@@ -26,7 +26,7 @@ class Decision:
 
 @dataclass
 class StageResult:
-    """What happened to a stage."""
+    """The result of a stage in one run."""
 
     status: Status
     seconds: float
@@ -36,7 +36,7 @@ class StageResult:
 
 @dataclass
 class RunResult:
-    """What ``run`` did; ``summaries`` are the stages' own."""
+    """The result of ``run``; each stage made its own entry of ``summaries``."""
 
     run_id: str
     stages: dict[str, StageResult]
@@ -45,7 +45,7 @@ class RunResult:
 
 
 class StageFailed(Exception):
-    """A stage raised ``cause``; ``result`` tells how far the run came."""
+    """A stage raised ``cause``; ``result`` has the stages of the run so far."""
 
     def __init__(self, result: RunResult, cause: Exception) -> None:
         super().__init__(str(cause))
@@ -53,16 +53,16 @@ class StageFailed(Exception):
 
 
 class Display(Protocol):
-    """How a person follows a run."""
+    """The interface that shows a run to the user."""
 
     def stage_started(self, decision: Decision) -> None:
-        """A stage is about to run, or is a hit."""
+        """Show that a stage will run now, or is a hit."""
 
     def stage_ended(self, stage: str, result: StageResult) -> None:
-        """A stage is over."""
+        """Show that a stage is over."""
 
     def message(self, text: str) -> None:
-        """A line that a person should read."""
+        """Show a line to the user."""
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """``done`` of ``total`` units of a stage's work are done."""
+        """Show that ``done`` of ``total`` units of a stage's work are done."""

@@ -21,12 +21,12 @@ ORIGIN = "origin.json"
 def training_id(config: Config, input_digests: Mapping[str, str]) -> str:
     """Return the folder name of a training: a hash of everything that determines its trajectory.
 
-    Its length, its scores and its number of workers are not in it, so that a rerun finds it. Code and
-    versions are compared instead (``check_provenance``).
+    Length, scores and number of workers are not in the hash, so that a rerun finds the folder.
+    ``check_provenance`` compares code and versions instead.
 
     Args:
-        config: the experiment's.
-        input_digests: of the outputs that the train stage reads.
+        config: configuration of the experiment.
+        input_digests: digests of the outputs that the train stage reads.
     """
     adapt = {"adapt": asdict(replace(config.adapt, base=None))} if config.adapt.base else {}
     shape = {
@@ -46,8 +46,8 @@ def check_provenance(
     """Return the fingerprints of all code that made this training, the present code's last.
 
     Args:
-        context: the train stage's.
-        store: the training's checkpoints.
+        context: context of the train stage.
+        store: checkpoints of the training.
         code: digests of the stage's modules, as a fingerprint has them.
         begun: whether there is a checkpoint.
 

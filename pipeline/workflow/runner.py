@@ -1,7 +1,7 @@
 """Order, plan and execution of the five stages. State lives in MLflow and in verified folders.
 
-A stage is a hit when a FINISHED run with its fingerprint exists and its outputs verify against their
-manifest. Everything else runs, and says why.
+A stage is a hit if a FINISHED run with its fingerprint exists and its outputs verify against their
+manifest. Every other stage runs, and the decision has the reason.
 """
 
 import time
@@ -32,13 +32,13 @@ from pipeline.workflow.stage import Stage, StageContext, StageEvents, Summary
 from pipeline.workflow.stages import evaluate, prepare, reference, register, train
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
-"""In the order they run."""
+"""The stages, in the order in which they run."""
 _PAUSE = 5.0
-"""Seconds before a stage is tried again, more each time."""
+"""Seconds before a stage is tried again; they grow by as many with each try."""
 
 
 def plan(config: Config) -> list[Decision]:
-    """For every stage: hit or run, and why. Writes nothing but an empty MLflow store."""
+    """Return for every stage: hit or run, and why. Write nothing but an empty MLflow store."""
     tracker = Tracker(_workspace(config), config.name)
     decisions: list[Decision] = []
     folders: dict[str, Path] = {}
@@ -56,13 +56,13 @@ def plan(config: Config) -> list[Decision]:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run.
+    """Options of a run.
 
     Attributes:
-        start: the first stage that may run; those before it must be up to date.
+        start: the first stage that may run; earlier stages must be up to date.
         until: the last stage.
         force: stages that run although nothing has changed.
-        allow_mismatch: continue a training although other code or versions began it.
+        allow_mismatch: whether to continue a training that other code or versions began.
     """
 
     start: str = STAGES[0].name
@@ -88,10 +88,10 @@ _EVERYTHING = Options()
 
 
 def run(config: Config, display: Display, options: Options = _EVERYTHING) -> RunResult:
-    """Bring every stage up to date, or those that ``options`` say.
+    """Bring the stages of ``options`` up to date, by default all.
 
-    Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED for Ctrl-C and SIGTERM; those that
-    died without are closed by the next run in the workspace.
+    Runs in MLflow are closed as FINISHED, as FAILED, or as KILLED after Ctrl-C or SIGTERM. The next
+    run in the workspace closes runs whose process died.
 
     Raises:
         StageFailed: if a stage raised an exception.
@@ -118,7 +118,7 @@ class _Run:
     options: Options
 
     def all_stages(self) -> None:
-        """Say what is to be done, and do it."""
+        """Record the configuration, and bring each stage up to date."""
         parent = self.result.run_id
         self.tracker.params(parent, flatten(asdict(self.config)))
         self.tracker.artifact(parent, "config.yaml", to_yaml(self.config).encode())
@@ -130,7 +130,7 @@ class _Run:
                 break
 
     def advance(self, stage: Stage) -> None:
-        """Find or make the outputs of one stage, and enter what happened into ``result``."""
+        """Find or make the outputs of one stage, and enter the outcome into ``result``."""
         started = time.monotonic()
         outcome = self.result.stages[stage.name] = StageResult("failed", 0.0, "")
         try:
@@ -178,7 +178,7 @@ class _Run:
         )
 
     def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
-        """Run a stage, alone at it, unless another process has done so by now."""
+        """Run a stage under its lock, unless another process has run it meanwhile."""
         lock = Workspace(self.config.workspace).local / "locks" / f"{stage.name}-{folder.name}"
         with exclusive_lock(lock, f"{stage.name} of this configuration"):
             if (again := self._decide(stage)).hit:
@@ -200,7 +200,7 @@ class _Run:
         return self._execute(stage, current, folder)
 
     def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
-        """Run a stage; its outputs appear as ``folder`` only when all is written."""
+        """Run a stage; its outputs appear as ``folder`` only when all are written."""
         tags, summary = stage_tags(stage.name, current), Summary()
         storage = Workspace(self.config.workspace)
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
@@ -257,7 +257,7 @@ def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
 
 
 class _TrackedEvents(StageEvents):
-    """A stage's progress to the display, its metrics and pictures to MLflow."""
+    """Sends a stage's progress to the display, and its metrics and pictures to MLflow."""
 
     def __init__(self, stage: str, run_id: str, tracker: Tracker, display: Display) -> None:
         self.stage, self.run_id, self.tracker, self.display = stage, run_id, tracker, display

@@ -1,4 +1,4 @@
-"""What a stage is: a function from inputs and configuration to files, and what it may call."""
+"""The interface of a stage: a function from inputs and configuration to files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,41 +9,41 @@ from pipeline.config.schema import Config
 from pipeline.storage.workspace import Workspace
 
 Summary = dict[str, Any]
-"""A stage's result in JSON values; ``note`` is what a person is told."""
+"""A stage's result in JSON values; ``note`` is a line for the user."""
 
 
 class StageEvents(Protocol):
-    """What a running stage can tell the world. Implementations log, draw, or ignore it."""
+    """Reports of a running stage. Implementations log, draw, or ignore them."""
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` units of work are done."""
+        """Report that ``done`` of ``total`` units of work are done."""
 
     def message(self, text: str) -> None:
-        """A line that a person should read."""
+        """Report a line for the user."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at a point of training, ``step`` in images."""
+        """Report numbers at a point of training, ``step`` in images."""
 
     def tag(self, name: str, value: str) -> None:
-        """Something to find the run by."""
+        """Set a tag that helps to find the run."""
 
     def artifact(self, name: str, content: bytes) -> None:
-        """A file worth keeping with the run, such as ``samples/000040000.png``."""
+        """Keep a file with the run, such as ``samples/000040000.png``."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage is given.
+    """The arguments of a stage.
 
     Attributes:
-        config: the whole configuration; a stage reads only what it declares.
-        inputs: output folders of the stages it declares, by name.
-        input_digests: what is in them, as digests.
-        output: an empty folder; what is in it when the stage returns is its result.
+        config: the whole configuration; a stage reads only the keys that it declares.
+        inputs: output folders of the stages that it declares, by name.
+        input_digests: digests of the inputs, by name.
+        output: an empty folder; its content at the end of the stage is the result.
         storage: the workspace, for state that outlives one attempt, such as training checkpoints.
         run_id: the MLflow run of this stage.
-        events: progress, messages, metrics and pictures.
-        allow_mismatch: go on with what other code or other versions have begun.
+        events: receives progress, messages, metrics and pictures.
+        allow_mismatch: whether to continue work that other code or other versions began.
     """
 
     config: Config
@@ -68,18 +68,19 @@ class Stage:
 
     Attributes:
         run: does the work and returns a summary (JSON values).
-        config: configuration keys it depends on, sections or single values.
-        inputs: patterns of the files it reads, by the stage that wrote them.
-        libraries: distributions whose version counts as code.
-        modules: modules that it hands on without importing them.
-        external: identity of what it reads from outside the workspace, if anything.
-        refresh: the summary of an earlier run brought up to date with what is outside the workspace;
-            raises ``LookupError`` with the reason if what the run made there is gone.
-        retries: how often it is tried again if something outside fails it.
-        dataset: name of the dataset that it writes, from its summary; MLflow lists it as an input of
-            the stages that read it.
-        run_metrics: numbers in its summary that describe the whole run.
-        uses: names of folders outside ``stages`` that its summary refers to; cleanup keeps them.
+        config: configuration keys that the stage depends on, sections or single values.
+        inputs: patterns of the files that the stage reads, by the stage that wrote them.
+        libraries: distributions whose versions count as code.
+        modules: modules that the stage hands on without importing them.
+        external: returns the identity of data from outside the workspace, if the stage reads any.
+        refresh: updates an earlier run's summary to the present state outside the workspace; raises
+            ``LookupError`` with the reason if a product of the run there is gone.
+        retries: how often the stage is tried again after an error from outside.
+        dataset: returns the name of the dataset that the stage writes, from its summary; MLflow
+            lists the dataset as an input of the stages that read it.
+        run_metrics: returns numbers of the summary that describe the whole run.
+        uses: returns names of folders outside ``stages`` that the summary refers to; cleanup keeps
+            these folders.
     """
 
     name: str

@@ -93,10 +93,10 @@ def _batch_norm(
     fids: Mapping[str, float],
     history: Sequence[dict[str, float]],
 ) -> dict[str, Any]:
-    """What the kind of statistics changes: the score by those of each batch, and what was told.
+    """Return the change of FID with batch statistics, and the last batch-mate sensitivity.
 
-    ``fids``: by the stored statistics, of each evaluation seed. Their spread says how sure the gap is:
-    the jackknife would take images that share their statistics for independent ones.
+    ``fids``: FID with stored statistics, by evaluation seed. The spread over seeds gives the gap's
+    error; the jackknife would take images that share their statistics for independent ones.
     """
     train = context.config.train
     if not context.config.model.generator.batch_normalised or context.config.keeps_statistics:
@@ -116,7 +116,7 @@ def _batch_norm(
 
 
 def _adapted(context: StageContext) -> dict[str, str]:
-    """What the generator was adapted from, the hash of its weights, and what differs from it."""
+    """Return the name of the base, the hash of its weights, and the weights that differ from it."""
     base = context.inputs["reference"] / BASE_GENERATOR
     samplers = (Sampler.load(folder) for folder in (context.inputs["train"], base))
     return {
@@ -132,7 +132,7 @@ def _pictures(
     train: Features,
     history: Sequence[dict[str, float]],
 ) -> Pictures:
-    """PNGs by file name."""
+    """Return PNGs by file name."""
     sampler = Sampler.load(context.inputs["train"])
     grid = sampler.images(_SEED, range(_GRID_COUNT))
     pictures = {

@@ -1,4 +1,4 @@
-"""prepare: images from anywhere become three splits of uint8 arrays that can be memory-mapped."""
+"""prepare: convert images from any source to three splits of memory-mappable uint8 arrays."""
 
 import hashlib
 import json
@@ -30,10 +30,10 @@ from pipeline.storage.artifacts import CONTENTS, DATASET
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
 _PEEK = 100
-"""Images looked at to find out the size and whether all are grey."""
+"""Number of images that decide the size, and whether all images are grey."""
 _CHUNK = 1000
 _ELSEWHERE = ("flip", "max_download_gb")
-"""Keys that make no other arrays: mirroring is training's business."""
+"""Keys that do not change the arrays: the train stage mirrors images."""
 
 
 def run(context: StageContext) -> Summary:
@@ -48,7 +48,7 @@ def run(context: StageContext) -> Summary:
             split: _Writer(context.output, split, *part, shape, numbers)
             for split, part in parts.items()
         }
-        with warnings.catch_warnings(action="ignore"):  # Pillow's, of what it makes of odd files
+        with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
             _write(writers, data, context)
     skipped = [line for writer in writers.values() for line in writer.skipped]
     ignored = sorted(one_line(line) for line in _unused(sources))
@@ -86,9 +86,9 @@ def _unused(sources: dict[str, Source]) -> list[str]:
 def _split(
     sources: dict[str, Source], data: DataConfig, numbers: dict[Any, int]
 ) -> dict[Split, tuple[Source, np.ndarray]]:
-    """Random, seeded parts: the source's own test split where it has one, shares of train else.
+    """Return random, seeded splits; test is the source's test split, if any, or a share of train.
 
-    Chosen from afterwards, so that an image is in the same split whatever else is wanted.
+    data.classes and data.limit apply afterwards, so that they move no image to another split.
     """
     train, test = sources["train"], sources.get("test") or sources.get("validation")
     order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
@@ -130,7 +130,7 @@ def _limited(order: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
-    """(H, W, C) of the prepared images."""
+    """Return the shape (H, W, C) of the prepared images."""
     looked_at, reasons = set[tuple[str, tuple[int, int]]](), list[str]()
     for name, content in source.files(order[:_PEEK]):
         try:
@@ -158,7 +158,7 @@ def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[i
 
 
 class _Writer:
-    """Decodes one split into its arrays, and says what cannot be used and which pixels are the same."""
+    """Decodes one split into its arrays, and keeps the unusable names and hashes of pixels."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class _Writer:
         self.digests = bytearray()
 
     def write(self, data: DataConfig) -> Iterator[None]:
-        """Yield after every image."""
+        """Write the arrays, and yield after every image."""
         array = open_memmap(self.images, "w+", np.uint8, (len(self.order), *self.shape))
         kept: list[int] = []
         for position, (name, content) in enumerate(self.source.files(self.order)):
@@ -202,7 +202,7 @@ class _Writer:
 
 
 def _shorten(path: Path, count: int) -> None:
-    """Keep the first ``count`` images, of a file that need not fit into memory."""
+    """Keep the first ``count`` images of a file, which need not fit into memory."""
     whole, part = np.load(path, mmap_mode="r"), path.with_suffix(".part")
     kept = open_memmap(part, "w+", np.uint8, (count, *whole.shape[1:]))
     for start in range(0, count, _CHUNK):
@@ -244,7 +244,7 @@ def _summarise(
 
 
 def _identity(config: Config) -> str:
-    """Changes when the raw data may have, as far as this machine knows: the Hub is not asked."""
+    """Return an identity that changes with the raw data; for the Hub, it is the name alone."""
     path = config.data.path
     if path in EMBEDDED:
         return f"scikit-learn {version('scikit-learn')}"

@@ -1,4 +1,4 @@
-"""reference: what scores are measured against: extractor, features of real images, and the floor."""
+"""reference: the basis of scores: extractor, features of real images, and the floor."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from pipeline.storage.artifacts import BASE_GENERATOR, DATASET, SELECT_FEATURES,
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
 SELECT_COUNT = 5000
-"""Real images, at most, that scores during training are measured against."""
+"""Most real images for scores during training."""
 _TRAIN_COUNT = 50_000
 
 
 def run(context: StageContext) -> Summary:
-    """Write a ``Reference``, ``select.npz`` and ``train.npz``; of an adaptation also its base."""
+    """Write a ``Reference``, ``select.npz`` and ``train.npz``; for an adaptation also its base."""
     prepared, output = context.inputs["prepare"], context.output
     protocol = Protocol.parse(context.config.evaluate.protocol)
     splits = {split: ImageSplit.load(prepared, split) for split in SPLITS}
@@ -44,7 +44,7 @@ def run(context: StageContext) -> Summary:
     counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
     features = _features(context, extractor, splits, counts)
     train = features["train"]
-    # Nothing the extractor learned from is ever a reference.
+    # The reference excludes the images that the extractor has learned from.
     features["train"] = train.take(slice(learned, learned + count))
     select = features["select"].take(slice(SELECT_COUNT))
     if learned:
@@ -69,7 +69,7 @@ def _features(
     splits: Mapping[Split, ImageSplit],
     counts: Mapping[str, int],
 ) -> dict[Split, Features]:
-    """Of each split's images, or of the first ones where ``counts`` says how many."""
+    """Return features of each split's images, only of the first ones if ``counts`` has a limit."""
     images = {name: split.images[: counts.get(name)] for name, split in splits.items()}
     total, done = sum(len(part) for part in images.values()), 0
     features = {}
@@ -84,9 +84,10 @@ def _features(
 
 
 def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | None:
-    """Keep the base of an adaptation; its extractor, if it has one and no other is asked for.
+    """Keep the base of an adaptation; return its extractor, if it has one and kind is auto.
 
-    Few images teach a classifier nothing. Its accuracy stays what it was on the base's classes.
+    A new classifier would learn nothing from few images. The extractor's recorded accuracy stays
+    that on the base's classes.
     """
     if not context.config.adapt.base:
         return None
@@ -104,7 +105,7 @@ def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | 
 
 
 def _require_same(config: Config, base: Sampler, images: ImageSpec) -> None:
-    """Refuse a base that makes other images than there are."""
+    """Raise ``UserError`` if shape or number of classes differ between base and data."""
     if base.spec.shape != images.shape:
         (c, h, w), (channels, height, width) = base.spec.shape, images.shape
         raise UserError(
@@ -124,7 +125,7 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int]:
-    """The configured extractor, and how many training images, the first ones, it has learned from."""
+    """Return the configured extractor, and how many (first) training images it learned from."""
     config, shape = context.config.extractor, train.spec.shape
     try:
         if config.kind == "inception":
@@ -157,7 +158,7 @@ def _path(config: ExtractorConfig) -> Path | None:
 
 
 def _files(config: Config) -> str:
-    """Identity of the extractor's file and of the base's, where there are any; a version is its own."""
+    """Return a digest of the extractor's and the base's files; a registered base cannot change."""
     path = _path(config.extractor)
     try:
         hashes = [file_hash(path)] if path else []

@@ -1,4 +1,4 @@
-"""register: the generator becomes a version, and champion if it is better than the present one."""
+"""register: make the generator a version, and champion if it is better than the present one."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ _GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
 
 
 def run(context: StageContext) -> Summary:
-    """Write ``registration.json``, with what the gate decided and from which numbers."""
+    """Write ``registration.json``, with the gate's decision and its numbers."""
     record = json.loads((context.inputs["evaluate"] / SCORES).read_text())
     grid = (context.inputs["evaluate"] / SAMPLE_GRID).read_bytes()
     context.events.artifact(SAMPLE_GRID, grid)  # the card's picture
@@ -113,7 +113,7 @@ def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
 
 
 def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:
-    """Score candidate and champion side by side, unless the latter cannot be used, now or later."""
+    """Compare candidate and champion; do not promote if the champion's files are damaged."""
     name = context.config.register.model
     uri = f"models:/{name}/{champion}"
     try:
@@ -130,7 +130,7 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
 def _compare(
     context: StageContext, tags: dict[str, str], champion: str, theirs: Path, shape: ImageShape
 ) -> Verdict:
-    """The same real images, the same fresh latents."""
+    """Compare both generators on the same real images and from the same fresh latents."""
     ours, folder = context.inputs["train"], context.inputs["reference"]
     if (own := Sampler.load(ours).spec.shape) != shape:
         return Verdict(
@@ -160,7 +160,7 @@ def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:
 
 
 def _draw(context: StageContext, generator: Path, count: int, number: int) -> Features:
-    """From latents that nothing has seen yet: they follow from the candidate's identity."""
+    """Return features of one draw; its seed follows from the candidate's fingerprint."""
     draws = context.config.register.draws
 
     def tell(done: int, total: int) -> None:
@@ -174,7 +174,7 @@ def _draw(context: StageContext, generator: Path, count: int, number: int) -> Fe
 
 
 def _refresh(workspace: Path, summary: Summary) -> Summary:
-    """Aliases move on: the one that the version has now."""
+    """Return the summary with the alias that the version has now, since aliases move."""
     alias = registry.current_alias(workspace, summary["name"], summary["version"])
     note = f"version {summary['version']}: {alias or 'no alias'}"
     return {**summary, "alias": alias, "note": note}

@@ -1,4 +1,4 @@
-"""train: data-parallel training on Ray, scored on the select split; the best generator, calibrated."""
+"""train: train on Ray, score on the select split, and calibrate the best generator."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def run(context: StageContext) -> Summary:
 
 
 def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[cluster.Record]]:
-    """The last checkpoint's state, what was done, and the records of what was trained now."""
+    """Train if need be; return the last checkpoint's state, a note, and the new records."""
     config, listener = context.config, _Listener(context)
     context.events.tag("training", name)
     store = Checkpoints(context.storage, f"training/{name}")
@@ -99,11 +99,11 @@ def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[
 
 
 class _Listener:
-    """Passes on what the workers tell, and keeps it.
+    """Passes on the workers' records, and keeps them.
 
     Attributes:
         records: means and scores along the way, each point once.
-        gave_up: why training did, if it did.
+        gave_up: the reason if training gave up, else None.
     """
 
     def __init__(self, context: StageContext) -> None:
@@ -119,7 +119,7 @@ class _Listener:
             back_to = record.get("images", math.inf)
             records[:] = [earlier for earlier in records if earlier["images"] <= back_to]
         elif not records or record["images"] > records[-1]["images"]:
-            # Else a worker failed, and its successors go the same way again.
+            # Else a worker failed, and its successors repeat the same points.
             pictures = record.pop("pictures", {})
             records.append(record)
             _log(self.context, record)
@@ -130,7 +130,7 @@ class _Listener:
 
 
 def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Listener) -> str:
-    """Train on Ray up to ``train.images``; what on, in words."""
+    """Train on Ray up to ``train.images``; return the workers' number and kind in words."""
     config, storage = context.config, context.storage
     settings = {
         **trainer_settings(
@@ -182,13 +182,13 @@ def _note(records: list[cluster.Record]) -> str:
 
 
 def worker(settings: dict[str, Any]) -> None:
-    """What each Ray worker runs."""
+    """Run the training loop on a Ray worker."""
     import torch
     from ray import train
     from ray.train.torch import get_device
 
     torch.set_num_threads(settings["train"]["threads_per_worker"])
-    torch.set_flush_denormal(True)  # before there are other threads, which inherit it
+    torch.set_flush_denormal(True)  # before other threads start, which inherit it
     storage = Workspace(settings["workspace"])
     here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
     store = Checkpoints(storage, settings["training"])
@@ -203,7 +203,7 @@ def worker(settings: dict[str, Any]) -> None:
     try:
         loop.run()
     except TrainingAborted as error:
-        # Not a failure for Ray to try its luck with.
+        # Return normally: after an exception Ray would try again.
         if rank() == 0:
             tell({"gave_up": str(error)})
 
