@@ -8,7 +8,7 @@ from pipeline.data.inventory import leakage_warning
 from pipeline.reports.page import render_html
 
 _CLASSES = 100
-"""Up to so many are listed in the report."""
+"""Most classes that the report lists."""
 _SECTION = """
 {% from "parts" import table %}
 {% macro listed(lines, what) %}
@@ -33,7 +33,7 @@ _SECTION = """
 
 
 def as_html(contents: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """Of ``contents``, beside ``dataset.json``: a table of classes, and what is not used."""
+    """Return the HTML of ``contents`` and ``dataset.json``: a class table, and unused files."""
     return render_html(
         _SECTION,
         contents=contents,

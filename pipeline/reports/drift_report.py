@@ -1,4 +1,4 @@
-"""The report of a scheduled evaluation: one HTML file that tells the model from the data."""
+"""The report of a scheduled evaluation: an HTML file on the model and, separately, the data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,12 +51,12 @@ _ALARM = "#d97706"
 
 
 def explain(record: Mapping[str, Any]) -> str:
-    """The verdict in a line: what became of the model's score, what of the data."""
+    """Return the verdict in a line: on the model's score, and on the data."""
     return "; ".join(filter(None, [_model(record["score"]), _data(record["data"])]))
 
 
 def render(record: Mapping[str, Any]) -> str:
-    """HTML of the record of a partition, as ``pipeline.monitoring.drift`` makes it."""
+    """Return the HTML of a partition's record, as ``pipeline.monitoring.drift`` makes it."""
     data = record["data"]
     shares = enumerate(zip(*data["classes"], strict=True)) if data else ()
     return render_html(
@@ -94,7 +94,7 @@ def _sentence(text: str) -> str:
 
 
 def _histogram(data: Mapping[str, Any]) -> bytes:
-    """PNG of the distances that chance makes, and of the distance that was found."""
+    """Return a PNG of the distances that chance makes, and of the measured distance."""
     low, high = data["interval"]
     span = min(*data["chance"], low), max(*data["chance"], high)
     with figure("Old against new images", "distance", (8, 2.5)) as (axes, finish):

@@ -1,4 +1,4 @@
-"""The card of a registered version: what it is, in Markdown, for whoever finds it in the registry."""
+"""The card of a registered version: its description in Markdown, for readers of the registry."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from pipeline.reports.tables import adaptation, data_summary, score_rows, warnin
 
 
 def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
-    """Markdown of a version, from the record of its scores; the grid is an artifact of ``run_id``."""
+    """Return a version's Markdown from its record of scores; run ``run_id`` has the grid."""
     rows = "\n".join(f"| {' | '.join(row)} |" for row in score_rows(record))
     model, train = config.model, config.train
     extractor = ExtractorInfo(**record["extractor"]).describe()

@@ -1,4 +1,4 @@
-"""HTML pages that need no other file: their Jinja environment, their frame, tables, pictures."""
+"""Self-contained HTML pages: their Jinja environment, frame, tables and pictures."""
 
 import base64
 import math
@@ -42,8 +42,8 @@ small { color: #808080; }
 {% endmacro %}
 """,
 }
-"""Templates that others extend or import. Each page's own is in the module that fills it, since job
-submission and the fingerprints of stages take Python modules only."""
+"""Templates that others extend or import. Each page's own template is in the module that fills it,
+since job submission and the fingerprints of stages take Python modules only."""
 
 
 def render_html(template: str, **values: Any) -> str:
@@ -57,7 +57,7 @@ def render_html(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> "Environment":
-    # Imported where a page is written: other commands start without it.
+    # Imported here, so that other commands start without it.
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     environment = Environment(
@@ -72,14 +72,17 @@ def _environment() -> "Environment":
 
 
 def readable(score: float) -> str:
-    """Two decimals, but three significant digits below 1, and none of whole or of large numbers."""
+    """Return a score as text.
+
+    It has two decimals, three significant digits below 1, and no decimals if whole or from 1,000.
+    """
     if abs(score) >= 1000 or float(score).is_integer():
         return f"{score:,.0f}"
     return f"{score:.2f}" if abs(score) >= 1 else f"{score:.3g}"
 
 
 def as_text(value: Any) -> Any:
-    """Return a value as pages show it: numbers readable, a list as an interval, None as nothing."""
+    """Return a value as pages show it: numbers rounded, a list as an interval, None as nothing."""
     if value is None:
         return ""
     if isinstance(value, list):

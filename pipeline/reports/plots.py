@@ -1,4 +1,4 @@
-"""Plots of a training's course, in a grey that can be read on white and on black."""
+"""Plots of a training's course, in a grey that is readable on white and on black."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ _COLOURS = ("#3b82f6", "#e0852b")
 
 
 def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
-    """PNGs by name: losses, logits, scores and gradient norms over images seen."""
+    """Return PNGs by name: losses, logits, scores and gradient norms over images seen."""
     from matplotlib.ticker import EngFormatter, ScalarFormatter
 
     pictures = {}
@@ -50,7 +50,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
 
 
 def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:
-    """PNG of how every batch norm's scales are spread."""
+    """Return a PNG with a histogram of the scales of every batch norm."""
     with figure("Batch-norm scales of the generator", "gamma") as (axes, finish):
         low, high = (f(float(f(values)) for values in gammas.values()) for f in (min, max))
         bins = np.linspace(low - 1e-3, high + 1e-3, 41).tolist()
@@ -63,8 +63,8 @@ def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:
 
 @contextmanager
 def figure(title: str, x: str, size: tuple[float, float] = (5, 3)) -> Iterator[tuple["Axes", Any]]:
-    """Axes to draw on, ``size`` in inches, and a function that returns the PNG."""
-    # Imported where it is drawn with: a run that finds everything cached does not pay for it.
+    """Yield axes to draw on, ``size`` in inches, and a function that returns the PNG."""
+    # Imported here, so that a run that finds everything cached does not pay for it.
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=size, layout="constrained")

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""The report of a run: one self-contained HTML file."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -98,9 +98,9 @@ def render(
     pictures: Pictures,
     seconds: float,
 ) -> str:
-    """HTML of a run's scores, as ``evaluate`` records them, with its pictures.
+    """Return the HTML of a run's scores, as ``evaluate`` records them, with its pictures.
 
-    ``seconds`` is what the evaluation took.
+    ``seconds`` is the duration of the evaluation.
     """
     versions = [f"{name} {version(name)}" for name in ("torch", "ray", "mlflow")]
     return render_html(

@@ -1,4 +1,4 @@
-"""Score rows, labels, notes: for HTML, Markdown, terminal."""
+"""Score rows, labels and notes for HTML, Markdown and the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,18 +21,18 @@ LABELS = {
     "authenticity": "Authenticity ↑",
     "data_copying": "Data copying C_T",
 }
-"""What a score is called, and whether higher or lower is better."""
+"""Label of each score, with an arrow if higher or lower is better."""
 
 
 def adaptation(record: Mapping[str, Any]) -> str:
-    """What the generator was adapted from, a sentence after others; empty if from nothing."""
+    """Return a sentence on the base of an adaptation, to follow others; empty if there is none."""
     if not (adapted := record.get("adapted")):
         return ""
     return f" Adapted from {adapted['base']}; what differs from it: {adapted['differs']}."
 
 
 def data_summary(config: Config, record: Mapping[str, Any]) -> str:
-    """Size, classes and splits of the data, in a sentence, and which commit of a dataset it is."""
+    """Return a sentence on the data: source with its commit, size, classes and splits."""
     data, source = record["data"], pinned(config.data.path, record["contents"]["commit"])
     height, width, channels = data["image_shape"]
     counts = ", ".join(f"{count:,} to {split}" for split, count in data["counts"].items())
@@ -41,7 +41,7 @@ def data_summary(config: Config, record: Mapping[str, Any]) -> str:
 
 
 def warnings(record: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before trusting the scores."""
+    """Return the notes that a reader needs before trusting the scores."""
     notes, kind = [], record["extractor"]["kind"]
     if kind == "random":
         notes.append(
@@ -69,7 +69,7 @@ def warnings(record: Mapping[str, Any]) -> list[str]:
 
 
 def score_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """For each score: its label, the value, its interval, and what real images score."""
+    """Return for each score its label, its value, its interval, and the score of real images."""
     scores, floor = record["scores"], record["floor"]
     rows = []
     for name, label in LABELS.items():
