@@ -1,4 +1,4 @@
-"""Jobs on a running Ray cluster: what runs there is the code and the configuration from here."""
+"""Jobs on a running Ray cluster, with the code and the configuration of this machine."""
 
 import asyncio
 import logging
@@ -27,18 +27,18 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
 _ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 _PATIENCE = 60.0
-"""Seconds that a cluster may take to start its agents, or to come back while a job is followed."""
+"""Seconds that a cluster may take to start its agents, or to come back during ``follow``."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a job is to do.
+    """The work of a job.
 
     Attributes:
-        name: how its id begins. The same work has the same name.
-        file: the configuration it reads.
+        name: start of the job's id; equal work has equal names.
+        file: the configuration that the job reads.
         command: arguments of ``python -m pipeline``, in which ``FILE`` stands for the file.
-        once: whether it is not to be done again once a job has succeeded at it.
+        once: whether a job that has succeeded prevents a new one.
     """
 
     name: str
@@ -49,16 +49,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Submission:
-    """A job by its id, and whether it began now, or was there."""
+    """The id of a job, and whether the job began now or existed before."""
 
     id: str
     began: bool
 
 
 def submit(work: Work, address: str) -> Submission:
-    """Have a cluster do some work; if it is at it, the job that does.
+    """Submit work to a cluster; return its new job, or the job that already does the work.
 
     Raises:
+        UserError: if the address is wrong, or the work has a secret in it.
         ServerUnavailableError: if the cluster does not answer.
     """
     with job_client(address) as client:
@@ -66,7 +67,7 @@ def submit(work: Work, address: str) -> Submission:
 
 
 def follow(address: str, job: str) -> int:
-    """Print a job's log as it comes, to the end; its exit code, 1 where Ray tells none.
+    """Print a job's log to its end; return the job's exit code, or 1 if Ray knows none.
 
     Raises:
         ServerUnavailableError: if the cluster does not answer.
@@ -77,7 +78,7 @@ def follow(address: str, job: str) -> int:
         except BrokenPipeError:
             os.dup2(
                 os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # nor what Python flushes
+            )  # Python's last flush must not fail
             return 128 + signal.SIGPIPE
         info = client.get_job_info(job)
     if info.status == "SUCCEEDED":
@@ -87,7 +88,7 @@ def follow(address: str, job: str) -> int:
 
 
 def how_to_go_on(address: str, job: str) -> str:
-    """What a person is told who no longer follows a job."""
+    """Return a message for a user who stops following a job."""
     return (
         f"the job goes on: ray job logs {job} --follow --address {address} follows it, "
         f"ray job stop {job} --address {address} ends it"
@@ -95,12 +96,12 @@ def how_to_go_on(address: str, job: str) -> str:
 
 
 def job_name(*parts: str) -> str:
-    """Parts as one name that may stand in a URL."""
+    """Return the parts as one name that is valid in a URL."""
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part) for part in parts)
 
 
 def _environment() -> dict[str, str]:
-    """What a job inherits: which MLflow, if that is a server, and nothing else."""
+    """Return a job's environment variables: the address of MLflow's server, and nothing else."""
     uri = os.environ.get(_TRACKING)
     if not uri:
         return {}
@@ -118,7 +119,10 @@ def _environment() -> dict[str, str]:
 
 
 def submit_work(client: Any, work: Work) -> Submission:
-    """Under the first free id of NAME, NAME-2, NAME-3 ..., unless the last of them is under way."""
+    """Submit under the first free id of NAME, NAME-2, NAME-3 ..., unless the last job still runs.
+
+    If ``work.once``, a last job that has succeeded also prevents a new one.
+    """
     environment, until = _environment(), time.monotonic() + _PATIENCE
     entrypoint = f"python -m pipeline {shlex.join(work.command)}"
     for what, text in (("the command", entrypoint), (str(work.file), work.file.read_text())):
@@ -141,14 +145,14 @@ def submit_work(client: Any, work: Work) -> Submission:
             except RuntimeError:
                 if time.monotonic() > until:
                     raise
-                if not is_job_known(client, job):  # else another was faster: on to its job
+                if not is_job_known(client, job):  # else another process was faster: find its job
                     time.sleep(1.0)  # the head answers before it can take jobs
             else:
                 return Submission(job, True)
 
 
 def _last(client: Any, name: str) -> tuple[int, Any]:
-    """Number and details of the newest job of a name; (0, None) if there is none."""
+    """Return number and details of the newest job of a name; (0, None) if there is none."""
     attempts = [(0, None)]
     for job in client.list_jobs():
         if match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", job.submission_id or ""):
@@ -161,12 +165,12 @@ def _succeeded(job: Any) -> bool:
 
 
 def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -> None:
-    """Ray itself would wait for ever for nodes that are not there."""
+    """Raise ``UserError`` if the cluster has too few CPUs or GPUs: Ray would wait for ever."""
     from ray.util.state import list_nodes
 
     total: Counter[str] = Counter()
     until = time.monotonic() + _PATIENCE
-    # Machines that have died are what Ray calls missing.
+    # Ray calls the output of dead machines missing.
     alive: dict[str, Any] = {"filters": [("state", "=", "ALIVE")], "raise_on_missing_output": False}
     while not (nodes := list_nodes(address, limit=10_000, **alive)):
         if time.monotonic() > until:
@@ -181,7 +185,10 @@ def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -
 
 @contextmanager
 def job_client(address: str) -> Iterator[Any]:
-    """Ray's client for the cluster at ``address``, whatever RAY_ADDRESS says, and its errors told."""
+    """Yield Ray's client for the cluster at ``address``, and convert its errors.
+
+    RAY_ADDRESS has no effect on the client: it is unset inside the block.
+    """
     address = address.rstrip("/")
     if not re.fullmatch(r"https?://(\[[^]@]+\]|[^/@:]+)(:\d{1,5})?", address):
         raise UserError(f"--address must be that of the dashboard, such as {DEFAULT_ADDRESS}")
@@ -208,7 +215,10 @@ def job_client(address: str) -> Iterator[Any]:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself would wait for minutes for a machine that is not there, and trust any server."""
+    """Raise ``ConnectionError`` unless Ray answers.
+
+    Ray's client would wait for minutes for a missing machine, and trust any server.
+    """
     import requests
 
     parts = urlsplit(address)
@@ -222,7 +232,7 @@ def _require_answer(address: str) -> None:
 
 
 async def _print_log(client: Any, job: str) -> None:
-    """Also past a connection that breaks: from where it was, if the cluster is back in time."""
+    """Print a job's log; after a broken connection, go on if the cluster is back in time."""
     from aiohttp import ClientError
     from requests.exceptions import RequestException
 
@@ -238,7 +248,7 @@ async def _print_log(client: Any, job: str) -> None:
                     printed, until = position, time.monotonic() + _PATIENCE
             if client.get_job_status(job).is_terminal():
                 return
-        except BrokenPipeError:  # nobody reads it any more
+        except BrokenPipeError:  # the reader of the output is gone
             raise
         except (RuntimeError, ClientError, RequestException, OSError):
             if time.monotonic() > until:

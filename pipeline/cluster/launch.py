@@ -15,7 +15,7 @@ from pipeline.core.environment import own_token, workers_defaults
 from pipeline.core.errors import UserError
 
 Record = dict[str, Any]
-"""What a training worker tells the driver: plain values and bytes."""
+"""A training worker's report to the driver: plain values and bytes."""
 
 
 def run_training_workers(
@@ -129,12 +129,12 @@ def run_trials(
         from ray import tune
 
         def trainable(chosen: dict[str, int]) -> None:
-            # As text: Tune's own logs would pick lists to pieces.
+            # As text, since Tune's own logs would split lists.
             tune.report({"record": json.dumps(function(tasks[chosen["index"]]))})
 
         class ReportResults(tune.Callback):
             def __reduce__(self) -> Any:
-                return object, ()  # Tune keeps a copy for taking a study up: that is ours to do
+                return object, ()  # Tune pickles it to resume a study, which we do ourselves
 
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
@@ -169,11 +169,12 @@ def _ray() -> Iterator[None]:
                 ray.init(address=address, **quiet)
             else:
                 own_token()
-                # Nobody drains its machine; what looks out for that would start beside the workers.
+                # A local cluster is never preempted: start no preemption watcher.
                 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
                 ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         except SystemExit:
-            # Its own answer to SIGTERM, which it takes over: the caller's is the one that closes books.
+            # Ray has replaced our SIGTERM handler. Restore it, and raise the signal again, so
+            # that open runs are closed.
             signal.signal(signal.SIGTERM, handler)
             signal.raise_signal(signal.SIGTERM)
             raise
@@ -184,7 +185,7 @@ def _ray() -> Iterator[None]:
 
 
 def _queue_beside_the_driver() -> Any:
-    """Anywhere else it could die with a machine that training can do without."""
+    """Create the queue on the driver's node: elsewhere it could die with a replaceable machine."""
     from ray import get_runtime_context
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -206,7 +207,7 @@ def _resolve_workers_here(
 
 
 def cores() -> int:
-    """CPUs of a cluster of our own: two at least, so that the default runs anywhere."""
+    """Return the CPUs of a local cluster: at least two, so that the default runs anywhere."""
     return max(os.cpu_count() or 1, 2)
 
 
@@ -225,7 +226,7 @@ def resolve_workers(
 
 
 def local_device(accelerator: str) -> str:
-    """What work outside Ray runs on: this machine's GPU, unless ``accelerator`` is cpu."""
+    """Return the device of work outside Ray: this machine's GPU, unless ``accelerator`` is cpu."""
     import torch
 
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
@@ -234,7 +235,7 @@ def local_device(accelerator: str) -> str:
 def missing_workers(
     resources: Mapping[str, float], num_workers: int, use_gpu: bool, where: str = "the Ray cluster"
 ) -> str | None:
-    """What ``where`` lacks for this many workers, in words; Ray itself would wait for ever."""
+    """Return a message if ``where`` has too few CPUs or GPUs; Ray itself would wait for ever."""
     unit = "GPU" if use_gpu else "CPU"
     have = int(resources.get(unit, 0))
     if have >= num_workers:
@@ -243,7 +244,7 @@ def missing_workers(
 
 
 def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:
-    """What ``fit()`` returns, with records passed on meanwhile, the last ones included."""
+    """Return the result of ``fit()``; meanwhile, pass all records on, up to the last."""
     from ray.util.queue import Empty
 
     outcome = _beside_the_main_thread(fit)
@@ -258,10 +259,10 @@ def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Reco
 
 
 def _beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
-    """What ``fit()`` will have returned.
+    """Run ``fit()`` on another thread, and return its future.
 
-    On the main thread Ray would take over Ctrl-C for good, and end the process with a code of its own.
-    Here Ctrl-C raises as usual, and shutting Ray down ends the workers.
+    On the main thread Ray would take over Ctrl-C for good, and end the process with its own exit
+    code. On another thread Ctrl-C raises as usual, and shutting Ray down ends the workers.
     """
     outcome: Future[Any] = Future()
 

@@ -1,4 +1,4 @@
-"""What a job brings along: the code that runs here, and a configuration."""
+"""The working directory of a job: the code of this process, and a configuration."""
 
 import hashlib
 import shutil
@@ -11,25 +11,25 @@ import bngan
 from bngan.serialization.manifest import digest
 
 FILE = "config.yaml"
-"""What the configuration is called where a job runs; its name here is nobody's business there."""
+"""File name of the configuration inside a job's working directory."""
 
 
 def _sources() -> Iterator[tuple[str, Path]]:
-    """The code that runs here: names below the packages' common parent, and files."""
+    """Yield this process's source files: names below the packages' common parent, and paths."""
     for package in (Path(str(bngan.__file__)).parent, Path(__file__).parents[1]):
         for path in sorted(package.rglob("*.py")):
             yield str(path.relative_to(package.parent)), path
 
 
 def code_digest() -> str:
-    """Of every file that is uploaded but the configuration."""
+    """Return a digest of all uploaded files except the configuration."""
     files = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources()}
     return digest(files)
 
 
 @contextmanager
 def working_folder(file: Path) -> Iterator[Path]:
-    """What is uploaded: code and configuration."""
+    """Yield a temporary folder with the files to upload: code and configuration."""
     with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
         folder = Path(temporary)
         for name, path in _sources():
