@@ -1,8 +1,8 @@
-"""Latent vectors and labels, each a pure function of where it is used.
+"""Latents and labels as pure functions of the place where they are used.
 
-Two laws: in training the noise of each row of the global batch depends on (seed, step, row), so any
-sharding sees the same numbers, and a worker draws little more than its own; in sampling the noise of
-each image depends on (seed, index) alone, so image i is the same alone or among thousands.
+In training the noise of a row of the global batch depends on (seed, step, row): any sharding sees
+the same numbers, and a worker draws little more than its own. In sampling the noise of an image
+depends on (seed, index) alone: image i is the same alone or among thousands.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,13 +17,14 @@ from bngan.numerics.rng import Stream, generator
 CALIBRATION_LATENTS = 10_000
 _BATCH = 500
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
-"""Its fractional part, in units of 2^-64."""
+"""Fractional part of the golden ratio in units of 2^-64."""
 
 
 def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: float = 1.0) -> Tensor:
-    """N(0, truncation^2) latents ``(len(indices), dim)`` float32; row i depends on (seed, index i).
+    """Return latents ``(len(indices), dim)`` float32 ~ N(0, truncation^2).
 
-    ``truncation`` < 1 pulls latents towards the mean: more typical images, less variety.
+    Row i depends on (seed, indices[i]) only. ``truncation`` < 1 pulls latents towards the mean:
+    more typical images, less variety.
     """
     latents = [
         generator(seed, Stream.SAMPLING, int(index)).standard_normal(dim, dtype=np.float32)
@@ -34,7 +35,7 @@ def indexed_latents(seed: int, indices: Iterable[int], dim: int, truncation: flo
 
 
 def great_circle(one: Tensor, other: Tensor, steps: int) -> Tensor:
-    """Latents ``(N, steps, dim)`` from ``one`` to ``other``, both ``(N, dim)``, at even angles."""
+    """Return latents ``(N, steps, dim)`` from ``one`` to ``other`` ``(N, dim)``, at even angles."""
     lengths = one.norm(dim=1), other.norm(dim=1)
     cosine = (one * other).sum(1) / (lengths[0] * lengths[1])
     angle = cosine.clamp(-0.9999, 0.9999).acos()[:, None, None]
@@ -45,13 +46,14 @@ def great_circle(one: Tensor, other: Tensor, steps: int) -> Tensor:
 
 
 def indexed_labels(seed: int, indices: Iterable[int], frequencies: Sequence[float]) -> Tensor:
-    """Labels ``(len(indices),)`` int64 that occur as often as given; each depends on (seed, index).
+    """Return labels ``(len(indices),)`` int64 with the given frequencies.
 
-    By the golden ratio's multiples (Weyl's sequence), so that any run of indices has every class in
-    nearly its share: scores do not suffer from chance in the labels as well.
+    A label depends on (seed, index) only. Multiples of the golden ratio (Weyl's sequence) choose
+    the classes. Any run of indices then has every class in nearly its share, and scores do not
+    suffer from chance in the labels as well.
     """
     start = generator(seed, Stream.LABELS).random()
-    # Integers wrap exactly: as floats, indices beyond 2^50 would leave nothing behind the point.
+    # Integers wrap exactly; float products of indices beyond 2^50 would have no fractional part.
     multiples = np.array(list(indices), np.uint64) * _GOLDEN_RATIO
     uniform = (start + multiples / 2.0**64) % 1
     return _labels(uniform, frequencies)
@@ -60,9 +62,10 @@ def indexed_labels(seed: int, indices: Iterable[int], frequencies: Sequence[floa
 def calibration_batches(
     dim: int, frequencies: Sequence[float] = (), count: int = CALIBRATION_LATENTS
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Fixed latents ``(n, dim)`` and, given class frequencies, labels ``(n,)`` for calibration.
+    """Yield fixed latents ``(n, dim)`` and, given class frequencies, labels ``(n,)``.
 
-    Of every 500, this worker's share: together the workers see what one alone would.
+    Each batch is this worker's share of 500: together the workers see the latents that one worker
+    alone would see.
     """
     for start in range(0, count, _BATCH):
         size = min(_BATCH, count - start)
@@ -73,7 +76,7 @@ def calibration_batches(
 def telemetry_batch(
     number: int, size: int, dim: int, frequencies: Sequence[float] = ()
 ) -> tuple[Tensor, ...]:
-    """Fixed latents ``(size, dim)`` and, given class frequencies, labels ``(size,)``."""
+    """Return fixed latents ``(size, dim)`` and, given class frequencies, labels ``(size,)``."""
     return _inputs(Stream.TELEMETRY, number, size, dim, frequencies)
 
 

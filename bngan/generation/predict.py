@@ -11,9 +11,9 @@ from bngan.data.images import encode, to_pil
 from bngan.generation.sampler import Sampler
 
 MOST_IMAGES, MOST_BYTES = 10_000, 2**24
-"""Limits of one request: images, and bytes of their pixels."""
+"""Limits of one request: number of images, and bytes of their pixels."""
 PARAMETERS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "label": -1, "format": "array"}
-"""Their names and defaults."""
+"""Names and defaults of a request's parameters."""
 
 
 def predict(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarray | list[str]:
@@ -25,7 +25,7 @@ def predict(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndar
         params: the request's values of ``PARAMETERS``, not yet checked.
 
     Raises:
-        ValueError: naming the value that is not allowed.
+        ValueError: if a value is not allowed; the message names it.
     """
     settings = _settings(params)
     indices, label = _indices(values, most_images(sampler)), settings["label"]
@@ -37,7 +37,7 @@ def predict(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndar
 
 
 def most_images(sampler: Sampler) -> int:
-    """Return the most images that one request gets."""
+    """Return the largest number of images that one request gets."""
     return max(1, min(MOST_IMAGES, MOST_BYTES // math.prod(sampler.spec.shape)))
 
 

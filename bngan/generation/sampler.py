@@ -1,4 +1,4 @@
-"""A trained generator as a file, and images from it as a pure function of (seed, index)."""
+"""Trained generators as files, and their images as pure functions of (seed, index)."""
 
 import copy
 import json
@@ -38,19 +38,19 @@ WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 _BATCH = 250
 _TYPES = (torch.float32, torch.int64)
 _LARGEST_SIDE = 4096
-"""Pixels that a description may claim for an image's side."""
+"""Largest side of an image, in pixels, that a description may give."""
 _SLACK = 4
-"""Times that a network's parameters may be registered while it is built: weight norms do it anew."""
+"""Allowed ratio of registered to stored parameters; weight norm registers each weight twice."""
 
 
 class Sampler:
-    """A calibrated generator in evaluation mode, with plain torch batch norms.
+    """Sample images from a calibrated generator in evaluation mode, with torch's own batch norms.
 
     Attributes:
-        model: configuration of its networks.
-        spec: shape and classes of its images.
-        batch: images that go through the generator together.
-        grouped: whether they are normalised by their own statistics, and so always as many.
+        model: configuration of the networks.
+        spec: shape and classes of the images.
+        batch: number of images in one forward pass of the generator.
+        grouped: whether each batch's own statistics normalise it; every batch is then full.
     """
 
     def __init__(self, model: ModelConfig, spec: ImageSpec, state: dict[str, Tensor]) -> None:
@@ -63,7 +63,7 @@ class Sampler:
         self.device, self.batch, self.grouped = torch.device("cpu"), _BATCH, False
 
     def to(self, device: torch.device | str) -> "Sampler":
-        """Generate on ``device`` from now on; images still arrive on the CPU."""
+        """Move the generator to ``device``; images still arrive on the CPU."""
         self.device = torch.device(device)
         self.generator.to(self.device)
         return self
@@ -75,13 +75,14 @@ class Sampler:
         truncation: float = 1.0,
         labels: Sequence[int] | None = None,
     ) -> np.ndarray:
-        """uint8 images ``(len(indices), H, W, C)``; image i depends on (seed, indices[i]) only.
+        """Return uint8 images ``(len(indices), H, W, C)``.
 
-        A conditional generator makes the class ``labels[i]``; without ``labels`` it draws classes as
-        often as they were in its training images.
+        Image i depends on (seed, indices[i]) only. A conditional generator makes an image of class
+        ``labels[i]``. Without ``labels`` it draws classes as often as its training images have
+        them.
 
         Raises:
-            ValueError: for a negative index, a truncation outside (0, 1], or labels that do not fit.
+            ValueError: if an index is negative, truncation is outside (0, 1], or labels do not fit.
         """
         parts = list(self.batches(seed, indices, truncation, labels))
         channels, height, width = self.spec.shape
@@ -94,7 +95,7 @@ class Sampler:
         truncation: float = 1.0,
         labels: Sequence[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """As ``images``, a batch at a time."""
+        """Yield the images of ``images`` batch by batch."""
         if not 0 < truncation <= 1:
             raise ValueError(f"truncation must lie in (0, 1], got {truncation}")
         if any(index < 0 for index in indices):
@@ -104,17 +105,17 @@ class Sampler:
             chosen = list(indices[start : start + self.batch])
             classes = None if labels is None else list(labels[start : start + self.batch])
             count, lacking = len(chosen), self.batch - len(chosen)
-            if self.grouped and lacking:  # with images that are not asked for
+            if self.grouped and lacking:  # fill the batch with further images
                 chosen += range(chosen[-1] + 1, chosen[-1] + 1 + lacking)
                 classes = classes and classes + classes[-1:] * lacking
             latents = indexed_latents(seed, chosen, self.model.latent_dim, truncation)
             yield self._generate(latents, self._labels(seed, chosen, classes))[:count]
 
     def interpolations(self, seed: int, rows: int, steps: int) -> np.ndarray:
-        """uint8 images ``(rows * steps, H, W, C)``: each row goes from one latent to another.
+        """Return uint8 images ``(rows * steps, H, W, C)``; each row connects two latents.
 
-        Along the great circle, on which latents stay as long as N(0, 1) makes them (White 2016), and
-        within the class of the row's first image.
+        The path is the great circle, on which latents stay as long as N(0, 1) makes them (White
+        2016). A row keeps the class of its first image.
         """
         starts = range(0, 2 * rows, 2)
         one = indexed_latents(seed, starts, self.model.latent_dim)
@@ -124,9 +125,10 @@ class Sampler:
         return self._generate(latents, None if labels is None else labels.repeat_interleave(steps))
 
     def with_batch_statistics(self, group: int) -> "Sampler":
-        """A copy that normalises each ``group`` of images by its own statistics, as training does.
+        """Return a copy that normalises every ``group`` images by their own statistics.
 
-        The last group is made whole, too, and what it has beyond the images asked for left out.
+        Training does the same. Further images complete the last group; the result does not contain
+        them.
         """
         other = copy.copy(self)
         other.generator, other.batch, other.grouped = copy.deepcopy(self.generator), group, True
@@ -163,7 +165,7 @@ class Sampler:
             )
 
     def calibration_batches(self, count: int = CALIBRATION_LATENTS) -> Iterator[tuple[Tensor, ...]]:
-        """Inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""
+        """Yield inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""
         frequencies = self.spec.class_frequencies if self.model.conditional else ()
         for batch in calibration_batches(self.model.latent_dim, frequencies, count):
             yield tuple(part.to(self.device) for part in batch)
@@ -177,12 +179,12 @@ class Sampler:
 
     @classmethod
     def load(cls, folder: Path) -> "Sampler":
-        """Read what ``save`` wrote, by whomever the files may be.
+        """Return the sampler that ``save`` wrote; the files need not be trusted.
 
-        A description may claim any size: what is larger than the weights is not built.
+        A description may claim any size, so networks much larger than the weights are refused.
 
         Raises:
-            ValueError: naming the file and what is wrong with it.
+            ValueError: if a file is wrong; the message names the file and the mistake.
         """
         description = read_json_object(folder / DESCRIPTION)
         try:
@@ -210,7 +212,7 @@ def _check_spec(spec: ImageSpec) -> None:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file, all of them finite."""
+    """Return the tensors in a file; all of them are finite."""
     try:
         state: dict[str, Tensor] = load_file(path)
         strange = [name for name, value in state.items() if value.dtype not in _TYPES]
@@ -223,7 +225,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _require_same(given: Mapping[str, Tensor], built: Mapping[str, Tensor]) -> None:
-    """Names and shapes, and integers where they belong; torch itself would need many lines."""
+    """Refuse other names, shapes or kinds of numbers; torch's own message would have many lines."""
     theirs, ours = (
         {name: (tuple(v.shape), v.is_floating_point()) for name, v in state.items()}
         for state in (given, built)
@@ -239,7 +241,7 @@ def _require_same(given: Mapping[str, Tensor], built: Mapping[str, Tensor]) -> N
 
 @contextmanager
 def _no_larger_than(model: ModelConfig, state: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, a network much larger than its weights is refused before memory is touched for it."""
+    """Refuse a network much larger than its weights, in the block, before it takes memory."""
     numbers = sum(value.numel() for value in state.values())
     config, made = model.generator, 0
     for key, value, least, most in (

@@ -6,9 +6,9 @@ from bngan.numerics.torch_internals import BatchNormBase
 
 
 def weight_difference(adapted: Sampler, base: Sampler) -> str:
-    """Return which tensors differ: ``nothing``, ``gamma, beta``, ``statistics``, both, or ``all``.
+    """Return what differs: ``nothing``, ``gamma, beta``, ``statistics``, both, or ``all``.
 
-    Gamma and beta include the parameters that they are functions of. The result is ``all`` if any other
+    Gamma and beta include the parameters that compute them. The result is ``all`` if any other
     parameter or buffer differs, or if the networks are not the same.
     """
     ours, theirs = adapted.generator.state_dict(), base.generator.state_dict()

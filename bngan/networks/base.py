@@ -13,13 +13,16 @@ _MAPPING_UNITS = 128
 
 
 class Generator(nn.Module):
-    """Map latents to images; a family's class makes the layers and defines ``synthesize``.
+    """Map latents to images; a subclass per family makes the layers and defines ``synthesize``.
 
-    The class, if any, modulates batch norms; without one, its embedding shifts the latent.
+    The label of a conditional generator modulates batch norms. Without batch norms its embedding is
+    added to the latent.
 
     Attributes:
-        mapping: from the latent to the vector that modulates norms; the identity unless configured.
-        embedding: a vector per class, added to the latent; None where norms know the class.
+        mapping: network from the latent to the vector that modulates norms; by default the
+            identity.
+        embedding: a vector per class that is added to the latent; None if norms take the class, or
+            if there are no classes.
     """
 
     def __init__(self) -> None:
@@ -27,7 +30,7 @@ class Generator(nn.Module):
         self.embedding: nn.Module | None = None
 
     def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``; families define it."""
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``; subclasses define it."""
         raise NotImplementedError
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -37,7 +40,9 @@ class Generator(nn.Module):
         return self.synthesize(latents, Condition(self.mapping(latents), labels))
 
     def add_conditioning(self, model: ModelConfig, images: ImageSpec) -> None:
-        """Make ``mapping`` and ``embedding``, last: they depend on the layers that there are.
+        """Make ``mapping`` and ``embedding``.
+
+        Both depend on the layers that exist: call this method last.
 
         Raises:
             ConfigurationError: if a mapping network would have no layer to modulate.
@@ -55,7 +60,7 @@ class Generator(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """Map latents to vectors of another distribution: not one ball but many (Karras et al. 2019)."""
+    """Map latents to vectors whose distribution need not be one ball (Karras et al. 2019)."""
 
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
@@ -79,15 +84,15 @@ class MappingNetwork(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judge images; a family's class makes the layers and defines ``extract``.
+    """Judge images; a subclass per family makes the layers and defines ``extract``.
 
-    A logit is linear in the features. If conditional, the class's projection on them is added to it
-    (Miyato & Koyama 2018).
+    A logit is linear in the features. A conditional network adds the projection of the features on
+    the class's embedding (Miyato & Koyama 2018).
 
     Attributes:
-        features: how many features ``extract`` returns; a family's class sets it.
+        features: number of features that ``extract`` returns; a subclass sets it.
         logit: the linear output.
-        embedding: a vector per class, to project features on; None for an unconditional network.
+        embedding: a vector per class to project features on; None for an unconditional network.
     """
 
     features: int
@@ -97,13 +102,13 @@ class Discriminator(nn.Module):
         self.embedding: nn.Embedding | None = None
 
     def extract(self, images: Tensor) -> Tensor:
-        """Return features ``(N, features)`` of images ``(N, C, H, W)``; families define it."""
+        """Return features ``(N, features)`` of images ``(N, C, H, W)``; subclasses define it."""
         raise NotImplementedError
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits ``(N,)`` of images in [-1, 1] and, if conditional, labels ``(N,)``."""
         features = self.extract(images)
-        # Logits are differences of large numbers: never in half precision.
+        # Logits are differences of large numbers: half precision is too coarse.
         with torch.autocast(images.device.type, enabled=False):
             features = features.to(self.logit.weight.dtype)
             logits: Tensor = self.logit(features).flatten()

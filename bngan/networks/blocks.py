@@ -1,4 +1,4 @@
-"""Layers that network families share: named blocks, self-attention, changes between map and vector."""
+"""Layers that network families share: named blocks, self-attention, changes of shape."""
 
 import math
 from collections.abc import Callable
@@ -26,9 +26,9 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 class Block(Conditioned):
-    """Apply named layers one after the other, under a condition where they take one.
+    """Apply named layers one after the other; layers that take a condition get it.
 
-    A layer that is None is left out, which renames no other.
+    A layer that is None is left out; the other layers keep their names.
     """
 
     def __init__(self, **layers: nn.Module | None) -> None:
@@ -38,33 +38,34 @@ class Block(Conditioned):
                 self.add_module(name, layer)
 
     def forward(self, values: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return what the last layer makes of ``values``."""
+        """Return the output of the last layer."""
         for layer in self._modules.values():
             values = apply(layer, values, condition)  # type: ignore[arg-type]
         return values
 
 
 class ToMap(nn.Module):
-    """``(N, C * H * W)`` to ``(N, C, H, W)``, channels last in memory: what follows is faster."""
+    """Reshape ``(N, C * H * W)`` to ``(N, C, H, W)``, channels last in memory, for speed."""
 
     def __init__(self, shape: ImageShape) -> None:
         super().__init__()
         self.shape = shape
 
     def forward(self, values: Tensor) -> Tensor:
-        """The same values, copied."""
+        """Return a copy with the same values."""
         maps = values.view(len(values), *self.shape)
         return maps.contiguous(memory_format=torch.channels_last)
 
 
 class FromMap(nn.Module):
-    """``(N, C, H, W)`` to ``(N, C * H * W)``, and gradients back as the map lies in memory.
+    """Flatten ``(N, C, H, W)`` to ``(N, C * H * W)``.
 
-    Elementwise operations on two tensors that lie differently take many times as long.
+    Gradients come back in the map's memory layout. Elementwise operations on two tensors of
+    different layouts take many times as long.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The same values, copied if channels were last."""
+        """Return the same values; channels that are last in memory cost a copy."""
         if maps.requires_grad:
             maps.register_hook(_channels_last)  # type: ignore[no-untyped-call]
         return maps.flatten(1)
@@ -75,7 +76,7 @@ def _channels_last(gradient: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """``(N, C, H, W)`` plus gamma, at first 0, times what other places say (Zhang et al. 2019)."""
+    """Add gamma, at first 0, times self-attention to maps ``(N, C, H, W)`` (Zhang et al. 2019)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -88,7 +89,10 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Keys and values are taken from every second place, as BigGAN (Brock et al. 2019) does."""
+        """Map ``(N, C, H, W)`` to the same shape.
+
+        Keys and values come from maps pooled by 2, like those of BigGAN (Brock et al. 2019).
+        """
         query, key, value = self.query(maps), self.pool(self.key(maps)), self.pool(self.value(maps))
         seen = attention(*(part.flatten(2).mT for part in (query, key, value)))
         seen = self.output(seen.mT.reshape(*seen.mT.shape[:2], *maps.shape[2:]))
@@ -96,20 +100,20 @@ class SelfAttention(nn.Module):
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention over ``(..., T, C)``, in the form that can be differentiated twice."""
+    """Return softmax attention over ``(..., T, C)``, in a form that can be differentiated twice."""
     with sdpa_kernel(SDPBackend.MATH):
         return F.scaled_dot_product_attention(query, key, value)
 
 
 def activation(config: NetworkConfig) -> nn.Module:
-    """The activation of hidden layers."""
+    """Return the activation of hidden layers."""
     return _ACTIVATIONS[config.activation]()
 
 
 def needs_bias(norm: nn.Module | None, config: NetworkConfig) -> bool:
-    """Whether a layer before ``norm`` has one: a norm right after it would cancel it, or replace it.
+    """Return whether a layer before ``norm`` needs a bias.
 
-    Its gradient would then be pure rounding.
+    A norm right after the layer cancels or replaces a bias, whose gradient would be pure rounding.
     """
     return norm is None or config.norm_place == "after_activation"
 
@@ -134,12 +138,16 @@ def output_layers(features: int, spatial: bool, model: ModelConfig) -> dict[str,
 
 
 def convolution(before: int, after: int, bias: bool) -> nn.Module:
-    """A 3x3 convolution that keeps the size."""
+    """Return a 3x3 convolution that keeps the size."""
     return nn.Conv2d(before, after, 3, padding=1, bias=bias)
 
 
 def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
-    """Map sizes from the image down: halved, rounding up, ``depth`` times or, once at least, to 3-5."""
+    """Return map sizes from the image down; each is half of the one before, rounded up.
+
+    There are ``depth`` halvings. Without ``depth`` there is at least one, and they end when the
+    larger side has at most 5 pixels.
+    """
     sizes = [(height, width)]
     while (max(sizes[-1]) > 5 or len(sizes) == 1) if depth is None else (len(sizes) <= depth):
         sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
@@ -147,17 +155,20 @@ def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
 
 
 def widths(config: NetworkConfig, maps: int) -> list[int]:
-    """Channels of so many maps, from the largest down: doubling, up to 8 times the width."""
+    """Return the channels of ``maps`` maps, from the largest map down.
+
+    Channels double from ``width`` to at most 8 times ``width``.
+    """
     return [config.width * min(2**index, _MOST_WIDTHS) for index in range(maps)]
 
 
 def attended(channels: int, size: Size, config: NetworkConfig) -> nn.Module | None:
-    """Return self-attention if maps of this size are to have it."""
+    """Return self-attention if the configuration has it for maps of this size, else None."""
     return SelfAttention(channels) if max(size) in config.attention else None
 
 
 def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:
-    """Raise ``ConfigurationError`` if attention is asked for where no map is."""
+    """Raise ``ConfigurationError`` if attention is configured for a size that no map has."""
     sides = [max(size) for size in sizes]
     if wrong := sorted(set(config.attention) - set(sides)):
         there = f"there are maps of {', '.join(map(str, sides))}" if sides else "it has no maps"
@@ -165,7 +176,7 @@ def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:
 
 
 def setting_error(config: NetworkConfig, name: str, reason: str) -> ConfigurationError:
-    """Return the error of a network's setting, which knows its whole key."""
+    """Return the error of the setting ``name`` of a network, with its full key."""
     part = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
     key = f"model.{part}.{name}"
     return ConfigurationError(Problem(key, f"{key}: {reason}"))

@@ -1,7 +1,8 @@
 """Convolutional networks after DCGAN (Radford et al. 2015), for any image size from 4 pixels up.
 
-The generator starts from a small map and doubles it; at odd sizes a kernel of 3 in place of 4 makes
-the map one pixel smaller than double, so no size has to be a power of two. In shapes, w is the width.
+The generator starts from a small map and doubles it. At odd sizes a kernel of 3 instead of 4 makes
+the map one pixel smaller than double, so no size has to be a power of two. In shapes, w is the
+width.
 """
 
 import math
@@ -75,7 +76,7 @@ class DCGANGenerator(Generator):
 
 
 class DCGANDiscriminator(Discriminator):
-    """Halve the image down to a small map, whose pixels are the features; channels double."""
+    """Halve the image down to a small map; its pixels are the features, and channels double."""
 
     def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
@@ -106,15 +107,15 @@ class DCGANDiscriminator(Discriminator):
 
 
 def _doubling(before: int, after: int, size: Size, bias: bool) -> nn.Module:
-    """A transposed convolution to maps of ``size``, from half of it, rounded up."""
+    """Return a transposed convolution to maps of ``size``, from half of it, rounded up."""
     return nn.ConvTranspose2d(before, after, _kernel(size), 2, padding=1, bias=bias)
 
 
 def _halving(before: int, after: int, size: Size, bias: bool) -> nn.Module:
-    """A convolution from maps of ``size`` to half of it, rounded up."""
+    """Return a convolution from maps of ``size`` to half of it, rounded up."""
     return nn.Conv2d(before, after, _kernel(size), 2, padding=1, bias=bias)
 
 
 def _kernel(size: Size) -> Size:
-    """Kernel that makes stride 2, padding 1 map between ``size`` and its half rounded up."""
+    """Return the kernel from ``size`` to its rounded-up half, or back, for stride 2, padding 1."""
     return (4 if size[0] % 2 == 0 else 3, 4 if size[1] % 2 == 0 else 3)

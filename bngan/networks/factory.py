@@ -18,11 +18,11 @@ from bngan.serialization.problem import ConfigurationError, Problem
 
 
 class Family(NamedTuple):
-    """Generator and discriminator of a family: classes, made with a configuration and images.
+    """Generator and discriminator classes of a family, made with a configuration and images.
 
-    Each is a subclass of ``base.Generator`` or ``base.Discriminator`` whose ``__init__`` makes named
-    layers and whose ``synthesize`` or ``extract`` applies them. Class labels, the mapping network,
-    the logit, initial weights and weight norms are added here, alike for all families.
+    Each class is a subclass of ``base.Generator`` or ``base.Discriminator``. Its ``__init__`` makes
+    named layers, and its ``synthesize`` or ``extract`` applies them. This module adds class labels,
+    the mapping network, the logit, initial weights and weight norms, alike for all families.
     """
 
     generator: Callable[[ModelConfig, ImageSpec], Generator]
@@ -38,10 +38,10 @@ _FAMILIES = {
 
 
 def build_generator(model: ModelConfig, images: ImageSpec) -> Generator:
-    """Return a generator of such images, initialised from torch's random state.
+    """Return a generator of ``images``, initialised from torch's random state.
 
     Raises:
-        ConfigurationError: for what such images or such networks cannot have.
+        ConfigurationError: if the images or the family do not allow a setting.
     """
     _check_classes(model, images)
     network = _FAMILIES[model.network].generator(model, images)
@@ -51,10 +51,10 @@ def build_generator(model: ModelConfig, images: ImageSpec) -> Generator:
 
 
 def build_discriminator(model: ModelConfig, images: ImageSpec) -> Discriminator:
-    """Return a discriminator of such images, initialised from torch's random state.
+    """Return a discriminator of ``images``, initialised from torch's random state.
 
     Raises:
-        ConfigurationError: for what such images or such networks cannot have.
+        ConfigurationError: if the images or the family do not allow a setting.
     """
     _check_classes(model, images)
     network = _FAMILIES[model.network].discriminator(model, images)
@@ -70,7 +70,7 @@ def _finish(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> No
         if isinstance(layer, nn.Embedding) and config is model.generator:
             continue
         if config.weight_norm == "spectral":
-            # The first power iterations in float64, whose rounding no float32 weight keeps.
+            # Run the first power iterations in float64: no float32 weight keeps its rounding.
             parametrizations.spectral_norm(layer.double())
             layer.float()
         elif config.weight_norm == "weight":

@@ -12,7 +12,7 @@ from bngan.networks.norms import ConditionalBatchNorm
 
 
 def _he(layer: Any) -> None:
-    """N(0, 2 / fan_in); what a transposed convolution adds up is its input's channels."""
+    """Draw N(0, 2 / fan_in); a transposed convolution's fan_in counts the channels of its input."""
     fan_in = layer.weight[0].numel()
     if isinstance(layer, nn.ConvTranspose2d):
         fan_in = layer.weight[:, 0].numel() / math.prod(layer.stride)
@@ -21,7 +21,7 @@ def _he(layer: Any) -> None:
 
 @torch.no_grad()
 def _orthogonal(layer: Any) -> None:
-    """In float64: in float32 a decomposition rounds visibly otherwise on other processors."""
+    """Draw in float64: the rounding of a float32 decomposition depends on the processor."""
     layer.weight.copy_(nn.init.orthogonal_(layer.weight.double()))
 
 
@@ -34,9 +34,9 @@ _DRAWS: dict[Initialization, Callable[[Any], Any]] = {
 
 
 def initialize(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> None:
-    """Draw the weights of linear and convolutional layers as configured; their biases are 0 then.
+    """Draw weights of linear and convolutional layers as configured, and set their biases to 0.
 
-    Norms, what modulates them, and embeddings keep what they were made with.
+    Norms, the layers that modulate them, and embeddings keep their first values.
     """
     draw = _DRAWS.get(_chosen(model, config))
     for layer in weighted_layers(network):
@@ -60,7 +60,7 @@ def _chosen(model: ModelConfig, config: NetworkConfig) -> Initialization:
 
 
 def weighted_layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Linear and convolutional layers and embeddings, except what modulates a norm."""
+    """Yield linear and convolutional layers and embeddings, except those that modulate a norm."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
         yield module
     if not isinstance(module, ConditionalBatchNorm):

@@ -19,7 +19,7 @@ from bngan.networks.norms import Condition, generator_norm, norm
 
 
 class MLPGenerator(Generator):
-    """Make an image's pixels of a latent, with ``depth`` hidden layers (default 1)."""
+    """Map a latent to an image's pixels, with ``depth`` hidden layers (default 1)."""
 
     def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()

@@ -14,28 +14,28 @@ from bngan.numerics.torch_internals import NormBase
 
 _SELF_MODULATION_UNITS = 32
 _GROUP = 16
-"""Channels of a group, at least."""
+"""Minimum number of channels in a group."""
 
 
 class Condition(NamedTuple):
-    """What may modulate a generator's layers, one row per sample."""
+    """Inputs that may modulate a generator's layers, one row per sample."""
 
     latents: Tensor
     labels: Tensor | None
 
 
 class Conditioned(nn.Module):
-    """A layer whose forward takes a ``Condition`` besides its input."""
+    """Base class of layers whose forward takes a ``Condition`` besides its input."""
 
 
 def apply(layer: nn.Module, values: Tensor, condition: Condition | None) -> Tensor:
-    """``layer(values)``, under the condition if it takes one."""
+    """Return ``layer(values)``, with the condition if the layer takes one."""
     result: Tensor = layer(values, condition) if isinstance(layer, Conditioned) else layer(values)
     return result
 
 
 class Modulation(nn.Module):
-    """Gamma and beta of each sample: of its latent, of its class, or the sum of both."""
+    """Compute gamma and beta of each sample from its latent, its class, or both (their sum)."""
 
     def __init__(
         self, features: int, latent_dim: int, classes: int, numbers: BatchNormConfig
@@ -55,7 +55,7 @@ class Modulation(nn.Module):
         _start_as_identity(start, features, numbers)
 
     def forward(self, condition: Condition) -> Tensor:
-        """Gamma and beta, ``(N, 2 * features)``."""
+        """Return gamma and beta, ``(N, 2 * features)``."""
         parts = []
         if self.of_latent is not None:
             parts.append(self.of_latent(condition.latents))
@@ -81,7 +81,7 @@ class ConditionalBatchNorm(Conditioned):
 
 
 class TokenNorm(Conditioned):
-    """A norm over channels, of tokens ``(N, T, C)``."""
+    """Apply a norm over channels to tokens ``(N, T, C)``."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -95,9 +95,9 @@ class TokenNorm(Conditioned):
 def generator_norm(
     model: ModelConfig, images: ImageSpec, features: int, spatial: bool
 ) -> nn.Module | None:
-    """The norm of a generator's hidden layer with so many features, None for none.
+    """Return the norm of a generator's hidden layer with ``features`` features; None for none.
 
-    Input is ``(N, C, H, W)`` if spatial, else ``(N, C)`` or ``(N, C, T)``.
+    The input is ``(N, C, H, W)`` if spatial, else ``(N, C)`` or ``(N, C, T)``.
     """
     name, numbers = model.generator.norm, model.batch_norm
     classes = images.classes if model.conditional else 0
@@ -111,7 +111,10 @@ def generator_norm(
 def norm(
     name: Normalization, features: int, spatial: bool, numbers: BatchNormConfig
 ) -> nn.Module | None:
-    """The norm of that name for ``(N, C, ...)``, None for none; batch norm where it is modulated."""
+    """Return the norm called ``name`` for ``(N, C, ...)``; None for none.
+
+    self_modulated_batch gives batch norm without modulation.
+    """
     groups = {"layer": 1, "group": max(1, features // _GROUP), "instance": features}
     if name == "none":
         return None
@@ -123,7 +126,7 @@ def norm(
 def batch_norm(
     features: int, spatial: bool, numbers: BatchNormConfig, affine: bool = True
 ) -> nn.Module:
-    """Torch's batch norm, with gamma ~ N(1, gamma_sd^2) and beta = 0."""
+    """Return torch's batch norm, with gamma ~ N(1, gamma_sd^2) and beta = 0."""
     kind = nn.BatchNorm2d if spatial else nn.BatchNorm1d
     layer = kind(features, numbers.eps, numbers.momentum, affine=affine)
     if affine:
@@ -132,23 +135,27 @@ def batch_norm(
 
 
 def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
-    """``norm`` for tokens ``(N, T, C)``; layer norm is then each token's own, as in transformers."""
+    """Return ``norm`` for tokens ``(N, T, C)``.
+
+    Layer norm then normalises each token by itself, as transformers do.
+    """
     if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
         return nn.LayerNorm(features, norm.eps)
     return norm and TokenNorm(norm)
 
 
 def parametrized(network: nn.Module) -> list[nn.Module]:
-    """Layers whose weight is made of others: with weight or spectral norm."""
+    """Return the layers that compute their weight from others, by weight norm or spectral norm."""
     return [layer for layer in network.modules() if parametrize.is_parametrized(layer)]
 
 
 @torch.no_grad()
 def iterate_spectral_norms(layers: Iterable[nn.Module]) -> None:
-    """One power iteration on each weight with spectral norm. In forward passes there is none then.
+    """Run one power iteration on each weight with spectral norm; forward passes then run none.
 
     Args:
-        layers: those ``parametrized``, found once: to look for them is some per cent of a small step.
+        layers: result of ``parametrized``, found once: the search takes some per cent of a small
+            step.
     """
     for layer in layers:
         parametrizations = cast(nn.Module, layer.parametrizations)
@@ -159,18 +166,18 @@ def iterate_spectral_norms(layers: Iterable[nn.Module]) -> None:
 
 @torch.no_grad()
 def _start_as_identity(last: Tensor, features: int, numbers: BatchNormConfig) -> None:
-    """Let modulation begin as an unconditional batch norm's gamma and beta do."""
+    """Give modulation the first gamma and beta of an unconditional batch norm."""
     nn.init.normal_(last[..., :features], 1.0, numbers.gamma_sd)
     nn.init.zeros_(last[..., features:])
 
 
 def largest_divisor(number: int, wanted: int) -> int:
-    """The largest divisor of ``number`` that is not above ``wanted``."""
+    """Return the largest divisor of ``number`` that is at most ``wanted``."""
     return next(n for n in range(wanted, 0, -1) if number % n == 0)
 
 
 def affine_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
-    """Gamma and beta of every norm, or the parameters of what they are functions of."""
+    """Yield gamma and beta of every norm, or the parameters that compute them."""
     for module in network.modules():
         if isinstance(module, ConditionalBatchNorm):
             yield from module.modulation.parameters()

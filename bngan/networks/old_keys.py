@@ -1,8 +1,8 @@
 """Rename weights of earlier code, which called layers by their position in a flat list.
 
 Registered generators, checkpoints and base generators of that time hold keys such as
-``layers.7.residual.3.weight``. The tables here say which layers each family's list had, in which order.
-A layer that a network does not have was not in its list either.
+``layers.7.residual.3.weight``. The tables here give the layers of each family's list, in order. The
+list of a network had no places for layers that the network does not have.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ from bngan.networks.base import Discriminator, Generator
 from bngan.networks.config import ModelConfig
 
 _Names = list[str | None]
-"""Present names of the layers of an old list; None: a layer that has no name any more, nor weights.
+"""Present names of the layers in an old list; None: a layer without weights, which has no name now.
 ``{first}`` and ``{second}`` are norm and activation, in the configured order."""
 
 
 class _Layout(NamedTuple):
-    """An old list: layers at its start, those of each of the present ``blocks``, layers at its end."""
+    """Old list: layers at its start, layers of each present block, layers at its end."""
 
     start: _Names
     block: _Names
@@ -63,7 +63,7 @@ _RESIDUAL: _Names = [
     *("{first}1", "{second}1", "upsample", "conv1"),
     *("{first}2", "{second}2", "conv2"),
 ]
-"""The list within each block of a residual network."""
+"""Old list within each block of a residual network."""
 _TRANSFORMER_BLOCK = {
     "attention.0": "norm1",
     "attention.1": "attention",
@@ -83,7 +83,7 @@ def with_current_keys(
 ) -> dict[str, Tensor]:
     """Return a network's ``state`` with old keys replaced by those that ``network`` has now.
 
-    Present keys stay, and so do unknown ones: whoever loads the state refuses it by their names.
+    Present keys stay. Unknown keys stay too; ``load_state_dict`` refuses them by name.
 
     Args:
         state: parameters and buffers by name; untrusted.
@@ -92,7 +92,7 @@ def with_current_keys(
     """
     table = _modules(network, model)
     renamed = {_renamed(key, table): value for key, value in state.items()}
-    # Two keys for one tensor: no code of ours wrote this.
+    # Two keys for one tensor: bngan never wrote this.
     return renamed if len(renamed) == len(state) else dict(state)
 
 
@@ -120,7 +120,7 @@ def _modules(network: nn.Module, model: ModelConfig) -> dict[str, str]:
     first, second = pair if config.norm_place == "before_activation" else pair[::-1]
 
     def numbered(prefix: str, names: Iterable[str | None], within: str = "") -> dict[str, str]:
-        """Old names ``prefix.0``, ``prefix.1``, ... of those layers that the network has."""
+        """Return present names by old ones, ``prefix.0``, ``prefix.1``, ..., of existing layers."""
         full = [name and within + name.format(first=first, second=second) for name in names]
         there = [name for name in full if name is None or name in present]
         return {f"{prefix}.{i}": name for i, name in enumerate(there) if name is not None}
@@ -131,12 +131,12 @@ def _modules(network: nn.Module, model: ModelConfig) -> dict[str, str]:
         block = new.startswith("blocks.") and new.count(".") == 1
         if block and model.network == "resnet":
             table |= numbered(f"{old}.residual", _RESIDUAL, f"{new}.residual.")
-            # Of a generator's, the second layer enlarges.
+            # A generator's shortcut had a second layer, which enlarges.
             table |= {f"{old}.shortcut": f"{new}.skip", f"{old}.shortcut.0": f"{new}.skip"}
         elif block and model.network == "transformer":
             table |= {f"{old}.{k}": f"{new}.{v}" for k, v in _TRANSFORMER_BLOCK.items()}
         elif new == "to_image.linear" and model.network == "transformer":
-            table[f"{old}.0"] = new  # the second cuts patches out
+            table[f"{old}.0"] = new  # the second layer joined patches, without weights
     if judge:
         return {**table, "output": "logit"}
     hidden = _repeated(_MAPPING, model.generator.mapping)

@@ -30,7 +30,7 @@ from bngan.networks.norms import Condition, Conditioned, generator_norm, norm
 
 
 class GeneratorBlock(Conditioned):
-    """Norm, activation, enlargement, convolution; norm, activation, convolution; plus the input."""
+    """Residual block: norm, activation, upsampling, convolution; norm, activation, convolution."""
 
     def __init__(
         self, model: ModelConfig, images: ImageSpec, channels: tuple[int, int], size: Size
@@ -38,7 +38,7 @@ class GeneratorBlock(Conditioned):
         super().__init__()
         config, (before, after), self.size = model.generator, channels, size
         norm1, norm2 = (generator_norm(model, images, n, spatial=True) for n in channels)
-        # What is added to every place of a channel, the norms to come take away.
+        # Later norms remove a constant that is added to every place of a channel.
         bias = needs_bias(norm2, config)
         self.residual = Block(
             **normalized_activation(norm1, config, "1"),
@@ -58,9 +58,9 @@ class GeneratorBlock(Conditioned):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Activation and convolution twice, and pooling to the ``half`` size, if any; plus the input.
+    """Residual block: activation and convolution twice, then pooling to the ``half`` size, if any.
 
-    The first block, which sees images, starts with its convolution.
+    The first block takes images and starts with its convolution.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ResNetGenerator(Generator):
 
 
 class ResNetDiscriminator(Discriminator):
-    """Halve the image by residual blocks, one more at the end, and sum over places."""
+    """Halve the image by residual blocks, add a block that keeps the size, and sum over places."""
 
     def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class ResNetDiscriminator(Discriminator):
         last = before if len(sizes) > 1 else config.width
         only = len(sizes) == 1
         self.blocks.append(DiscriminatorBlock(model, (before, last), first=only, half=None))
-        # No norm here: batch norm before the output would blind it.
+        # No norm here: batch norm before the output would blind the discriminator.
         self.activation = activation(config)
         self.features = last
 

@@ -1,6 +1,7 @@
-"""Transformers of image patches (Dosovitskiy et al. 2021; as a GAN, Jiang et al. 2021), for any size.
+"""Transformers of image patches, for any image size.
 
-Tokens are patches, at most 8 by 8 of them unless ``patch_size`` says otherwise. The norm in front of
+The model is that of Dosovitskiy et al. 2021, as a GAN that of Jiang et al. 2021. Tokens are
+patches; by default there are at most 8 by 8 of them (``patch_size``). The norm in front of
 attention and of the two-layer MLP may be batch norm, over all tokens of the batch.
 """
 
@@ -32,12 +33,12 @@ from bngan.networks.norms import (
 )
 
 _HEAD = 32
-"""Features of an attention head, at least."""
+"""Minimum number of features in an attention head."""
 _EXPANSION = 4
 
 
 class TransformerBlock(Conditioned):
-    """Attention, then an MLP, each after a norm and added to its input."""
+    """Transformer block: attention, then an MLP; each follows a norm and is added to its input."""
 
     def __init__(
         self, norms: tuple[nn.Module | None, nn.Module | None], bias: bool, config: NetworkConfig
@@ -62,7 +63,7 @@ class TransformerBlock(Conditioned):
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention among the tokens of an image; no bias that softmax would cancel."""
+    """Multi-head attention among an image's tokens, without biases that softmax would cancel."""
 
     def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class PositionalEmbedding(nn.Module):
-    """Adds a learned vector to each token, by its place."""
+    """Add a learned vector to each token, by its place."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
@@ -89,12 +90,12 @@ class PositionalEmbedding(nn.Module):
         nn.init.normal_(self.vectors, 0.0, 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, T, width)`` to the same."""
+        """Map ``(N, T, width)`` to the same shape."""
         return tokens + self.vectors
 
 
 class Unpatchify(nn.Module):
-    """Tokens ``(N, T, C * patch * patch)`` to images ``(N, C, H, W)``."""
+    """Turn tokens ``(N, T, C * patch * patch)`` into images ``(N, C, H, W)``."""
 
     def __init__(self, rows: int, columns: int, patch: int, images: ImageSpec) -> None:
         super().__init__()
@@ -102,8 +103,8 @@ class Unpatchify(nn.Module):
         self.channels, *self.size = images.shape
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """What stands over the edge is cut off."""
-        # As pixel_shuffle, whose backward does not take an empty batch.
+        """Return images; pixels beyond the edge are cut off."""
+        # Same as pixel_shuffle, whose backward does not take an empty batch.
         grid = self.rows, self.columns, self.channels, self.patch, self.patch
         image = tokens.view(len(tokens), *grid).permute(0, 3, 1, 4, 2, 5)
         height, width = self.rows * self.patch, self.columns * self.patch
@@ -112,7 +113,7 @@ class Unpatchify(nn.Module):
 
 
 class TransformerGenerator(Generator):
-    """Make tokens of a latent, mix them, and put their patches together."""
+    """Map a latent to tokens, mix them, and join their patches to an image."""
 
     def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
@@ -121,12 +122,12 @@ class TransformerGenerator(Generator):
         norms = partial(generator_norm, model, images, width, spatial=False)
         tokens = rows * columns
         self.stem = Block(
-            # The positions bring a bias of their own.
+            # The position embedding has a bias of its own.
             linear=nn.Linear(model.latent_dim, tokens * width, bias=False),
             to_tokens=nn.Unflatten(1, (tokens, width)),
             position_embedding=PositionalEmbedding(tokens, width),
         )
-        # What is added to every token of a channel, the norms to come take away.
+        # Later norms remove a constant that is added to every token of a channel.
         bias = config.norm == "none"
         self.blocks = nn.ModuleList(
             TransformerBlock((norms(), norms()), bias, config) for _ in range(_depth(config))
@@ -148,14 +149,14 @@ class TransformerGenerator(Generator):
 
 
 class TransformerDiscriminator(Discriminator):
-    """Make a token of each patch, mix them, and average them."""
+    """Map each patch to a token, mix the tokens, and average them."""
 
     def __init__(self, model: ModelConfig, images: ImageSpec) -> None:
         super().__init__()
         config, (channels, height, width) = model.discriminator, images.shape
         patch, rows, columns = _patches(config, images)
         norms = partial(norm, config.norm, config.width, False, model.batch_norm)
-        # Batch norm before the output would blind it to batches, instance norm to images.
+        # Before the output, batch norm would make all batches equal, and instance norm all images.
         last = None if config.norm in ("batch", "instance") else norms()
         self.from_image = Block(
             pad=nn.ZeroPad2d((0, columns * patch - width, 0, rows * patch - height)),
@@ -188,7 +189,7 @@ def _token_norm(norm: nn.Module | None, width: int) -> nn.Module:
 
 
 def _patches(config: NetworkConfig, images: ImageSpec) -> tuple[int, int, int]:
-    """Side of a patch, and how many rows and columns of them cover the image."""
+    """Return the side of a patch, and the rows and columns of patches that cover the image."""
     check_attention(config, [])
     if config.norm_place == "after_activation":
         problem = "a transformer's norms stand where no activation is"
