@@ -1,4 +1,4 @@
-"""Batch-norm statistics of the population, for a generator that is to be evaluated or served."""
+"""Calibration of a generator's batch norms with population statistics, to evaluate or serve it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,21 +13,21 @@ from bngan.numerics.precision import exact_convolutions
 from bngan.numerics.torch_internals import BatchNormBase
 
 Batches = Callable[[], Iterable[tuple[Any, ...]]]
-"""Called several times; yields the same batches of a generator's arguments every time."""
+"""Function that yields the same batches of a generator's arguments every time it is called."""
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
+    """Stop a forward pass at the layer whose input is wanted."""
 
 
 def channel_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance ``(C,)`` of ``(n, C, ...)``, in float64; n > 0."""
+    """Return mean and biased variance ``(C,)`` of ``(n, C, ...)``, in float64; n > 0."""
     values, dims = values.double(), [dim for dim in range(values.dim()) if dim != 1]
     return values.mean(dims), values.var(dims, correction=0)
 
 
 class PopulationMoments:
-    """Mean and variance per channel of a stream of ``(n, C, ...)``, merged as Chan et al. 1979 do."""
+    """Mean and variance per channel of a stream ``(n, C, ...)``, merged as in Chan et al. 1979."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -35,7 +35,7 @@ class PopulationMoments:
         self._deviations: Tensor | float = 0.0
 
     def add(self, values: Tensor) -> None:
-        """Take a batch in, in float64; n >= 0."""
+        """Add a batch ``(n, C, ...)``, n >= 0; the sums are float64."""
         count = values.numel() // values.shape[1]
         if count == 0:
             values = values.new_zeros(1, values.shape[1])
@@ -48,7 +48,7 @@ class PopulationMoments:
         self.count += count
 
     def joined(self) -> tuple[Tensor, Tensor, float]:
-        """Mean and biased variance ``(C,)`` in float64 and the count over all workers; a collective."""
+        """Return mean and biased variance ``(C,)`` float64, and count; a collective."""
         own, deviations = torch.as_tensor(self._mean), torch.as_tensor(self._deviations)
         message = torch.cat([own * self.count, own.new_full((1,), self.count)])
         *_, count = message = all_reduce_sum(message)
@@ -62,15 +62,16 @@ class PopulationMoments:
 def calibrate(generator: nn.Module, batches: Batches) -> None:
     """Set running statistics to the population's, layer by layer in execution order.
 
-    Each layer's statistics are taken over its inputs while all layers before it already run in
-    evaluation mode with their new statistics, which gives the generator that an infinite batch
-    would. (Averaging per-batch variances does not: it loses the variance of the batch means.)
-    Leaves the generator in evaluation mode. With several workers a collective, to which each brings
-    its share of every batch; memory is bounded by one batch.
+    The statistics of a layer are those of its inputs while all layers before it already run in
+    evaluation mode with their new statistics. That gives the generator that an infinite batch would
+    give. (An average of per-batch variances does not: it loses the variance of the batch means.)
+    The generator stays in evaluation mode. With several workers this is a collective, and each
+    worker brings its share of every batch. Memory is bounded by one batch.
 
     Args:
         generator: a network; every batch norm that keeps running statistics is set.
-        batches: the arguments of its forward, such as ``(latents,)`` or ``(latents, labels)``.
+        batches: the arguments of the generator's forward, such as ``(latents,)`` or
+            ``(latents, labels)``.
     """
     generator.eval()
     for norm in execution_order(generator, next(iter(batches()))).values():
@@ -96,12 +97,13 @@ def calibrate(generator: nn.Module, batches: Batches) -> None:
 def execution_order(network: nn.Module, batch: tuple[Any, ...]) -> dict[str, BatchNormBase]:
     """Return batch norms that keep running statistics, in the order a forward pass reaches them.
 
-    They are called by the size of the maps that they normalise: ``8x8``, then ``8x8_2`` for the second
-    of this size; ``1x1`` for vectors ``(N, C)``, ``64_tokens`` for tokens ``(N, C, 64)``.
+    Their names are the sizes of the maps that they normalise: ``8x8``, then ``8x8_2`` for the
+    second one of this size; ``1x1`` for vectors ``(N, C)``, ``64_tokens`` for tokens
+    ``(N, C, 64)``.
 
     Args:
-        network: in evaluation mode, or its running statistics follow the batch.
-        batch: the arguments of its forward.
+        network: in evaluation mode; in training mode this pass would change its running statistics.
+        batch: the arguments of the network's forward.
     """
     reached = dict[BatchNormBase, str]()
 

@@ -1,4 +1,4 @@
-"""Batch norm of a batch that several workers share: its forward and its backward."""
+"""Batch norm of a batch that several workers share: its forward and backward passes."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -13,7 +13,7 @@ from bngan.numerics.torch_internals import batch_moments, batch_norm_gradients
 
 
 class Moments(NamedTuple):
-    """Of G groups in float64: counts ``(G, 1)``, means ``(G, C)`` and biased variances ``(G, C)``."""
+    """Moments of G groups, float64: counts ``(G, 1)``, means and biased variances ``(G, C)``."""
 
     counts: Tensor
     mean: Tensor
@@ -21,17 +21,18 @@ class Moments(NamedTuple):
 
 
 def join_groups(parts: Sequence[Tensor]) -> Tensor:
-    """The batch that groups make; a single one is not copied."""
+    """Return the batch that groups make; a single group is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class SyncBatchNormFunction(torch.autograd.Function):
     """Batch norm of the joined batch of all workers, group by group.
 
-    With s = 1 / sqrt(variance + eps) and x_hat = (x - mean) * s: y = gamma * x_hat + beta, and
-    dx = gamma * s * (dy - sum(dy) / n - x_hat * sum(dy * x_hat) / n), sums over the joined group.
-    Torch's kernels do the passes over x: they take statistics from outside, and what they sum is this
-    worker's. When the backward's own graph is wanted, it is made of differentiable steps instead.
+    With s = 1 / sqrt(variance + eps) and x_hat = (x - mean) * s: y = gamma * x_hat + beta, and dx =
+    gamma * s * (dy - sum(dy) / n - x_hat * sum(dy * x_hat) / n), sums over the joined group.
+    Torch's kernels make the passes over x. They take statistics from outside, and sum over this
+    worker's part only. A backward that must have a graph of its own uses differentiable steps
+    instead.
     """
 
     @staticmethod
@@ -44,7 +45,7 @@ class SyncBatchNormFunction(torch.autograd.Function):
         eps: float,
         sizes: list[int],
     ) -> tuple[Tensor, ...]:
-        """Normalised ``(n, C, ...)``, and the moments: counts, means and variances of the groups."""
+        """Return normalised ``(n, C, ...)``, and counts, means and variances of the groups."""
         ctx.eps, ctx.sizes = eps, sizes
         anchor, spread = _local_moments(input, sizes)
         local, centre = _local_counts(input, sizes), anchor.double() - origin
@@ -59,15 +60,15 @@ class SyncBatchNormFunction(torch.autograd.Function):
         output = join_groups(parts) if parts else input.clone()
         ctx.save_for_backward(input, weight, anchor, origin, *moments)
         ctx.mark_non_differentiable(*moments)
-        ctx.set_materialize_grads(False)  # of the moments there are none
+        ctx.set_materialize_grads(False)  # the moments have none
         return output, *moments
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        """Gradients of input, weight and bias; the last two are this worker's share."""
+        """Return gradients of input, weight and bias; the last two are this worker's share."""
         input, weight, anchor, origin, *saved = ctx.saved_tensors
         moments, dy = Moments(*saved), gradients[0]
-        if dy is None:  # which it can be in a backward of a backward, on every worker alike
+        if dy is None:  # in a backward of a backward, and then on every worker
             dy = torch.zeros_like(input)
         if torch.is_grad_enabled():
             dx, sums = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
@@ -82,9 +83,10 @@ class SyncBatchNormFunction(torch.autograd.Function):
 def _backward(
     ctx: Any, input: Tensor, weight: Tensor | None, moments: Moments, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradient of the input, and this worker's sums of dy and of dy * x_hat, ``(2, G, C)`` float64.
+    """Return the input's gradient, and this worker's sums of dy and of dy * x_hat.
 
-    The kernel's gradient has the means of this worker's part alone; a map of x makes up for that.
+    The sums are ``(2, G, C)`` float64. The kernel's gradient has the means of this worker's part
+    alone; a map of x makes up for that.
     """
     means, variances = _kernels(moments, input)
     inverses = (variances + ctx.eps).rsqrt()
@@ -109,9 +111,10 @@ def _backward(
 def _own_gradients(
     x: Tensor, dy: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As if the group were this worker's part alone, but normalised by the joint statistics.
+    """Return the gradients of a group that is this worker's part alone.
 
-    Gradient of x, and sums of dy and of dy * x_hat, ``(C,)``.
+    Normalisation uses the joint statistics. The gradients are that of x, and the sums of dy and of
+    dy * x_hat, ``(C,)``.
     """
     if not len(x):
         return x, torch.zeros_like(mean), torch.zeros_like(mean)
@@ -122,9 +125,10 @@ def _own_gradients(
 def _differentiable_backward(
     ctx: Any, input: Tensor, weight: Tensor | None, anchor: Tensor, origin: Tensor, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same as functions of input, weight and dy: the moments are taken anew.
+    """Return the results of ``_backward`` as functions of input, weight and dy.
 
-    Of distances from ``anchor``, a constant near the mean: sums of float32 data far from zero cancel.
+    The moments are computed anew, from distances to ``anchor``, a constant near the mean: sums of
+    float32 data far from zero would cancel.
     """
     kind = _kernel_dtype(input)
     sizes, values, gradient = ctx.sizes, input.to(kind), dy.to(kind)
@@ -149,14 +153,14 @@ def _differentiable_backward(
 
 
 def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and variances ``(G, C)`` as kernels take them for such input."""
+    """Return means and variances ``(G, C)`` in the type that kernels take for this input."""
     kind = _kernel_dtype(input)
     return moments.mean.to(kind), moments.variance.to(kind)
 
 
 @torch.no_grad()
 def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each group's local part, ``(G, C)``; 0 of an empty one."""
+    """Return mean and biased variance of groups' local parts, ``(G, C)``; 0 for empty ones."""
     kind = _kernel_dtype(input)
     nothing = input.new_zeros(2, input.shape[1], dtype=kind)
     parts = torch.split(input, sizes)
@@ -170,20 +174,20 @@ def _kernel_dtype(values: Tensor) -> torch.dtype:
 
 
 def _local_counts(values: Tensor, sizes: list[int], least: int = 0) -> Tensor:
-    """Values per channel in each group's local part, ``(G, 1)`` float64."""
+    """Return the number of values per channel in each group's local part, ``(G, 1)`` float64."""
     counts = [[max(least, size * values.shape[2:].numel())] for size in sizes]
     return torch.tensor(counts, dtype=torch.float64, device=values.device)
 
 
 def _sums(values: Tensor, sizes: list[int]) -> Tensor:
-    """Sums over each group's local part of ``(n, C, ...)``, ``(G, C)`` in float64."""
+    """Return sums over each group's local part of ``(n, C, ...)``, ``(G, C)`` in float64."""
     if values.dim() > 2:
         values = values.sum(tuple(range(2, values.dim())))
     return torch.stack([part.sum(0, dtype=torch.float64) for part in torch.split(values, sizes)])
 
 
 def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
-    """``(G, C)`` repeated for each sample, ready to broadcast with ``values`` and of its dtype."""
+    """Repeat ``(G, C)`` for each sample, in a shape and dtype to broadcast with ``values``."""
     if len(sizes) > 1:
         repeats = torch.tensor(sizes, device=per_group.device)
         per_group = per_group.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
@@ -191,10 +195,10 @@ def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
 
 
 def _join(local: Tensor, sums: Tensor, origin: Tensor, values: Tensor) -> Moments:
-    """Moments joined over workers, in one message: n, and sums of y and y^2, y = x - ``origin``."""
+    """Join moments over workers by one message: n, and sums of y and y^2, y = x - ``origin``."""
     message = all_reduce_sum(torch.cat([local, sums], dim=1))
     count = message[:, :1].detach()
-    # On a GPU, looking means waiting: only where the shard is so small that it may be.
+    # A look at count makes a GPU wait: do it only for shards so small that count may be 1.
     if (not values.is_cuda or values.numel() <= values.shape[1]) and (count <= 1).any():
         raise ValueError("batch norm needs more than one value per channel in every group")
     mean, square = (message[:, 1:] / count).chunk(2, dim=1)

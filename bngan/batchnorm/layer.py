@@ -1,13 +1,14 @@
-"""Batch normalisation that means the same on any device and for any number of workers.
+"""Batch normalisation with the same meaning on any device and for any number of workers.
 
-``torch.nn.SyncBatchNorm`` refuses CPU tensors and cannot be differentiated twice. The ``SyncBatchNorm``
-here has the state-dict keys of ``torch.nn.BatchNorm1d/2d/3d``, needs one all-reduce forward and one
-backward, weighs workers by their number of samples (zero included), and is ``F.batch_norm`` for one
-worker, for groups that lie within one worker, and in evaluation. Networks are built with torch's
-classes: ``synchronize`` swaps them for training, ``desynchronize`` swaps them back.
+``torch.nn.SyncBatchNorm`` refuses CPU tensors and cannot be differentiated twice. The
+``SyncBatchNorm`` here has the state-dict keys of ``torch.nn.BatchNorm1d/2d/3d``, needs one
+all-reduce forward and one backward, and weighs workers by their number of samples (zero included).
+It is ``F.batch_norm`` for one worker, for groups that lie within one worker, and in evaluation.
+Networks are built with torch's classes: ``synchronize`` swaps them for training, ``desynchronize``
+swaps them back.
 
-Which samples share statistics is not the layer's business but the batch's: ``batch_layout`` says it
-for the forward passes inside it.
+The batch, not the layer, determines which samples share statistics: ``batch_layout`` sets it for
+the forward passes in its block.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from bngan.distributed.collectives import all_reduce_sum, shard_slices, world_si
 from bngan.numerics.torch_internals import BatchNormBase, UncheckedBatchNorm
 
 NormBatch = Literal["global"] | int
-"""Consecutive global indices that share statistics: the whole batch, or groups of so many."""
+"""Consecutive global indices that share statistics: the whole batch, or groups of this size."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ def batch_layout(
     track: bool = True,
     whole: bool = False,
 ) -> Iterator[None]:
-    """Say how samples fall into groups that share statistics, for the forward passes inside.
+    """Set the groups of samples that share statistics, for the forward passes in the block.
 
     Args:
-        sizes: this worker's samples in every group of the joined batch, in order: 0 for a group that
-            only others have samples of, so that all workers name equally many. None: one group.
-        track: whether running statistics follow, one update per group, in order.
-        whole: on every worker alike, whether each group's samples are all of one worker. Then only
-            running statistics need a message.
+        sizes: number of this worker's samples in each group of the joined batch, in order. It is 0
+            for a group of other workers' samples, so that all workers give equally many sizes.
+            None: one group.
+        track: whether to update running statistics, once per group, in order.
+        whole: whether each group's samples are all of one worker, for every group and worker. Then
+            only running statistics need a message.
     """
     sizes = None if sizes is None else list(sizes)
     token = _layout.set(_Layout(sizes, track, whole))
@@ -62,12 +64,12 @@ def batch_layout(
 
 
 def group_size(batch: int, norm_batch: NormBatch) -> int:
-    """How many samples of a global ``batch`` share statistics."""
+    """Return the number of samples of a global ``batch`` that share statistics."""
     return batch if norm_batch == "global" else norm_batch
 
 
 def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
-    """How many of the ``local`` indices of a global ``batch`` fall into each group.
+    """Return the number of ``local`` indices of a global ``batch`` in each group.
 
     Raises:
         ValueError: if ``batch`` is not made of whole groups.
@@ -80,7 +82,7 @@ def group_sizes(local: range, batch: int, norm_batch: NormBatch) -> list[int]:
 
 
 def groups_are_whole(batch: int, norm_batch: NormBatch) -> bool:
-    """Whether each group of a global ``batch`` lies within one worker's part of it."""
+    """Return whether each group of a global ``batch`` lies within one worker's part of it."""
     size = group_size(batch, norm_batch)
     return all(part.start % size == 0 for part in shard_slices(batch))
 
@@ -89,15 +91,15 @@ class SyncBatchNorm(UncheckedBatchNorm):
     """Batch norm over dimension 1 of ``(N, C, ...)`` input, 2D to 5D, across all workers.
 
     Statistics are those of each group of the joined batch: mean, biased variance for normalising,
-    unbiased variance for ``running_var`` (Ioffe & Szegedy 2015, algorithms 1 and 2). In training with
-    several workers every forward and every backward is a collective. Twice differentiable.
+    unbiased variance for ``running_var`` (Ioffe & Szegedy 2015, algorithms 1 and 2). In training
+    with several workers every forward and every backward is a collective. Twice differentiable.
 
     Raises ``ValueError`` for other shapes, for a group with a single value per channel, and for a
-    batch that the layout in force does not cover.
+    batch that the current layout does not cover.
     """
 
     plain: type[BatchNormBase] | None = None
-    """Torch's class that ``synchronize`` found in its place."""
+    """Torch's class that ``synchronize`` replaced."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(N, C, ...)``, N >= 0; float32 statistics for half-precision input."""
@@ -118,7 +120,7 @@ class SyncBatchNorm(UncheckedBatchNorm):
             return join_groups(parts)
         if layout.whole:
             return self._whole(input, sizes, track)
-        # Any point near the mean that all workers know: sums of squares about it cancel less.
+        # All workers know this point near the mean: sums of squares about it cancel less.
         if self.running_mean is None:
             origin = torch.zeros((), dtype=torch.float64, device=input.device)
         else:
@@ -133,13 +135,13 @@ class SyncBatchNorm(UncheckedBatchNorm):
         return normalised
 
     def _whole(self, input: Tensor, sizes: list[int], track: bool) -> Tensor:
-        """Groups of this worker; all follow all workers' statistics, by one message."""
+        """Normalise this worker's groups; running statistics take one message from all workers."""
         pairs: list[tuple[Tensor | None, Tensor | None]] = [(None, None)] * len(sizes)
         if track:
             mean, _, _ = running_statistics(self)
             moments = mean.new_zeros(2, len(sizes), self.num_features)
             pairs = list(zip(*moments, strict=True))
-        parts = [  # with momentum 1, what follows the batch becomes the batch's
+        parts = [  # with momentum 1, running statistics become the batch's
             F.batch_norm(part, *pair, self.weight, self.bias, True, 1.0, self.eps)
             for part, pair in zip(torch.split(input, sizes), pairs, strict=True)
             if len(part)
@@ -155,7 +157,7 @@ class SyncBatchNorm(UncheckedBatchNorm):
 
     @torch.no_grad()
     def _follow(self, means: Tensor, variances: Tensor) -> None:
-        """Running statistics follow each group's mean and unbiased variance, ``(G, C)``, in order."""
+        """Update running statistics by each group's mean and unbiased variance ``(G, C)``."""
         running_mean, running_var, batches = running_statistics(self)
         for mean, variance in zip(means, variances, strict=True):
             batches.add_(1)
@@ -195,7 +197,7 @@ def desynchronize(module: nn.Module) -> nn.Module:
 def _swap(
     module: nn.Module, kinds: tuple[type, ...], successor: Any, swapped: dict[nn.Module, nn.Module]
 ) -> nn.Module:
-    """``module`` with its norms replaced; one that occurs twice is one norm afterwards, too."""
+    """Return ``module`` with its norms replaced; a norm that occurs twice stays one norm."""
     if module in swapped:
         return swapped[module]
     # Unlike named_children, named_modules can list a child under each of its names.

@@ -1,7 +1,7 @@
-"""Differentiable augmentation of what the discriminator sees, after DiffAugment (Zhao et al. 2020).
+"""Differentiable augmentation of the discriminator's images, after DiffAugment (Zhao et al. 2020).
 
-Real and fake images are changed alike, each by random numbers of its own, so that the discriminator
-cannot learn a small data set by heart and the generator does not learn the changes.
+Real and fake images change in the same ways, each by random numbers of its own. The discriminator
+then cannot learn a small data set by heart, and the generator does not learn the changes.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from torch import Tensor
 
 AugmentationName = Literal["translation", "cutout", "color"]
 DRAWS = 7
-"""Random numbers per image."""
+"""Number of random numbers per image."""
 _LARGEST_SHIFT = 1 / 8
 _HOLE = 1 / 2
 
 
 def augment(images: Tensor, draws: Tensor, names: list[AugmentationName]) -> Tensor:
-    """Changed images ``(N, C, H, W)`` by uniform ``draws`` ``(N, DRAWS)`` in [0, 1).
+    """Return changed images ``(N, C, H, W)`` by uniform ``draws`` ``(N, DRAWS)`` in [0, 1).
 
-    Colour first, then shift by up to an eighth of the size, then a hole of half the size; what is
-    shifted in or cut out is 0, the middle of the range.
+    Colour comes first, then a shift by up to an eighth of the size, then a hole of half the size.
+    Pixels that are shifted in or cut out are 0, the middle of the range.
     """
     for name in ("color", "translation", "cutout"):
         if name in names:
@@ -31,7 +31,7 @@ def augment(images: Tensor, draws: Tensor, names: list[AugmentationName]) -> Ten
 
 
 def _color(images: Tensor, draws: Tensor) -> Tensor:
-    """Brightness + U(-0.5, 0.5); saturation * U(0, 2); contrast * U(0.5, 1.5)."""
+    """Return brightness + U(-0.5, 0.5), then saturation * U(0, 2), then contrast * U(0.5, 1.5)."""
     brightness, saturation, contrast = (draw[:, None, None, None] for draw in draws.unbind(1))
     images = images + (brightness - 0.5)
     grey = images.mean(1, keepdim=True)
@@ -41,7 +41,7 @@ def _color(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _translation(images: Tensor, draws: Tensor) -> Tensor:
-    """Shift by whole pixels, each from its own draw; zeros come in."""
+    """Shift each image by whole pixels, along both axes by draws of their own; zeros come in."""
     for dim, draw in zip((2, 3), draws.unbind(1), strict=True):
         size = images.shape[dim]
         most = round(size * _LARGEST_SHIFT)
@@ -56,7 +56,7 @@ def _translation(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _cutout(images: Tensor, draws: Tensor) -> Tensor:
-    """Zeros in a square of half the size, centred anywhere."""
+    """Set a square of half the size to zero; its centre may be anywhere."""
     outside = []
     for dim, draw in zip((2, 3), draws.unbind(1), strict=True):
         size = images.shape[dim]

@@ -1,4 +1,4 @@
-"""The base class of trainers, and the collectives of a training step."""
+"""Base class of trainers, and collectives of a training step."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -34,7 +34,7 @@ from bngan.training.optimizers import (
 
 
 class AveragedMetrics(dict[str, float]):
-    """Means by name; ``steps`` counts the steps that had each value, as not every step has all."""
+    """Means by name; ``steps`` counts the steps that had each value, since steps may lack some."""
 
     def __init__(self, means: Mapping[str, float], steps: Mapping[str, int]) -> None:
         super().__init__(means)
@@ -71,12 +71,12 @@ class BaseTrainer(ABC):
 
     Attributes:
         images_seen: number of real images in all steps so far.
-        rollbacks: number of calls of ``roll_back`` so far; the noise is another after each.
+        rollbacks: number of calls of ``roll_back`` so far; each call changes the noise.
         generator: the network that is trained, synchronized over workers.
         ema: the averaged generator. Calibrate a copy of its module before use, unless
             ``keeps_statistics``.
         keeps_statistics: whether batch norm normalizes with stored statistics in training too, and
-            leaves them as they are.
+            leaves these as they are.
     """
 
     keeps_statistics = False
@@ -96,7 +96,7 @@ class BaseTrainer(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.images_seen = self.rollbacks = 0
         per_pass = optimization.images_per_pass
-        self._mine = shard_slice(per_pass)  # in one pass, and by _rows in the global batch
+        self._mine = shard_slice(per_pass)  # of one pass; _rows are those of the batch
         rows = np.arange(optimization.batch_size).reshape(-1, per_pass)
         self._rows = rows[:, self._mine].flatten()
         self._noise_blocks = noise_blocks(self._rows)
@@ -141,7 +141,7 @@ class BaseTrainer(ABC):
         return self.images_seen % cadence < self.config.batch_size
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the next step depends on: nested dicts of tensors and plain numbers.
+        """Return everything that the next step depends on: nested dicts of tensors and numbers.
 
         Tensors are shared with the trainer. Keys are those of ``networks`` and ``optimizers``, and
         ``ema``, ``images_seen`` and ``rollbacks``.
@@ -188,7 +188,7 @@ class BaseTrainer(ABC):
         return derived_seed(self.seed, self.rollbacks) if self.rollbacks else self.seed
 
     def _set_learning_rates(self) -> None:
-        """Set the scheduled learning rates of the next step."""
+        """Set the learning rates of the next step by schedule and rollbacks."""
         factor = scheduled_factor(self.config, self.images_seen)
         for optimizer in self.optimizers.values():
             set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
@@ -239,7 +239,7 @@ def all_reduce_and_step(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
     parameters = optimized_parameters(optimizer)
     sum_gradients(parameters)
     norm = gradient_norm(parameters)
-    # A sum over workers is not finite on any of them if it is not on one: they all stop here.
+    # A value of one worker that is not finite makes the sum so on all workers: all stop here.
     if not bool(norm.isfinite()):
         raise NonFiniteError(f"gradients of the {name} are not finite")
     optimizer.step()

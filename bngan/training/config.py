@@ -1,4 +1,4 @@
-"""What shapes the course of training, apart from the networks and the data."""
+"""Configuration of the course of training, apart from the networks and the data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -16,7 +16,7 @@ from bngan.training.penalties import PenaltyName
 
 @dataclass
 class OptimizationConfig(OptimizerConfig):
-    """What shapes the trajectory of training."""
+    """Settings that determine the trajectory of training."""
 
     batch_size: int = bounded(
         64,
@@ -24,46 +24,49 @@ class OptimizationConfig(OptimizerConfig):
         most=2**24,
         message="{key} must be at least 2: batch norm needs something to compare",
     )
-    """Global batch in images, however many workers share it."""
+    """Global batch in images, for any number of workers."""
     norm_batch: NormBatch = "global"
-    """Images that share batch-norm statistics: global, or groups of so many consecutive images of the
-    batch, whichever workers hold them. Divides the batch."""
+    """Images that share batch-norm statistics: global, or the size of groups of consecutive images
+    of the batch, whichever workers hold them. The size must divide the batch."""
     micro_batch: int | None = None
-    """Images in one pass through the networks; null: all. Gradients accumulate: less memory, same
-    weights. Divides the batch, and with batch norm is made of whole norm_batch groups."""
+    """Images in one pass through the networks; null: all. Gradients accumulate over passes: less
+    memory, same weights. It must divide the batch and, with batch norm, hold whole norm_batch
+    groups."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of layers' arithmetic (autocast); weights, statistics, logits and losses are always float32. Each
-    worker's gradients are rounded to bfloat16, so that workers agree with one only to 1 %."""
+    """Precision of layers' arithmetic (autocast); weights, statistics, logits and losses are always
+    float32. Each worker rounds its gradients to bfloat16, so that workers agree with one only to
+    1 %."""
     loss: LossName = "non_saturating"
-    """Adversarial loss: non_saturating, minimax, hinge, wasserstein, least_squares, relativistic, or
-    inverted_minimax, whose signs are wrong."""
+    """Adversarial loss: non_saturating, minimax, hinge, wasserstein, least_squares, relativistic,
+    or inverted_minimax, whose signs are wrong."""
     label_smoothing: float = bounded(0.0, ge=0, lt=1)
-    """How far real images' target lies below 1 (non_saturating, minimax, least_squares)."""
+    """Distance of real images' target below 1 (non_saturating, minimax, least_squares)."""
     penalty: PenaltyName = "none"
-    """On the discriminator's gradients: none, r1, r2, r1_and_r2 or gradient_penalty."""
+    """Penalty on the discriminator's gradients: none, r1, r2, r1_and_r2 or gradient_penalty."""
     penalty_weight: float = bounded(1.0, gt=0)
     """Factor of the penalty."""
     penalty_every: int = bounded(1, gt=0)
-    """Steps between two penalties, each then weighing as many times more (lazy regularisation)."""
+    """Steps between two penalties; each then weighs as many times more (lazy regularisation)."""
     discriminator_steps: int = bounded(1, gt=0)
-    """Steps of the discriminator, each on other images, for one of the generator."""
+    """Steps of the discriminator, each on other images, per step of the generator."""
     augment: list[AugmentationName] = field(default_factory=list)
-    """What is done to all images the discriminator sees, for small data: translation, cutout, color."""
+    """Changes of all images that the discriminator sees, for small data: translation, cutout,
+    color."""
     ema_half_life: float = bounded(10_000, gt=0)
-    """Half-life in images of the averaged generator, the one that is evaluated and served."""
+    """Half-life in images of the averaged generator, which is evaluated and served."""
 
     @property
     def images_per_pass(self) -> int:
-        """Of the global batch, in one pass through the networks."""
+        """Return the number of images of the global batch in one pass through the networks."""
         return self.batch_size if self.micro_batch is None else self.micro_batch
 
 
 SHAPING = tuple(field.name for field in fields(OptimizationConfig))
-"""Names of everything here."""
+"""Names of all fields of ``OptimizationConfig``."""
 
 
 def optimizer_errors(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[Problem]:
-    """Yield the settings that contradict each other; keys are those of ``OptimizationConfig``."""
+    """Yield the settings that contradict each other; keys are fields of ``OptimizationConfig``."""
     for problem in (batch_problem(model, optimization), schedule_problem(optimization)):
         if problem:
             yield problem
@@ -78,7 +81,7 @@ def optimizer_errors(model: ModelConfig, optimization: OptimizationConfig) -> It
 
 
 def batch_problem(model: ModelConfig, optimization: OptimizationConfig) -> Problem | None:
-    """Return why the batch cannot be split as configured; None if it can."""
+    """Return the reason why the batch cannot be split as configured; None if it can."""
     batch, group = optimization.batch_size, optimization.norm_batch
     micro = optimization.images_per_pass
     normalised = model.generator.batch_normalised or model.discriminator.batch_normalised

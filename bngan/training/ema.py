@@ -10,19 +10,20 @@ from bngan.networks.norms import iterate_spectral_norms, parametrized
 
 
 class ExponentialMovingAverage:
-    """Keeps ``module`` = average of the trained network's parameters; buffers are copied.
+    """Keep ``module`` = average of the trained network's parameters; buffers are copied.
 
-    An old value's weight halves with every ``half_life`` images, whatever the batch size. The
-    half-life starts at 5 % of the images seen and grows up to the configured one, so that the random
-    start is forgotten early (StyleGAN2-ADA's ramp-up). The copied batch-norm statistics belong to
-    the current weights, not to the average: calibrate before use. Spectral norms are the average's own;
-    of a network in evaluation mode, whose weights are not trained, they stay.
+    The weight of an old value halves with every ``half_life`` images, for any batch size. The
+    half-life starts at 5 % of the images seen and grows up to the configured one, so that the
+    average forgets the random start early (StyleGAN2-ADA's ramp-up). The copied batch-norm
+    statistics belong to the current weights, not to the average: calibrate before use. The average
+    has spectral norms of its own. They stay as they are while the network is in evaluation mode, in
+    which its weights are not trained.
     """
 
     def __init__(self, network: nn.Module, half_life: float) -> None:
         self.network, self.half_life = network, half_life
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
-        # Looking for these takes longer than averaging them, where networks are small.
+        # In small networks the search for these takes longer than their averaging.
         self._parametrized = parametrized(self.module)
         self._averaged = [p.data for p in self.module.parameters()]
         self._current = [p.detach() for p in network.parameters()]

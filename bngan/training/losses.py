@@ -1,15 +1,15 @@
 """Adversarial losses per sample, as functions of the discriminator's logits.
 
-With D = sigmoid(logits), ``minimax`` is V(D, G) = E[log D(x)] + E[log(1 - D(G(z)))] of Goodfellow et
-al. 2014, eq. 1: D ascends it, G descends its second term. ``non_saturating`` (ibid., section 3)
-keeps D's part and lets G ascend E[log D(G(z))], whose gradient does not vanish when D wins.
-All are written with softplus, so no logarithm of zero can occur.
+With D = sigmoid(logits), ``minimax`` is V(D, G) = E[log D(x)] + E[log(1 - D(G(z)))] of Goodfellow
+et al. 2014, eq. 1: D ascends V, G descends its second term. ``non_saturating`` (same paper, section
+3) keeps D's part and lets G ascend E[log D(G(z))], whose gradient does not vanish when D wins. The
+code uses softplus, so no logarithm of zero can occur.
 
-Others take logits as they are: ``hinge`` (Lim & Ye 2017), ``wasserstein`` (Arjovsky et al. 2017, in
-need of a penalty or spectral norm), ``least_squares`` with targets 1 and 0 (Mao et al. 2017), and
-``relativistic``, which judges each fake image by the real one it is paired with (Jolicoeur-Martineau
-2019; as RpGAN in Huang et al. 2024). ``inverted_minimax`` has both signs of ``minimax`` the wrong way
-round, as the article's listing prints them: to study that.
+Other losses take logits as they are: ``hinge`` (Lim & Ye 2017), ``wasserstein`` (Arjovsky et al.
+2017; it needs a penalty or spectral norm), ``least_squares`` with targets 1 and 0 (Mao et al.
+2017), and ``relativistic``, which judges each fake image by the real one that it is paired with
+(Jolicoeur-Martineau 2019; as RpGAN in Huang et al. 2024). ``inverted_minimax`` has both signs of
+``minimax`` wrong, as the article's listing prints them; it serves to study that.
 """
 
 from collections.abc import Callable
@@ -30,15 +30,15 @@ LossName = Literal[
 
 
 class Loss(NamedTuple):
-    """Losses to be *minimised*, of real and fake images' logits; all have shape ``(N,)``."""
+    """Losses to *minimise*, as functions of real and fake images' logits; shapes are ``(N,)``."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
     smoothing: Callable[[Tensor, float], Tensor] | None = None
-    """What it adds to D's loss if a real image's target is 1 - s (Salimans et al. 2016), of its logit
-    and s; None where there are no targets."""
+    """Term that a real image's target of 1 - s adds to D's loss (Salimans et al. 2016), as a
+    function of the image's logit and s; None for losses without targets."""
     paired: bool = False
-    """Whether the generator's loss looks at real images too."""
+    """True if the generator's loss uses real images too."""
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from bngan.training.penalties import PENALTIES, DiscriminatorOutput
 
 
 class MicroBatch(NamedTuple):
-    """This worker's samples of one pass through the networks, and their random numbers.
+    """This worker's samples in one pass through the networks, and their random numbers.
 
     Random numbers that the configuration does not use are tensors ``(n, 0)``.
     """
@@ -44,7 +44,7 @@ class AdversarialObjective:
     """Accumulate the gradients of the configured losses; the caller takes the optimizer steps.
 
     Args:
-        groups: how the samples of each pass share batch statistics.
+        groups: groups of each pass's samples that share batch statistics.
 
     Attributes:
         parametrized: layers with weight norm or spectral norm, by network.
@@ -66,7 +66,7 @@ class AdversarialObjective:
 
     @contextmanager
     def _forward(self, network: nn.Module, groups: NormGroups, track: bool) -> Iterator[None]:
-        """Enter autocast for forward passes; parametrized weights are computed in float32 before."""
+        """Enter autocast for forward passes; before that compute parametrized weights (float32)."""
         bfloat16 = self.config.precision == "bfloat16"
         with parametrize.cached(), batch_layout(groups.sizes, track, whole=groups.whole):
             for layer in self.parametrized[network]:
@@ -144,7 +144,7 @@ class AdversarialObjective:
             real_logits, fake_logits = self._judge(micro_batch, real, fake)
         else:
             (fake_logits,) = self._judge(micro_batch, fake)
-            real_logits = fake_logits  # not looked at
+            real_logits = fake_logits  # not used
         value = self.loss.generator(real_logits, fake_logits).sum()
         (value / self.config.batch_size).backward(inputs=parameters)  # type: ignore[no-untyped-call]
         return {"loss_g": value.detach()}

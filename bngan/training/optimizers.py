@@ -1,4 +1,4 @@
-"""Optimisers with settings of their own for gamma and beta, and learning rates by images seen."""
+"""Optimisers with separate settings for gamma and beta, and learning rates by images seen."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -22,39 +22,42 @@ AdamW = without_compiler(torch.optim.AdamW)
 
 @dataclass
 class OptimizerConfig:
-    """How parameters follow their gradients."""
+    """Settings of the optimisers and of their learning rates."""
 
     optimizer: Literal["adam", "adamw"] = "adam"
-    """adam, or adamw, whose weight decay is apart from the gradient (Loshchilov & Hutter 2019)."""
+    """Optimiser: adam, or adamw with weight decay apart from the gradient (Loshchilov & Hutter
+    2019)."""
     lr: float = bounded(2e-4, gt=0)
     """Learning rate."""
     lr_discriminator: float | None = bounded(None, gt=0)
-    """Learning rate of the discriminator; null: the same (two time-scales, Heusel et al. 2017)."""
+    """Learning rate of the discriminator; null: lr (two time-scales, Heusel et al. 2017)."""
     beta1: float = bounded(0.5, ge=0, lt=1)
     """Adam's first-moment decay."""
     beta2: float = bounded(0.999, ge=0, lt=1)
     """Adam's second-moment decay."""
     weight_decay: float = bounded(0.0, ge=0)
-    """Of all parameters but norms' gamma and beta."""
+    """Weight decay of all parameters but norms' gamma and beta."""
     affine_lr_factor: float = bounded(1.0, ge=0)
-    """Factor on the learning rate of norms' gamma and beta, or of what they are functions of;
-    0: they stay as they begin."""
+    """Factor on the learning rate of norms' gamma and beta, or of the parameters that compute them;
+    0: they keep their first values."""
     affine_weight_decay: float = bounded(0.0, ge=0)
-    """Weight decay of the same."""
+    """Weight decay of norms' gamma and beta, or of the parameters that compute them."""
     trainable: Literal["all", "affine"] = "all"
-    """Of the generator: all, or only its norms' gamma and beta. The discriminator is trained whole."""
+    """Trained parameters of the generator: all, or affine (only its norms' gamma and beta). All of
+    the discriminator is always trained."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How learning rates go to zero between lr_decay_start and lr_decay_end."""
+    """Shape of the fall of learning rates between lr_decay_start and lr_decay_end; constant: no
+    fall."""
     lr_warmup: int = bounded(0, ge=0)
     """Images over which learning rates rise from zero."""
     lr_decay_start: int = bounded(0, ge=0)
     """Images after which learning rates begin to fall."""
     lr_decay_end: int | None = bounded(None, ge=0)
-    """Images after which they stay at lr_final_factor; needed by linear and cosine."""
+    """Images after which learning rates stay at lr_final_factor; linear and cosine need it."""
     lr_final_factor: float = bounded(0.0, ge=0, le=1)
-    """What remains of the learning rates at the end of their fall, as a factor."""
+    """Factor on the learning rates at the end of their fall."""
     rollback_lr_factor: float = bounded(1.0, gt=0, le=1)
-    """Factor on the learning rates each time training is rolled back."""
+    """Factor on the learning rates for each rollback of the training."""
 
 
 def train_affine_only(network: nn.Module) -> None:
@@ -67,10 +70,11 @@ def train_affine_only(network: nn.Module) -> None:
 def build_optimizer(
     network: nn.Module, config: OptimizerConfig, lr: float
 ) -> torch.optim.Optimizer:
-    """Adam over what may be trained, in two groups: norms' gamma and beta, and all else.
+    """Return Adam or AdamW over trainable parameters; norms' gamma and beta are a group apart.
 
-    Its kernel goes through tensors as they lie in memory: gradients and state have to lie as the
-    parameter does. ``distributed.sum_gradients`` and ``load_optimizer`` see to it.
+    The fused kernel goes through tensors in the order of memory: gradients and state need the
+    memory layout of the parameter. ``distributed.sum_gradients`` and ``load_optimizer`` keep that
+    layout.
     """
     affine = {id(parameter) for parameter in affine_parameters(network)}
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -112,13 +116,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Learning rates are ``factor`` times the configured ones."""
+    """Set learning rates to ``factor`` times the configured ones."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
 def scheduled_factor(config: OptimizerConfig, images_seen: int) -> float:
-    """Factor on the learning rates after so many images; a function of nothing else."""
+    """Return the factor on the learning rates after ``images_seen`` images, a pure function."""
     factor = min(1.0, images_seen / config.lr_warmup) if config.lr_warmup else 1.0
     if config.lr_schedule == "constant" or config.lr_decay_end is None:
         return factor
@@ -130,13 +134,13 @@ def scheduled_factor(config: OptimizerConfig, images_seen: int) -> float:
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Euclidean norm of all gradients together."""
+    """Return the Euclidean norm of all gradients together."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     return get_total_norm(gradients)
 
 
 def schedule_problem(config: OptimizerConfig) -> Problem | None:
-    """Return the problem of the learning rates' course; None if there is none."""
+    """Return the problem of the learning rates' schedule; None if there is none."""
     end = config.lr_decay_end
     if config.lr_schedule != "constant" and end is None:
         message = f"lr_schedule {config.lr_schedule} needs lr_decay_end, in images"

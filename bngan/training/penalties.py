@@ -1,7 +1,7 @@
 """Penalties on the discriminator's gradient with respect to images, per sample.
 
-With BN in the discriminator the logit of an image depends on its whole batch, and so does what is
-penalised: the gradient of the batch's summed logits, not the per-sample gradient the papers mean.
+With BN in the discriminator the logit of an image depends on its whole batch. The penalty then is
+on the gradient of the batch's summed logits, not on the per-sample gradient that the papers mean.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 def _gradients(judged: DiscriminatorOutput) -> Tensor:
-    """Gradient of the summed logits at each image, ``(N, C * H * W)``, differentiable."""
+    """Return the differentiable gradient of the summed logits at each image, ``(N, C * H * W)``."""
     (gradient,) = torch.autograd.grad(judged.logits.sum(), judged.images, create_graph=True)
     return gradient.flatten(1)
 
@@ -41,7 +41,7 @@ PENALTIES: dict[
         torch.linalg.vector_norm(_gradients(mixed()), dim=1) - 1
     ).square(),
 }
-"""Values ``(N,)`` from real images, fake images, and (on demand) random mixtures of both.
+"""Penalties ``(N,)`` of real images, fake images, and (on demand) random mixtures of both.
 
 r1 and r2 are |grad D|^2 / 2 (Mescheder et al. 2018, eq. 9), gradient_penalty is (|grad D| - 1)^2
 (Gulrajani et al. 2017, eq. 3).

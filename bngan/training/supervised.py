@@ -1,20 +1,22 @@
-"""Adapting a generator to a few images without a discriminator: batch statistics adaptation (BSA).
+"""Supervised adaptation of a generator to a few images: batch statistics adaptation (BSA).
 
-After Noguchi & Harada 2019 (arXiv 1904.01774), as their code has it (nogu-atsu on GitHub).
+There is no discriminator. The method is that of Noguchi & Harada 2019 (arXiv 1904.01774), as their
+code has it (nogu-atsu on GitHub).
 
-From there: gamma, beta and one latent per image are all that is trained; the loss is the sum of L1, a
-feature term, the mean squared distance of gamma and beta from the base's, and a term that keeps latents
-like N(0, 1); latents have a little noise, and a learning rate of their own.
+Equal to BSA: training changes only gamma, beta and one latent per image. The loss is the sum of L1,
+a feature term, the mean squared distance of gamma and beta from the base's, and a term that keeps
+latents like N(0, 1). Latents have a little noise, and a learning rate of their own.
 
-Different here:
+Different from BSA:
 
-* Features are those that scores are measured in, where BSA compares ten layers of VGG.
-* Latents begin at the draws from N(0, 1) of which the base makes what is least unlike the images, where
-  BSA begins at 0, and learn more slowly, with more noise.
-* Latents are kept as long as N(0, 1) makes them. BSA takes the squared distance to the nearest of some
-  draws and back, which in many dimensions is least for latents near 0: it then samples near 0 as well.
-* Batch norm keeps the base's statistics, so that no image depends on its batch; the generator that is
-  kept is averaged.
+* Features are those that scores are measured in. BSA compares ten layers of VGG.
+* Each latent begins at a draw from N(0, 1), the one whose image by the base is least unlike the
+  training image. BSA begins at 0. Latents learn more slowly here, with more noise.
+* Latents keep the length that N(0, 1) gives them. BSA takes the squared distance to the nearest of
+  some draws and back. In many dimensions this distance is least for latents near 0, so BSA samples
+  near 0 as well.
+* Batch norm keeps the base's statistics, so that no image depends on its batch. The result is an
+  averaged generator.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,35 +43,36 @@ from bngan.training.noise import training_latents
 from bngan.training.optimizers import build_optimizer, train_affine_only
 
 FeatureFunction = Callable[[Tensor], Tensor]
-"""Images ``(N, C, H, W)`` in [-1, 1] to features ``(N, d)``, differentiable."""
+"""Function from images ``(N, C, H, W)`` in [-1, 1] to features ``(N, d)``; differentiable."""
 _DRAWS = 2_000
-"""Latents drawn from N(0, 1) among which each image finds the one that it begins with."""
+"""Number of latents drawn from N(0, 1); each image begins with one of them."""
 _CHUNK = 100
 
 
 @dataclass
 class SupervisedConfig:
-    """Weights of what the supervised method adds to the mean absolute difference of pixels."""
+    """Settings of the supervised method; the mean absolute difference of pixels has weight 1."""
 
     feature_weight: float = bounded(0.1, ge=0)
-    """Of the squared difference of features, relative to the squared length of the real image's; 0 for
-    none, as it must be with Inception, which has no gradient here."""
+    """Weight of the squared difference of features, relative to the squared length of the real
+    image's features; 0: none. It must be 0 with Inception, which has no gradient here."""
     affine_weight: float = bounded(0.02, ge=0)
-    """Of the mean squared distance of gamma and beta from the base's (BSA: 0.02)."""
+    """Weight of the mean squared distance of gamma and beta from the base's (BSA: 0.02)."""
     latent_weight: float = bounded(0.1, ge=0)
-    """Of (|z|^2 / d - 1)^2, by which latents of d numbers are to be as long as N(0, 1) makes them."""
+    """Weight of (|z|^2 / d - 1)^2, which keeps latents of d numbers as long as N(0, 1) makes
+    them."""
     latent_noise: float = bounded(0.3, ge=0)
     """Standard deviation of the noise on latents (BSA: 0.01)."""
     latent_lr: float = bounded(1e-3, gt=0)
-    """Learning rate of latents, on the schedule of the others (BSA: 0.05)."""
+    """Learning rate of latents, with the schedule of the others (BSA: 0.05)."""
 
 
 SUPERVISION = tuple(field.name for field in fields(SupervisedConfig))
-"""Names of everything there."""
+"""Names of all fields of ``SupervisedConfig``."""
 
 
 class _Seen(NamedTuple):
-    """Images ``(n, C, H, W)`` and their features ``(n, d)``; d is 0 where features do not count."""
+    """Images ``(n, C, H, W)`` and their features ``(n, d)``; d is 0 without a feature term."""
 
     images: Tensor
     features: Tensor
@@ -83,9 +86,9 @@ class SupervisedTrainer(BaseTrainer):
     Args:
         data: the training images.
         initial: the base's parameters and buffers.
-        features: the function to features whose differences the feature term measures.
+        features: function from images to the features of the feature term.
 
-    Raises ``ValueError`` for micro-batches, which nobody needs without batch statistics.
+    Raises ``ValueError`` for micro-batches, which have no use without batch statistics.
     """
 
     keeps_statistics = True
@@ -188,7 +191,7 @@ class SupervisedTrainer(BaseTrainer):
 
     @torch.no_grad()
     def _nearest_draws(self, data: ImageSplit) -> Tensor:
-        """For each image the one of so many latents of which the base makes what is least unlike it."""
+        """Return for each image the draw whose image by the base is least unlike it."""
         random = generator(self.seed, Stream.PRIOR)
         drawn = random.standard_normal((_DRAWS, self.model.latent_dim), dtype=np.float32)
         draws = torch.from_numpy(drawn).to(self.device, self.dtype)
@@ -219,12 +222,15 @@ class SupervisedTrainer(BaseTrainer):
 
 
 def _strangeness(latents: Tensor) -> Tensor:
-    """How far latents ``(n, d)`` are from as long as N(0, 1) makes them, ``(n,)``."""
+    """Return (|z|^2 / d - 1)^2 of latents ``(n, d)``, ``(n,)``: 0 for the length of N(0, 1)."""
     return (latents.square().mean(1) - 1).square()
 
 
 def _differences(fakes: _Seen, real: _Seen) -> tuple[Tensor, Tensor]:
-    """Of images from their originals, or from one: in pixels, and in features relative to its own."""
+    """Return each fake's differences from its original, or from one original: pixels and features.
+
+    The difference of features is relative to the original's own.
+    """
     pixels = (fakes.images - real.images).abs().flatten(1).mean(1)
     squares = (fakes.features - real.features).square().sum(1)
     return pixels, squares / real.features.square().sum(1).clamp_min(1e-6)
