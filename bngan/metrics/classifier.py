@@ -1,8 +1,8 @@
-"""The reference classifier: a small network trained on a dataset's labels, for its features.
+"""Reference classifier: a small network trained on a dataset's labels, for its features.
 
-Inception features mean little on small or grey images. Without labels the same network is left at
-its random weights: distances then still separate close from far, but their scale means nothing
-outside one dataset, and ``ExtractorInfo.kind`` says so.
+Inception features mean little on small or grey images. Without labels the same network keeps its
+random weights. Distances then still separate close from far, but their scale means nothing outside
+one dataset; ``ExtractorInfo.kind`` records that.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ FEATURES = 64
 
 
 class Classifier(nn.Module):
-    """Three convolutions, each halving a map above 8 pixels, 64 features, a linear classifier."""
+    """Three convolutions (each halves a map above 8 pixels), 64 features, a linear classifier."""
 
     def __init__(self, image_shape: ImageShape, classes: int) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class Classifier(nn.Module):
         self.classifier = nn.Linear(FEATURES, classes) if classes else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Bytes ``(N, C, H, W)`` to features ``(N, 64)`` and logits ``(N, classes)``."""
-        # Of the weights' precision; fractions of bytes where somebody wants the gradient.
+        """Map bytes ``(N, C, H, W)`` to features ``(N, 64)`` and logits ``(N, classes)``."""
+        # Inputs are fractions of bytes if the caller wants the gradient.
         features = self.body(images.to(next(self.parameters()).dtype) / 127.5 - 1)
         if self.classifier is None:
             return features, features.new_zeros((len(features), 0))
@@ -52,9 +52,9 @@ def train_classifier(
     classes: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Extractor:
-    """An extractor trained with Adam on uint8 images ``(N, H, W, C)`` and int64 labels ``(N,)``.
+    """Return an extractor trained by Adam on uint8 images ``(N, H, W, C)``, int64 labels ``(N,)``.
 
-    Eight epochs, but 1,000 to 5,000 steps of 64 images. On one thread, however many there are: the
+    Training takes eight epochs, but 1,000 to 5,000 steps of 64 images. It runs on one thread: the
     same data gives the same weights, and so the same hash, on machines of the same kind.
     """
     threads = torch.get_num_threads()
@@ -88,7 +88,7 @@ def _train_classifier(
 
 
 def untrained_extractor(image_shape: ImageShape, classes: int = 0) -> Extractor:
-    """An extractor at fixed random weights."""
+    """Return an extractor with fixed random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Classifier(image_shape, classes)

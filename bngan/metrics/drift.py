@@ -1,4 +1,4 @@
-"""Whether two sets of real images come from the same source, by the distance of their features."""
+"""Drift between two sets of real images: a test by the distance of their features."""
 
 from typing import NamedTuple
 
@@ -9,51 +9,55 @@ from bngan.numerics.rng import Stream, generator
 from bngan.numerics.threads import limit_blas_threads
 
 SPLITS = 199
-"""Random splits of the pooled images: the smallest p-value is 1/200."""
+"""Number of random splits of the pooled images: the smallest p-value is 1/200."""
 _SEED = 1  # not that of the floor, which splits real images too
 
 
 class Drift(NamedTuple):
-    """How far new images are from old ones, and what chance makes of images of one source.
+    """Distance of new images from old ones, and distances between images of one source by chance.
 
-    The distance between finite sets is never 0: compare it with ``chance``, not with nothing.
+    The distance between finite sets is never 0: compare it with ``chance``, not with 0.
     """
 
     distance: float
     """Frechet distance, see ``bngan.metrics.frechet``."""
     low: float
-    """Of its 95 % interval, by the jackknife over both sides."""
+    """Lower end of the distance's 95 % interval, by the jackknife over both sides."""
     high: float
     chance: np.ndarray
-    """``(SPLITS,)``: distances between random halves of all images."""
+    """Distances between random halves of all images, ``(SPLITS,)``."""
     variance: float
-    """Total variance of the old features: the trace of their covariance, whatever their number."""
+    """Total variance of the old features: the trace of their covariance, for any number of
+    images."""
 
     @property
     def expected(self) -> float:
-        """The distance if old and new were the same."""
+        """Return the expected distance if old and new images have the same source."""
         return float(self.chance.mean())
 
     @property
     def p_value(self) -> float:
-        """Of the permutation test (Phipson & Smyth 2010): exact, whatever the features are like."""
+        """Return the permutation test's p-value (Phipson & Smyth 2010), exact for any features."""
         return float((1 + (self.chance >= self.distance).sum()) / (1 + len(self.chance)))
 
     @property
     def excess(self) -> float:
-        """Of the distance over what chance makes: about that of the sources, however many images."""
+        """Return the distance beyond chance: about that of the sources, for any image count."""
         return self.distance - self.expected
 
     def beyond(self, level: float, tolerance: float) -> bool:
-        """Whether it is more than chance at ``level``, and by ``tolerance`` of the total variance."""
+        """Return whether drift is significant at ``level`` and is ``tolerance`` of the variance.
+
+        The excess must be at least ``tolerance`` of the old features' total variance.
+        """
         return self.p_value <= level and self.excess >= tolerance * self.variance
 
 
 def drift(old: np.ndarray, new: np.ndarray, splits: int = SPLITS) -> Drift:
-    """The drift from old features to new ones, ``(N, d)`` both.
+    """Return the drift from old features to new ones, both ``(N, d)``.
 
     Raises:
-        ValueError: for different numbers of images, or fewer than an interval needs.
+        ValueError: if the numbers of images differ, or are less than an interval needs.
     """
     if old.shape != new.shape:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What generated images are scored against, their record of scores, and the comparison of two."""
+"""References for scores of generated images, records of these scores, and comparisons of two."""
 
 import json
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ BETTER: dict[str, Literal["lower", "higher"]] = {
     "density": "higher",
     "coverage": "higher",
 }
-"""Scores that are compared, and in which direction they improve."""
+"""Scores that are compared, and the direction in which they improve."""
 
 
 @dataclass
 class Reference:
-    """What generated images are scored against.
+    """Features of real images that generated images are scored against.
 
     Attributes:
-        protocol: how.
-        extractor: what makes features of them.
+        protocol: definition of the measurement.
+        extractor: extractor of the features.
         real: features of the real images, ``protocol.count`` of them.
-        floor: what real images score against real images, see ``bngan.metrics.scores.real_vs_real``.
+        floor: scores of real images against real images, see ``bngan.metrics.scores.real_vs_real``.
     """
 
     protocol: Protocol
@@ -54,10 +54,10 @@ class Reference:
 
     @classmethod
     def load(cls, folder: Path) -> "Reference":
-        """Read what ``save`` wrote.
+        """Return the reference that ``save`` wrote.
 
         Raises:
-            ValueError: naming the file and what is wrong with it.
+            ValueError: if a file is wrong; the message names the file and the mistake.
         """
         description = read_json_object(folder / _DESCRIPTION)
         protocol = dataclass_from_json(Protocol, description.get("protocol"), _DESCRIPTION)
@@ -67,10 +67,10 @@ class Reference:
         return cls(protocol, extractor, real, description.get("floor", {}))
 
     def smaller(self, protocol: Protocol) -> "Reference":
-        """The same with fewer of its images, and the floor that these make among themselves.
+        """Return a reference with fewer of the images, and the floor among these images.
 
         Raises:
-            ValueError: if the protocol asks for what is not here.
+            ValueError: if the protocol needs images that this reference does not have.
         """
         ours = self.protocol
         if protocol == ours:
@@ -91,18 +91,18 @@ class Reference:
 def evaluation(
     reference: Reference, fakes: Mapping[int, Features], train: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """The record of a generator's scores, in JSON values.
+    """Return the record of a generator's scores, in JSON values.
 
     Args:
-        reference: what to score against.
-        fakes: features of ``protocol.count`` generated images for each evaluation seed. Scores are
-            those of the first; the others say what another draw of latents changes.
+        reference: the reference to score against.
+        fakes: features of ``protocol.count`` generated images for each evaluation seed. The scores
+            are those of the first seed; the others show the effect of other latents.
         train: features ``(N, d)`` of training images, to find copies of them.
 
     Returns:
-        ``scores`` by name, ``intervals`` (95 %) of those whose chance errors can be told, ``seeds``
-        (FID of each), ``floor``, ``protocol``, ``extractor``, and ``bias``: the FID that so many
-        images of the very same distribution would get.
+        ``scores`` by name, ``intervals`` (95 %) of those with a known standard error, ``seeds``
+            (FID of each), ``floor``, ``protocol``, ``extractor``, and ``bias``: the FID that so
+            many images of the same distribution would get.
     """
     fake, real = next(iter(fakes.values())), reference.real
     estimates, real_floor = interval_scores(fake, real), dict(reference.floor)
@@ -127,19 +127,19 @@ def evaluation(
 
 
 class Comparison(NamedTuple):
-    """One score of two generators."""
+    """Scores of two generators by one metric."""
 
     first: float
     second: float
     low: float
-    """Of the 95 % interval of first less second."""
+    """Lower end of the 95 % interval of first less second."""
     high: float
     verdict: Literal["first", "second", "neither"]
-    """Which is better by more than chance."""
+    """Generator that is better by more than chance."""
 
 
 def compare(reference: Reference, first: Features, second: Features) -> dict[str, Comparison]:
-    """Two generators' scores on the same real images and from the same latents, pair by pair."""
+    """Return two generators' scores on the same real images and from the same latents, by name."""
     ours, theirs = (interval_scores(side, reference.real) for side in (first, second))
     return {name: _difference(ours[name], theirs[name], BETTER[name]) for name in ours}
 

@@ -1,4 +1,4 @@
-"""Any extractor, from the folder that it was saved in."""
+"""Load any extractor from the folder that it was saved in."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from bngan.serialization.json_records import dataclass_from_json, read_json_obje
 
 
 def load_extractor(folder: Path) -> Extractor:
-    """Read what ``save`` wrote.
+    """Return the extractor that ``Extractor.save`` wrote.
 
     Raises:
-        ValueError: naming the file that is missing or not as it was.
+        ValueError: if a file is missing or was changed; the message names it.
     """
 
     info = dataclass_from_json(ExtractorInfo, read_json_object(folder / INFO), INFO)

@@ -1,4 +1,4 @@
-"""Feature extractors: what an image looks like to a network, as numbers that scores are made of."""
+"""Feature extractors: networks that map images to the numbers that scores are made of."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ _BATCH = 250
 
 
 class Features(NamedTuple):
-    """What an extractor says of N images."""
+    """Output of an extractor for N images."""
 
     features: np.ndarray
     """float32 ``(N, d)``."""
     logits: np.ndarray
-    """float32 ``(N, classes)``; classes is 0 where the extractor is no classifier."""
+    """float32 ``(N, classes)``; classes is 0 if the extractor is no classifier."""
 
     def save(self, path: Path) -> None:
         """Write both arrays to ``path`` (npz)."""
@@ -38,10 +38,10 @@ class Features(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> "Features":
-        """Read what ``save`` wrote.
+        """Return the features that ``save`` wrote.
 
         Raises:
-            ValueError: if it is anything else.
+            ValueError: if the file holds anything else.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -51,11 +51,11 @@ class Features(NamedTuple):
 
     @classmethod
     def join(cls, parts: Iterable["Features"]) -> "Features":
-        """Parts one after the other."""
+        """Return the parts one after the other."""
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def take(self, chosen: np.ndarray | slice) -> "Features":
-        """Of some of the images."""
+        """Return the features of the chosen images."""
         return Features(self.features[chosen], self.logits[chosen])
 
 
@@ -68,27 +68,28 @@ class ExtractorInfo:
     features: int
     classes: int
     accuracy: float | None = None
-    """Share of held-out images classified correctly; None where it is not known."""
+    """Share of held-out images classified correctly; None if it is not known."""
     trained_on: int = 0
-    """Images of the training split it learned from: the first ones."""
+    """Number of images of the training split that it learned from: the first ones."""
     sha256: str = ""
-    """Hash over its weights, or over the file they came from."""
+    """Hash over the weights, or over the file that the weights came from."""
     weights: str | None = None
-    """Name of the file that an extractor was read from which was not made here."""
+    """Name of the file that the extractor was read from; None for an extractor made by bngan."""
     input_size: int | None = None
-    """Of a file: pixels it wants images resized to; None: as they are."""
+    """Side in pixels to which images are resized for a network from a file; None: no resizing."""
     input_range: InputRange = "byte"
-    """Of a file: what it wants 0 to 255 as: byte the same, unit 0 to 1, signed -1 to 1."""
+    """Range of values for a network from a file: byte (0 to 255), unit (0 to 1) or signed (-1 to
+    1)."""
 
     @property
     def stored_as(self) -> str:
-        """Name of the file of weights in a saved extractor's folder; its end says how to read it."""
+        """Return the name of the weights' file in a saved folder; its suffix tells the format."""
         if self.weights is None:
             return "extractor.safetensors"
         return "extractor.pt2" if self.weights.endswith(".pt2") else "extractor.pt"
 
     def describe(self) -> str:
-        """One phrase on where features come from."""
+        """Return a phrase about the origin of the features."""
         name = {"random": "random network", "file": self.weights or ""}
         phrase = f"{name.get(self.kind, self.kind)} {self.sha256[:8]}"
         if self.kind != "classifier":
@@ -98,12 +99,12 @@ class ExtractorInfo:
 
 
 class Extractor:
-    """A network from uint8 images to features and logits.
+    """Map uint8 images to features and logits by a network.
 
     Args:
         network: maps uint8 ``(N, C, H, W)`` to features ``(N, d)`` and logits ``(N, classes)``.
-        info: its identity.
-        file: what it was read from, if it was not made here.
+        info: identity of the extractor.
+        file: file that the network was read from; None for a network made by bngan.
     """
 
     def __init__(self, network: nn.Module, info: ExtractorInfo, file: Path | None = None) -> None:
@@ -111,17 +112,17 @@ class Extractor:
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> "Extractor":
-        """Compute on ``device`` from now on; features still arrive on the CPU."""
+        """Move the network to ``device``; features still arrive on the CPU."""
         self.device = torch.device(device)
         self.network.to(self.device)
         return self
 
     def __call__(self, images: np.ndarray) -> Features:
-        """Features of uint8 images ``(N, H, W, C)``."""
+        """Return the features of uint8 images ``(N, H, W, C)``."""
         return Features.join(self.batches(images))
 
     def batches(self, images: np.ndarray) -> Iterator[Features]:
-        """The same, a batch of images at a time; at least one, be it empty."""
+        """Yield the features of ``images`` batch by batch; at least one batch, maybe empty."""
         self.network.eval()
         for start in range(0, max(len(images), 1), _BATCH):
             yield self._features(np.array(images[start : start + _BATCH], order="C"))
@@ -133,18 +134,19 @@ class Extractor:
         return Features(*(part.float().cpu().numpy() for part in out))
 
     def differentiable(self, images: Tensor) -> Tensor:
-        """Features ``(N, d)``, with their gradient, of images ``(N, C, H, W)`` in [-1, 1], not rounded.
+        """Return features ``(N, d)``, with gradient, of images ``(N, C, H, W)`` in [-1, 1].
 
-        Not of Inception, which takes whole bytes only.
+        The images are not rounded. Inception gives no such features: it takes whole bytes only.
         """
         self.network.eval()
         features: Tensor = self.network((images + 1) * 127.5)[0]
         return features
 
     def save(self, folder: Path) -> None:
-        """Write identity and weights into ``folder``; of what was made here, this fixes the hash.
+        """Write identity and weights into ``folder``.
 
-        A file that others made is copied as it is, so that the folder can be used on any machine.
+        This fixes the hash of a network made by bngan. A file from elsewhere is copied as it is, so
+        that the folder can be used on any machine.
         """
         path = folder / self.info.stored_as
         if self.file is not None:
@@ -157,7 +159,7 @@ class Extractor:
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names and values."""
+    """Return the sha256 (hex) over names and values."""
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode() + state[key].numpy().tobytes())

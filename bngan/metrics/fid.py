@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Not where it is used: as_many_as_help limits the libraries that are loaded by then.
+# At the top: limit_blas_threads limits only libraries that are loaded before its call.
 from scipy.linalg.lapack import dsygst
 
 from bngan.metrics.jackknife import Estimate, group_slices
@@ -14,7 +14,7 @@ _SIZES = 15
 
 
 class Moments(NamedTuple):
-    """What the distance needs to know of ``size`` feature vectors; everything float64."""
+    """Moments of ``size`` feature vectors that determine the distance; all float64."""
 
     size: int
     mean: np.ndarray
@@ -24,11 +24,11 @@ class Moments(NamedTuple):
 
     @property
     def covariance(self) -> np.ndarray:
-        """Unbiased (ddof 1)."""
+        """Return the unbiased covariance ``(d, d)`` (ddof 1)."""
         return self.scatter / (self.size - 1)
 
     def without(self, part: "Moments") -> "Moments":
-        """Moments of what remains when ``part`` is taken out."""
+        """Return the moments of the rest when ``part`` is taken out."""
         rest = self.size - part.size
         mean = self.mean + (self.mean - part.mean) * (part.size / rest)
         apart = mean - part.mean
@@ -37,10 +37,10 @@ class Moments(NamedTuple):
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Moments of features ``(N, d)``.
+    """Return the moments of features ``(N, d)``.
 
     Raises:
-        ValueError: for values that are not finite.
+        ValueError: if values are not finite.
     """
     features = features.astype(np.float64)
     if not np.isfinite(features).all():
@@ -51,11 +51,12 @@ def moments(features: np.ndarray) -> Moments:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """|mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of features ``(N, d)`` (Heusel et al. 2017).
+    """Return |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of features (Heusel et al. 2017).
 
-    Covariances are unbiased (ddof 1) and everything is float64. With any factor S_a = F F^T the
-    root's trace is the sum of the roots of the eigenvalues of F^T S_b F, which is symmetric: they are
-    real and not negative, so rank-deficient covariances (N <= d) are no special case.
+    Features are ``(N, d)``, covariances are unbiased (ddof 1), and everything is float64. With any
+    factor S_a = F F^T the root's trace is the sum of the roots of the eigenvalues of F^T S_b F.
+    This matrix is symmetric, and its eigenvalues are real and not negative: rank-deficient
+    covariances (N <= d) are no special case.
 
     Raises:
         ValueError: for fewer than two samples, different widths or values that are not finite.
@@ -69,7 +70,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
-    """``frechet_distance`` with the jackknife's 40 values, each from the whole less a group."""
+    """Return ``frechet_distance`` with the jackknife's 40 values, each without one group."""
     with limit_blas_threads(real.shape[1]):
         whole_fake, whole_real = moments(fake), moments(real)
         root_fake, root_real = factor(whole_fake.covariance), factor(whole_real.covariance)
@@ -85,13 +86,13 @@ def frechet_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
 def _without_groups(
     features: np.ndarray, whole: Moments, other: Moments, root: np.ndarray
 ) -> np.ndarray:
-    """Distances from ``other``, whose factor is ``root``, to the whole less each group."""
+    """Return distances from ``other``, whose factor is ``root``, to the whole less each group."""
     groups = (moments(features[group]) for group in group_slices(len(features)))
     return np.array([_distance(other, whole.without(group), root) for group in groups])
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
-    """Lower triangular F with F F^T = ``covariance``: Cholesky's, or from the root if it has none."""
+    """Return lower triangular F with F F^T = ``covariance``: by Cholesky, else from the root."""
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:  # not positive definite
@@ -101,7 +102,7 @@ def factor(covariance: np.ndarray) -> np.ndarray:
 
 
 def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:
-    """Between two sets, given a factor of the first one's covariance."""
+    """Return the distance between two sets, given a factor of the first one's covariance."""
     own, others = one.covariance, other.covariance
     product, _ = dsygst(others, root, itype=2, lower=1)  # F^T S F by a third of the operations
     cross = np.sqrt(np.linalg.eigvalsh(product).clip(min=0)).sum()
@@ -110,10 +111,11 @@ def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:
 
 
 def frechet_limit(fake: np.ndarray, real: np.ndarray) -> float:
-    """The distance extrapolated to infinitely many images on both sides (Chong & Forsyth 2020).
+    """Return the distance extrapolated to infinitely many images on both sides.
 
-    A line in 1/N through distances of 15 sizes from a third of the images to all; its intercept.
-    The images are taken in their order, which must be random.
+    The method is that of Chong & Forsyth 2020: the intercept of a line in 1/N through distances of
+    15 sizes, from a third of the images to all. The images are taken in their order, which must be
+    random.
     """
     count = min(len(fake), len(real))
     sizes = np.linspace(max(count / 3, 2), count, _SIZES).astype(int)
@@ -124,10 +126,10 @@ def frechet_limit(fake: np.ndarray, real: np.ndarray) -> float:
 
 
 def expected_bias(covariance: np.ndarray, fakes: int, reals: int) -> float:
-    """What the distance comes to, to first order, between samples of one and the same Gaussian.
+    """Return the expected distance, to first order, between samples of one and the same Gaussian.
 
-    (1/n + 1/m) [tr S + 1/2 sum_ij l_i l_j (1 + delta_ij) / (l_i + l_j)] with eigenvalues l of S; for
-    d equal ones of 1 and n = m = N it is (d^2 + 5d) / 2N.
+    It is (1/n + 1/m) [tr S + 1/2 sum_ij l_i l_j (1 + delta_ij) / (l_i + l_j)] with eigenvalues l of
+    S. For d eigenvalues of 1 and n = m = N it is (d^2 + 5d) / 2N.
     """
     values = np.linalg.eigvalsh(covariance)
     values = values[values > values[-1] * 1e-12]

@@ -1,4 +1,4 @@
-"""What a classifier's verdicts on generated images say: how sure they are, and how varied."""
+"""Scores from a classifier's verdicts on generated images: their certainty and their variety."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ SPLITS = 10
 
 
 def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, float]:
-    """Mean and SD (ddof 0) over ``splits`` consecutive parts of exp E KL(p(y|x) || p(y)).
+    """Return mean and SD (ddof 0) over ``splits`` consecutive parts of exp E KL(p(y|x) || p(y)).
 
-    ``logits`` are ``(N, classes)``; Salimans et al. 2016, with log-softmax in float64 so that no
-    logarithm of zero occurs. The score lies between 1 and the number of classes.
+    ``logits`` are ``(N, classes)``. The score is that of Salimans et al. 2016, with log-softmax in
+    float64 so that no logarithm of zero occurs. It lies between 1 and the number of classes.
 
     Raises:
-        ValueError: for fewer samples than splits.
+        ValueError: if there are fewer samples than splits.
     """
     if len(logits) < splits:
         raise ValueError(f"{splits} splits need at least as many samples, got {len(logits)}")
@@ -29,7 +29,7 @@ def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, fl
 
 
 def inception_estimate(logits: np.ndarray) -> Estimate:
-    """``inception_score`` with the jackknife's values."""
+    """Return ``inception_score`` with the jackknife's values."""
 
     def mean(some: np.ndarray) -> float:
         return inception_score(some)[0]
@@ -38,12 +38,15 @@ def inception_estimate(logits: np.ndarray) -> Estimate:
 
 
 def class_counts(logits: np.ndarray) -> np.ndarray:
-    """Images taken for each class, ``(classes,)``; ``logits`` are ``(N, classes)``."""
+    """Return the number of images classified as each class, ``(classes,)``.
+
+    ``logits`` are ``(N, classes)``.
+    """
     return np.bincount(logits.argmax(axis=1), minlength=logits.shape[1])
 
 
 def classes_hit(logits: np.ndarray) -> int:
-    """Classes that at least a tenth as many images are taken for as if all were equally frequent.
+    """Return the number of classes that get at least a tenth of an equal share of the images.
 
     ``logits`` are ``(N, classes)``.
     """
@@ -52,9 +55,9 @@ def classes_hit(logits: np.ndarray) -> int:
 
 
 def class_divergence(fake: np.ndarray, real: np.ndarray) -> float:
-    """KL of the classes generated images are taken for from those real ones are, in nats.
+    """Return KL of the predicted classes of generated images from those of real images, in nats.
 
-    Of logits ``(N, classes)``; half an image more in each class keeps it finite (Jeffreys).
+    Both are logits ``(N, classes)``. Half an image more in each class keeps it finite (Jeffreys).
     """
     p, q = ((class_counts(x) + 0.5) / (len(x) + 0.5 * x.shape[1]) for x in (fake, real))
     return float((p * np.log(p / q)).sum())

@@ -7,14 +7,15 @@ import numpy as np
 from bngan.metrics.jackknife import GROUPS, Estimate, group_slices
 
 _CELLS = 10_000_000
-"""Kernel values in memory at a time."""
+"""Number of kernel values in memory at a time."""
 
 
 def kernel_distance(fake: np.ndarray, real: np.ndarray) -> float:
-    """Unbiased MMD^2 of features ``(N, d)`` under k(x, y) = (x.y / d + 1)^3 (Binkowski et al. 2018).
+    """Return unbiased MMD^2 of features under k(x, y) = (x.y / d + 1)^3 (Binkowski et al. 2018).
 
-    Every pair of images counts once: what the usual mean over 100 random subsets of 1,000 estimates,
-    without drawing. It can be slightly negative; for samples of one distribution its mean is 0.
+    Features are ``(N, d)``. Every pair of images counts once; the usual mean over 100 random
+    subsets of 1,000 estimates the same value by drawing. MMD^2 can be slightly negative; for
+    samples of one distribution its mean is 0.
 
     Raises:
         ValueError: for different widths or fewer than two samples.
@@ -29,7 +30,7 @@ def kernel_distance(fake: np.ndarray, real: np.ndarray) -> float:
 
 
 def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
-    """``kernel_distance`` with the jackknife's values, all from one pass over the pairs."""
+    """Return ``kernel_distance`` with the jackknife's values, all from one pass over the pairs."""
     counts = [np.array([s.stop - s.start for s in group_slices(len(x))]) for x in (fake, real)]
     sums = (_group_sums(fake, fake), _group_sums(real, real), _group_sums(fake, real))
     everything = np.ones(GROUPS)
@@ -61,9 +62,9 @@ def _group_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _sums(a: np.ndarray, b: np.ndarray, starts_a: list[int], starts_b: list[int]) -> np.ndarray:
-    """Kernel values summed over blocks, without an image's pair with itself where a is b.
+    """Return sums of kernel values over blocks, without each image's pair with itself if a is b.
 
-    Products in float32, whose rounding averages out over the pairs; cubes and sums in float64.
+    Products are float32, whose rounding averages out over the pairs; cubes and sums are float64.
     """
     rows, width = [], a.shape[1]
     step = max(_CELLS // len(b), 1)

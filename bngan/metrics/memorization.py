@@ -1,4 +1,4 @@
-"""Whether a generator repeats its training images."""
+"""Memorization: tests for copies of training images among generated images."""
 
 import numpy as np
 
@@ -7,15 +7,16 @@ from bngan.metrics.neighbours import nearest
 
 _CELLS = 10
 _FEWEST = 20
-"""Images of each kind in a cell that is to count."""
+"""Minimum number of images of each kind in a cell that counts."""
 
 
 def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
-    """Share of samples that are not copies, by features ``(N, d)`` (AuthPct, Alaa et al. 2022).
+    """Return the share of samples that are not copies (AuthPct, Alaa et al. 2022).
 
-    A sample counts as a copy if its nearest training image is nearer to it than to any other
-    training image. Compare with what fresh real images score, which is not 1 either. Chance is in the
-    samples alone: copies of other training images than these are none.
+    Samples and training images are features ``(N, d)``. A sample counts as a copy if its nearest
+    training image is nearer to it than to any other training image. Compare with the share of fresh
+    real images, which is not 1 either. The interval covers the drawing of the samples only; the
+    training images are taken as given.
     """
     distances, copied = nearest(samples, train)
     own, inverse = np.unique(copied, return_inverse=True)
@@ -29,14 +30,14 @@ def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
 
 
 def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float | None:
-    """C_T of features ``(N, d)``: far below 0 where generated images hug the training images.
+    """Return C_T of features ``(N, d)``: far below 0 if generated images hug the training images.
 
-    In each of 10 cells of the training images (k-means), Mann and Whitney's statistic z compares how
-    far generated and how far test images are from their nearest training image; the mean over cells,
-    weighted by the test images in them (Meehan et al. 2020). Below -3 it copies; far above 0 it strays.
-    None where no cell holds enough images of both to tell.
+    The training images make 10 cells (k-means). In each cell Mann and Whitney's statistic z
+    compares the distances of generated and of test images to their nearest training image. C_T is
+    the mean over cells, weighted by their test images (Meehan et al. 2020). Below -3 the generator
+    copies; far above 0 it strays. None if no cell holds enough images of both.
     """
-    from sklearn.cluster import KMeans  # takes a moment to import, and most commands never get here
+    from sklearn.cluster import KMeans  # slow to import, and most commands never get here
 
     cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(train)
     sides = [(cells.predict(x), nearest(x, train)[0]) for x in (fake, test)]
@@ -50,7 +51,7 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
 
 
 def _mann_whitney(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Standard deviations by which ``ours`` are larger than ``theirs``, more often than not."""
+    """Return Mann and Whitney's statistic z, positive if ``ours`` are mostly above ``theirs``."""
     from scipy.stats import mannwhitneyu
 
     n, m = len(ours), len(theirs)

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 _CELLS = 10_000_000
-"""Distances in memory at a time."""
+"""Number of distances in memory at a time."""
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of rows of the squared Euclidean distances of ``a`` ``(N, d)`` to ``b`` ``(M, d)``.
+    """Yield squared Euclidean distances of ``a`` ``(N, d)`` to ``b`` ``(M, d)``, by blocks of rows.
 
-    In float32, about the mean of ``b``, which keeps what cancels small.
+    They are float32, computed about the mean of ``b``, which keeps cancellation small.
     """
     centre = b.mean(axis=0, dtype=np.float64)
     one, other = (np.ascontiguousarray(x - centre, np.float32) for x in (a, b))
@@ -26,10 +26,10 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.
 
 
 def radii(samples: np.ndarray, *ks: int) -> list[np.ndarray]:
-    """For each k, every sample's squared distance to its k-th nearest other, ``(N,)``.
+    """Return each sample's squared distance to its k-th nearest other, ``(N,)``, for every k.
 
     Raises:
-        ValueError: for k samples or fewer.
+        ValueError: if there are k samples or fewer.
     """
     if len(samples) <= max(ks):
         raise ValueError(f"a {max(ks)}-th neighbour needs more samples than {len(samples)}")
@@ -46,9 +46,9 @@ def radii(samples: np.ndarray, *ks: int) -> list[np.ndarray]:
 def nearest(
     a: np.ndarray, b: np.ndarray, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distance ``(N,)`` and index ``(N,)`` of each sample's nearest in ``b``.
+    """Return squared distance ``(N,)`` and index ``(N,)`` of each sample's nearest in ``b``.
 
-    ``own``: where in ``b`` the samples themselves are, ``(N,)``, which is not looked at.
+    ``own`` ``(N,)`` gives the samples' own indices in ``b``, which do not count.
     """
     distances, indices = np.empty(len(a), np.float32), np.empty(len(a), np.int64)
     for rows, block in squared_distances(a, b):

@@ -1,4 +1,4 @@
-"""Precision and recall, density and coverage: is it good, and is everything there?"""
+"""Precision and recall, density and coverage: quality and variety of generated images."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ K_PRECISION, K_DENSITY = 3, 5
 
 
 def manifold_estimates(fake: np.ndarray, real: np.ndarray) -> dict[str, Estimate]:
-    """Four scores of features ``(N, d)``, each real or generated image being a ball to be in.
+    """Return four scores of features ``(N, d)``, by balls around real or generated images.
 
-    precision: share of generated images within the distance of some real image's third nearest other;
-    recall: the same with the sides exchanged (Kynkaanniemi et al. 2019). density: real balls, up to
-    the fifth nearest, that a generated image lies in, over 5; coverage: share of those balls that
-    hold a generated image (Naeem et al. 2020).
+    precision: share of generated images within the distance of some real image's third nearest
+    other; recall: the same with the sides exchanged (Kynkaanniemi et al. 2019). density: mean
+    number of real balls, up to the fifth nearest, around a generated image, over 5; coverage: share
+    of those balls that hold a generated image (Naeem et al. 2020).
 
     The jackknife keeps the balls' sizes when it leaves images out.
 
     Raises:
-        ValueError: for fewer images than the jackknife needs.
+        ValueError: if there are fewer images than the jackknife needs.
     """
     real_3, real_5 = radii(real, K_PRECISION, K_DENSITY)
     (fake_3,) = radii(fake, K_PRECISION)
@@ -45,7 +45,7 @@ def manifold_estimates(fake: np.ndarray, real: np.ndarray) -> dict[str, Estimate
 
 
 def _share(hits: np.ndarray, scored: str, balls: str) -> Estimate:
-    """Share of samples that any ball holds; ``hits`` ``(N, GROUPS)`` by the balls' group."""
+    """Return the share of samples in any ball; ``hits`` ``(N, GROUPS)`` are by the balls' group."""
     total = hits.sum(axis=1)
     without_balls = (total[:, None] > hits).mean(axis=0)
     return _estimate((total > 0).astype(np.float64), without_balls, scored, balls)

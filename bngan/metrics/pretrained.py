@@ -1,4 +1,4 @@
-"""Extractors that others trained: Inception, and networks in files."""
+"""Extractors trained by others: Inception, and networks in files."""
 
 import hashlib
 from pathlib import Path
@@ -21,14 +21,14 @@ _SCALES: dict[InputRange, tuple[float, float]] = {
 
 
 def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
-    """Inception of 2015 with its resizing, as FID is defined with (through torch-fidelity).
+    """Return Inception of 2015 with its resizing, which defines FID (through torch-fidelity).
 
     Args:
-        image_shape: of the images; grey ones are seen as three equal channels.
-        weights: its state dict; None downloads torch-fidelity's.
+        image_shape: (C, H, W) of the images; grey images become three equal channels.
+        weights: file of its state dict; None downloads torch-fidelity's.
 
     Raises:
-        ValueError: if the weights cannot be had or used.
+        ValueError: if the weights are not available or cannot be used.
     """
     path = weights or _downloaded()
     info = ExtractorInfo("inception", image_shape, INCEPTION_FEATURES, INCEPTION_CLASSES)
@@ -39,10 +39,10 @@ def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
 def from_file(
     image_shape: ImageShape, path: Path, size: int | None, range_: InputRange
 ) -> Extractor:
-    """A network saved by ``torch.export.save`` (.pt2) or as TorchScript.
+    """Return an extractor from a file of ``torch.export.save`` (.pt2) or of TorchScript.
 
-    It maps float32 ``(N, C, H, W)`` to features ``(N, d)``, or to those and logits ``(N, classes)``,
-    for any N.
+    Its network maps float32 ``(N, C, H, W)`` to features ``(N, d)``, or to features and logits
+    ``(N, classes)``, for any N.
 
     Raises:
         ValueError: if the file cannot be used.
@@ -64,7 +64,7 @@ def from_file(
 
 
 def load_pretrained_extractor(info: ExtractorInfo, path: Path) -> Extractor:
-    """Load the extractor ``info`` from the file at ``path``.
+    """Return the extractor ``info`` from the file at ``path``.
 
     Raises:
         ValueError: if the file's hash is not that of ``info``, or its network cannot be used.
@@ -81,7 +81,7 @@ class _Inception(nn.Module):
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         try:
-            torch.load(path, weights_only=True)  # nothing but tensors: torch-fidelity does not ask
+            torch.load(path, weights_only=True)  # torch-fidelity does not refuse other objects
             names = ["2048", "logits_unbiased"]
             self.network = FeatureExtractorInceptionV3("inception", names, str(path))
         except Exception as error:
@@ -104,7 +104,7 @@ class _FromFile(nn.Module):
         except Exception as error:
             message = f"{path} is neither torch.export's nor TorchScript: {first_line(error)}"
             raise ValueError(message) from error
-        # TorchScript keeps the mode that it was saved in; an exported program cannot be asked.
+        # TorchScript keeps its saved mode, so set it; an exported program has no mode to set.
         self.network = loaded.module() if exported else loaded.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,12 +126,12 @@ class _FromFile(nn.Module):
 
 
 def _downloaded() -> Path:
-    """Where torch-fidelity's download of Inception's weights lies, after it if need be."""
+    """Return the path of torch-fidelity's Inception weights; download them if they are missing."""
     from torch.hub import get_dir, load_state_dict_from_url
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     path: Path = Path(get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
-    # Its name ends with how its hash begins: of what lies there already, too.
+    # The file's name ends with the first digits of its hash: check an existing file, too.
     if path.exists() and not file_hash(path).startswith(path.stem.rpartition("-")[2]):
         raise ValueError(f"{path} is not Inception's weights: its hash is another; delete it")
     if not path.exists():
@@ -144,7 +144,7 @@ def _downloaded() -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file. Raises ``ValueError`` if it cannot be read."""
+    """Return the SHA-256 of a file. Raises ``ValueError`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

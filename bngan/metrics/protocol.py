@@ -2,7 +2,7 @@
 
 ``fid10k_test`` is the Frechet distance and the Inception Score of 10,000 generated images against
 10,000 real ones of the test split: images rounded to 8 bits at the dataset's own size, features of
-the extractor named beside it, latents of evaluation seed 0 (1 and 2 say what another draw changes).
+the extractor named beside it, latents of evaluation seed 0 (1 and 2 show other draws).
 """
 
 import re
@@ -13,17 +13,17 @@ from bngan.data.dataset import SPLITS, Split
 
 EVALUATION_SEEDS = (0, 1, 2)
 MIN_COUNT = 20
-"""One image in each group that the jackknife leaves out."""
+"""Minimum number of images: one in each group that the jackknife leaves out."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a score is measured.
+    """Definition of a score's measurement.
 
     Attributes:
-        name: as configured, such as ``fid360_test``.
-        count: generated images, and equally many real ones.
-        split: where the real images come from.
+        name: name as configured, such as ``fid360_test``.
+        count: number of generated images, and of real ones.
+        split: split of the real images.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Protocol:
 
     @classmethod
     def parse(cls, name: str) -> "Protocol":
-        """The protocol called ``name``. Raises ``ValueError`` if there is no such protocol."""
+        """Return the protocol ``name``. Raises ``ValueError`` if there is no such protocol."""
         match = re.fullmatch(r"fid([1-9]\d*)(k?)_(\w+)", name)
         if not match or match[3] not in SPLITS:
             raise ValueError(

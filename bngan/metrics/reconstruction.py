@@ -1,4 +1,4 @@
-"""How well a generator can reproduce given images: its latents are optimised, its weights are not."""
+"""Reconstruction of given images by a generator: latents are optimised, weights are not."""
 
 import math
 from typing import Any
@@ -17,16 +17,19 @@ _SEED, _LR = 2_000, 0.3
 def reconstruction_errors(
     sampler: Sampler, images: Tensor, labels: Tensor | None = None, seed: int = _SEED
 ) -> Tensor:
-    """Mean squared error per value of each image's best reconstruction, ``(N,)`` float64.
+    """Return the mean squared error per value of each image's best reconstruction.
 
-    Of images that the generator has not learned from, a measure of generalisation (Metz et al. 2017;
-    Xiang & Li 2017): whatever the generator cannot make, no latent reproduces. Adam, 200 steps
-    from each of two random latents; the better end counts. Latents are kept as long as N(0, 1) makes
-    them, sqrt(dim): freer ones reproduce anything that the last layer can, whatever was learned.
+    The result is ``(N,)`` float64. For images that the generator has not learned from, it measures
+    generalisation (Metz et al. 2017; Xiang & Li 2017): no latent reproduces an image that the
+    generator cannot make. Adam takes 200 steps from each of two random latents; the better end
+    counts. Latents keep the length that N(0, 1) makes them, sqrt(dim): freer latents reproduce
+    anything that the last layer can, whatever was learned.
 
     Args:
+        sampler: the generator.
         images: ``(N, C, H, W)`` in [-1, 1].
         labels: int64 ``(N,)`` for a conditional generator.
+        seed: seed of the first latents.
     """
     count = len(images)
     dim = sampler.model.latent_dim

@@ -24,7 +24,7 @@ _FLOOR_DRAWS = 10
 def point_scores(fake: Features, real: Features) -> dict[str, float]:
     """Return the cheap scores by name, without intervals.
 
-    Always FID; the classifier's scores where the extractor has classes.
+    FID is always there; the classifier's scores are there if the extractor has classes.
     """
     with limit_blas_threads(real.features.shape[1]):  # the last digits depend on the threads
         scores = {"fid": frechet_distance(fake.features, real.features)}

@@ -1,4 +1,4 @@
-"""How numbers are added and multiplied: the same way every time, and no less exactly than is said."""
+"""Deterministic arithmetic: fixed convolution algorithms, no TF32, subnormal numbers as zero."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import torch
 
 _SUBNORMAL = 5e-324
-"""Equal to zero in a thread that takes such numbers for zero."""
+"""Number that equals zero in a thread that flushes subnormals."""
 
 
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Convolutions on a GPU repeat their sums in the same order, and float32 is not rounded to TF32.
+    """Fix the order of sums in convolutions on a GPU, and do not round float32 to TF32.
 
-    By default torch lets cuDNN choose kernels of which neither is true: a training could not be
-    repeated, and an extractor's features would depend on the processor.
+    By default torch lets cuDNN choose other kernels: a training could not be repeated, and an
+    extractor's features would depend on the processor.
     """
     kept = {"enabled": torch.backends.cudnn.enabled, "benchmark": False}
     with torch.backends.cudnn.flags(**kept, deterministic=True, allow_tf32=False):
@@ -23,10 +23,10 @@ def exact_convolutions() -> Iterator[None]:
 
 @contextmanager
 def flushing_subnormals() -> Iterator[None]:
-    """Takes float32 numbers below 1.2e-38 for zero in this thread and those that it starts.
+    """Treat float32 numbers below 1.2e-38 as zero, in this thread and in those that it starts.
 
-    Gradients come to that where a discriminator is sure, and Intel's processors then take 100 times
-    as long for a matrix product.
+    Gradients get that small when a discriminator is sure, and Intel's processors then take 100
+    times as long for a matrix product.
     """
     before = _SUBNORMAL == 0.0
     torch.set_flush_denormal(True)

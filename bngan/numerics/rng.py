@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What the numbers are for. No two streams share a number, whatever the seeds."""
+    """Purpose of random numbers. No two streams share a number, for any seeds."""
 
     TRAINING = 0
     SAMPLING = 1
@@ -28,7 +28,7 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, position: int = 0, block: int = 0) -> np.random.Generator:
-    """The generator of a block of a position (both 0 to 2^64 - 1); seeds are taken modulo 2^64."""
+    """Return the generator of a block of a position (both 0 to 2^64 - 1); seeds are modulo 2^64."""
     # The upper counter words name position and block; the lower ones count the draws inside.
     key = np.array([seed % 2**64, int(stream)], dtype=np.uint64)
     counter = np.array([0, 0, block, position], dtype=np.uint64)
@@ -36,5 +36,5 @@ def generator(seed: int, stream: Stream, position: int = 0, block: int = 0) -> n
 
 
 def derived_seed(seed: int, number: int) -> int:
-    """Another seed below 2^63 for each (seed, number), as good as drawn at random."""
+    """Return another seed below 2^63 for each (seed, number), as good as drawn at random."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,8 +1,8 @@
 """Private and undocumented parts of torch that the library uses.
 
-No other module of ``bngan`` names such parts. ``tests/unit/numerics/test_torch_internals.py`` checks
-each of them with the installed torch. ``pyproject.toml`` bounds torch's version: raise the bound when
-that test passes with the new version.
+No other module of ``bngan`` names such parts. ``tests/unit/numerics/test_torch_internals.py``
+checks each of them with the installed torch. ``pyproject.toml`` bounds torch's version: raise the
+bound when that test passes with the new version.
 """
 
 from inspect import unwrap
@@ -19,7 +19,7 @@ NormBase = _NormBase
 """Base class of ``BatchNormBase`` and of ``torch.nn.InstanceNorm1d/2d/3d``."""
 _Optimizer = TypeVar("_Optimizer", bound=torch.optim.Optimizer)
 _WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
-"""Methods that an optimiser inherits with a wrapper for ``torch.compile``; ``step`` has another one."""
+"""Methods that optimisers inherit with a ``torch.compile`` wrapper; that of ``step`` differs."""
 _DRAWS = torch.Tensor.normal_, torch.Tensor.uniform_
 
 
@@ -35,7 +35,7 @@ def batch_moments(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
     Args:
         values: n > 0 samples.
-        dtype: of the results: float64 for float64 values, otherwise float32.
+        dtype: type of the results: float64 for float64 values, otherwise float32.
     """
     # The kernel also moves running statistics, by a momentum of 0: it needs a place for them.
     running = values.new_zeros(2, values.shape[1], dtype=dtype)
@@ -51,12 +51,12 @@ def batch_norm_gradients(
     The gradient of the input is that of a batch whose statistics are functions of ``values`` alone.
 
     Args:
-        gradient: of the output, ``(n, C, ...)``, n > 0.
+        gradient: gradient of the output, ``(n, C, ...)``, n > 0.
         values: the input, ``(n, C, ...)``.
         weight: gamma, ``(C,)``.
-        mean: that normalised the input, ``(C,)``.
+        mean: mean that normalised the input, ``(C,)``.
         inverse: one over the standard deviation that normalised the input, ``(C,)``.
-        eps: of the layer.
+        eps: the layer's constant.
     """
     gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
         gradient, values, weight, None, None, mean, inverse, True, eps, [True] * 3
@@ -69,7 +69,7 @@ def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:
 
     The wrappers import the compiler on the first call, only for it to leave the method alone. That
     costs a third of a worker's start-up time, and 150 MB in every process. Where torch has no such
-    wrappers, ``kind`` itself comes back.
+    wrappers, the result is ``kind`` itself.
 
     Args:
         kind: an optimiser whose ``step`` runs without gradients, such as ``torch.optim.Adam``.
@@ -84,10 +84,10 @@ def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:
 
 
 class skip_initialization(TorchFunctionMode):
-    """Inside the block, ``torch.nn.init`` and random draws leave tensors as they are.
+    """Leave tensors as they are in ``torch.nn.init`` and random draws, inside the block.
 
-    For networks on the device ``meta``, whose tensors have no values: the code that draws such values
-    takes seconds to import.
+    This is for networks on the device ``meta``, whose tensors have no values: the code that draws
+    such values takes seconds to import.
     """
 
     def __torch_function__(
