@@ -19,30 +19,25 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What networks have to fit.
-
-    Attributes:
-        shape: (C, H, W).
-        class_frequencies: share of each class, summing to 1; empty for images without labels.
-    """
+    """Shape and classes of the images that networks have to fit."""
 
     shape: ImageShape
     class_frequencies: tuple[float, ...] = ()
 
     @property
     def classes(self) -> int:
-        """Number of classes, 0 for images without labels."""
+        """Return the number of classes, 0 for images without labels."""
         return len(self.class_frequencies)
 
 
 class ImageSplit:
-    """Images and their labels.
+    """Images and labels of one split.
 
     Attributes:
-        images: uint8 ``(N, H, W, C)``, memory-mapped where it comes from files.
-        labels: int64 ``(N,)``, ``UNLABELLED`` throughout for data without labels.
+        images: uint8 ``(N, H, W, C)``, memory-mapped if they come from files.
+        labels: int64 ``(N,)``, all ``UNLABELLED`` for data without labels.
         flip: whether each image counts twice, the second time mirrored left to right.
-        classes: how many there are, if more than occur here.
+        classes: number of classes, if more exist than occur here.
     """
 
     def __init__(
@@ -57,9 +52,10 @@ class ImageSplit:
 
     @classmethod
     def load(cls, folder: Path, split: Split, flip: bool = False) -> "ImageSplit":
-        """One split of a prepared dataset: ``<split>_images.npy`` and ``<split>_labels.npy``.
+        """Return one split of a prepared dataset.
 
-        Few images may lack a class that ``dataset.json`` names.
+        Its files are ``<split>_images.npy`` and ``<split>_labels.npy``. A split of few images may
+        lack a class that ``dataset.json`` names.
         """
         images, labels = (
             np.load(folder / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
@@ -72,7 +68,7 @@ class ImageSplit:
         return len(self.images) * (1 + self.flip)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images ``(n, H, W, C)`` and labels ``(n,)``; indices from N on are the mirrored ones."""
+        """Return images ``(n, H, W, C)`` and labels ``(n,)``; indices from N on are mirrored."""
         mirrored, chosen = indices >= len(self.images), indices % len(self.images)
         images = self.images[chosen]
         images[mirrored] = images[mirrored, :, ::-1]
@@ -80,7 +76,7 @@ class ImageSplit:
 
     @cached_property
     def spec(self) -> ImageSpec:
-        """Shape as networks count, and how often each class occurs."""
+        """Return the images' shape, as networks take it, and the share of each class."""
         height, width, channels = self.images.shape[1:]
         known = self.labels[self.labels != UNLABELLED]
         counts = np.bincount(known, minlength=self.classes)
@@ -94,10 +90,13 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def sample_order(seed: int, positions: np.ndarray, size: int) -> np.ndarray:
-    """Dataset indices ``(n,)`` int64 at ``positions`` ``(n,)`` int64 of the endless training order.
+    """Return dataset indices ``(n,)`` at ``positions`` ``(n,)`` of the endless training order.
 
-    The order is one fresh permutation of ``range(size)`` per epoch, a pure function of
-    (seed, epoch): every worker can compute it, and training can resume at any position.
+    Both are int64. The order is one fresh permutation of ``range(size)`` per epoch, a pure function
+    of (seed, epoch): every worker can compute it, and training can resume at any position.
+
+    Raises:
+        ValueError: if ``size`` is below 1.
     """
     if size < 1:
         raise ValueError("an empty dataset has no sample order")

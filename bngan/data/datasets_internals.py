@@ -1,4 +1,4 @@
-"""Undocumented parts of ``datasets``: how it names and reads what lies in its cache."""
+"""Undocumented parts of ``datasets``: the names and the reading of its cache."""
 
 from pathlib import Path
 from typing import Any

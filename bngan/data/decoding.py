@@ -1,6 +1,6 @@
-"""From the content of an image file to pixels, or to the reason why there are none.
+"""Decode the content of an image file to pixels, or to the reason why there are none.
 
-Whatever the content: an array of uint8 or a ``ValueError``, within bounds of time and memory.
+Any content gives an array of uint8 or a ``ValueError``, within bounds of time and memory.
 """
 
 import io
@@ -15,32 +15,34 @@ from bngan.serialization.problem import one_line
 
 Fit = Literal["crop", "pad", "stretch"]
 MAX_BYTES = 2**28
-"""Of a file; one image of as many pixels as are taken has less."""
+"""Maximum size of a file; one image of ``_MAX_PIXELS`` pixels has less."""
 _MAX_PIXELS = 64_000_000
-"""So that decoding takes less than a GB. Half of them for WebP, whose decoder keeps four copies."""
+"""Limit that keeps decoding below a GB. WebP has half of it, since its decoder keeps four
+copies."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _COUNTED = 2**24
-"""Bytes of a file up to which its frames are counted: each is looked for, and may have 20 bytes."""
+"""Size of a file, in bytes, up to which its frames are counted: a frame may have 20 bytes, and the
+count visits each."""
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""By a PNG's kind of colour."""
+"""Samples per pixel by a PNG's kind of colour."""
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
 _INTERLACED = (*_PASSES, (0, 1, 1, 2))
 """First column, first row and their steps in the passes of an interlaced PNG."""
 
 
 class _Unusable(ValueError):
-    """What Pillow could read, and is no image to train on."""
+    """Pillow can read the file, but it is no image to train on."""
 
 
 def decode(content: bytes | OSError | None) -> Image.Image:
-    """A PIL image in mode L or RGB, upright, transparency laid over white.
+    """Return a PIL image in mode L or RGB, upright, with transparency laid over white.
 
-    Of several pictures in one file, as phones write into JPEG (MPO), the first; animations and
-    documents of several pages are refused, and so are floats and integers of more than 16 bits: what
-    their white is, nobody knows.
+    If a file holds several pictures, as phones write them into JPEG (MPO), the first one counts.
+    Animations and documents of several pages are refused. So are floats and integers of more than
+    16 bits, because their white is unknown.
 
     Raises:
-        ValueError: if there is no image or it cannot be used, with the reason.
+        ValueError: if there is no image or it cannot be used; the message gives the reason.
     """
     if content is None:
         raise ValueError("no image")
@@ -59,12 +61,12 @@ def decode(content: bytes | OSError | None) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise ValueError("unreadable: no image format that is known") from error
-    except Exception as error:  # Pillow's parsers raise whatever they run into
+    except Exception as error:  # Pillow's parsers raise errors of any kind
         raise ValueError(f"unreadable: {one_line(error)}") from error
 
 
 def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np.ndarray:
-    """uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
+    """Return uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
     image = _in_mode(image, "L" if channels == 1 else "RGB")
     if size is not None and image.size != (size, size):
         target, method = (size, size), Image.Resampling.BICUBIC
@@ -79,7 +81,7 @@ def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np
 
 
 def _require_one_picture(file: Image.Image, content: bytes) -> None:
-    """Before its pixels are decoded."""
+    """Refuse a file of several pictures or too many pixels, before its pixels are decoded."""
     if getattr(file, "is_animated", False) and file.format != "MPO":
         count = file.n_frames if len(content) < _COUNTED else "several"  # type: ignore[attr-defined]
         raise _Unusable(f"{count} frames: an image must be one picture")
@@ -91,7 +93,10 @@ def _require_one_picture(file: Image.Image, content: bytes) -> None:
 
 
 def _require_all_rows(content: bytes) -> None:
-    """Pillow takes a PNG whose data end early, or have a wrong checksum, and leaves the rest black."""
+    """Refuse a PNG that lacks rows.
+
+    Pillow takes a PNG whose data end early, or have a wrong checksum, and leaves the rest black.
+    """
     width, height, depth, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
     expected = sum(
         -(-(height - y) // down)
@@ -114,7 +119,7 @@ def _require_all_rows(content: bytes) -> None:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """In mode L or RGB."""
+    """Return the image in mode L or RGB."""
     if image.mode == "F":
         raise _Unusable("floating-point pixels: save them with 8 or 16 bits")
     if image.mode.startswith("I"):

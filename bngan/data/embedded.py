@@ -14,7 +14,7 @@ _PATCH, _STRIP, _STRIDE = 32, 64, 4
 
 
 def digits() -> "dict[str, datasets.Dataset]":
-    """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998)."""
+    """Return 1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998)."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -24,10 +24,10 @@ def digits() -> "dict[str, datasets.Dataset]":
 
 
 def patches() -> "dict[str, datasets.Dataset]":
-    """Colour patches of 32x32 pixels from two photographs, which are the two classes.
+    """Return colour patches of 32x32 pixels from two photographs, which are the two classes.
 
-    Each photograph is cut into strips 64 pixels wide, two of them for the test split, and patches are
-    taken inside strips, 4 pixels apart: those of one split overlap, those of two splits never do.
+    Each photograph is cut into strips 64 pixels wide; two of them are for the test split. Patches
+    lie inside strips, 4 pixels apart: patches of one split overlap, patches of two splits never do.
     """
     from sklearn.datasets import load_sample_image
 
@@ -61,4 +61,4 @@ EMBEDDED: "dict[str, Callable[[], dict[str, datasets.Dataset]]]" = {
     f"{PREFIX}digits": digits,
     f"{PREFIX}patches": patches,
 }
-"""By what ``data.path`` calls them: splits by name."""
+"""Functions that return splits by name; the key is their ``data.path``."""

@@ -11,14 +11,15 @@ READ = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-"""Suffixes of what can be read."""
+"""Suffixes of image files that can be read."""
 _UNREAD = (
     *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".eps", ".ico", ".tga", ".pcx"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".dds", ".xcf"),
 )
-"""Suffixes of images too: each counts as one that cannot be used, so that none is missed in silence."""
+"""Suffixes of other images: each counts as one that cannot be used, so that none is missed in
+silence."""
 TABLES = (".parquet", ".arrow", ".zip", ".tar", ".csv", ".json", ".jsonl")
-"""Suffixes of what ``datasets`` may find images in."""
+"""Suffixes of files in which ``datasets`` may find images."""
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -29,14 +30,14 @@ SPLIT_NAMES = {
 
 @dataclass
 class Folder:
-    """What lies in a folder.
+    """Contents of a folder.
 
     Attributes:
-        images: by split, names relative to the folder, sorted.
+        images: names relative to the folder, sorted, by split.
         classes: names of the classes, if a sub-folder for each holds the images.
-        ignored: what else lies there, each ``name: why it is no image``.
-        described: whether files such as metadata.csv say what the images are.
-        tables: whether images lie in tables, and those in files are beside the point.
+        ignored: the folder's other files, each ``name: why it is no image``.
+        described: whether files such as metadata.csv describe the images.
+        tables: whether images lie in tables; image files do not count then.
     """
 
     images: dict[str, list[str]] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Folder:
     tables: bool = False
 
     def labels(self, split: str) -> list[int]:
-        """The class of each image of a split, as its place in ``classes``."""
+        """Return the class of each image of a split, as an index of ``classes``."""
         number = {name: place for place, name in enumerate(self.classes)}
         return [number[_places(name)[1][-1]] for name in self.images[split]]
 
@@ -54,7 +55,7 @@ class Folder:
         """Refuse a folder that holds neither images nor tables.
 
         Raises:
-            ValueError: saying what it holds.
+            ValueError: if it holds neither; the message says what it holds.
         """
         kinds = Counter(
             PurePath(line.rpartition(": ")[0]).suffix or "other" for line in self.ignored
@@ -72,7 +73,7 @@ def scan_image_folder(path: str) -> Folder:
 
     Folders named train, validation or test, or with a synonym that ``datasets`` knows, make splits;
     files outside of them are then ignored. The sub-folder of an image is its class, if there are
-    several sub-folders and all are equally deep.
+    several sub-folders and all have the same depth.
 
     Raises:
         ValueError: if the folder, or one in it, cannot be read.
@@ -124,17 +125,17 @@ def _state(name: str, entry: os.DirEntry[str]) -> str:
 
 
 def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Files of a folder and its sub-folders, in no order, as names relative to it and what they are.
+    """Yield files of a folder and its sub-folders, in no order: relative name and directory entry.
 
-    Links are followed, but each folder is entered once. What is hidden, or starts with ``__`` as what
-    archives bring along does, is ``ignored``.
+    Links are followed, but each folder is entered once. Hidden files and folders, and those that
+    start with ``__`` (archives bring such along), go to ``ignored``.
 
     Raises:
         ValueError: if a folder cannot be read.
     """
     entered, folders, links = set[tuple[int, int]](), [""], list[str]()
     while folders or links:
-        if not folders:  # whether a folder or a link to it counts must not depend on their order
+        if not folders:  # folders first, links sorted: order must not decide which counts
             links.sort(reverse=True)
             folders.append(links.pop())
         prefix = folders.pop()
@@ -160,19 +161,19 @@ def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]
 
 
 def nearest_existing_parent(folder: Path) -> Path:
-    """Return the folder if it exists, else its nearest parent that does."""
+    """Return the folder if it exists, else its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: whoever reads it will say so
+    except OSError:  # a link to itself: reading it gives the error
         return False
 
 
 def _places(name: str) -> tuple[str | None, list[str]]:
-    """The split that a file belongs to by the folders it lies in, and the other folders."""
+    """Return the split that one of a file's folders names, and the file's other folders."""
     folders = name.split("/")[:-1]
     for place, folder in enumerate(folders):
         if folder in SPLIT_NAMES:

@@ -1,6 +1,6 @@
-"""Datasets on the Hugging Face Hub: the commit that a name means, what it would download, its tables.
+"""Datasets on the Hugging Face Hub: the commit of a name, the size of a download, the tables.
 
-What is downloaded lies in the Hub's cache, the tables made of it in that of ``datasets``, by commit.
+Downloaded files lie in the Hub's cache, and their tables in the cache of ``datasets``, by commit.
 """
 
 import os
@@ -24,18 +24,18 @@ if TYPE_CHECKING:  # takes seconds to import
 HUB_PREFIX = "hub:"
 _NAME = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./+-]*))?", re.ASCII)
 _AT_ONCE = 500
-"""Files whose sizes are asked for in one request."""
+"""Number of files whose sizes one request asks for."""
 _BUSY = {429, 500, 502, 503, 504}
-"""Answers after which the same may work later."""
+"""HTTP statuses after which the same request may work later."""
 
 
 class TooLarge(ValueError):
-    """There is more to download than is allowed."""
+    """More bytes would be downloaded than are allowed."""
 
 
 @dataclass(frozen=True)
 class HubName:
-    """``hub:OWNER/NAME@REVISION``.
+    """Parts of a name ``hub:OWNER/NAME@REVISION``.
 
     Attributes:
         repository: ``OWNER/NAME``.
@@ -47,7 +47,7 @@ class HubName:
 
     @classmethod
     def parse(cls, path: str) -> "HubName":
-        """Read a name. Raises ``ValueError`` for one that no dataset can have."""
+        """Return the parts of a name. Raises ``ValueError`` if no dataset can have it."""
         match = _NAME.fullmatch(path)
         if not match or ".." in path or "--" in match[1]:
             raise ValueError(
@@ -60,21 +60,22 @@ class HubName:
 
 
 def pinned(path: str, commit: str | None) -> str:
-    """What names the same data for ever: ``path`` with the commit it stood for, if it had one."""
+    """Return a name of the same data for ever: ``path`` with its commit, if it has one."""
     return path if commit is None else str(HubName(HubName.parse(path).repository, commit))
 
 
 def load(path: str, most: float) -> "tuple[dict[str, datasets.Dataset], str]":
-    """The tables of a dataset by split, and the commit that they are of.
+    """Return the tables of a dataset by split, and their commit.
 
-    With ``HF_HUB_OFFLINE`` set it is what ``datasets`` has in its cache, and nothing is asked for.
+    With ``HF_HUB_OFFLINE`` set, the tables come from the cache of ``datasets``, without any
+    request.
 
     Args:
         path: ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION``.
         most: bytes that may be downloaded.
 
     Raises:
-        TooLarge: if there is more to download, before anything is.
+        TooLarge: if there is more to download; the error comes before any download.
         ConnectionError: if the Hub does not answer.
         ValueError: if there is no such dataset, it may not be read, or there is no room for it.
     """
@@ -97,13 +98,13 @@ def load(path: str, most: float) -> "tuple[dict[str, datasets.Dataset], str]":
 
 
 def _commit(name: HubName, offline: bool) -> str:
-    """What the name stands for; offline, what it stood for when the Hub was last asked."""
+    """Return the commit of a name; offline, the commit that the Hub last gave for it."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     repository, revision = name.repository, name.revision
     if not offline:
-        # Asking for the card tells whether there is such a dataset and revision, and leave to read it.
+        # This request fails if the dataset or the revision does not exist or may not be read.
         with suppress(RemoteEntryNotFoundError):
             url = hf_hub_url(repository, "README.md", repo_type="dataset", revision=revision)
             get_hf_file_metadata(url)
@@ -114,19 +115,19 @@ def _commit(name: HubName, offline: bool) -> str:
 
 
 def _offered(repository: str, commit: str) -> Any:
-    """What makes tables of the files at the Hub."""
+    """Return a builder of tables from the files at the Hub."""
     from datasets import load_dataset_builder
 
-    # The name is written so that a folder that is called so is not taken for the dataset.
+    # Without hf://, a local folder of that name would be taken for the dataset.
     builder = load_dataset_builder(f"hf://datasets/{repository}", revision=commit)
-    # Of what it does not get, datasets takes what it has in its cache.
+    # If the Hub gives no files, datasets takes any commit that its cache has.
     if (taken := commit_of(builder)) != commit:
         raise ConnectionError(f"only commit {taken} can be had, not {commit}")
     return builder
 
 
 def _sizes(builder: Any, repository: str, commit: str) -> tuple[int, int]:
-    """Bytes of the files that tables are made of, and of those among them that are not here yet."""
+    """Return the bytes of the tables' source files, and of those that are not in the cache yet."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     paths = sorted(url.partition(f"@{commit}/")[2] for url in source_urls(builder))
@@ -145,7 +146,7 @@ def _sizes(builder: Any, repository: str, commit: str) -> tuple[int, int]:
 
 
 def _require_room(name: HubName, table: int, missing: int) -> None:
-    """Raise ``ValueError`` where ``missing`` bytes of files, or tables of ``table``, have no room."""
+    """Raise ``ValueError`` if ``missing`` bytes of files or ``table`` of tables have no room."""
     from datasets import config
     from huggingface_hub import constants
 
@@ -168,7 +169,10 @@ def _readable(size: float) -> str:
 
 @contextmanager
 def _explained(name: HubName) -> Iterator[None]:
-    """Errors of ``datasets`` and ``huggingface_hub``, which have no common base, in a line of ours."""
+    """Turn errors of ``datasets`` and ``huggingface_hub`` into errors of one line.
+
+    Their errors have no common base.
+    """
     try:
         yield
     except Exception as error:
@@ -207,7 +211,7 @@ def _explanation(name: HubName, error: Exception) -> Exception:
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -10,31 +10,31 @@ from torch import Tensor
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """``(N, C, H, W)`` in [-1, 1] to uint8 ``(N, H, W, C)``, rounded to the nearest level."""
+    """Convert ``(N, C, H, W)`` in [-1, 1] to uint8 ``(N, H, W, C)``, the nearest levels."""
     levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def from_uint8(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Convert uint8 ``(N, H, W, C)`` to float32 ``(N, C, H, W)`` in [-1, 1]; inverse of ``to_uint8``.
+    """Convert uint8 ``(N, H, W, C)`` to float32 ``(N, C, H, W)`` in [-1, 1].
 
-    The result has the same bits on every device.
+    The function is the inverse of ``to_uint8``. The result has the same bits on every device.
     """
     levels = torch.from_numpy(np.array(images, order="C")).to(device)
-    # CUDA multiplies by the reciprocal of a Python number, which rounds otherwise.
+    # CUDA multiplies by the reciprocal of a Python number, which rounds differently.
     half = torch.full((), 127.5, device=device)
     return levels.permute(0, 3, 1, 2).float().div_(half).sub_(1)
 
 
 def to_pil(image: np.ndarray) -> Image.Image:
-    """uint8 ``(H, W, 1 or 3)`` to a PIL image (mode L or RGB)."""
+    """Convert uint8 ``(H, W, 1 or 3)`` to a PIL image (mode L or RGB)."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) -> Image.Image:
     """Lay uint8 ``(N, H, W, C)`` out row by row, enlarged by a whole factor to about ``min_side``.
 
-    Without ``columns``, in a square.
+    Without ``columns`` the grid is a square.
 
     Raises:
         ValueError: if there is no image.
@@ -56,12 +56,12 @@ def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) ->
 
 
 def encode(picture: Image.Image) -> bytes:
-    """A picture as the content of a PNG file."""
+    """Return a picture as the content of a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def png_bytes(images: np.ndarray, columns: int | None = None) -> bytes:
-    """``grid(images, columns)`` as the content of a PNG file."""
+    """Return ``grid(images, columns)`` as the content of a PNG file."""
     return encode(grid(images, columns))

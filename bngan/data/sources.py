@@ -1,7 +1,7 @@
-"""Images and labels from folders, tables, the Hugging Face Hub, or what is embedded.
+"""Images and labels from folders, tables, the Hugging Face Hub, or embedded data sets.
 
-Everything becomes one ``datasets`` table per split with an undecoded image column, so that a broken
-file is met, and can be named, where its pixels are needed.
+Everything becomes one ``datasets`` table per split with an undecoded image column. A broken file
+then causes an error, which names it, only where its pixels are needed.
 """
 
 import math
@@ -20,7 +20,7 @@ from bngan.data.folder import Folder, scan_image_folder
 from bngan.data.hub import HUB_PREFIX, load
 from bngan.serialization.problem import first_line, one_line
 
-if TYPE_CHECKING:  # takes seconds to import, which only opening a source has to pay
+if TYPE_CHECKING:  # takes seconds to import; only opening a source needs it
     import datasets
 
 
@@ -29,7 +29,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 def is_symbolic(path: str) -> bool:
-    """Whether ``path`` names data that is not a local folder, whether or not that data exists."""
+    """Return whether ``path`` names data that is not a local folder."""
     return path.startswith((PREFIX, HUB_PREFIX))
 
 
@@ -38,12 +38,12 @@ class Source:
     """One split of raw data.
 
     Attributes:
-        table: its rows.
+        table: rows of the split.
         image: name of the image column, which holds ``{"bytes", "path"}``.
-        label: name of the label column, if there is one.
-        root: the folder, if images are files in one; they are then called as they are in it.
-        ignored: what lies beside the data of all splits and is none, each ``name: why``.
-        commit: which one of a dataset on the Hub it is.
+        label: name of the label column; None if there is none.
+        root: folder of image files, to which their names are relative; None for tables.
+        ignored: files and splits that are not used, each ``name: why``; the same for all splits.
+        commit: commit of a dataset on the Hub.
     """
 
     table: "datasets.Dataset"
@@ -57,11 +57,11 @@ class Source:
         return len(self.table)
 
     def labels(self) -> list[Any]:
-        """Labels as stored, None where there is none."""
+        """Return the labels as stored; None where there is none."""
         return [None] * len(self) if self.label is None else list(self.table[self.label][:])
 
     def class_names(self) -> list[str] | None:
-        """Names of the classes where the data gives them."""
+        """Return the names of the classes; None if the data does not give them."""
         feature = self.table.features.get(self.label) if self.label else None
         names = getattr(feature, "names", None)
         return None if names is None else list(names)
@@ -69,10 +69,10 @@ class Source:
     def files(
         self, order: np.ndarray, chunk: int = 100
     ) -> Iterator[tuple[str, bytes | OSError | None]]:
-        """Name of the images at ``order``, in that order, and their content for ``decode``.
+        """Yield name and content (for ``decode``) of the images at ``order``, in that order.
 
-        Why a file cannot be read in place of its content; None where there is none. ``chunk`` rows of a
-        table are in memory at once.
+        The content of a file that cannot be read is its error; it is None where there is none.
+        ``chunk`` rows of a table are in memory at once.
         """
         for start in range(0, len(order), chunk):
             rows = self.table[order[start : start + chunk]][self.image]
@@ -112,13 +112,13 @@ def open_source(
     validation or test become splits of those names.
 
     Args:
-        cache: folder for what ``datasets`` converts; may be deleted once the source is no longer used.
-            What comes from the Hub is kept in the cache of ``datasets`` instead.
+        cache: folder for tables that ``datasets`` converts; it may be deleted once the source is no
+            longer used. Data from the Hub stays in the cache of ``datasets`` instead.
         max_download: bytes that may be downloaded from the Hub.
 
     Raises:
-        ValueError: if nothing can be read there, or a column is missing; ``hub.TooLarge`` if there is
-            more to download.
+        ValueError: if nothing can be read there, or a column is missing.
+        hub.TooLarge: if there is more to download; a ValueError.
         ConnectionError: if the Hub does not answer.
     """
     named = path in EMBEDDED or path.startswith(HUB_PREFIX) or _saved(path)
@@ -151,7 +151,7 @@ def open_source(
 def _columns(
     path: str, split: str, table: "datasets.Dataset", image: str | None, label: str | None
 ) -> tuple[str, str | None]:
-    """Names of the columns of images and of labels, as given or as found."""
+    """Return the names of the columns of images and of labels, as given or as found."""
     import datasets
 
     image = image or _first(table, datasets.Image) or "image"
@@ -192,7 +192,7 @@ def _folder(path: str) -> Folder:
 
 
 def _tables(path: str, folder: Folder) -> "dict[str, datasets.Dataset]":
-    """A row for each file that is an image."""
+    """Return tables with a row for each image file."""
     import datasets
     import pyarrow as pa
 
@@ -221,13 +221,13 @@ def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
         else:
             loaded = datasets.load_dataset(path, cache_dir=str(cache))
     except Exception as error:
-        # datasets has no common base for what can be wrong with files and names.
+        # datasets has no common base for errors about files and names.
         raise ValueError(f"cannot read {path}: {_reason(path, error)}") from error
     return {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
 
 
 def _reason(path: str, error: Exception) -> str:
-    """With the name of the broken file, where there is one."""
+    """Return the reason of an error, with the name of the broken file if there is one."""
     from pyarrow import parquet
 
     for file in sorted(Path(path).rglob("*.parquet")):

@@ -1,4 +1,4 @@
-"""What batch norm does in a training, in a few numbers that are cheap enough for every score."""
+"""Metrics of batch norm in a training: a few numbers that are cheap enough for every score."""
 
 import copy
 from collections import defaultdict
@@ -33,8 +33,8 @@ def batchnorm_metrics(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, fl
       each worker's part of a group to those of the group;
     * ``small_gammas``, the share of gammas below 0.01.
 
-    A layer is called by its map size: ``running_distance/8x8``, or ``running_distance/8x8_2`` for the
-    second one of this size (see ``execution_order``).
+    The name of a layer is its map size: ``running_distance/8x8``, or ``running_distance/8x8_2`` for
+    the second one of this size (see ``execution_order``).
     Metrics of the discriminator start with ``discriminator_``. A trainer that keeps its statistics
     has ``small_gammas`` alone. The functions of the same names define the metrics.
 
@@ -75,11 +75,12 @@ def batchnorm_metrics(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, fl
 
 
 def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Inputs]]) -> float:
-    """How much the rest of a batch changes an image: S = E|G(z; A) - G(z; B)|^2 / Var G.
+    """Return the change of an image by the rest of a batch: S = E|G(z; A) - G(z; B)|^2 / Var G.
 
-    Generated in training mode, where a batch's own statistics normalise it. Of each pair of batches,
-    one sixteenth of the latents is shared, and how far their images differ is compared to the variance
-    of images. 0: an image is its latent's alone. 2: nothing is left of the latent.
+    The generator runs in training mode, where a batch's own statistics normalise it. The two
+    batches of a pair share one sixteenth of their latents. S compares the squared difference of the
+    shared latents' images to the variance of images. 0: an image depends on its latent alone. 2:
+    nothing is left of the latent.
     """
     generator = _in_training_mode(generator)
     differences, images = list[Tensor](), list[Tensor]()
@@ -94,7 +95,7 @@ def batch_mate_sensitivity(generator: nn.Module, pairs: list[tuple[Inputs, Input
 
 
 def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, float]:
-    """Mean over channels of KL(N(running) || N(running of reference)), by batch norm's module."""
+    """Return the channels' mean of KL(N(running) || N(running of reference)), by module name."""
     theirs = _norms(reference)
     return {
         name: _divergence(
@@ -108,10 +109,11 @@ def statistics_distance(network: nn.Module, reference: nn.Module) -> dict[str, f
 def worker_distance(
     network: nn.Module, batch: Inputs, groups: list[tuple[slice, list[slice]]]
 ) -> dict[str, float]:
-    """Mean over channels of KL(N(worker's part) || N(group)) at each batch norm, by its module.
+    """Return the channels' mean of KL(N(worker's part) || N(group)), by batch norm's module name.
 
-    What batch norm would get wrong that is not synchronised. ``groups`` are those of the batch that
-    share statistics, each with the parts of it that workers hold, counted from the group's start.
+    It measures the error of batch norm that is not synchronised. ``groups`` are those of the batch
+    that share statistics, each with the parts of it that workers hold, counted from the group's
+    start.
     """
     network, distances = _in_training_mode(network), defaultdict[str, list[float]](list)
 
@@ -136,7 +138,7 @@ def worker_distance(
 
 
 def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
-    """Groups of ``size`` in the batch of a pass, each with what the workers' shards have of it."""
+    """Return groups of ``size`` in the batch of a pass, each with the workers' parts of it."""
     parts = []
     for start in range(0, batch, size):
         ends = [
@@ -148,14 +150,14 @@ def _worker_parts(batch: int, size: int) -> list[tuple[slice, list[slice]]]:
 
 
 def _in_training_mode(network: nn.Module) -> nn.Module:
-    """A copy whose batch norms take each batch's statistics, and whose weights hold still."""
+    """Return a copy whose batch norms take each batch's statistics; its weights hold still."""
     network = copy.deepcopy(network).train()
     iterate_spectral_norms(parametrized(network))
     return network
 
 
 def small_gammas(network: nn.Module) -> float | None:
-    """Share of batch-norm scales gamma with |gamma| < 0.01; None where none is a parameter."""
+    """Return the share of batch-norm scales with |gamma| < 0.01; None if none is a parameter."""
     gammas = [norm.weight.flatten() for norm in _norms(network).values() if norm.affine]
     if not gammas:
         return None
@@ -198,7 +200,7 @@ def _norms(network: nn.Module) -> dict[str, BatchNormBase]:
 
 
 def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) -> float:
-    """KL divergence between normal distributions, mean over channels."""
+    """Return the KL divergence between normal distributions, as a mean over channels."""
     mean, variance, other_mean, other_variance = (
         value.detach().double().cpu() for value in (mean, variance, other_mean, other_variance)
     )
@@ -209,7 +211,7 @@ def _divergence(mean: Any, variance: Any, other_mean: Any, other_variance: Any) 
 
 
 def _flat(metrics: dict[str, Any]) -> dict[str, float]:
-    """Per-layer values as ``name/layer``; what is None is left out."""
+    """Return per-layer values as ``name/layer``, without values that are None."""
     flat: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):

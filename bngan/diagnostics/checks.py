@@ -1,4 +1,4 @@
-"""Which combinations cannot learn, and which do not mean what they seem to."""
+"""Checks for networks that cannot learn, and for settings without their usual meaning."""
 
 from collections.abc import Iterator
 
@@ -15,23 +15,24 @@ from bngan.training.config import OptimizationConfig
 
 _BATCH = 16
 _MOST = 1_000_000_000
-"""Parameters that can be trained here, of both networks."""
+"""Maximum number of parameters of both networks."""
 
 
 def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
-    """Whether the discriminator gives every batch the same mean logit, so that it cannot learn.
+    """Return whether the discriminator gives every batch the same mean logit, and cannot learn.
 
-    Instance norm of single places does it: every logit is the same then. Batch norm right before a
-    linear output does it: each batch's normalised features have mean beta, hence each batch the mean
-    logit w . beta + b. If real and fake are normalised separately, Jensen's inequality then makes a
-    constant discriminator the best under every convex loss.
+    There are two causes. Instance norm of single places makes all logits the same. Batch norm right
+    before a linear output makes all mean logits the same: each batch's normalised features have
+    mean beta, hence each batch has the mean logit w . beta + b. If real and fake are normalised
+    separately, Jensen's inequality then makes a constant discriminator the best under every convex
+    loss.
     """
     if model.discriminator.norm == "none" or model.discriminator.batch_statistics == "joint":
         return False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         discriminator = synchronize(build_discriminator(model, images)).double().train()
-        # Two kinds of images that have nothing in common.
+        # Two kinds of images with nothing in common.
         shape = (_BATCH, *images.shape)
         noise, flat = torch.rand(shape) * 2 - 1, torch.rand(_BATCH, 1, 1, 1).expand(shape)
         labels = None
@@ -46,7 +47,10 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
 
 
 def ignores_latents(model: ModelConfig, images: ImageSpec) -> bool:
-    """Whether all generated images are the same: instance norm of single places leaves nothing."""
+    """Return whether all generated images are the same.
+
+    The cause is instance norm of single places, which leaves nothing of the latent.
+    """
     if model.generator.norm != "instance":
         return False
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -58,10 +62,10 @@ def ignores_latents(model: ModelConfig, images: ImageSpec) -> bool:
 
 
 def parameters(model: ModelConfig, images: ImageSpec) -> int:
-    """How many both networks have, without making them.
+    """Return the number of parameters of both networks, without making the networks.
 
     Raises:
-        ConfigurationError: for what such images or such networks cannot have.
+        ConfigurationError: if the images or the family do not allow a setting.
     """
     try:
         with torch.device("meta"), skip_initialization():
@@ -73,7 +77,7 @@ def parameters(model: ModelConfig, images: ImageSpec) -> int:
 
 
 def network_errors(model: ModelConfig, images: ImageSpec) -> Iterator[Problem]:
-    """Yield the first reason why such networks cannot learn from such images, if there is one."""
+    """Yield the first reason why these networks cannot learn from these images, if there is one."""
     part = model.discriminator
     if part.batch_statistics == "joint" and part.norm != "batch":
         key = "model.discriminator.batch_statistics"
@@ -124,7 +128,7 @@ def _blind(norm: str) -> Problem:
 
 
 def network_warnings(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[str]:
-    """What trains, but not as its name says, one sentence each."""
+    """Yield one sentence for each setting that trains, but not as its name says."""
     part, penalty = model.discriminator, optimization.penalty
     yield from _unused(model)
     if optimization.loss == "inverted_minimax":
@@ -147,7 +151,7 @@ def network_warnings(model: ModelConfig, optimization: OptimizationConfig) -> It
 
 
 def _unused(model: ModelConfig) -> Iterator[str]:
-    """Settings that networks of this family do not look at."""
+    """Yield one sentence for each setting that networks of this family ignore."""
     network = model.network
     if network != "transformer" and (model.generator.patch_size or model.discriminator.patch_size):
         yield f"patch_size is about transformers: a {network} does not look at it"

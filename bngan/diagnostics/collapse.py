@@ -1,4 +1,4 @@
-"""Signs of collapse in what a training has recorded."""
+"""Signs of collapse in the records of a training."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,25 @@ from statistics import median
 Records = Sequence[Mapping[str, float]]
 """Means and scores at points of a training, in order; not every record has every value."""
 WORSE_SCORE = 5.0
-"""Times the best score: a collapse."""
+"""Multiple of the best score that means a collapse."""
 NEAR_SCORE = 1.5
-"""Times the best score: still fine."""
+"""Multiple of the best score that is still fine."""
 LARGE_GRADIENT = 100.0
-"""A gradient norm that is suspicious (Chintala et al., "How to train a GAN?", 2016)."""
+"""Gradient norm that is suspicious (Chintala et al., "How to train a GAN?", 2016)."""
 LARGE_GAP = 20.0
-"""Between mean logits of real and of fake images: the discriminator is certain."""
+"""Gap between mean logits of real and of fake images at which the discriminator is certain."""
 JUMP = 10.0
-"""Times the median of what was before."""
+"""Multiple of the median of earlier values that is a jump."""
 _ENOUGH = 5
-"""Records that make a median."""
+"""Number of records that make a median."""
 _BLIND = 1e-4
 
 
 def is_healthy(records: Records) -> bool:
-    """Whether the last record, one with a score, is worth going back to: no alarm, and near the best.
+    """Return whether the last record, which has a score, is free of signs and near the best score.
 
-    What declines slowly raises no alarm until late; to go back there would be to wait for the next.
+    A slow decline raises no alarm until late. A return to such a record would only wait for the
+    next alarm.
     """
     scores = _course(records, "fid_select")
     return not collapse_signs(records) and bool(scores) and scores[-1] <= NEAR_SCORE * min(scores)
@@ -35,7 +36,7 @@ def collapse_signs(records: Records) -> dict[str, str]:
 
     Kinds: ``score`` (``fid_select`` is many times the best), ``classes`` (``classes_hit_select``
     has halved), ``gradient_g`` and ``gradient_d`` (``gradient_norm_*`` is large, and was not),
-    ``gap`` (the same for ``logit_gap``) and ``blind`` (``logit_gap`` never was anything but 0).
+    ``gap`` (the same for ``logit_gap``) and ``blind`` (``logit_gap`` has always been 0).
     """
     signs = {
         "score": _score(_course(records, "fid_select")),
@@ -69,7 +70,7 @@ def early_stopping_point(records: Records, patience: int | None) -> int | None:
 
 
 def _course(records: Records, name: str) -> list[float]:
-    """Values up to the last record."""
+    """Return the values of ``name`` up to the last record."""
     return [record[name] for record in records if name in record]
 
 

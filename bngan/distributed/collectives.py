@@ -1,8 +1,8 @@
 """Data parallelism without DistributedDataParallel, exact for uneven and empty shards.
 
-The rule everywhere: a worker's loss is the *sum* over its own samples divided by the *global* batch,
-and gradients are summed over workers. That is the gradient of the global mean whatever the shards
-are. Without a process group every function does what it does for one worker.
+The rule everywhere: a worker's loss is the *sum* over its own samples divided by the *global*
+batch, and gradients are summed over workers. That is the gradient of the global mean, for any
+shards. Without a process group every function works as for one worker.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from bngan.distributed import shared_memory
 
 
 def world_size() -> int:
-    """Number of workers; 1 when no process group exists."""
+    """Return the number of workers; 1 without a process group."""
     return dist.get_world_size() if _initialized() else 1
 
 
 def rank() -> int:
-    """This worker's number, 0 when no process group exists."""
+    """Return this worker's number; 0 without a process group."""
     return dist.get_rank() if _initialized() else 0
 
 
@@ -44,7 +44,7 @@ def shard_slice(count: int) -> slice:
 
 
 _memories = WeakKeyDictionary[Any, shared_memory.SharedMemory | None]()
-"""By process group, what its workers share if all of them are on one machine."""
+"""Shared memory by process group; None if its workers are not all on one machine."""
 
 
 def _shared_memory() -> shared_memory.SharedMemory | None:
@@ -57,7 +57,8 @@ def _shared_memory() -> shared_memory.SharedMemory | None:
 def sum_in_place(tensor: Tensor) -> None:
     """Replace contiguous ``tensor`` by its sum over workers; a collective.
 
-    Through memory where all of them are on one machine and gloo's, with the same bits on every worker.
+    Workers of gloo that are all on one machine sum through memory, with the same bits on every
+    worker.
     """
     memory = _shared_memory() if tensor.is_cpu else None
     if memory is None:
@@ -81,7 +82,7 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Sum of ``tensor`` over workers, differentiable with respect to every worker's input.
+    """Return the sum of ``tensor`` over workers, differentiable in every worker's input.
 
     A collective: every worker has to call it (and run its backward), with equal shapes.
     """
@@ -147,9 +148,9 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def _as_in_memory(tensor: Tensor, like: Tensor) -> Tensor:
-    """A view with dimensions in the order in which those of ``like`` lie in memory.
+    """Return a view with its dimensions in the order in which those of ``like`` lie in memory.
 
-    What lies so is copied several times as fast as across its order.
+    A copy in the order of memory is several times as fast as one across it.
     """
     return tensor.permute(sorted(range(like.dim()), key=like.stride, reverse=True))
 
@@ -166,7 +167,7 @@ def assert_replicas_equal(module: nn.Module, name: str) -> None:
     for key, tensor in module.state_dict().items():
         reference = tensor.clone()
         dist.broadcast(reference, src=0)
-        # NaN on every worker is equality too: it is the collapse watch's business, not ours.
+        # NaN on every worker is equality too; the watch for collapse looks for it.
         different = (
             (~torch.isclose(tensor, reference, rtol=0, atol=0, equal_nan=True)).any().float()
         )

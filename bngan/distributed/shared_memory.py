@@ -1,7 +1,7 @@
-"""Sums over workers that are all on one machine, by way of its memory.
+"""Sums over workers that are all on one machine, through shared memory.
 
-A small all-reduce of gloo's takes a millisecond or more among processes that compute: three threads
-are woken one after the other. Here the thread that needs the sum makes it.
+A small all-reduce of gloo takes a millisecond or more among processes that compute, because it
+wakes three threads one after the other. Here the thread that needs the sum computes it.
 """
 
 import mmap
@@ -19,22 +19,22 @@ from torch import Tensor
 from torch.distributed.constants import default_pg_timeout
 
 _PATIENCE = default_pg_timeout
-"""With which a worker waits for another one."""
+"""Time that a worker waits for another one."""
 _SLOT = 1 << 20
-"""Bytes that a worker has in shared memory at a time."""
+"""Bytes of a worker's slot in shared memory."""
 _ADDRESS = 107
-"""Most bytes of a Unix socket's address."""
+"""Maximum number of bytes of a Unix socket's address."""
 
 
 class SharedMemory:
-    """Memory that all workers write into, and a socket from each to each to say so.
+    """Shared buffer with two slots per worker, and a mesh of sockets that serves as the barrier.
 
-    A worker writes into two slots by turns: when it comes back to one, all have read what was there,
-    since they have met over the other. Each adds up all parts in the order of ranks, so that the sum
-    has the same bits everywhere.
+    A worker writes into its two slots by turns. When it comes back to a slot, all workers have read
+    the old content, since they have met over the other slot. Each worker adds up all parts in the
+    order of ranks, so that the sum has the same bits everywhere.
 
     Args:
-        memory: two slots of each worker.
+        memory: buffer with two slots of each worker.
         peers: connections to all other workers, by rank; with time limits.
     """
 
@@ -47,7 +47,7 @@ class SharedMemory:
 
         Raises:
             ConnectionError: if a worker has gone.
-            TimeoutError: if one has not come for as long as process groups wait.
+            TimeoutError: if a worker does not come within the default time limit of process groups.
         """
         if not tensor.numel():
             return
@@ -60,7 +60,7 @@ class SharedMemory:
                 part += slot
 
     def _slots(self, part: Tensor) -> list[Tensor]:
-        """Each worker's, as large as ``part``."""
+        """Return each worker's slot of this turn, as large as ``part``."""
         self._turn = 1 - self._turn
         first = self._turn * self._workers
         return [
@@ -69,7 +69,7 @@ class SharedMemory:
         ]
 
     def _meet(self) -> None:
-        """Wait until all workers have come here, too."""
+        """Wait until all workers have come here."""
         for turn in (_call, _hear):
             for rank, peer in self._peers.items():
                 try:
@@ -91,7 +91,7 @@ def _hear(peer: socket.socket) -> None:
 
 
 def connect() -> SharedMemory | None:
-    """Memory of all workers, or None if any two of them cannot share it; a collective of gloo's."""
+    """Return memory of all workers, or None if any two cannot share it; a collective of gloo."""
     if sys.platform != "linux":
         return None
     rank, workers = dist.get_rank(), dist.get_world_size()
@@ -113,7 +113,7 @@ def connect() -> SharedMemory | None:
 
 @contextmanager
 def _listening() -> Iterator[tuple[socket.socket, bytes]]:
-    """A socket for others on this machine, and its address; none where there is no place for it."""
+    """Yield a socket for others on this machine, and its address; empty if it has no place."""
     with _patient(socket.socket(socket.AF_UNIX)) as listener, ExitStack() as stack:
         address = b""
         with suppress(OSError):
@@ -143,7 +143,7 @@ def _all(true: bool) -> bool:
 
 
 def _reach(addresses: list[bytes], stack: ExitStack) -> dict[int, socket.socket]:
-    """Connections to those of these that are on this machine, by rank."""
+    """Return connections to the workers at ``addresses`` that are on this machine, by rank."""
     peers = {}
     for rank, address in enumerate(addresses):
         peer = stack.enter_context(_patient(socket.socket(socket.AF_UNIX)))
@@ -159,7 +159,7 @@ def _size(workers: int) -> int:
 
 
 def _create(workers: int, stack: ExitStack) -> int | None:
-    """A descriptor of memory of no name, if there is any to be had."""
+    """Return a descriptor of memory without a name; None if the system gives none."""
     try:
         memory = os.memfd_create("bngan")
         stack.callback(os.close, memory)
@@ -170,7 +170,7 @@ def _create(workers: int, stack: ExitStack) -> int | None:
 
 
 def _hand_round(memory: int | None, peers: dict[int, socket.socket]) -> int:
-    """Worker 0's descriptor, of which all others get one of their own."""
+    """Return worker 0's descriptor; every other worker receives one of its own."""
     if memory is None:
         _, descriptors, _, _ = socket.recv_fds(peers[0], 1, 1)
         if not descriptors:

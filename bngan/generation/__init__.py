@@ -1,1 +1,1 @@
-"""Sample images from trained generators: latents, samplers, bounded requests, weight differences."""
+"""Images from trained generators: latents, samplers, bounded requests, weight differences."""

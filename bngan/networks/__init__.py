@@ -1,8 +1,9 @@
 """Generators and discriminators, built for given images.
 
 Every generator maps latents ``(N, latent_dim)`` and, if conditional, labels ``(N,)`` to images
-``(N, C, H, W)`` in [-1, 1]; every discriminator maps images (and labels) to logits ``(N,)``. Networks
-contain torch's own batch norms; ``bngan.batchnorm.layer.synchronize`` prepares them for workers.
+``(N, C, H, W)`` in [-1, 1]. Every discriminator maps images (and labels) to logits ``(N,)``.
+Networks contain torch's own batch norms; ``bngan.batchnorm.layer.synchronize`` prepares them for
+workers.
 """
 
 from bngan.data.dataset import ImageSpec

@@ -18,8 +18,9 @@ def bounded(default: _T, *, most: int | None = None, message: str = "", **bounds
 
     Args:
         default: the field's default.
-        most: cap on a whole number; a higher one is a slip, and would take the machine's memory.
-        message: sentence about a number out of ``bounds``, with {key} and {value}; "" takes the usual.
+        most: cap on a whole number; a higher number is a slip, and would take the machine's memory.
+        message: sentence about a number out of ``bounds``, with {key} and {value}; "" gives the
+            usual sentence.
         bounds: ``gt``, ``ge``, ``lt`` and ``le``; of two the lower comes first.
     """
     if bounds and not message:
@@ -43,7 +44,9 @@ def _demand(bounds: Mapping[str, float]) -> str:
 
 
 def out_of_bounds(config: Any, above: str = "") -> Iterator[Problem]:
-    """Yield a problem for each number that is out of its bounds, in ``config`` and dataclasses in it.
+    """Yield a problem for each number of ``config`` that is out of its bounds.
+
+    The search includes dataclasses in ``config``.
 
     Args:
         config: a dataclass with ``bounded`` fields.

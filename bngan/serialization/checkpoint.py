@@ -1,7 +1,7 @@
 """Checkpoints without pickle: tensors as safetensors, everything else as JSON, checksums on both.
 
 A checkpoint appears whole or not at all, never holds a tensor that is not finite, and is verified
-before it is used. One that fails is set aside by name, and the one before it is used.
+before it is used. A damaged checkpoint is renamed, and the one before it is used.
 """
 
 import json
@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], **summary: Any) -> N
     """Write ``state`` (tensors, JSON values, nested dicts and lists) as ``folder``, atomically.
 
     Raises:
-        CheckpointError: naming a tensor that is not finite.
+        CheckpointError: if a tensor is not finite; the message names it.
     """
     if problem := not_finite(state):
         raise CheckpointError(f"{folder.name} is not saved: {problem}")
@@ -41,10 +41,10 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], **summary: Any) -> N
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """The state that ``save_checkpoint`` wrote, verified, on the CPU.
+    """Return the state that ``save_checkpoint`` wrote, verified, on the CPU.
 
     Raises:
-        CheckpointError: saying what is wrong with it.
+        CheckpointError: if the checkpoint cannot be used; the message gives the reason.
     """
     if problem := damage(folder):
         raise CheckpointError(problem)
@@ -52,7 +52,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         values, tensors = json.loads((folder / VALUES).read_text()), load_file(folder / TENSORS)
         state: dict[str, Any] = _restore(values, tensors)
         problem = not_finite(state)
-    # A RecursionError is a RuntimeError, and so is what torch says of strange types.
+    # A RecursionError is a RuntimeError, and so is torch's error about strange types.
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
     if problem:
@@ -65,7 +65,7 @@ class CheckpointStore:
 
     Attributes:
         set_aside: one line for each checkpoint found damaged and renamed by this object.
-        where: what people know the folder by.
+        where: name of the folder in messages.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,11 +73,11 @@ class CheckpointStore:
         self.set_aside: list[str] = []
 
     def path(self, images_seen: int) -> Path:
-        """Where the checkpoint after so many images is or would be."""
+        """Return the path of the checkpoint after ``images_seen`` images, which need not exist."""
         return self.folder / f"images-{images_seen:012d}"
 
     def saved(self) -> list[int]:
-        """Images seen by the checkpoints there are, ascending; none of them verified."""
+        """Return the images seen by existing checkpoints, ascending; none of them is verified."""
         names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
         return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
@@ -86,7 +86,7 @@ class CheckpointStore:
     ) -> Path:
         """Write a checkpoint, then remove all but the last ``keep`` and the last healthy one.
 
-        ``healthy``: whether it is worth going back to after a collapse.
+        ``healthy``: whether the state is worth a return after a collapse.
 
         Raises:
             CheckpointError: if the state is not finite.
@@ -101,13 +101,13 @@ class CheckpointStore:
         return folder
 
     def discard_after(self, images_seen: int) -> None:
-        """Remove the checkpoints of what is not to be continued."""
+        """Remove the checkpoints after ``images_seen`` images."""
         for images in self.saved():
             if images > images_seen:
                 remove_folder(self.path(images))
 
     def latest(self, healthy: bool = False) -> dict[str, Any] | None:
-        """State of the newest usable (and healthy) checkpoint; None if there never was one.
+        """Return the state of the newest usable (and healthy) checkpoint; None if there is none.
 
         Raises:
             CheckpointError: if there were checkpoints and none of them can be used.
@@ -142,7 +142,7 @@ class CheckpointStore:
 
 
 def not_finite(state: Any, path: str = "") -> str | None:
-    """Which tensor of a state is not finite, in words; None if all are."""
+    """Return a sentence about a tensor of a state that is not finite; None if all are finite."""
     if isinstance(state, Mapping | list | tuple):
         parts = state.items() if isinstance(state, Mapping) else enumerate(state)
         problems = (not_finite(value, f"{path}/{key}") for key, value in parts)
@@ -153,7 +153,7 @@ def not_finite(state: Any, path: str = "") -> str | None:
 
 
 def _extract(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Copy of ``value`` as JSON data, its tensors moved to ``tensors`` and replaced by their names."""
+    """Return ``value`` as JSON data; tensors are copied to ``tensors`` and replaced by names."""
     if isinstance(value, Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {"tensor": path}

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 _Record = TypeVar("_Record")
 _LARGEST = 2**24
-"""Most bytes of a file that is read; usual files have some thousands."""
+"""Maximum bytes of a file that is read; usual files have some thousands."""
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def dataclass_from_json(kind: type[_Record], values: Any, where: str) -> _Record:
-    """Return a ``kind`` with the fields of the JSON object ``values``; others have their defaults.
+    """Return a ``kind`` with the fields of the JSON object ``values``, else with defaults.
 
     Args:
         kind: a dataclass.
@@ -39,7 +39,8 @@ def dataclass_from_json(kind: type[_Record], values: Any, where: str) -> _Record
         where: the place of ``values`` in the file, for messages.
 
     Raises:
-        ValueError: naming a key that is unknown, missing, or has a value of another type.
+        ValueError: if a key is unknown or missing, or has a value of another type; the message
+            names it.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be an object of keys and values")
@@ -61,7 +62,7 @@ def dataclass_from_json(kind: type[_Record], values: Any, where: str) -> _Record
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of a type, or of one that stands for it in JSON."""
+    """Return whether a JSON value has a type, or the type that stands for it in JSON."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return isinstance(value, str) and value in args

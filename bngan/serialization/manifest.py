@@ -1,4 +1,4 @@
-"""A folder's files count only with their manifest: every file with its size and sha256.
+"""Manifests of folders: every file with its size and sha256. Files count only with their manifest.
 
 Folders appear whole or not at all: ``atomic_folder`` writes under another name, flushes, renames.
 """
@@ -19,15 +19,15 @@ from typing import Any
 NAME = "manifest.json"
 _DRAFT, _OLD = ".tmp-", "-old"
 _LARGEST = 2**26
-"""Bytes of a manifest, which has some hundred for each file."""
+"""Maximum bytes of a manifest, which has some hundred for each file."""
 
 
 @contextmanager
 def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path]:
-    """An empty folder to write into; it becomes ``folder``, with its manifest, when the block ends.
+    """Yield an empty folder; after the block it becomes ``folder``, with its manifest.
 
-    What was at ``folder`` before is replaced. If the block raises, nothing has happened. ``summary``
-    (JSON values) is recorded in the manifest as it is at the end; None: the block writes the manifest.
+    It replaces an older ``folder``. If the block raises, nothing changes. The manifest records
+    ``summary`` (JSON values) as it is at the end; None: the block writes the manifest.
     """
     with scratch_folder(folder.parent, folder.name) as draft:
         yield draft
@@ -43,7 +43,11 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
 
 
 def _replace(folder: Path, draft: Path) -> None:
-    """A rename cannot replace a folder that is not empty; killed in between, a sweep undoes it."""
+    """Put ``draft`` in the place of ``folder``.
+
+    One rename cannot do that if ``folder`` is not empty. If the process is killed in between, a
+    sweep undoes the change.
+    """
     old = draft.with_name(f"{draft.name}{_OLD}")
     lock = _locked(folder)
     try:
@@ -56,9 +60,10 @@ def _replace(folder: Path, draft: Path) -> None:
 
 @contextmanager
 def scratch_folder(parent: Path, name: str, age: float = 0.0) -> Iterator[Path]:
-    """An empty folder in ``parent`` that goes with the block or, if killed, at the next sweep there.
+    """Yield an empty folder in ``parent`` that is removed after the block.
 
-    Swept is, at once, what is older than ``age`` seconds.
+    If the process is killed, the next sweep of ``parent`` removes the folder. The function itself
+    first sweeps folders older than ``age`` seconds.
     """
     sweep_drafts(parent, age)
     draft, lock = _claim(parent, name)
@@ -70,7 +75,7 @@ def scratch_folder(parent: Path, name: str, age: float = 0.0) -> Iterator[Path]:
 
 
 def _claim(parent: Path, name: str) -> tuple[Path, int]:
-    """A new draft and its lock; another one, if a sweep took it before it was locked."""
+    """Return a new draft and its lock; try again if a sweep takes the draft before the lock."""
     while True:
         draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
         draft.mkdir(parents=True)
@@ -82,14 +87,14 @@ def _claim(parent: Path, name: str) -> tuple[Path, int]:
 
 
 def _locked(folder: Path) -> int:
-    """A descriptor of a folder, with its lock."""
+    """Return a descriptor of a folder that holds the folder's lock."""
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove ``folder`` whole or, if killed, at the next sweep; never leave a part under its name."""
+    """Remove ``folder`` whole or, if killed, at the next sweep; never leave a part of it."""
     if folder.exists():
         removed = folder.with_name(f".{folder.name}{_DRAFT}{uuid.uuid4().hex[:8]}")
         folder.rename(removed)
@@ -97,9 +102,9 @@ def remove_folder(folder: Path) -> None:
 
 
 def sweep_drafts(parent: Path, age: float = 0.0) -> None:
-    """Remove what killed processes left half-written in ``parent``; the living lock theirs.
+    """Remove folders that killed processes left half-written in ``parent``; the living lock theirs.
 
-    Only what is older than ``age`` seconds.
+    Folders younger than ``age`` seconds stay.
     """
     for path in parent.glob(f".*{_DRAFT}*"):
         try:
@@ -112,7 +117,7 @@ def sweep_drafts(parent: Path, age: float = 0.0) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             original = path.with_name(path.name[1:].rpartition(_DRAFT)[0])
             if path.name.endswith(_OLD) and not original.exists():
-                path.rename(original)  # what was to come in its place has not
+                path.rename(original)  # the new folder has not come in its place
             else:
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:
@@ -122,23 +127,23 @@ def sweep_drafts(parent: Path, age: float = 0.0) -> None:
 
 
 def write_manifest(folder: Path, summary: dict[str, Any]) -> None:
-    """Record all files of ``folder`` and the summary; the last file to be written."""
+    """Record all files of ``folder`` and the summary; write this file last."""
     files = {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / NAME
     }
-    # As it will be read: JSON knows neither tuples nor keys that are no strings.
+    # Hash the content as it will be read: JSON has no tuples and only strings as keys.
     content = json.loads(json.dumps({"files": files, "summary": summary}))
     (folder / NAME).write_text(json.dumps({**content, "sha256": digest(content)}, indent=1))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished folder: ``files``, ``summary``.
+    """Return the manifest of a finished folder: ``files`` and ``summary``.
 
     Raises:
-        OSError: if there is none.
-        ValueError: if it is not as it was written.
+        OSError: if there is no manifest.
+        ValueError: if the manifest has changed since it was written.
     """
     path = folder / NAME
     if path.stat().st_size > _LARGEST or not path.is_file():
@@ -147,10 +152,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def parse_manifest(content: bytes) -> dict[str, Any]:
-    """The same of a manifest's bytes; its names are those of files below its folder.
+    """Return the manifest in ``content``; its names are those of files below its folder.
 
     Raises:
-        ValueError: if it is not what ``write_manifest`` wrote.
+        ValueError: if the content is not what ``write_manifest`` wrote.
     """
     try:
         manifest: dict[str, Any] = json.loads(content)
@@ -175,9 +180,10 @@ def _is_entry(entry: tuple[str, Any]) -> bool:
 
 
 def damage(folder: Path) -> str | None:
-    """Why the files in ``folder`` cannot be trusted, or None if they are those recorded, and no others.
+    """Return why the files in ``folder`` cannot be trusted; None if they are the recorded ones.
 
-    Names that a manifest gives are compared with those that are there, and never opened.
+    Other files count as damage. The function compares the manifest's names with the existing names,
+    and never opens them.
     """
     try:
         recorded = read_manifest(folder)["files"]
@@ -193,7 +199,7 @@ def damage(folder: Path) -> str | None:
         return f"output missing: {folder / missing[0]}"
     for name, path in sorted(present.items()):
         if name not in recorded and path.name.startswith("."):
-            continue  # a file system's or a file manager's own, which nothing here reads
+            continue  # made by a file system or a file manager; nothing here reads it
         if name not in recorded:
             return f"unexpected file: {path}"
         if path.is_symlink() or not path.is_file():
@@ -209,7 +215,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def outputs_digest(folder: Path, patterns: tuple[str, ...]) -> str:
-    """Digest over name and content of the files that match any of ``patterns``."""
+    """Return a digest over name and content of the files that match any of ``patterns``."""
     files = read_manifest(folder)["files"]
     matching = {
         name: files[name]["sha256"] for name in files if any(fnmatch(name, p) for p in patterns)
@@ -218,7 +224,7 @@ def outputs_digest(folder: Path, patterns: tuple[str, ...]) -> str:
 
 
 def digest(value: Any) -> str:
-    """sha256 (hex) over the canonical JSON of ``value``."""
+    """Return the sha256 (hex) over the canonical JSON of ``value``."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -229,7 +235,7 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    """Have a file's or a folder's content on the disk before anything that follows."""
+    """Write a file's or a folder's content to the disk before anything that follows."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,4 @@
-"""A mistake in a configuration, as data: from where it is found to where it is printed.
-
-And what others raise or write, as a line in a message.
-"""
+"""Mistakes in a configuration as data, from the check that finds them to the print."""
 
 from typing import NamedTuple
 
@@ -10,9 +7,9 @@ class Problem(NamedTuple):
     """A mistake in a configuration.
 
     Attributes:
-        key: dotted key of the wrong value; "" if it is no key's.
-        message: one sentence for a person, which names the key and the mend.
-        rests_on: further keys that the sentence is true for only as long as their values are.
+        key: dotted key of the wrong value; "" if no key is wrong.
+        message: one sentence for a person, which names the key and the repair.
+        rests_on: further keys; the sentence is true only while their values stay.
     """
 
     key: str
@@ -20,13 +17,13 @@ class Problem(NamedTuple):
     rests_on: tuple[str, ...] = ()
 
     def within(self, section: str) -> "Problem":
-        """Return the same problem as seen from above ``section``; its message begins with a key."""
+        """Return the problem with keys from ``section`` on; the message must begin with a key."""
         keys = tuple(f"{section}.{key}" for key in self.rests_on)
         return Problem(f"{section}.{self.key}", f"{section}.{self.message}", keys)
 
 
 class ConfigurationError(ValueError):
-    """A configuration that something cannot be built from."""
+    """Something cannot be built from a configuration."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)

@@ -1,4 +1,4 @@
-"""The adversarial trainer: one step of a discriminator and a generator against each other."""
+"""Adversarial trainer: one step of a discriminator and a generator against each other."""
 
 from collections.abc import Mapping
 
@@ -137,7 +137,7 @@ class Trainer(BaseTrainer):
         return means | {name: value / world_size() for name, value in norms.items()}
 
     def _micro_batches(self, real: Tensor, labels: Tensor | None) -> list[MicroBatch]:
-        """Return this worker's slice of the batch and its noise at the present step, pass by pass."""
+        """Return this worker's slice of the batch and its noise at the present step, by pass."""
         seed, step, blocks = self.noise_seed, self.steps_done, self._noise_blocks
         unused = torch.empty(len(self._rows), 0)
         mixed, augmented = self.config.penalty == "gradient_penalty", bool(self.config.augment)
