@@ -60,7 +60,7 @@ class SyncBatchNormFunction(torch.autograd.Function):
         output = join_groups(parts) if parts else input.clone()
         ctx.save_for_backward(input, weight, anchor, origin, *moments)
         ctx.mark_non_differentiable(*moments)
-        ctx.set_materialize_grads(False)  # the moments have none
+        ctx.set_materialize_grads(False)  # moments have no gradients
         return output, *moments
 
     @staticmethod

@@ -120,7 +120,7 @@ class SyncBatchNorm(UncheckedBatchNorm):
             return join_groups(parts)
         if layout.whole:
             return self._whole(input, sizes, track)
-        # All workers know this point near the mean: sums of squares about it cancel less.
+        # All workers must know the origin; sums of squares cancel less if it is near the mean.
         if self.running_mean is None:
             origin = torch.zeros((), dtype=torch.float64, device=input.device)
         else:

@@ -17,8 +17,7 @@ Fit = Literal["crop", "pad", "stretch"]
 MAX_BYTES = 2**28
 """Maximum size of a file; one image of ``_MAX_PIXELS`` pixels has less."""
 _MAX_PIXELS = 64_000_000
-"""Limit that keeps decoding below a GB. WebP has half of it, since its decoder keeps four
-copies."""
+"""Limit that keeps decoding below a GB. WebP has half, since its decoder keeps four copies."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _COUNTED = 2**24
 """Size of a file, in bytes, up to which its frames are counted: a frame may have 20 bytes, and the

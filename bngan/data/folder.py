@@ -16,8 +16,7 @@ _UNREAD = (
     *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".eps", ".ico", ".tga", ".pcx"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".dds", ".xcf"),
 )
-"""Suffixes of other images: each counts as one that cannot be used, so that none is missed in
-silence."""
+"""Suffixes of other images: each counts as unusable, so that none is missed in silence."""
 TABLES = (".parquet", ".arrow", ".zip", ".tar", ".csv", ".json", ".jsonl")
 """Suffixes of files in which ``datasets`` may find images."""
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

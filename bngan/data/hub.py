@@ -171,7 +171,7 @@ def _readable(size: float) -> str:
 def _explained(name: HubName) -> Iterator[None]:
     """Turn errors of ``datasets`` and ``huggingface_hub`` into errors of one line.
 
-    Their errors have no common base.
+    These errors have no common base.
     """
     try:
         yield

@@ -43,7 +43,7 @@ class Source:
         label: name of the label column; None if there is none.
         root: folder of image files, to which their names are relative; None for tables.
         ignored: files and splits that are not used, each ``name: why``; the same for all splits.
-        commit: commit of a dataset on the Hub.
+        commit: commit of a dataset on the Hub; None for other data.
     """
 
     table: "datasets.Dataset"
@@ -71,8 +71,8 @@ class Source:
     ) -> Iterator[tuple[str, bytes | OSError | None]]:
         """Yield name and content (for ``decode``) of the images at ``order``, in that order.
 
-        The content of a file that cannot be read is its error; it is None where there is none.
-        ``chunk`` rows of a table are in memory at once.
+        The content is an ``OSError`` for a file that cannot be read, and None where there is no
+        image. ``chunk`` rows of a table are in memory at once.
         """
         for start in range(0, len(order), chunk):
             rows = self.table[order[start : start + chunk]][self.image]

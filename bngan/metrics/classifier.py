@@ -39,7 +39,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map bytes ``(N, C, H, W)`` to features ``(N, 64)`` and logits ``(N, classes)``."""
-        # Inputs are fractions of bytes if the caller wants the gradient.
+        # In the weights' precision. Inputs are fractions of bytes if the caller wants a gradient.
         features = self.body(images.to(next(self.parameters()).dtype) / 127.5 - 1)
         if self.classifier is None:
             return features, features.new_zeros((len(features), 0))

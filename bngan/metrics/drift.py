@@ -46,7 +46,7 @@ class Drift(NamedTuple):
         return self.distance - self.expected
 
     def beyond(self, level: float, tolerance: float) -> bool:
-        """Return whether drift is significant at ``level`` and is ``tolerance`` of the variance.
+        """Return whether drift is significant at ``level`` and large by ``tolerance``.
 
         The excess must be at least ``tolerance`` of the old features' total variance.
         """

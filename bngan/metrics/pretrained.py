@@ -81,7 +81,7 @@ class _Inception(nn.Module):
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         try:
-            torch.load(path, weights_only=True)  # torch-fidelity does not refuse other objects
+            torch.load(path, weights_only=True)  # refuse all but tensors: torch-fidelity does not
             names = ["2048", "logits_unbiased"]
             self.network = FeatureExtractorInceptionV3("inception", names, str(path))
         except Exception as error:

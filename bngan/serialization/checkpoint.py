@@ -61,7 +61,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 class CheckpointStore:
-    """The checkpoints of one training, by images seen.
+    """Checkpoints of one training, by images seen.
 
     Attributes:
         set_aside: one line for each checkpoint found damaged and renamed by this object.

@@ -182,8 +182,8 @@ def _is_entry(entry: tuple[str, Any]) -> bool:
 def damage(folder: Path) -> str | None:
     """Return why the files in ``folder`` cannot be trusted; None if they are the recorded ones.
 
-    Other files count as damage. The function compares the manifest's names with the existing names,
-    and never opens them.
+    Further files count as damage, except hidden ones. The function compares the manifest's names
+    with the existing names, and never opens a file by a name from the manifest.
     """
     try:
         recorded = read_manifest(folder)["files"]

@@ -96,7 +96,7 @@ class BaseTrainer(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.images_seen = self.rollbacks = 0
         per_pass = optimization.images_per_pass
-        self._mine = shard_slice(per_pass)  # of one pass; _rows are those of the batch
+        self._mine = shard_slice(per_pass)  # this worker's slice of one pass; _rows: of the batch
         rows = np.arange(optimization.batch_size).reshape(-1, per_pass)
         self._rows = rows[:, self._mine].flatten()
         self._noise_blocks = noise_blocks(self._rows)
@@ -239,7 +239,7 @@ def all_reduce_and_step(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
     parameters = optimized_parameters(optimizer)
     sum_gradients(parameters)
     norm = gradient_norm(parameters)
-    # A value of one worker that is not finite makes the sum so on all workers: all stop here.
+    # If one worker's value is not finite, the sum is not finite on any worker: all stop here.
     if not bool(norm.isfinite()):
         raise NonFiniteError(f"gradients of the {name} are not finite")
     optimizer.step()
