@@ -92,10 +92,7 @@ def _require_one_picture(file: Image.Image, content: bytes) -> None:
 
 
 def _require_all_rows(content: bytes) -> None:
-    """Refuse a PNG that lacks rows.
-
-    Pillow takes a PNG whose data end early, or have a wrong checksum, and leaves the rest black.
-    """
+    """Refuse a PNG that ends early or has a wrong checksum: Pillow would leave its rest black."""
     width, height, depth, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
     expected = sum(
         -(-(height - y) // down)

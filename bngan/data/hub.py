@@ -169,10 +169,7 @@ def _readable(size: float) -> str:
 
 @contextmanager
 def _explained(name: HubName) -> Iterator[None]:
-    """Turn errors of ``datasets`` and ``huggingface_hub`` into errors of one line.
-
-    These errors have no common base.
-    """
+    """Turn errors of ``datasets`` and ``huggingface_hub``, which have no common base, into ours."""
     try:
         yield
     except Exception as error:

@@ -47,10 +47,7 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
 
 
 def ignores_latents(model: ModelConfig, images: ImageSpec) -> bool:
-    """Return whether all generated images are the same.
-
-    The cause is instance norm of single places, which leaves nothing of the latent.
-    """
+    """Return whether all images are the same, as instance norm of single places makes them."""
     if model.generator.norm != "instance":
         return False
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -46,10 +46,7 @@ class Drift(NamedTuple):
         return self.distance - self.expected
 
     def beyond(self, level: float, tolerance: float) -> bool:
-        """Return whether drift is significant at ``level`` and large by ``tolerance``.
-
-        The excess must be at least ``tolerance`` of the old features' total variance.
-        """
+        """Return whether p <= ``level`` and excess >= ``tolerance`` times the variance."""
         return self.p_value <= level and self.excess >= tolerance * self.variance
 
 

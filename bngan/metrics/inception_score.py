@@ -38,10 +38,7 @@ def inception_estimate(logits: np.ndarray) -> Estimate:
 
 
 def class_counts(logits: np.ndarray) -> np.ndarray:
-    """Return the number of images classified as each class, ``(classes,)``.
-
-    ``logits`` are ``(N, classes)``.
-    """
+    """Return the images per predicted class, ``(classes,)``; ``logits`` are ``(N, classes)``."""
     return np.bincount(logits.argmax(axis=1), minlength=logits.shape[1])
 
 

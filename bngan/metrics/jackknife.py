@@ -54,7 +54,7 @@ class Estimate:
         return self.value - reach, self.value + reach
 
     def bound(self, level: float) -> float:
-        """Return a one-sided bound that exceeds the expected score with probability ``level``."""
+        """Return the expected score's upper bound at ``level``; ``1 - level``: its lower bound."""
         return self.value + student_t(GROUPS - 1, level) * self.standard_error
 
     def __sub__(self, other: "Estimate") -> "Estimate":

@@ -145,8 +145,7 @@ def convolution(before: int, after: int, bias: bool) -> nn.Module:
 def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
     """Return map sizes from the image down; each is half of the one before, rounded up.
 
-    There are ``depth`` halvings. Without ``depth`` there is at least one, and they end when the
-    larger side has at most 5 pixels.
+    Without ``depth`` (the number of halvings) they end at 5 pixels or less, after at least one.
     """
     sizes = [(height, width)]
     while (max(sizes[-1]) > 5 or len(sizes) == 1) if depth is None else (len(sizes) <= depth):
@@ -155,10 +154,7 @@ def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
 
 
 def widths(config: NetworkConfig, maps: int) -> list[int]:
-    """Return the channels of ``maps`` maps, from the largest map down.
-
-    Channels double from ``width`` to at most 8 times ``width``.
-    """
+    """Return the channels of ``maps`` maps, largest first: doubling, up to 8 times the width."""
     return [config.width * min(2**index, _MOST_WIDTHS) for index in range(maps)]
 
 

@@ -111,10 +111,7 @@ def generator_norm(
 def norm(
     name: Normalization, features: int, spatial: bool, numbers: BatchNormConfig
 ) -> nn.Module | None:
-    """Return the norm called ``name`` for ``(N, C, ...)``; None for none.
-
-    self_modulated_batch gives batch norm without modulation.
-    """
+    """Return norm ``name`` for ``(N, C, ...)``; None for none, batch norm for self-modulated."""
     groups = {"layer": 1, "group": max(1, features // _GROUP), "instance": features}
     if name == "none":
         return None
@@ -135,10 +132,7 @@ def batch_norm(
 
 
 def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
-    """Return ``norm`` for tokens ``(N, T, C)``.
-
-    Layer norm then normalises each token by itself, as transformers do.
-    """
+    """Return ``norm`` for tokens ``(N, T, C)``; layer norm then takes each token by itself."""
     if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
         return nn.LayerNorm(features, norm.eps)
     return norm and TokenNorm(norm)

@@ -43,11 +43,7 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
 
 
 def _replace(folder: Path, draft: Path) -> None:
-    """Put ``draft`` in the place of ``folder``.
-
-    One rename cannot do that if ``folder`` is not empty. If the process is killed in between, a
-    sweep undoes the change.
-    """
+    """Replace a ``folder`` that is not empty by ``draft``; a sweep undoes it if it was killed."""
     old = draft.with_name(f"{draft.name}{_OLD}")
     lock = _locked(folder)
     try:
