@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.constants import default_pg_timeout
 
-_PATIENCE = default_pg_timeout
+_TIMEOUT = default_pg_timeout
 """Time that a worker waits for another one."""
 _SLOT = 1 << 20
 """Bytes of a worker's slot in shared memory."""
@@ -77,7 +77,7 @@ class SharedMemory:
                 except ConnectionError as error:
                     raise ConnectionError(f"worker {rank} has gone") from error
                 except TimeoutError as error:
-                    message = f"worker {rank} has not come to a sum for {_PATIENCE}"
+                    message = f"worker {rank} has not come to a sum for {_TIMEOUT}"
                     raise TimeoutError(message) from error
 
 
@@ -125,7 +125,7 @@ def _listening() -> Iterator[tuple[socket.socket, bytes]]:
 
 
 def _patient(one: socket.socket) -> socket.socket:
-    one.settimeout(_PATIENCE.total_seconds())
+    one.settimeout(_TIMEOUT.total_seconds())
     return one
 
 

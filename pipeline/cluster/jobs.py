@@ -26,7 +26,7 @@ from pipeline.core.uris import redact, secrets
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
 _ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-_PATIENCE = 60.0
+_CLUSTER_TIMEOUT_S = 60.0
 """Seconds that a cluster may take to start its agents, or to come back during ``follow``."""
 
 
@@ -123,7 +123,7 @@ def submit_work(client: Any, work: Work) -> Submission:
 
     If ``work.once``, a last job that has succeeded also prevents a new one.
     """
-    environment, until = _environment(), time.monotonic() + _PATIENCE
+    environment, until = _environment(), time.monotonic() + _CLUSTER_TIMEOUT_S
     entrypoint = f"python -m pipeline {shlex.join(work.command)}"
     for what, text in (("the command", entrypoint), (str(work.file), work.file.read_text())):
         if redact(text) != text:
@@ -169,7 +169,7 @@ def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -
     from ray.util.state import list_nodes
 
     total: Counter[str] = Counter()
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _CLUSTER_TIMEOUT_S
     # Ray calls the output of dead machines missing.
     alive: dict[str, Any] = {"filters": [("state", "=", "ALIVE")], "raise_on_missing_output": False}
     while not (nodes := list_nodes(address, limit=10_000, **alive)):
@@ -236,7 +236,7 @@ async def _print_log(client: Any, job: str) -> None:
     from aiohttp import ClientError
     from requests.exceptions import RequestException
 
-    printed, until = 0, time.monotonic() + _PATIENCE
+    printed, until = 0, time.monotonic() + _CLUSTER_TIMEOUT_S
     while True:
         position = 0
         try:
@@ -245,7 +245,7 @@ async def _print_log(client: Any, job: str) -> None:
                 if position > printed:
                     sys.stdout.write(text[max(printed - position, -len(text)) :])
                     sys.stdout.flush()
-                    printed, until = position, time.monotonic() + _PATIENCE
+                    printed, until = position, time.monotonic() + _CLUSTER_TIMEOUT_S
             if client.get_job_status(job).is_terminal():
                 return
         except BrokenPipeError:  # the reader of the output is gone

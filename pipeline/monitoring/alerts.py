@@ -14,8 +14,8 @@ from pipeline.core.errors import RetryableError
 from pipeline.core.urllib3_errors import connection_reason
 from pipeline.monitoring.schedule import AlarmConfig
 
-_TRIES, _PAUSE, _TIMEOUT = 3, 2.0, 10.0
-_COMMAND_TIMEOUT = 60.0
+_TRIES, _PAUSE_S, _WEBHOOK_TIMEOUT_S = 3, 2.0, 10.0
+_COMMAND_TIMEOUT_S = 60.0
 
 
 def tell(config: AlarmConfig, alarm: Mapping[str, Any]) -> list[str]:
@@ -42,14 +42,14 @@ def _post(address: str, text: bytes) -> str:
     user, password = (unquote(part or "").encode() for part in (parts.username, parts.password))
     auth = HTTPBasicAuth(user, password) if login else lambda bare: bare  # nothing from ~/.netrc
     for attempt in range(_TRIES):
-        time.sleep(_PAUSE if attempt else 0)
+        time.sleep(_PAUSE_S if attempt else 0)
         try:
             with requests.post(
                 address,
                 text,
                 headers={"Content-Type": "application/json"},
                 auth=auth,
-                timeout=_TIMEOUT,
+                timeout=_WEBHOOK_TIMEOUT_S,
                 allow_redirects=False,
                 stream=True,  # the status is all we need
             ) as answer:
@@ -63,9 +63,9 @@ def _post(address: str, text: bytes) -> str:
 
 def _run(command: str, text: bytes) -> str:
     try:
-        done = subprocess.run(command, shell=True, input=text, timeout=_COMMAND_TIMEOUT)  # noqa: S602 (the user's own command line)
+        done = subprocess.run(command, shell=True, input=text, timeout=_COMMAND_TIMEOUT_S)  # noqa: S602 (the user's own command line)
     except subprocess.TimeoutExpired:
-        raise RetryableError(f"alarm.command took more than {_COMMAND_TIMEOUT:.0f} s") from None
+        raise RetryableError(f"alarm.command took more than {_COMMAND_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         raise RetryableError(f"alarm.command ended with exit code {done.returncode}")
     return "command"

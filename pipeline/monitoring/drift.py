@@ -45,7 +45,7 @@ _TAG = "bngan.drift"
 _SAME = 0.01
 """Share of a score by which the rounding of other hardware or another library may change it."""
 _MAX_SKIPPED = 0.01
-_PATIENCE = 2 * 3600.0
+_LOCK_TIMEOUT_S = 2 * 3600.0
 """Seconds that an evaluation waits for another one of the same schedule: less than infra/ allows it."""
 
 
@@ -69,7 +69,7 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
     workspace = Workspace(schedule.workspace).local
     client, name = existing_client(workspace), f"schedule-{schedule.name}"
     with exclusive_lock(
-        make_private_dir(workspace) / "locks" / name, f"schedule {schedule.name}", _PATIENCE
+        make_private_dir(workspace) / "locks" / name, f"schedule {schedule.name}", _LOCK_TIMEOUT_S
     ):
         number = aliases(client, schedule.model).get(CHAMPION)
         if number is None:

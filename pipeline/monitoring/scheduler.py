@@ -14,7 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from pipeline.monitoring.schedule import Schedule, latest
 
-_LEAVE = 30.0
+_CLOSING_TIMEOUT_S = 30.0
 """Seconds that an interrupted evaluation may take to close its runs."""
 
 
@@ -98,6 +98,6 @@ def _interrupt(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGINT)
     try:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_LEAVE)
+            process.wait(_CLOSING_TIMEOUT_S)
     finally:  # a second Ctrl-C leaves no process behind
         process.kill()

@@ -28,7 +28,7 @@ MOST_BODY = 2**20
 """Most bytes of a request: ten thousand indices of twenty digits need a quarter of it."""
 MOST_WAITING = 64
 """Most requests that arrive or wait at one time; each may hold ``MOST_BODY`` bytes."""
-_READING = 30.0
+_ARRIVAL_TIMEOUT_S = 30.0
 """Seconds that a request may take to arrive."""
 
 
@@ -54,14 +54,14 @@ def application_of(sampler: Sampler) -> Starlette:
         try:
             if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
                 return _refusal(415, "Content-Type must be application/json")
-            body = await asyncio.wait_for(_body(request), _READING)
+            body = await asyncio.wait_for(_body(request), _ARRIVAL_TIMEOUT_S)
             if body is None:
                 return _refusal(413, f"a request has {MOST_BODY} bytes at most")
             async with one:  # it takes all processors, and its memory once
                 answer = await asyncio.to_thread(_answer, sampler, body)
             return Response(answer, media_type="application/json")
         except (TimeoutError, ClientDisconnect):
-            return _refusal(408, f"the request did not arrive within {_READING:.0f} s")
+            return _refusal(408, f"the request did not arrive within {_ARRIVAL_TIMEOUT_S:.0f} s")
         except ValueError as error:
             return _refusal(400, str(error))
         finally:

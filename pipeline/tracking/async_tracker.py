@@ -16,9 +16,9 @@ from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.server import reason
 from pipeline.tracking.tracker import Tracker, points
 
-PATIENCE = 600.0
+ANSWER_TIMEOUT_S = 600.0
 """Seconds that a run waits for an unreachable server when it needs an answer."""
-LAST_WORDS = 5.0
+CLOSING_TIMEOUT_S = 5.0
 """Seconds that a run waits for the server when it is interrupted."""
 _START = "bngan.start"
 """Tag of the request that opened a run."""
@@ -46,11 +46,11 @@ class AsyncTracker(Tracker):
         token = uuid4().hex
         begin = partial(self._begin, token, count(), name, tags, parent)
         try:
-            return self.outbox.ask(begin, PATIENCE)
+            return self.outbox.ask(begin, ANSWER_TIMEOUT_S)
         except BaseException:
             # The server may have opened the run, or may open it now.
             self.outbox.append(partial(self._abandon, token))
-            self._flushed(LAST_WORDS, LAST_WORDS)
+            self._flushed(CLOSING_TIMEOUT_S, CLOSING_TIMEOUT_S)
             raise
 
     def finish(self, run_id: str, status: str) -> None:
@@ -61,13 +61,17 @@ class AsyncTracker(Tracker):
             UserError: if the run has FINISHED and the server has refused a write.
         """
         now, known, finished = int(time.time() * 1000), self.outbox.given_up, status == "FINISHED"
-        refusal = self._flushed(PATIENCE) if finished else None
+        refusal = self._flushed(ANSWER_TIMEOUT_S) if finished else None
         if isinstance(refusal, UserError):  # the server is away, and may come back
             refusal = None
         ended = "FAILED" if refusal else status
         self.outbox.append(partial(self.client.set_terminated, run_id, ended, now))
         killed = status == "KILLED"
-        left = self._flushed(LAST_WORDS, LAST_WORDS) if killed else self._flushed(PATIENCE)
+        left = (
+            self._flushed(CLOSING_TIMEOUT_S, CLOSING_TIMEOUT_S)
+            if killed
+            else self._flushed(ANSWER_TIMEOUT_S)
+        )
         if not (trouble := refusal or left):
             return
         away = isinstance(trouble, UserError)
@@ -99,11 +103,11 @@ class AsyncTracker(Tracker):
 
     def finished(self, stage: str, fingerprint: str) -> Run | None:
         """Return the newest FINISHED run of a stage with this fingerprint, in any experiment."""
-        return self.outbox.ask(partial(super().finished, stage, fingerprint), PATIENCE)
+        return self.outbox.ask(partial(super().finished, stage, fingerprint), ANSWER_TIMEOUT_S)
 
     def latest(self, stage: str) -> Run | None:
         """Return the newest FINISHED run of a stage in this experiment."""
-        return self.outbox.ask(partial(super().latest, stage), PATIENCE)
+        return self.outbox.ask(partial(super().latest, stage), ANSWER_TIMEOUT_S)
 
     def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
         self.client.log_batch(run_id, metrics=metrics)

@@ -22,7 +22,7 @@ BATCH = 1000
 """Most metrics that MLflow takes at once."""
 HELD = 256 * 2**20
 """Most bytes of files that wait in memory; beyond, the oldest are dropped."""
-_PAUSES = (0.5, 1.0, 2.0, 3.0)
+_PAUSES_S = (0.5, 1.0, 2.0, 3.0)
 """Seconds before each new try of a write; the last pause repeats."""
 _Answer = TypeVar("_Answer")
 
@@ -202,7 +202,7 @@ class Outbox:
             except Exception as error:
                 if away(error):
                     self._goes_away(error)
-                    self._closed.wait(_PAUSES[min(failures, len(_PAUSES) - 1)])
+                    self._closed.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                     failures += 1
                     continue
                 if count > 1:  # the others in the batch are not to blame

@@ -41,7 +41,7 @@ GAUGES = {
     "checkpoint_seconds": "how long saving it took",
 }
 """Description of each gauge by name; a value of a record has its name in the record."""
-_AGAIN = 4.0
+_REPEAT_EVERY_S = 4.0
 """Seconds between two settings of a value. Ray forgets one that is not set within 10 seconds."""
 
 
@@ -71,7 +71,7 @@ class Gauges:
     def _keep(self) -> None:
         """Set the values again and again, so that they vanish when this process dies."""
         while True:
-            time.sleep(_AGAIN)
+            time.sleep(_REPEAT_EVERY_S)
             for name, value in list(self.values.items()):
                 self.gauges[name].set(value)
 

@@ -9,7 +9,7 @@ from pipeline.core.uris import redact, redact_uri
 from pipeline.core.urllib3_errors import connection_reason
 from pipeline.tracking.mlflow_internals import ask, status_of
 
-_PATIENCE = 5
+_TIMEOUT_S = 5
 """Seconds that a server may take to answer."""
 
 
@@ -23,7 +23,7 @@ def require_server(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        answer = ask(uri, _PATIENCE)
+        answer = ask(uri, _TIMEOUT_S)
     except MlflowException as error:
         raise ServerUnavailableError(
             f"MLflow at {redact_uri(uri)} does not answer: {reason(error)}"

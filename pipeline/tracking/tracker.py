@@ -30,7 +30,7 @@ PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
 USES = "uses."
 """Prefix of the tags that name the folders of stages that an invocation made or found."""
-_PATIENCE = 120.0
+_LOCK_TIMEOUT_S = 120.0
 """Seconds to wait while another process creates the database."""
 
 
@@ -108,7 +108,9 @@ class Tracker:
         require_server(self.uri)
         try:
             # Of two processes that create a database at once, one would find it unfinished.
-            with exclusive_lock(workspace / "locks" / "mlflow", redact_uri(self.uri), _PATIENCE):
+            with exclusive_lock(
+                workspace / "locks" / "mlflow", redact_uri(self.uri), _LOCK_TIMEOUT_S
+            ):
                 self.client = MlflowClient(self.uri, registry_uri=self.uri)
                 self.experiment_id = self._experiment(experiment, workspace)
         except MlflowException as error:

@@ -36,7 +36,7 @@ from pipeline.training.factory import build_trainer
 SELECTION_SEED = 1_000
 """Seed of the latents for scores during training; the final score uses other seeds."""
 SELECTION_CALIBRATION = 2_000
-_BREATH = 5.0
+_CHECK_EVERY_S = 5.0
 """Seconds of training between two checks of the clock and of the cluster's warnings."""
 _FIRST_STEPS = 10
 _SAVING_SHARE = 0.01
@@ -173,7 +173,7 @@ class TrainingLoop:
         """Return whether to save now: by worker 0's clock, or because the machine will stop."""
         pause = max(self.config["checkpoint_every_seconds"], self.saving_took / _SAVING_SHARE)
         late = time.monotonic() - self.saved_at >= pause
-        late, breath = broadcast_from_rank0(late, rate * _BREATH)
+        late, breath = broadcast_from_rank0(late, rate * _CHECK_EVERY_S)
         self.breath = max(int(breath), 1)
         leaving_before, self.leaving = self.leaving, self.preempted()
         return bool(late) or (self.leaving and not leaving_before)

@@ -33,7 +33,7 @@ from pipeline.workflow.stages import evaluate, prepare, reference, register, tra
 
 STAGES = (prepare.STAGE, reference.STAGE, train.STAGE, evaluate.STAGE, register.STAGE)
 """The stages, in the order in which they run."""
-_PAUSE = 5.0
+_PAUSE_S = 5.0
 """Seconds before a stage is tried again; they grow by as many with each try."""
 
 
@@ -196,7 +196,7 @@ class _Run:
                     raise
                 reason = root_cause_line(error)
                 self.display.message(f"attempt {attempt} failed, trying again: {reason}")
-                time.sleep(_PAUSE * attempt)
+                time.sleep(_PAUSE_S * attempt)
         return self._execute(stage, current, folder)
 
     def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:

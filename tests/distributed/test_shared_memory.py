@@ -135,7 +135,7 @@ def test_memory_goes_with_its_process_group(tmp_path: Path) -> None:
 def left_alone(folder: Path, how: str) -> None:
     """Worker 1 is killed, or stopped, before it comes."""
     if how == "SIGSTOP":
-        shared_memory._PATIENCE = timedelta(seconds=5)
+        shared_memory._TIMEOUT = timedelta(seconds=5)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which it gets once worker 1 is seen to be dead
     dist.barrier()  # from here on both are as fast as each other
     all_reduce_sum(torch.ones(1))

@@ -25,5 +25,5 @@ if __name__ == "__main__":
     from pipeline.cli import app
     from pipeline.tracking import async_tracker as patient
 
-    patient.PATIENCE = float(os.environ[PATIENCE])
+    patient.ANSWER_TIMEOUT_S = float(os.environ[PATIENCE])
     app()

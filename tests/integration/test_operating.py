@@ -176,7 +176,7 @@ def test_what_fails_from_outside_is_tried_again(
 
     stage = workflow.Stage("prepare", flaky, config=("data",), inputs={}, retries=2)
     monkeypatch.setattr(workflow, "STAGES", (stage,))
-    monkeypatch.setattr(workflow, "_PAUSE", 0.0)
+    monkeypatch.setattr(workflow, "_PAUSE_S", 0.0)
     config = load_config(Path(DIGITS), [f"workspace={tmp_path}"])
     display, options = Silent(), workflow.Options("prepare", "prepare")
     result = workflow.run(config, display, options)

@@ -124,7 +124,7 @@ def test_half_of_the_classes_gone(
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    monkeypatch.setattr(alarm, "_PAUSE_S", 0.0)
     monkeypatch.setenv("BNGAN_HOOK", f"http://{receiver.host}/?token=secret")
     kept = load_schedule(write(workspace, camera, "gone", webhook="${oc.env:BNGAN_HOOK}"))
     receiver.codes = [500, 500, 500]

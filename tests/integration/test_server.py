@@ -233,7 +233,7 @@ def play(
 def test_ctrl_c_while_the_server_is_away_does_not_hang(
     cable: threading.Event, play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient, "LAST_WORDS", 1.0)
+    monkeypatch.setattr(patient, "CLOSING_TIMEOUT_S", 1.0)
 
     def script(context: StageContext) -> None:
         cable.clear()
@@ -252,7 +252,7 @@ def test_ctrl_c_while_the_server_is_away_does_not_hang(
 def test_a_server_that_stays_away_ends_the_run_with_a_line(
     cable: threading.Event, play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient, "PATIENCE", 4.0)
+    monkeypatch.setattr(patient, "ANSWER_TIMEOUT_S", 4.0)
 
     def script(context: StageContext) -> None:
         cable.clear()

@@ -116,7 +116,7 @@ def test_a_cluster_that_starts_is_waited_for_but_not_for_ever(
 ) -> None:
     cluster.starting = 1
     assert submit().began
-    monkeypatch.setattr(jobs, "_PATIENCE", 1.5)
+    monkeypatch.setattr(jobs, "_CLUSTER_TIMEOUT_S", 1.5)
     cluster.starting = 100
     with pytest.raises(RuntimeError, match="in whatever words"):
         submit("seed=1")
@@ -221,7 +221,7 @@ class Log:
 def test_a_log_is_told_once_and_not_followed_for_ever(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "_PATIENCE", 1.5)
+    monkeypatch.setattr(jobs, "_CLUSTER_TIMEOUT_S", 1.5)
     with pytest.raises(RuntimeError, match="gone"):
         asyncio.run(jobs._print_log(Log(), "job"))
     assert capsys.readouterr().out == "one\ntwo\n"

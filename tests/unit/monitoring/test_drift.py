@@ -107,7 +107,7 @@ def receiver() -> Iterator[Receiver]:
 def test_a_webhook_is_told_and_its_secrets_are_not(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    monkeypatch.setattr(alarm, "_PAUSE_S", 0.0)
     config = AlarmConfig(webhook=f"http://me:pass%20word@{receiver.host}/hook?token=secret")
     receiver.codes = [500, 500]
     told = alarm.tell(config, {"drift": "alarm"})
@@ -144,7 +144,7 @@ def test_a_webhook_without_a_login_gets_none_from_a_password_file(
 def test_a_try_that_fails_logs_no_secret(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    monkeypatch.setattr(alarm, "_PAUSE_S", 0.0)
     receiver.server.shutdown()
     receiver.server.server_close()
     with pytest.raises(UserError, match="refused"):
@@ -153,7 +153,7 @@ def test_a_try_that_fails_logs_no_secret(
 
 
 def test_a_redirect_is_not_followed(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    monkeypatch.setattr(alarm, "_PAUSE_S", 0.0)
     elsewhere = Receiver()
     receiver.codes, receiver.location = [301, 302, 307], f"http://{elsewhere.host}/login"
     with pytest.raises(UserError, match="3 times: it answers 307"):
@@ -168,7 +168,7 @@ def test_a_redirect_is_not_followed(receiver: Receiver, monkeypatch: pytest.Monk
 def test_an_address_that_cannot_be_is_one_line(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alarm, "_PAUSE", 0.0)
+    monkeypatch.setattr(alarm, "_PAUSE_S", 0.0)
     with pytest.raises(
         UserError, match=r"^alarm.webhook at (host|host:1x|\[::1\]:1) could not"
     ) as told:

@@ -42,7 +42,7 @@ def sleeper() -> "subprocess.Popen[bytes]":
 def keep(monkeypatch: pytest.MonkeyPatch, due: Callable[[Callable[[], None]], None]) -> None:
     monkeypatch.setattr(Scheduler, "due", staticmethod(due), raising=False)
     monkeypatch.setattr(clock, "BackgroundScheduler", Scheduler)
-    monkeypatch.setattr(clock, "_LEAVE", 0.1)
+    monkeypatch.setattr(clock, "_CLOSING_TIMEOUT_S", 0.1)
     with pytest.raises(KeyboardInterrupt):
         clock.keep(Path("s.yaml"), SCHEDULE, lambda _: None)
 

@@ -169,7 +169,7 @@ def test_a_large_body_is_refused_before_all_of_it_is_there(client: Client) -> No
 def test_a_request_that_does_not_arrive_is_given_up(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_READING", 0.1)
+    monkeypatch.setattr(serving, "_ARRIVAL_TIMEOUT_S", 0.1)
     with socket.create_connection(("127.0.0.1", int(client.url.split(":")[2])), timeout=60) as slow:
         head = "POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         slow.sendall(f"{head}Content-Length: 10\r\n\r\n1".encode())

@@ -67,8 +67,8 @@ class Client:
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     found = Client()
     monkeypatch.setattr(tracking, "MlflowClient", lambda *_, **__: found)
-    monkeypatch.setattr(outbox, "_PAUSES", (0.01,))
-    monkeypatch.setattr(patient, "LAST_WORDS", 1.0)
+    monkeypatch.setattr(outbox, "_PAUSES_S", (0.01,))
+    monkeypatch.setattr(patient, "CLOSING_TIMEOUT_S", 1.0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return found
 
@@ -141,7 +141,7 @@ def test_ctrl_c_while_a_finished_run_waits_for_the_server(tracker, client, monke
 
 
 def test_a_finished_run_whose_server_stays_away_says_so(tracker, client, monkeypatch) -> None:
-    monkeypatch.setattr(patient, "PATIENCE", 0.1)
+    monkeypatch.setattr(patient, "ANSWER_TIMEOUT_S", 0.1)
     run_id = tracker.start("x", {})
     client.there = False
     with pytest.raises(ServerUnavailableError, match="1 write undelivered"):

@@ -54,7 +54,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(module, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(module, "_PAUSES_S", (0.01, 0.02))
     return Server()
 
 

@@ -37,7 +37,7 @@ class Shown:
 def shown(monkeypatch: pytest.MonkeyPatch) -> type[Shown]:
     own = type("Shown", (Shown,), {"values": {}, "tags": {}})
     monkeypatch.setattr(metrics, "Gauge", own)
-    monkeypatch.setattr(gauges, "_AGAIN", 0.01)
+    monkeypatch.setattr(gauges, "_REPEAT_EVERY_S", 0.01)
     return own
 
 
