@@ -32,6 +32,7 @@ from pipeline.monitoring import alerts as alarm
 from pipeline.monitoring.schedule import Schedule
 from pipeline.registry import registry
 from pipeline.registry.aliases import CHAMPION, aliases
+from pipeline.registry.logged_model import link_metrics
 from pipeline.reports.drift_report import explain, render
 from pipeline.storage.artifacts import REPORT
 from pipeline.storage.workspace import Workspace
@@ -261,12 +262,12 @@ def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> No
     version = registry.tags_of(workspace, schedule.model, number)
     model, digest = version.get("bngan.model_id"), version.get("bngan.data", "unknown")
     tracker.dataset(run_id, f"models:/{schedule.model}/{number}/reference", digest, "reference")
-    registry.link_metrics(tracker.client, run_id, model, record["scores"], ("reference", digest))
+    link_metrics(tracker.client, run_id, model, record["scores"], ("reference", digest))
     if data is not None:
         tracker.dataset(run_id, data["path"], data["sha256"], "drift")
         values = {f"drift_{k}": data[k] for k in ("distance", "expected", "p_value", "fid_new")}
         new = (dataset_name(data["path"]), data["sha256"])
-        registry.link_metrics(tracker.client, run_id, model, values, new)
+        link_metrics(tracker.client, run_id, model, values, new)
     tracker.artifact(run_id, "drift.json", json.dumps(record, indent=2).encode())
     tracker.artifact(run_id, REPORT, render(record).encode())
     tracker.tags(run_id, {"drift": record["drift"], "reason": record["reason"]})

@@ -4,19 +4,16 @@ import io
 import math
 import os
 import re
-import time
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 
 from bngan.generation.sampler import Sampler
 from bngan.serialization.manifest import scratch_folder
@@ -31,7 +28,6 @@ from pipeline.registry.aliases import (
     registry_lock,
     require_name,
 )
-from pipeline.registry.code import library_code
 from pipeline.registry.integrity import (
     FILES,
     IntegrityError,
@@ -39,7 +35,9 @@ from pipeline.registry.integrity import (
     load_verified_generator,
     write_manifests,
 )
+from pipeline.registry.logged_model import ModelPackage, log_model
 from pipeline.storage.sharing import FOLDER, OVER
+from pipeline.tracking.mlflow_internals import MLFLOW_MODEL_VERSIONS
 from pipeline.tracking.server import refusal
 from pipeline.tracking.tracker import existing_client, models, tracking_uri, versions_of
 
@@ -62,51 +60,17 @@ class Registration:
         return f"models:/{self.name}/{self.version}"
 
 
-class ModelInterface(NamedTuple):
-    """How callers use a model."""
-
-    python_model: Path
-    """File of the MLflow "model from code"."""
-    signature: ModelSignature
-    """Inputs, outputs and parameters."""
-    requirements: list[str]
-    """Distributions that the model needs, with their versions."""
-
-
-@dataclass(frozen=True)
-class ModelPackage:
-    """What becomes a version.
-
-    Attributes:
-        parts: the folders it is made of, by name.
-        tags: of the version; by ``bngan.fingerprint`` it is found again.
-        card: what it is, in Markdown.
-        metrics: its scores, which MLflow links to the model and to the data they were measured on.
-        data: name and digest of that data.
-        interface: how callers use it.
-    """
-
-    parts: Mapping[str, Path]
-    tags: Mapping[str, str]
-    card: str
-    metrics: Mapping[str, float]
-    data: tuple[str, str]
-    interface: ModelInterface
-
-
 def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> str:
     """Register a generator as a version of ``name``; its number.
 
     Registering the same ``tags["bngan.fingerprint"]`` again, after an interruption or from another
     process, finds the version made before.
     """
-    with _stores(workspace), registry_lock(workspace, name) as client:
+    with registry_lock(workspace, name) as client:
         number = _existing(client, name, package.tags["bngan.fingerprint"])
         if number is None:
             tags = {**package.tags, FILES: write_manifests(package.parts)}
-            model = _log_model(run_id, package)
-            tags["bngan.model_id"] = str(model.model_id)
-            number = str(mlflow.register_model(model.model_uri, name, tags=tags).version)
+            number = _create_version(client, name, tags, log_model(client, run_id, package))
         client.update_model_version(name, number, package.card[:_CARD_LIMIT])
         return number
 
@@ -205,15 +169,18 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     # In the workspace, where other machines find it too, beside copies of folders that they publish;
     # nobody locks those.
     with scratch_folder(make_private_dir(workspace) / FOLDER, "model", OVER) as temporary:
-        with _stores(workspace):
-            try:
-                # One version throughout, wherever the alias goes meanwhile.
-                number = number or str(client.get_model_version_by_alias(name, alias).version)
-                tags = client.get_model_version(name, number).tags
-                pinned = f"models:/{name}/{number}"
-                folder = Path(mlflow.artifacts.download_artifacts(pinned, dst_path=str(temporary)))
-            except (MlflowException, OSError) as error:
-                raise refusal(f"cannot load {uri}", error) from error
+        try:
+            # One version throughout, wherever the alias goes meanwhile.
+            number = number or str(client.get_model_version_by_alias(name, alias).version)
+            tags = client.get_model_version(name, number).tags
+            source = client.get_model_version_download_uri(name, number)
+            folder = Path(
+                mlflow.artifacts.download_artifacts(
+                    source, dst_path=str(temporary), tracking_uri=tracking_uri(workspace)
+                )
+            )
+        except (MlflowException, OSError) as error:
+            raise refusal(f"cannot load {uri}", error) from error
         if problem := find_tampering(folder / "artifacts", tags.get(FILES)):
             raise IntegrityError(f"{uri} is not used: {problem}")
         yield folder / "artifacts"
@@ -231,53 +198,25 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
     raise LookupError(f"{name} version {number} is no longer registered")
 
 
-@contextmanager
-def _stores(workspace: Path) -> Iterator[None]:
-    """MLflow's fluent functions pointed at this workspace's stores, without its advice."""
-    # MLflow writes the variables itself; what comes later must find them as the user left them.
-    tracking, registry = (os.environ.get(f"MLFLOW_{kind}_URI") for kind in ("TRACKING", "REGISTRY"))
-    uri = tracking_uri(workspace)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)  # one store has it all, as clients here do
+def _create_version(
+    client: MlflowClient, name: str, tags: Mapping[str, str], model: LoggedModel
+) -> str:
     try:
-        with warnings.catch_warnings(record=True), redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        mlflow.set_tracking_uri(tracking)  # type: ignore[arg-type]
-        mlflow.set_registry_uri(registry)  # type: ignore[arg-type]
-        if registry is None:
-            os.environ.pop("MLFLOW_REGISTRY_URI", None)
-
-
-def _log_model(run_id: str, package: ModelPackage) -> Any:
-    """Log the model with the run; its own code travels with it."""
-    with mlflow.start_run(run_id=run_id), library_code() as code:
-        model = mlflow.pyfunc.log_model(
-            name="generator",
-            python_model=str(package.interface.python_model),
-            artifacts={name: str(folder) for name, folder in package.parts.items()},
-            code_paths=[str(code)],
-            signature=package.interface.signature,
-            pip_requirements=package.interface.requirements,
-        )
-    client = MlflowClient()
-    client.update_run(run_id, status="RUNNING")  # the stage has only begun
-    link_metrics(client, run_id, str(model.model_id), package.metrics, package.data)
-    return model
-
-
-def link_metrics(
-    client: MlflowClient,
-    run_id: str,
-    model_id: str | None,
-    values: Mapping[str, float],
-    data: tuple[str, str],
-) -> None:
-    """Record numbers of a run as a model's, measured on data of this name and digest."""
-    now, (name, digest) = int(time.time() * 1000), data
-    linked: dict[str, Any] = dict(model_id=model_id, dataset_name=name, dataset_digest=digest[:32])
-    metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in values.items()]
-    client.log_batch(run_id, metrics=metrics)
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name,
+        # MLflow would look for models:/ID in the store that the whole process is set to.
+        model.artifact_location,
+        run_id=model.source_run_id,
+        tags={**tags, "bngan.model_id": model.model_id},
+        model_id=model.model_id,
+    )
+    linked = [{"name": name, "version": version.version}]
+    client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(linked)})
+    return str(version.version)
 
 
 def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:

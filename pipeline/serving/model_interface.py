@@ -7,7 +7,7 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from pipeline.registry.registry import ModelInterface
+from pipeline.registry.logged_model import ModelInterface
 
 _PYTHON_MODEL = Path(__file__).with_name("pyfunc_model.py")
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pillow")
@@ -28,4 +28,4 @@ def model_interface() -> ModelInterface:
         ),
     )
     requirements = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
-    return ModelInterface(_PYTHON_MODEL, signature, requirements)
+    return ModelInterface(_PYTHON_MODEL, signature, {"index": np.arange(4)}, requirements)

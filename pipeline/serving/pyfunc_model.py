@@ -34,13 +34,14 @@ class GeneratorModel(PythonModel):
         self.sampler = Sampler.load(folder)
 
     def predict(
-        self, context: Any, model_input: Any, params: dict[str, Any] | None = None
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray | list[str]:
         """Return the images at ``model_input["index"]``.
 
         Raises:
             MlflowException: naming the parameter whose value is not allowed.
         """
+        # MLflow passes a dict of arrays, too. Of hints that say so it warns whoever loads the model.
         values = model_input.get("index") if isinstance(model_input, dict) else model_input
         try:
             return predict(self.sampler, values, params or {})

@@ -3,12 +3,18 @@
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_MODEL_VERSIONS,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
 from mlflow.utils.rest_utils import http_request
 
 __all__ = [
     "DATABASE_LOGGER",
     "MLFLOW_DATASET_CONTEXT",
+    "MLFLOW_MODEL_VERSIONS",
     "MLFLOW_PARENT_RUN_ID",
     "MLFLOW_RUN_NAME",
     "ask",

@@ -22,6 +22,7 @@ from bngan.networks.factory import build_generator
 from pipeline.core.errors import UserError
 from pipeline.registry import aliases, registry
 from pipeline.registry.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
+from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving.model_interface import model_interface
 from pipeline.tracking.tracker import Tracker
 from tests.environment import ROOT
@@ -45,7 +46,7 @@ def register(workspace: Path, identity: str, fid: float, generator: str = "") ->
     tags = {"bngan.fingerprint": identity, "fid": f"{fid}"}
     tags |= {aliases.GENERATOR: generator} if generator else {}
     parts = {"generator": workspace / "generator"}
-    product = registry.ModelPackage(
+    product = ModelPackage(
         parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64), model_interface()
     )
     number = registry.register(workspace, run_id, NAME, product)
@@ -156,7 +157,7 @@ def test_a_version_deleted_in_the_middle_of_a_move_blocks_nothing(
 
 def test_the_run_goes_on_after_its_model_is_logged(workspace: Path, client: MlflowClient) -> None:
     run_id = Tracker(workspace, "experiment").start("register", {})
-    product = registry.ModelPackage(
+    product = ModelPackage(
         {"generator": workspace / "generator"},
         {"bngan.fingerprint": "a"},
         "",

@@ -26,6 +26,7 @@ from pipeline.evaluation.scoring import downloaded_for_scoring
 from pipeline.registry import registry
 from pipeline.registry.base_model import base_folders
 from pipeline.registry.integrity import require_trust
+from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving import samples
 from pipeline.serving import server as serving
 from pipeline.serving.model_interface import model_interface
@@ -59,7 +60,7 @@ class Registered:
     def register(self, name: str, identity: str) -> None:
         tracker = Tracker(self.workspace, "experiment")
         tags = {"bngan.fingerprint": identity}
-        product = registry.ModelPackage(
+        product = ModelPackage(
             self.parts, tags, "# a", {"fid": 1.0}, ("data", "0" * 64), model_interface()
         )
         registry.register(self.workspace, tracker.start("a", {}), name, product)

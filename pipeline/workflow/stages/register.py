@@ -21,6 +21,7 @@ from pipeline.evaluation.scoring import generated_features, load_reference
 from pipeline.registry import registry
 from pipeline.registry.aliases import GENERATOR, Verdict, assign_alias
 from pipeline.registry.integrity import IntegrityError
+from pipeline.registry.logged_model import ModelPackage
 from pipeline.reports.model_card import card
 from pipeline.serving.model_interface import model_interface
 from pipeline.storage.artifacts import (
@@ -49,7 +50,7 @@ def run(context: StageContext) -> Summary:
     name, tags = context.config.register.model, _tags(context, record)
     with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
         parts = _parts(context, Path(temporary))
-        package = registry.ModelPackage(
+        package = ModelPackage(
             parts,
             tags,
             card(context.config, record, context.run_id),
