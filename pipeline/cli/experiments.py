@@ -19,6 +19,7 @@ from pipeline.cli.app import (
     errors_as_exit_codes,
     say,
 )
+from pipeline.cli.signals import terminate_as_exit
 from pipeline.core.errors import UserError
 from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
 from pipeline.storage.workspace import Workspace
@@ -176,7 +177,6 @@ def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Confi
 
 def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":
     from pipeline.cli.display import ConsoleDisplay
-    from pipeline.tracking.runs import terminate_as_exit
     from pipeline.workflow import runner as workflow
 
     with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():

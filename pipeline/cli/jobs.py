@@ -80,7 +80,6 @@ def schedule(
             raise UserError("--here is for --partition: a schedule is kept where the command runs")
         from pipeline.monitoring.schedule import due, load_schedule
         from pipeline.monitoring.scheduler import keep
-        from pipeline.tracking.runs import terminate_as_exit
 
         kept = load_schedule(file, here)
         with terminate_as_exit():
@@ -110,7 +109,6 @@ def _evaluate(file: Path, kept: "Schedule", partition: str) -> int:
 def _evaluate_here(kept: "Schedule", partition: str) -> None:
     from pipeline.cli.display import ConsoleDisplay
     from pipeline.monitoring import drift
-    from pipeline.tracking.runs import terminate_as_exit
 
     with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
         verdict = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))

@@ -16,6 +16,7 @@ from pipeline.cli.app import (
     errors,
     say,
 )
+from pipeline.cli.signals import terminate_as_exit
 
 
 @app.command()
@@ -33,7 +34,6 @@ def study(
         from pipeline.cli.display import ConsoleDisplay
         from pipeline.studies.design import load_study
         from pipeline.studies.run import run_study
-        from pipeline.tracking.runs import terminate_as_exit
 
         asked = load_study(file, overrides or [], say)
         with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():

@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,8 +24,6 @@ SILENCE = 4 * BEAT
 """Seconds without one after which a run is taken for dead."""
 _LAST_BEAT = 1.0
 """Seconds that the end of a run waits for the sign of life that is under way."""
-_AGAIN = 0.05
-"""Seconds until what was dropped is raised again."""
 _BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
@@ -70,50 +66,6 @@ def run_lifecycle(tracker: Tracker, run_id: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):  # it may wait long for the server
         tracker.finish(run_id, "KILLED")
         raise
-
-
-@contextmanager
-def terminate_as_exit() -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit(143), so that open runs are closed as KILLED.
-
-    Python drops what is raised while it finalizes something, or in a callback from C: then that, and
-    KeyboardInterrupt, is raised again until it gets through.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    told: list[BaseException] = []
-
-    def leave(number: int, _: Any) -> None:
-        told[:] = [SystemExit(143) if number == signal.SIGTERM else KeyboardInterrupt()]
-        raise told[0]
-
-    def again(*_: Any) -> None:
-        raise told[0]
-
-    def dropped(what: Any) -> None:
-        if what.exc_value in told:
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
-        else:
-            hook(what)
-
-    hook, sys.unraisablehook = sys.unraisablehook, dropped
-    handlers = {signal.SIGTERM: leave, signal.SIGINT: leave, signal.SIGALRM: again}
-    previous = {
-        number: signal.signal(number, handler)
-        for number, handler in handlers.items()
-        if signal.getsignal(number) is not signal.SIG_IGN  # as in the background of a script
-    }
-    try:
-        yield
-    except SystemExit as error:
-        # Of one that arrives while Ray waits in its own code, Ray makes another, with exit code 1.
-        raise told[0] if told else error from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = hook
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.signals import terminate_as_exit
 from pipeline.cluster import launch as cluster
-from pipeline.tracking.runs import terminate_as_exit
 
 BOTH = pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
@@ -82,6 +82,26 @@ def test_afterwards_all_is_as_before() -> None:
     with terminate_as_exit():
         assert state() != before
     assert state() == before
+
+
+@BOTH
+def test_alarms_are_left_to_who_set_them(number: int, raised: type) -> None:
+    def work() -> None:
+        signal.raise_signal(signal.SIGALRM)
+        Trap(lambda: signal.raise_signal(number))
+        time.sleep(120)
+
+    rung = list[str]()
+    handler = signal.signal(signal.SIGALRM, lambda *_: rung.append("alarm"))
+    left = signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        with pytest.raises(raised), terminate_as_exit():
+            work()
+        assert rung == ["alarm"]
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *left)
 
 
 def test_sigterm_while_ray_starts_ends_the_run_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
