@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bngan
 from tests.unit.library_use import full_name, private_names, text_decisions
 
 ROOT = Path(__file__).parents[2]
@@ -239,3 +240,7 @@ def test_what_is_asked_is_not_taken_for_a_search() -> None:
     )
     assert not text_decisions(asked)
     assert not private_names(asked)
+
+
+def test_the_version_to_cite_is_the_one_here() -> None:
+    assert f"\nversion: {bngan.__version__}\n" in (ROOT / "CITATION.cff").read_text()
