@@ -1,4 +1,4 @@
-"""Deterministic arithmetic: fixed convolution algorithms, no TF32, subnormal numbers as zero."""
+"""Set deterministic arithmetic: fixed convolution algorithms, no TF32, subnormals flushed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

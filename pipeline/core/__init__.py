@@ -1,1 +1,1 @@
-"""Errors, environment, locks, URIs and names, for every other folder."""
+"""Hold what every other folder needs: errors, environment, locks, URIs and names."""

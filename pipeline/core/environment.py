@@ -1,4 +1,4 @@
-"""Defaults for the environment variables of Ray, MLflow and datasets; what the user sets wins."""
+"""Set defaults of environment variables for Ray, MLflow and datasets; the user's values win."""
 
 import os
 import secrets
@@ -46,7 +46,7 @@ leaves them to programs.
 
 
 def workers_defaults() -> dict[str, str]:
-    """Environment variables for processes that train; none where the user says something of these."""
+    """Return environment variables for processes that train; none if the user sets the allocator."""
     if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
         return {}
     settings = (f"glibc.malloc.{name}={value}" for name, value in _KEPT.items())
@@ -54,7 +54,7 @@ def workers_defaults() -> dict[str, str]:
 
 
 def set_defaults() -> None:
-    """To be called before Ray, MLflow or datasets are imported: they read some at import."""
+    """Set the defaults. Call it before Ray, MLflow or datasets are imported: they read some then."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     if "RAY_ADDRESS" not in os.environ:
@@ -63,7 +63,7 @@ def set_defaults() -> None:
 
 
 def own_token() -> None:
-    """See to a token for clusters of our own that nobody else can read, as they could one of Ray's."""
+    """Create ``~/.ray/auth_token`` with mode 0600; Ray's own would be world-readable."""
     given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if given or os.environ.get("RAY_AUTH_MODE") != "token":
         return
@@ -85,5 +85,5 @@ def own_token() -> None:
 
 
 def inside_a_job() -> bool:
-    """Whether this is the driver of a job on a Ray cluster: it runs in a folder of the session."""
+    """Return whether this process is the driver of a job on a Ray cluster."""
     return JOB_ENVIRONMENT in os.environ

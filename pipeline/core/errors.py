@@ -1,4 +1,4 @@
-"""Exceptions whose text is for the user."""
+"""Define exceptions whose text is for the user."""
 
 from bngan.serialization.problem import Problem
 from pipeline.core.ray_internals import inner_error
@@ -6,7 +6,7 @@ from pipeline.core.urllib3_errors import brief_text
 
 
 class UserError(Exception):
-    """Wrong input: a line for each problem, which names field or file and the mend; exit code 2.
+    """Report wrong input, exit code 2: a line per problem names the field or file and the mend.
 
     Args:
         problems: what is wrong; a text is a problem of no key.
@@ -21,18 +21,18 @@ class UserError(Exception):
 
 
 class RetryableError(UserError):
-    """Nothing is wrong with the input: the same may work later; exit code 3."""
+    """Report that the same input may work later; exit code 3."""
 
 
 class ServerUnavailableError(RetryableError):
-    """A server that does not answer."""
+    """Report a server that does not answer."""
 
 
 def root_cause_line(error: BaseException) -> str:
     """Return the kind and the first line of the error at the root of ``error``.
 
-    Ray and the stages wrap the errors that they meet into errors of their own. What urllib3 says of a
-    server that does not answer is made short.
+    Ray and the stages wrap the errors that they meet into errors of their own. urllib3's text about a
+    server that does not answer is shortened.
     """
     for _ in range(10):
         if (inner := inner_error(error)) is None:

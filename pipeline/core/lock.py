@@ -1,4 +1,4 @@
-"""Folders that only their user may read, and folders that one process locks at a time."""
+"""Create private folders, and lock folders for one process at a time."""
 
 import fcntl
 import getpass

@@ -1,4 +1,4 @@
-"""Names that folders and MLflow take."""
+"""Check names against the rules of folders and of MLflow."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _LONGEST_NAME = 200
 
 
 def name_errors(name: str) -> Iterator[Problem]:
-    """Yield why an experiment, study or schedule cannot have a name, which folders are called by."""
+    """Yield the reasons why an experiment, study or schedule, and its folder, cannot have a name."""
     if not re.fullmatch(r"\w[\w .-]*", name):
         message = (
             "name must begin with a letter or digit and consist of those, ' ', '.', '-' and '_', got "
@@ -21,7 +21,7 @@ def name_errors(name: str) -> Iterator[Problem]:
 
 
 def model_name_errors(key: str, name: str) -> Iterator[Problem]:
-    """Yield why MLflow's registry, which cannot look for quotes, cannot have a name."""
+    """Yield the reasons why a registered model cannot have a name. MLflow cannot search for quotes."""
     if not name.strip() or set(name) & set("/:'\"") or name in (".", ".."):
         yield Problem(key, f"{key} must be a name without '/', ':' and quotes, got '{name}'")
     yield from _too_long(key, name)

@@ -1,4 +1,4 @@
-"""Ray's names and ways that its documentation does not promise. Nothing here imports Ray."""
+"""Keep Ray's names and habits that its documentation does not promise. It does not import Ray."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def inner_error(error: BaseException) -> BaseException | None:
 
 
 def is_job_known(client: Any, job: str) -> bool:
-    """Whether a cluster has a job of this id; False if the cluster cannot tell.
+    """Return whether a cluster has a job of this id; False if the cluster cannot tell.
 
     Args:
         client: a ``ray.job_submission.JobSubmissionClient``.

@@ -1,4 +1,4 @@
-"""URIs: what they name, and what they and other text may show to whoever sees jobs, logs or MLflow."""
+"""Parse URIs, and redact secrets from text that reaches jobs, logs or MLflow."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from bngan.serialization.problem import Problem
 from pipeline.core.errors import UserError
 
 REGISTERED = "models:/"
-"""What the address of a registered model begins with."""
+"""Prefix of the address of a registered model."""
 _LOGIN = re.compile(  # abfs:// has its container before the @
     r"((?<=http://)|(?<=https://))[^/\s\"'<>]*@|(?<=://)[^/\s\"'<>:@]*:[^/\s\"'<>]*@", re.IGNORECASE
 )
@@ -29,16 +29,16 @@ _SHORTEST = 8
 """Characters of a secret that is looked for in text: shorter ones would be found everywhere."""
 _SWITCH = re.compile(r"true|false|disabled|enabled", re.IGNORECASE)
 _COUNTED, _COUNT = re.compile(r"token|key", re.IGNORECASE), re.compile(r"[\d.,_+-]*")
-"""What there may be so many of, and how many."""
+"""Names of settings that may be counts, and values that are counts: these are no secrets."""
 
 
 def is_uri(text: str) -> bool:
-    """Whether it is no folder's path."""
+    """Return whether ``text`` is a URI and not a path."""
     return "://" in text
 
 
 def carries_secret(uri: str) -> bool:
-    """Whether a URI has a login, or a query that looks like a key."""
+    """Return whether a URI has a login, or a query that looks like a key."""
     return bool(_LOGIN.search(uri) or _KEY.search(uri))
 
 
@@ -59,7 +59,7 @@ def redact(text: str) -> str:
 
 
 def _secrets() -> Iterator[str]:
-    """What in the environment must not be seen, as it is and as URIs write it."""
+    """Yield the secrets in the environment, as they are and as URIs write them."""
     for name, value in os.environ.items():
         counts = _COUNTED.search(name) and _COUNT.fullmatch(value)
         named = _SECRET_NAME.search(name) and not (counts or _SWITCH.fullmatch(value))
@@ -74,10 +74,10 @@ def _secrets() -> Iterator[str]:
 
 @lru_cache
 def filesystem_of(uri: str) -> tuple[Any, str]:
-    """The file system of a URI, pyarrow's or in its coat fsspec's, and the path in it.
+    """Return pyarrow's file system of a URI, which may wrap one of fsspec, and the path in it.
 
     Raises:
-        UserError: if there is none.
+        UserError: if no file system opens the URI.
     """
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
@@ -107,7 +107,7 @@ def secrets(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def absolute_workspace(text: str) -> str:
-    """A workspace as people write it, as an absolute path or a URI.
+    """Return the absolute path or the URI of a workspace, from the text that a person wrote.
 
     Raises:
         UserError: for a URI with a secret in it, or without an MLflow server beside it.

@@ -1,4 +1,4 @@
-"""What urllib3 has met at a server that does not answer.
+"""Read the reason from urllib3's errors about a server that does not answer.
 
 requests and MLflow put urllib3's errors into their own, as the cause or the context of theirs. urllib3
 itself is imported where there is an error to look at.
@@ -18,7 +18,7 @@ def connection_reason(error: BaseException) -> str | None:
 
 
 def brief_text(error: BaseException) -> str:
-    """Return the text of ``error``, with ``connection_reason`` in place of what urllib3 says."""
+    """Return the text of ``error``, with ``connection_reason`` in place of urllib3's text."""
     from urllib3.exceptions import MaxRetryError
 
     text = str(error)

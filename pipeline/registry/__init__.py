@@ -1,1 +1,1 @@
-"""Models in the MLflow registry: versions, aliases, integrity, and base models."""
+"""Register models in MLflow: versions, aliases, integrity, and base models."""

@@ -1,4 +1,4 @@
-"""Who is champion: aliases of a registered model, moved by one process at a time, never half."""
+"""Move the aliases of a registered model: one process at a time, all moves or none."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,16 +18,16 @@ from pipeline.tracking.tracker import existing_client, versions_of
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
-"""Tags of versions: when a person took it back, and when it last became champion by promotion."""
+"""Tags of versions: times of the last rollback by hand, and of the last promotion to champion."""
 GENERATOR = "bngan.generator"
-"""Tag of versions: digest of the generator, the same however often it is registered."""
+"""Tag of versions: digest of the generator, equal for all its versions."""
 _INTENT = "bngan.aliases"
 _PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a version is to be champion, why, and what that was read from (JSON values)."""
+    """Say whether a version becomes champion, why, and from which numbers (JSON values)."""
 
     promote: bool
     reason: str
@@ -49,13 +49,13 @@ def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
 
 
 def require_name(name: str) -> None:
-    """Raise ``UserError`` if no registered model is called so."""
+    """Raise ``UserError`` if a registered model cannot have this name."""
     for problem in model_name_errors("NAME", name):
         raise UserError(problem)
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    """Version numbers by alias; empty if there is no such model."""
+    """Return version numbers by alias; empty if there is no such model."""
     with if_there():
         found = client.get_registered_model(name).aliases
         return {alias: str(number) for alias, number in found.items()}
@@ -64,7 +64,7 @@ def aliases(client: MlflowClient, name: str) -> dict[str, str]:
 
 @contextmanager
 def if_there() -> Iterator[None]:
-    """Leave the block where it asks MLflow for something that does not exist."""
+    """Leave the block silently when MLflow reports that something does not exist."""
     try:
         yield
     except MlflowException as error:
@@ -100,7 +100,7 @@ def assign_alias(
 
 
 def promote(workspace: Path, name: str, number: str) -> None:
-    """Make a version champion because a person says so.
+    """Make a version champion by a person's decision.
 
     Raises:
         UserError: if there is no such version.
@@ -112,10 +112,10 @@ def promote(workspace: Path, name: str, number: str) -> None:
 
 
 def rollback(workspace: Path, name: str) -> tuple[str, str]:
-    """Let champion and previous champion change places; their numbers, the new champion's first.
+    """Swap champion and previous champion, and return their numbers, the new champion's first.
 
     Raises:
-        UserError: if there is none to go back to.
+        UserError: if there is no previous champion.
     """
     with registry_lock(workspace, name) as client:
         now = aliases(client, name)
@@ -140,7 +140,7 @@ def _decided_already(
 
 
 def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
-    """The versions with the same generator, this one among them."""
+    """Return the versions with the same generator, this one first."""
     version = _version(client, name, number)
     found = versions_of(client, name)
     same = version.tags.get(GENERATOR)
@@ -166,7 +166,7 @@ def _set_champion(client: MlflowClient, name: str, number: str, now: Mapping[str
 
 
 def _move(client: MlflowClient, name: str, moves: Mapping[str, str | None]) -> None:
-    """All of ``moves`` or, if killed, by whoever comes next."""
+    """Make all ``moves``; if this process is killed, the next lock completes them."""
     client.set_registered_model_tag(name, _INTENT, json.dumps(moves))
     _finish(client, name)
 

@@ -1,4 +1,4 @@
-"""The generator that an adaptation starts from: found, pinned to a version, and what follows."""
+"""Find the generator that an adaptation starts from, and pin it to a version."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -28,10 +28,10 @@ def load_base(folder: Path, base: str) -> Sampler:
 
 @contextmanager
 def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
-    """Folders of ``adapt.base``: its generator, and what it was scored by, if it is known.
+    """Yield the folders of ``adapt.base``: its generator, and its extractor or None.
 
     Raises:
-        UserError: if there is no such generator, or what it was scored by is not trusted.
+        UserError: if there is no such generator, or its extractor is not trusted.
     """
     base = str(config.adapt.base)
     if base.startswith(REGISTERED):
@@ -48,10 +48,10 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
 
 
 def _trusted(folder: Path, base: str) -> Path | None:
-    """The folder, if there is what images are scored by in it.
+    """Return the folder if it holds an extractor, else None.
 
     Raises:
-        UserError: if that may run any code, and nobody trusts it.
+        UserError: if the extractor may run any code, and nobody trusts it.
     """
     if not (folder / INFO).is_file():
         return None
@@ -60,7 +60,7 @@ def _trusted(folder: Path, base: str) -> Path | None:
 
 
 def base_files(config: Config) -> list[Path]:
-    """Files of a base in a folder, which may change; a version does not."""
+    """Return the files of a base in a folder, which may change; none for a registered version."""
     if not config.adapt.base or config.adapt.base.startswith(REGISTERED):
         return []
     with base_folders(config) as (folder, _):

@@ -1,4 +1,4 @@
-"""The library's source code, as it travels with a registered model."""
+"""Copy the library's source code, which travels with a registered model."""
 
 import shutil
 import tempfile

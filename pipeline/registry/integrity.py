@@ -18,7 +18,7 @@ FILES = "bngan.files"
 
 
 class IntegrityError(UserError):
-    """A registered model differs from what was registered, or cannot be verified."""
+    """Report a registered model that differs from its registered files, or cannot be verified."""
 
 
 def load_verified_generator(model: Path, uri: str) -> Sampler:

@@ -17,7 +17,7 @@ from pipeline.registry.code import library_code
 
 
 class ModelInterface(NamedTuple):
-    """How callers use a model."""
+    """Describe the interface of a model to its callers."""
 
     python_model: Path
     """File of the MLflow "model from code"."""
@@ -31,15 +31,15 @@ class ModelInterface(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """What becomes a version.
+    """Hold the content of a version.
 
     Attributes:
-        parts: the folders it is made of, by name.
-        tags: of the version; by ``bngan.fingerprint`` it is found again.
-        card: what it is, in Markdown.
-        metrics: its scores, which MLflow links to the model and to the data they were measured on.
+        parts: the folders of the model, by name.
+        tags: tags of the version; ``bngan.fingerprint`` identifies it.
+        card: description in Markdown.
+        metrics: scores, which MLflow links to the model and to their data.
         data: name and digest of that data.
-        interface: how callers use it.
+        interface: inputs, outputs and requirements.
     """
 
     parts: Mapping[str, Path]
@@ -51,7 +51,7 @@ class ModelPackage:
 
 
 def log_model(client: MlflowClient, run_id: str, package: ModelPackage) -> LoggedModel:
-    """Log the model with the run, and return it; its own code travels with it.
+    """Log the model with its own code to the run, and return it.
 
     ``mlflow.pyfunc.log_model`` does the same in the store that the whole process is set to.
     """
@@ -97,7 +97,7 @@ def link_metrics(
     values: Mapping[str, float],
     data: tuple[str, str],
 ) -> None:
-    """Record numbers of a run as a model's, measured on data of this name and digest."""
+    """Record numbers of a run as a model's, with the name and digest of their data."""
     now, (name, digest) = int(time.time() * 1000), data
     linked: dict[str, Any] = dict(model_id=model_id, dataset_name=name, dataset_digest=digest[:32])
     metrics = [Metric(k, v, now, 0, run_id=run_id, **linked) for k, v in values.items()]

@@ -1,4 +1,4 @@
-"""MLflow's model registry: logging a generator, registering it as a version, finding versions."""
+"""Register generators as versions in MLflow, find versions, and open them."""
 
 import io
 import math
@@ -47,7 +47,7 @@ _CARD_LIMIT = 5000
 
 @dataclass
 class Registration:
-    """A registered version, the alias it got, and why."""
+    """Describe a registered version: its alias, and the reason for it."""
 
     name: str
     version: str
@@ -56,15 +56,15 @@ class Registration:
 
     @property
     def uri(self) -> str:
-        """What ``mlflow`` and ``bngan sample`` take: this version, whatever becomes of its alias."""
+        """Return the address of this version, which stays when its alias moves."""
         return f"models:/{self.name}/{self.version}"
 
 
 def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> str:
-    """Register a generator as a version of ``name``; its number.
+    """Register a generator as a version of ``name``, and return the version's number.
 
-    Registering the same ``tags["bngan.fingerprint"]`` again, after an interruption or from another
-    process, finds the version made before.
+    A second registration with the same ``tags["bngan.fingerprint"]``, after an interruption or from
+    another process, returns the first one's number.
     """
     with registry_lock(workspace, name) as client:
         number = _existing(client, name, package.tags["bngan.fingerprint"])
@@ -76,16 +76,16 @@ def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> 
 
 
 def tags_of(workspace: Path, name: str, number: str) -> dict[str, str]:
-    """Tags of a version."""
+    """Return the tags of a version."""
     tags: dict[str, str] = existing_client(workspace).get_model_version(name, number).tags
     return tags
 
 
 def version_of(workspace: Path, name: str, alias: str) -> str:
-    """Number of the version that has an alias now.
+    """Return the number of the version that has an alias now.
 
     Raises:
-        UserError: if none has.
+        UserError: if no version has it.
     """
     held = aliases(existing_client(workspace), name)
     if alias not in held:
@@ -94,7 +94,7 @@ def version_of(workspace: Path, name: str, alias: str) -> str:
 
 
 def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
-    """Every version of a model, or of all, newest first, in JSON values.
+    """Return every version of one model or of all models, newest first, as JSON values.
 
     Raises:
         UserError: if there is no such model.
@@ -131,12 +131,12 @@ def recorded_fid(tags: Mapping[str, str]) -> float | None:
 
 
 class OpenedModel(NamedTuple):
-    """A registered model that is downloaded and verified."""
+    """Hold a registered model that is downloaded and verified."""
 
     generator: Path
     """Folder of the generator."""
     reference: Path
-    """Folder of the data that it is scored by; old versions have none."""
+    """Folder of the reference that scores it; old versions have none."""
     sampler: Sampler
     """The generator, loaded."""
 
@@ -146,7 +146,7 @@ def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
     """Download, verify and load the model at ``uri``; its folders last as long as the block.
 
     Raises:
-        IntegrityError: if a file of it is not as it was registered, by name.
+        IntegrityError: if a file differs from the registered one, with its name.
         UserError: if there is no such model.
     """
     with _downloaded(workspace, uri) as parts:
@@ -159,7 +159,7 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     """Download and verify the parts of the model at ``uri``, into folders of their names.
 
     Raises:
-        IntegrityError: if a file of it is not as it was registered, by name.
+        IntegrityError: if a file differs from the registered one, with its name.
         UserError: if there is no such model.
     """
     if not (address := re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)):
@@ -187,7 +187,7 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:
-    """The alias that a version has now.
+    """Return the alias that a version has now, or None.
 
     Raises:
         LookupError: if the version is not in the registry any more.

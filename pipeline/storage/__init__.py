@@ -1,1 +1,1 @@
-"""The workspace, a folder or an object store, and what lies in it."""
+"""Keep the files of a workspace, which is a folder or an object store."""

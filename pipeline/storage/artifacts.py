@@ -1,4 +1,4 @@
-"""File names that stages hand to each other, and glob patterns of those that come in pairs."""
+"""Name the files that stages hand to each other, and the glob patterns of pairs of files."""
 
 DATASET = "dataset.json"
 """Description of the prepared images: counts, shape, classes."""

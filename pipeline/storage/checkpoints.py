@@ -1,4 +1,4 @@
-"""The checkpoints of a training in a workspace, wherever that is."""
+"""Save and find the checkpoints of a training, in a folder or at a URI."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pipeline.storage.workspace import DAMAGED, Workspace
 
 
 class Checkpoints(CheckpointStore):
-    """Checkpoints of the training ``name``; those at a workspace's URI count, not the local copies.
+    """Keep the checkpoints of the training ``name``; at a URI, the local copies do not count.
 
     Attributes:
         on_saved: called with the seconds that saving a checkpoint took.
@@ -27,7 +27,7 @@ class Checkpoints(CheckpointStore):
         self.where = f"{storage}/{name}"
 
     def save(self, *args: Any, **options: Any) -> Path:
-        """As ``CheckpointStore.save``, and for all machines."""
+        """Save a checkpoint as ``CheckpointStore.save`` does, and publish it for all machines."""
         started = time.monotonic()
         folder = super().save(*args, **options)
         self.storage.publish(f"{self.name}/{folder.name}")
@@ -37,19 +37,19 @@ class Checkpoints(CheckpointStore):
         return folder
 
     def discard_after(self, images_seen: int) -> None:
-        """As ``CheckpointStore.discard_after``, and for all machines."""
+        """Discard later checkpoints as ``CheckpointStore`` does, on all machines."""
         super().discard_after(images_seen)
         self._withdraw()
 
     def latest(self, healthy: bool = False) -> dict[str, Any] | None:
-        """As ``CheckpointStore.latest``, whichever machine has saved it."""
+        """Return the newest checkpoint as ``CheckpointStore`` does, whichever machine saved it."""
         if self.storage.remote:
             self._heed_damage()
             self._mirror()
         return super().latest(healthy)
 
     def _heed_damage(self) -> None:
-        """Originals that were found damaged: mended from here if they can be, or known here."""
+        """Repair damaged originals from intact local copies, and set the others aside."""
         for name in self._there():
             if not self.storage.has(f"{name}/{DAMAGED}"):
                 continue
@@ -61,7 +61,7 @@ class Checkpoints(CheckpointStore):
                 self._aside(name).mkdir(parents=True, exist_ok=True)
 
     def _mirror(self) -> None:
-        """Have here what is there."""
+        """Copy the finished checkpoints to this machine, and remove local copies of others."""
         finished = self._finished()
         for images in self.saved():
             if self._named(images) not in finished:  # of an earlier stay on this machine
@@ -75,16 +75,16 @@ class Checkpoints(CheckpointStore):
                 self.set_aside.append(f"{Path(name).name} is damaged and set aside: {problem}")
 
     def _aside(self, name: str) -> Path:
-        """Here an empty folder says that a checkpoint is lost; what is left of it stays where it is."""
+        """Return the empty local folder that marks a checkpoint as lost; the URI keeps its files."""
         return self.folder / f"damaged-0-{Path(name).name}"
 
     def load(self, images_seen: int) -> dict[str, Any]:
-        """A checkpoint that ``latest`` has found, on this machine or another."""
+        """Load a checkpoint that ``latest`` has found, on this machine or another."""
         self.storage.path(self._named(images_seen))
         return load_checkpoint(self.path(images_seen))
 
     def owner(self) -> str | None:
-        """The attempt that owns the training, or that owned it last."""
+        """Return the id of the attempt that owns the training, or owned it last; None if unknown."""
         with suppress(FileNotFoundError):
             return parse_attempt(self.storage.read(f"{self.name}/{OWNER}").decode())
         return None
@@ -100,7 +100,7 @@ class Checkpoints(CheckpointStore):
         return [name for name in self._there() if self.storage.has(f"{name}/{NAME}")]
 
     def _withdraw(self) -> None:
-        """What is not here is not to be found by others either."""
+        """Remove from the URI the checkpoints that this machine has discarded."""
         if self.storage.remote:
             kept = {self._named(images) for images in self.saved()}
             for name in set(self._finished()) - kept:

@@ -1,4 +1,4 @@
-"""Errors of pyarrow's file systems, whose kind pyarrow tells in words alone."""
+"""Recognise errors of pyarrow's file systems, which differ in their text alone."""
 
 from bngan.serialization.problem import first_line
 
@@ -9,11 +9,11 @@ _TEMPORARY = (
     "SLOW_DOWN",
     "HTTP status 5",
 )
-"""Names that the S3 file system gives to troubles that may be over soon."""
+"""Names of the S3 file system for errors that may be over soon."""
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether the same request to a file system may work later.
+    """Return whether the same request to a file system may work later.
 
     pyarrow raises a plain OSError, without errno or cause, for whatever an object store answers. File
     systems of fsspec raise Python's own errors.

@@ -1,4 +1,4 @@
-"""Folders that one machine publishes for all machines for a while."""
+"""Publish folders of one machine for all machines, for a while."""
 
 import time
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def fetch(storage: Workspace, name: str) -> Path:
 
 
 def _sweep(storage: Workspace) -> None:
-    """Unpublish the folders that killed processes have left, by the age of their newest file."""
+    """Unpublish the folders of killed processes: those whose newest file is older than a day."""
     newest = dict[str, float]()
     for name, written in storage.written(FOLDER):
         first = name.split("/")[0]

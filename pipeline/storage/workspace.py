@@ -1,4 +1,4 @@
-"""Where a workspace is: a folder that all machines share, or a URI of which each keeps verified copies.
+"""Read and write a workspace: a shared folder, or a URI of which each machine keeps verified copies.
 
 At a URI only finished folders count, and their manifest is written last. Locks stay on the machine of
 the driver: the drivers of a cluster's jobs all run on its head.
@@ -32,23 +32,23 @@ from pipeline.storage.pyarrow_errors import is_temporary
 CACHE = "BNGAN_CACHE"
 """Environment variable: where a machine keeps its copies, by default ``~/.cache/bngan``."""
 DAMAGED = "damaged.json"
-"""What becomes of the manifest of a folder that was found damaged."""
+"""Name of the manifest of a damaged folder."""
 _MARK = "workspace.txt"
 _PATIENCE = 3600.0
 _FLAT = ("s3", "gcs", "abfs")
-"""File systems without folders to be made."""
+"""Types of file systems that have no folders to create."""
 _STREAMS = 8
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace by its absolute path or URI; what is in it goes by relative names."""
+    """Hold a workspace by its absolute path or URI; names of its files and folders are relative."""
 
     workspace: str
 
     @classmethod
     def parse(cls, text: str) -> "Workspace":
-        """A workspace as people write it. Raises ``UserError`` as ``absolute_workspace`` does."""
+        """Return the workspace at a path or URI. Raises ``UserError`` like ``absolute_workspace``."""
         return cls(absolute_workspace(text))
 
     def __str__(self) -> str:
@@ -56,19 +56,19 @@ class Workspace:
 
     @property
     def remote(self) -> tuple[Any, str] | None:
-        """Pyarrow's file system of a URI, and the path in it."""
+        """Return pyarrow's file system of the URI and the path in it; None for a folder."""
         return filesystem_of(self.workspace) if is_uri(self.workspace) else None
 
     @property
     def local(self) -> Path:
-        """The folder, or this machine's copies."""
+        """Return the folder itself, or the folder of this machine's copies."""
         if not is_uri(self.workspace):
             return Path(self.workspace)
         cache = Path(os.environ.get(CACHE) or "~/.cache/bngan").expanduser().absolute()
         return cache / digest(self.workspace)[:16]
 
     def check_writable(self) -> None:
-        """Check that the workspace is there; a new one is marked, which takes the right to write.
+        """Check that the workspace can be reached, and mark a new one, which takes the right to write.
 
         Raises:
             ServerUnavailableError: if its server does not answer.
@@ -89,17 +89,17 @@ class Workspace:
         return str(folder.relative_to(self.local)) if self.remote else str(folder)
 
     def path(self, name: str) -> Path:
-        """A finished folder on this machine.
+        """Return a finished folder on this machine, copied if need be.
 
         Raises:
-            OSError: if it cannot be had as it was written.
+            OSError: if the folder is missing or damaged.
         """
         if self.remote and (problem := self.damage(name)):
             raise OSError(problem)
         return self.local / name
 
     def damage(self, name: str) -> str | None:
-        """Why a folder cannot be trusted, or None if each file is as recorded; a copy is made first."""
+        """Return the damage of a folder, copied if need be, or None if each file is as recorded."""
         folder = self.local / name
         if not self.remote:
             return damage(folder)
@@ -111,12 +111,11 @@ class Workspace:
                 return f"no outputs at {self}/{name}"
             if _read(folder / NAME) == manifest and not damage(folder):
                 return None
-            return self._copy(name, manifest) and self._copy(
-                name, manifest
-            )  # the way may be at fault
+            # The second try is for damage on the way.
+            return self._copy(name, manifest) and self._copy(name, manifest)
 
     def _copy(self, name: str, manifest: bytes) -> str | None:
-        """Replace this machine's copy of a folder unless something is wrong with the original."""
+        """Replace this machine's copy of a folder, and return the damage of the original, if any."""
         problem = None
         with suppress(_Damaged), atomic_folder(self.local / name, None) as draft:
             (draft / NAME).write_bytes(manifest)
@@ -134,7 +133,7 @@ class Workspace:
         return problem
 
     def publish(self, name: str) -> None:
-        """Give a finished folder of this machine to all."""
+        """Upload a finished folder of this machine to the URI, its manifest last."""
         if not self.remote:
             return
         folder = self.local / name
@@ -157,7 +156,7 @@ class Workspace:
             self._filesystem.delete_file(self._at(f"{name}/{NAME}"))
 
     def written(self, parent: str) -> Iterator[tuple[str, float]]:
-        """Files below a folder at the URI, by their names from there, and when they were written."""
+        """Yield the files below a folder at the URI: relative name, seconds since the epoch."""
         begin = len(self._at(parent)) + 1
         for info in self._infos(parent, True):
             if info.is_file and info.mtime_ns is not None:
@@ -165,7 +164,7 @@ class Workspace:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A folder that goes with the block, here and for all."""
+        """Yield a new folder, and remove it with the block, here and at the URI."""
         with scratch_folder(self.local, name) as folder:
             try:
                 yield folder
@@ -174,7 +173,7 @@ class Workspace:
                     self.unpublish(self.key(folder))
 
     def folders(self, parent: str) -> list[str]:
-        """Names of what is in ``parent``, but for what is only being written."""
+        """Return the sorted names of the folders in ``parent``, without drafts."""
         if not self.remote:
             found = [path.name for path in (self.local / parent).glob("[!.]*") if path.is_dir()]
         else:
@@ -182,7 +181,7 @@ class Workspace:
         return sorted(f"{parent}/{name}" for name in found if not name.startswith("."))
 
     def size(self, name: str) -> int:
-        """Bytes in a folder."""
+        """Return the bytes in a folder."""
         if self.remote:
             return sum(info.size for info in self._infos(name, True) if info.is_file)
         return sum(path.stat().st_size for path in (self.local / name).rglob("*") if path.is_file())
@@ -194,14 +193,14 @@ class Workspace:
         remove_folder(self.local / name)
 
     def read(self, name: str) -> bytes:
-        """Content of a file. Raises ``FileNotFoundError`` if it is not there."""
+        """Return the content of a file. Raises ``FileNotFoundError`` if there is none."""
         if not self.remote:
             return (self.local / name).read_bytes()
         with self._filesystem.open_input_stream(self._at(name)) as file:
             return cast(bytes, file.read())
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file, in a folder and in an object store at once or not at all."""
+        """Replace a file, atomically in a folder and in an object store."""
         path = make_private_dir(self.local) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
@@ -210,7 +209,7 @@ class Workspace:
         self.upload(name)
 
     def has(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file exists."""
         if not self.remote:
             return (self.local / name).is_file()
         return bool(self._filesystem.get_file_info(self._at(name)).is_file)
@@ -221,7 +220,7 @@ class Workspace:
             self._upload(self.local / name, name)
 
     def for_ray(self, folder: Path) -> dict[str, Any]:
-        """Ray's names for where its own files may go."""
+        """Return the arguments of Ray's ``RunConfig`` that say where its files go."""
         if not self.remote:
             return {"storage_path": str(folder)}
         return {
@@ -267,7 +266,7 @@ class Workspace:
 
 
 SHARED = Workspace("/")
-"""Folders that every machine sees under one path."""
+"""The workspace of folders that every machine sees under one path."""
 
 
 class _Damaged(Exception):

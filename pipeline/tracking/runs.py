@@ -1,4 +1,4 @@
-"""What becomes of runs: signs of life, the truth about those that say RUNNING, and closing the dead."""
+"""Follow runs: send signs of life, find the dead among those that say RUNNING, and close them."""
 
 import json
 import os
@@ -30,14 +30,14 @@ _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
 @contextmanager
 def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Inside the block the run's tags say who runs it, and every ``BEAT`` seconds that he lives."""
+    """Tag the run with its process, and inside the block with the time every ``BEAT`` seconds."""
     tracker.tags(run_id, {_PROCESS: json.dumps(process_info()), _BEAT: f"{time.time():.0f}"})
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(BEAT):
-            # A server that is away must not end what it only watches. Past what waits for it, too: a
-            # sign of life is of now or of no use.
+            # A server that is away must not end the run. The client is used directly, not the queue of
+            # the tracker: a late sign of life is of no use.
             with suppress(MlflowException, OSError):
                 tracker.client.set_tag(run_id, _BEAT, f"{time.time():.0f}")
 
@@ -52,7 +52,7 @@ def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 @contextmanager
 def run_lifecycle(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Close the run as FINISHED, FAILED or KILLED, as the block ends."""
+    """Close the run as FINISHED, FAILED or KILLED when the block ends."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -70,7 +70,7 @@ def run_lifecycle(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 @dataclass
 class RunState:
-    """What became of one invocation."""
+    """Describe the state of one invocation."""
 
     run_id: str
     experiment: str
@@ -79,15 +79,15 @@ class RunState:
     started: str
     """UTC."""
     seconds: float
-    """Until it ended; of a dead one until its last sign of life."""
+    """Seconds from the start to the end; for a dead run, to its last sign of life."""
     process: str
-    """Who runs or ran it."""
+    """Process, user and host that run or ran it."""
     stages: dict[str, str]
-    """Ran, cached, failed or interrupted; running or died where the run ended before it said."""
+    """State by stage: ran, cached, failed, interrupted, or the run's running or died."""
 
 
 def states(workspace: Path, last: int = 10) -> list[RunState]:
-    """The newest invocations in the workspace's store, scheduled evaluations too, newest first.
+    """Return the ``last`` invocations and scheduled evaluations of the workspace, newest first.
 
     Raises:
         UserError: if there is no store.
@@ -104,7 +104,7 @@ def states(workspace: Path, last: int = 10) -> list[RunState]:
 
 
 def reap(workspace: Path) -> list[RunState]:
-    """Close every run that says RUNNING and is dead as KILLED, with its stages; which they were."""
+    """Close as KILLED every dead run that says RUNNING, with its stages, and return the dead runs."""
     client, dead = existing_client(workspace), list[RunState]()
     names = experiment_names(client)
     for seen in list(all_runs(client, "attributes.status = 'RUNNING'")):
@@ -120,7 +120,7 @@ def reap(workspace: Path) -> list[RunState]:
 
 
 def as_json(found: list[RunState]) -> list[dict[str, Any]]:
-    """JSON values."""
+    """Return states as JSON values."""
     return [asdict(state) for state in found]
 
 
@@ -148,19 +148,19 @@ def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
 
 
 def process_of(run: Run) -> str:
-    """Who runs or ran an invocation, in words."""
+    """Return the process, user and host of an invocation in words."""
     process = json.loads(run.data.tags.get(_PROCESS, "{}"))
     return "process {pid} of {user} on {host}".format(**process) if process else "unknown"
 
 
 def _open_parts(client: MlflowClient, run: Run) -> list[Run]:
-    """Its stages, or a study's trials."""
+    """Return the open runs nested under a run: its stages, or a study's trials."""
     condition = f"tags.mlflow.parentRunId = '{run.info.run_id}' and attributes.status = 'RUNNING'"
     return list(client.search_runs([run.info.experiment_id], condition))
 
 
 def died(run: Run) -> bool:
-    """Whether it says RUNNING, and nobody runs it."""
+    """Return whether a run says RUNNING and its process is dead or silent."""
     if run.info.status != "RUNNING":
         return False
     process = json.loads(run.data.tags.get(_PROCESS, "{}"))

@@ -66,8 +66,8 @@ def check_provenance(
         return known
     if not context.allow_mismatch:
         raise UserError(
-            f"the training in {store.where} was made differently: {difference}. --allow-mismatch goes "
-            "on with it all the same; to begin anew give it another seed, or delete that folder"
+            f"the checkpoints in {store.where} are of other code or versions: {difference}. Use "
+            "--allow-mismatch to resume anyway; to start over, change the seed or delete that folder"
         )
     context.events.message(f"goes on although {difference}")
     return [*known, asdict(now)]

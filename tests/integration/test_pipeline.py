@@ -167,7 +167,7 @@ def test_what_other_code_began_is_not_continued_unawares(trained: Trained) -> No
     arguments = ["run", DIGITS, f"workspace={trained.workspace}", *TINY]
     arguments += ["--force", "train", "--to", "train"]
     refused = bngan(*arguments, code=2).stderr
-    assert "was made differently: code changed: bngan.training.losses. --allow-mismatch" in refused
+    assert "of other code or versions: code changed: bngan.training.losses. Use" in refused
     told = bngan(*arguments, "--allow-mismatch").stderr
     assert "goes on although code changed: bngan.training.losses" in told
     assert "finished already, 8,000 images seen" in told
