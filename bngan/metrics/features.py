@@ -74,9 +74,9 @@ class ExtractorInfo:
     sha256: str = ""
     """Hash over the weights, or over the file that the weights came from."""
     weights: str | None = None
-    """File name of an extractor that was not trained here; None for others."""
+    """Name of the file that the extractor was read from; None for an extractor made by bngan."""
     input_size: int | None = None
-    """Side in pixels that an extractor from a file expects; None: images keep their size."""
+    """Side in pixels to which images are resized for a network from a file; None: no resizing."""
     input_range: InputRange = "byte"
     """Range of values for a network from a file: byte (0 to 255), unit (0 to 1) or signed (-1 to
     1)."""

@@ -139,7 +139,7 @@ def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
 
 
 def parametrized(network: nn.Module) -> list[nn.Module]:
-    """Return the layers whose weight is computed: by weight norm or spectral norm."""
+    """Return the layers that compute their weight from others, by weight norm or spectral norm."""
     return [layer for layer in network.modules() if parametrize.is_parametrized(layer)]
 
 

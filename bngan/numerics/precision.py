@@ -1,4 +1,4 @@
-"""Set deterministic arithmetic: fixed convolution algorithms, no TF32, subnormals flushed."""
+"""Deterministic arithmetic: fixed convolution algorithms, no TF32, subnormal numbers as zero."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -18,6 +18,7 @@ from pipeline.cli.app import (
     errors_as_exit_codes,
     say,
 )
+from pipeline.cli.signals import terminate_as_exit
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -147,5 +147,5 @@ def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
 
 
 def _told(value: float, margin: float, least: float) -> dict[str, Any]:
-    """Return the loss, its margin, and whether it exceeds the margin and ``least`` exceeds zero."""
+    """Return a loss, its margin, and whether it is beyond it; ``least`` is its lower bound."""
     return {"loss": value, "margin": margin, "worse": not value <= margin and not least <= 0}

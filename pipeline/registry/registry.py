@@ -1,8 +1,7 @@
 """Register generators as versions in MLflow, find versions, and open them."""
 
-import io
+import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Track a run without waiting for writes; a server that goes away does not end the run."""
+"""The tracker of a run: writes do not wait, and an outage of the server does not end the run."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +17,9 @@ from pipeline.tracking.server import reason
 from pipeline.tracking.tracker import Tracker, points
 
 ANSWER_TIMEOUT_S = 600.0
-"""Seconds that a run waits for a server that is away, if it cannot continue without it."""
+"""Seconds that a run waits for an unreachable server when it needs an answer."""
 CLOSING_TIMEOUT_S = 5.0
-"""Seconds that a run waits for such a server when it ends by a signal."""
+"""Seconds that a run waits for the server when it is interrupted."""
 _START = "bngan.start"
 """Tag of the request that opened a run."""
 

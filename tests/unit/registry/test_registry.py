@@ -47,6 +47,48 @@ def test_models_go_to_the_one_store_whatever_the_registrys_variable_says(
         (version,) = registry.versions(tmp_path, "gan")
         assert version["version"] == "1"
         assert os.environ.get("MLFLOW_REGISTRY_URI") == given
+        assert mlflow.get_tracking_uri() == before
+
+
+def test_what_another_thread_writes_and_warns_of_meanwhile_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def speak(when: str) -> None:
+        def write() -> None:
+            print(f"written at {when}", file=sys.stderr)
+            warnings.warn(f"warned at {when}", stacklevel=1)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+
+    copy, download = logged_model.library_code, mlflow.artifacts.download_artifacts
+
+    @contextmanager
+    def library_code() -> Iterator[Path]:
+        speak("registration")
+        with copy() as code:
+            yield code
+
+    def download_artifacts(*positional: Any, **named: Any) -> str:
+        speak("download")
+        return download(*positional, **named)
+
+    monkeypatch.setattr(logged_model, "library_code", library_code)
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download_artifacts)
+    with pytest.warns(UserWarning, match="warned at") as warned:
+        register_and_open(tmp_path)
+    told = capsys.readouterr().err
+    for when in ("registration", "download"):
+        assert f"written at {when}" in told
+        assert f"warned at {when}" in [str(warning.message) for warning in warned]
+
+
+def test_mlflow_has_nothing_to_add(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        register_and_open(tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
