@@ -92,10 +92,10 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
             errors.print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         raise typer.Exit(3 if isinstance(error, RetryableError) else 2) from None
     except KeyboardInterrupt:
-        say("interrupted", interrupted)
+        print_stderr("interrupted", interrupted)
         raise typer.Exit(130) from None
     except SystemExit:
-        say("terminated", interrupted)
+        print_stderr("terminated", interrupted)
         raise
     except typer.Exit:
         raise
@@ -105,11 +105,11 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         line = escape(redact(root_cause_line(error)))
         told = f"[red]failed:[/] {line}; bngan --debug COMMAND shows where"
         errors.print(told, highlight=False, soft_wrap=True)
-        say(interrupted)
+        print_stderr(interrupted)
         raise typer.Exit(3) from None
 
 
-def say(*parts: str) -> None:
+def print_stderr(*parts: str) -> None:
     """A line on standard error, if there is any."""
     if line := "; ".join(filter(None, parts)):
         typer.echo(line, err=True)  # rich, interrupted while it prints, prints it again

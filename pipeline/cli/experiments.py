@@ -17,7 +17,7 @@ from pipeline.cli.app import (
     console,
     errors,
     errors_as_exit_codes,
-    say,
+    print_stderr,
 )
 from pipeline.cli.signals import terminate_as_exit
 from pipeline.core.errors import UserError
@@ -109,7 +109,7 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     with errors_as_exit_codes():
         from pipeline.cli.preflight import all_problems
 
-        kind = all_problems(config, overrides or [], say)
+        kind = all_problems(config, overrides or [], print_stderr)
         console.print(f"{config}: nothing is wrong with this {kind}", highlight=False, markup=False)
 
 
@@ -169,7 +169,7 @@ def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Confi
     from pipeline.config.loader import no_further
     from pipeline.config.validation import config_warnings
 
-    config = load_config(path, overrides or [], say, obstacles if here else no_further)
+    config = load_config(path, overrides or [], print_stderr, obstacles if here else no_further)
     for warning in config_warnings(config):
         errors.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     return config

@@ -16,7 +16,7 @@ from pipeline.cli.app import (
     console,
     errors,
     errors_as_exit_codes,
-    say,
+    print_stderr,
 )
 from pipeline.cli.signals import terminate_as_exit
 from pipeline.core.errors import UserError
@@ -50,7 +50,7 @@ def submit(
     with errors_as_exit_codes():
         from pipeline.cli.submission import submit_run
 
-        submission = submit_run(config, overrides or [], address, allow_mismatch, say)
+        submission = submit_run(config, overrides or [], address, allow_mismatch, print_stderr)
         _tell(submission.began, address)
         console.print(submission.id, highlight=False, markup=False, soft_wrap=True)
     if follow:
@@ -85,7 +85,7 @@ def schedule(
         kept = load_schedule(file, here)
         with terminate_as_exit():
             if partition is None:
-                keep(file, kept, say)
+                keep(file, kept, print_stderr)
                 return
             partitions = due(kept, partition, datetime.now(UTC))
     codes = [_evaluate(file, kept, each) for each in partitions]
@@ -130,12 +130,12 @@ def _submit_partition(file: Path, kept: "Schedule", partition: str, address: str
         command = ("schedule", FILE, "--partition", partition, "--here")
         submission = jobs.submit(jobs.Work(name, file, command, once=True), address)
         _tell(submission.began, address)
-        say(submission.id)
+        print_stderr(submission.id)
     return _follow(address, submission.id)
 
 
 def _tell(began: bool, address: str) -> None:
-    say(f"{'submitted to' if began else 'there already, at'} {address}")
+    print_stderr(f"{'submitted to' if began else 'there already, at'} {address}")
 
 
 def _follow(address: str, job: str) -> int:

@@ -68,7 +68,7 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
 
 def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> None:
     """Every arm on every task, at every point."""
-    from pipeline.studies.design import load_study, points, short, trial
+    from pipeline.studies.design import load_study, points, task_name, trial
     from pipeline.studies.trial import settings
 
     study, wrong = load_study(path, overrides, tell), dict[Problem, None]()
@@ -76,7 +76,7 @@ def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], N
         try:
             settings(trial(study, task, arm, point, 0, tuning=False))
         except UserError as error:
-            where = f"{arm} on {short(task)}"
+            where = f"{arm} on {task_name(task)}"
             wrong |= dict.fromkeys(
                 p._replace(message=f"{where}: {p.message}") for p in error.problems
             )

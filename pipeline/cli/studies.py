@@ -14,7 +14,7 @@ from pipeline.cli.app import (
     app,
     command_output,
     errors,
-    say,
+    print_stderr,
 )
 from pipeline.cli.signals import terminate_as_exit
 
@@ -35,7 +35,7 @@ def study(
         from pipeline.studies.design import load_study
         from pipeline.studies.run import run_study
 
-        asked = load_study(file, overrides or [], say)
+        asked = load_study(file, overrides or [], print_stderr)
         with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
             findings = run_study(asked, display)
         report = findings.folder / "report.html"

@@ -22,7 +22,7 @@ ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
 GENERATOR = "bngan.generator"
 """Tag of versions: digest of the generator, equal for all its versions."""
 _INTENT = "bngan.aliases"
-_PATIENCE = 600.0
+_LOCK_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
     require_name(name)
     client = existing_client(workspace)
     lock = make_private_dir(workspace) / "locks" / f"model-{name}"
-    with exclusive_lock(lock, f"model {name}", _PATIENCE):
+    with exclusive_lock(lock, f"model {name}", _LOCK_TIMEOUT_S):
         _finish(client, name)
         yield client
 

@@ -35,7 +35,7 @@ from pipeline.registry.integrity import (
     write_manifests,
 )
 from pipeline.registry.logged_model import ModelPackage, log_model
-from pipeline.storage.sharing import FOLDER, OVER
+from pipeline.storage.sharing import EXPIRY_S, FOLDER
 from pipeline.tracking.mlflow_internals import MLFLOW_MODEL_VERSIONS
 from pipeline.tracking.server import refusal
 from pipeline.tracking.tracker import existing_client, models, tracking_uri, versions_of
@@ -167,7 +167,7 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
     client = existing_client(workspace)
     # In the workspace, where other machines find it too, beside copies of folders that they publish;
     # nobody locks those.
-    with scratch_folder(make_private_dir(workspace) / FOLDER, "model", OVER) as temporary:
+    with scratch_folder(make_private_dir(workspace) / FOLDER, "model", EXPIRY_S) as temporary:
         try:
             # One version throughout, wherever the alias goes meanwhile.
             number = number or str(client.get_model_version_by_alias(name, alias).version)

@@ -10,7 +10,7 @@ from pipeline.storage.workspace import Workspace
 
 FOLDER = "downloads"
 """Folder of a workspace that holds published folders."""
-OVER = 86400.0
+EXPIRY_S = 86400.0
 """Seconds after which nobody reads a published folder, or a copy of it, any more."""
 
 
@@ -39,7 +39,7 @@ def fetch(storage: Workspace, name: str) -> Path:
         OSError: if the folder is missing or damaged.
     """
     if storage.remote:
-        sweep_drafts(storage.local / FOLDER, OVER)
+        sweep_drafts(storage.local / FOLDER, EXPIRY_S)
     return storage.path(name)
 
 
@@ -50,5 +50,5 @@ def _sweep(storage: Workspace) -> None:
         first = name.split("/")[0]
         newest[first] = max(newest.get(first, 0.0), written)
     for first, written in newest.items():
-        if time.time() - written > OVER:
+        if time.time() - written > EXPIRY_S:
             storage.unpublish(f"{FOLDER}/{first}")

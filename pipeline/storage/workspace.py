@@ -34,7 +34,7 @@ CACHE = "BNGAN_CACHE"
 DAMAGED = "damaged.json"
 """Name of the manifest of a damaged folder."""
 _MARK = "workspace.txt"
-_PATIENCE = 3600.0
+_LOCK_TIMEOUT_S = 3600.0
 _FLAT = ("s3", "gcs", "abfs")
 """Types of file systems that have no folders to create."""
 _STREAMS = 8
@@ -104,7 +104,7 @@ class Workspace:
         if not self.remote:
             return damage(folder)
         lock = make_private_dir(self.local) / "locks" / f"copy-{digest(name)[:16]}"
-        with exclusive_lock(lock, name, _PATIENCE):
+        with exclusive_lock(lock, name, _LOCK_TIMEOUT_S):
             try:
                 manifest = self.read(f"{name}/{NAME}")
             except FileNotFoundError:

@@ -146,7 +146,7 @@ def _task(study: Path, task: str) -> str:
     return str((study.parent / task).absolute()) if is_file(task) else task
 
 
-def short(task: str) -> str:
+def task_name(task: str) -> str:
     """Return a task's name without folder and suffix."""
     return Path(task).stem
 
@@ -234,7 +234,7 @@ def _unknown(study: Study) -> Iterator[Problem]:
             message = f"tasks: there is no {task}: {', '.join(BUILT_IN)}, or a YAML file"
             yield Problem("tasks", message)
     for task in study.thresholds:
-        if task not in (known := [short(task) for task in study.tasks]):
+        if task not in (known := [task_name(task) for task in study.tasks]):
             message = f"thresholds.{task}: there is no such task: {', '.join(known)}"
             yield Problem(f"thresholds.{task}", message)
 

@@ -7,8 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-from pipeline.studies.design import Measure, Study, short
-from pipeline.studies.endpoints import Result, endpoint, final_score, of, quantile, thresholds
+from pipeline.studies.design import Measure, Study, task_name
+from pipeline.studies.endpoints import (
+    Result,
+    endpoint,
+    final_score,
+    quantile,
+    results_of,
+    thresholds,
+)
 
 LEVEL = 0.95
 
@@ -89,7 +96,7 @@ def scarce(study: Study, results: Sequence[Result]) -> list[str]:
     for task in study.tasks:
         for arm in (arm for arm in study.arms if arm != study.control):
             if (count := len(_pairs(study, results, task, arm))) < needed:
-                lacking.setdefault((short(task), count), []).append(arm)
+                lacking.setdefault((task_name(task), count), []).append(arm)
     return [
         f"{task}, {', '.join(arms)}: pairs with {study.control}: {count}; {comparisons} comparisons "
         f"need {needed} each to show anything"
@@ -112,10 +119,10 @@ def _pairs(
     def key(result: Result) -> tuple[object, ...]:
         return result.trial.seed, result.trial.point if not study.tune else ()
 
-    controls = {key(result): result for result in of(results, task, study.control)}
+    controls = {key(result): result for result in results_of(results, task, study.control)}
     return [
         (ours, theirs)
-        for ours in of(results, task, arm)
+        for ours in results_of(results, task, arm)
         if (theirs := controls.get(key(ours))) and ours.training != theirs.training
     ]
 
@@ -156,7 +163,9 @@ def robustness(study: Study, results: Sequence[Result]) -> list[Robustness]:
     """Return counts at three thresholds of the final score: the quartiles of all arms' trials."""
     rows = []
     for task in study.tasks:
-        everything = [final_score(r.record) for arm in study.arms for r in of(results, task, arm)]
+        everything = [
+            final_score(r.record) for arm in study.arms for r in results_of(results, task, arm)
+        ]
         for arm in (arm for arm in study.arms if arm != study.control):
             pairs = [
                 tuple(endpoint(each.record, "final") for each in pair)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.studies.design import Measure, Point, Study, Trial, short
+from pipeline.studies.design import Measure, Point, Study, Trial, task_name
 from pipeline.studies.trial import Record
 
 Key = tuple[tuple[str, Any], ...]
@@ -64,14 +64,14 @@ def thresholds(study: Study, results: Sequence[Result]) -> dict[str, float]:
     for task in study.tasks:
         best = [
             min((point[r.record["measure"]] for point in r.record["history"]), default=math.inf)
-            for r in of(results, task, study.control)
+            for r in results_of(results, task, study.control)
         ]
         known = quantile(best, REACHED) if best else math.inf
-        limits[task] = study.thresholds.get(short(task), known)
+        limits[task] = study.thresholds.get(task_name(task), known)
     return limits
 
 
-def of(results: Sequence[Result], task: str, arm: str) -> list[Result]:
+def results_of(results: Sequence[Result], task: str, arm: str) -> list[Result]:
     """Return the results of an arm on a task, without tuning trials."""
     return [r for r in results if (r.trial.task, r.trial.arm) == (task, arm) and not r.trial.tuning]
 
@@ -99,8 +99,8 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
             here = records_of.setdefault((trial.task, trial.arm), {})
             here.setdefault(trial.point, []).append(record)
 
-    def standing(task: str, records: Sequence[Record]) -> tuple[float, float]:
-        limit = study.thresholds.get(short(task), -math.inf)
+    def rank_key(task: str, records: Sequence[Record]) -> tuple[float, float]:
+        limit = study.thresholds.get(task_name(task), -math.inf)
         best = quantile([best_on_the_way(record) for record in records], 0.5)
         if study.endpoint == "final":
             return best, best
@@ -108,7 +108,7 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
         return quantile(ends, 0.5), best
 
     return {
-        key: dict(min(by_point.items(), key=lambda item: standing(key[0], item[1]))[0])
+        key: dict(min(by_point.items(), key=lambda item: rank_key(key[0], item[1]))[0])
         for key, by_point in records_of.items()
     }
 
@@ -121,7 +121,7 @@ def quantile(values: Sequence[float], q: float) -> float:
 def control_medians(study: Study, results: Sequence[Result]) -> Mapping[str, float]:
     """Return the median final score of the control by task; infinite if there is none."""
     scores = {
-        task: [final_score(r.record) for r in of(results, task, study.control)]
+        task: [final_score(r.record) for r in results_of(results, task, study.control)]
         for task in study.tasks
     }
     return {task: quantile(values, 0.5) if values else math.inf for task, values in scores.items()}

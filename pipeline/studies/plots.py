@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.reports.plots import GREY, figure
 from pipeline.studies.design import Study
-from pipeline.studies.endpoints import Result, final_score, of, quantile
+from pipeline.studies.endpoints import Result, final_score, quantile, results_of
 
 _QUARTILES = (0.25, 0.5, 0.75)
 
@@ -18,7 +18,7 @@ def curves(study: Study, results: Sequence[Result], task: str) -> bytes:
     """Plot the score over images: median and quartiles of each arm."""
     with _arms("Score on the way: median and quartiles", "images seen") as (axes, finish):
         for arm in study.arms:
-            chosen = [r for r in of(results, task, arm) if r.record["history"]]
+            chosen = [r for r in results_of(results, task, arm) if r.record["history"]]
             if not chosen:
                 continue
             lines = [[p[r.record["measure"]] for p in r.record["history"]] for r in chosen]

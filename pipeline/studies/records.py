@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.studies.design import short
+from pipeline.studies.design import task_name
 from pipeline.studies.effects import Effect, Robustness
 from pipeline.studies.endpoints import Result, final_score
 
@@ -23,14 +23,14 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def effect_row(row: Effect | Robustness) -> dict[str, Any]:
     """Return an effect in JSON values."""
-    return finite(row._asdict() | {"task": short(row.task)})
+    return finite(row._asdict() | {"task": task_name(row.task)})
 
 
 def trial_row(result: Result) -> dict[str, Any]:
     """Return a trial as a row of the table of all trials."""
     trial, record, _ = result
     return {
-        "task": short(trial.task),
+        "task": task_name(trial.task),
         "arm": trial.arm,
         "seed": trial.seed,
         "tuning": trial.tuning,

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.reports.page import render_html
 from pipeline.studies import plots
-from pipeline.studies.design import Measure, Study, short
+from pipeline.studies.design import Measure, Study, task_name
 from pipeline.studies.effects import Effect, declared_effects, effects, robustness
 from pipeline.studies.endpoints import (
     Result,
@@ -16,8 +16,8 @@ from pipeline.studies.endpoints import (
     control_medians,
     endpoint,
     final_score,
-    of,
     quantile,
+    results_of,
     thresholds,
 )
 
@@ -85,7 +85,7 @@ def _sentence(effect: Effect, score: str, control: str) -> str:
         "seconds_to": f"CPU-seconds to a {score} of {effect.threshold:.3g}",
     }[effect.measure]
     numbers, pairs = [effect.ratio, effect.low, effect.high], f"{effect.pairs} pairs"
-    start = f"{short(effect.task)}, {effect.arm}:"
+    start = f"{task_name(effect.task)}, {effect.arm}:"
     if effect.verdict == "better":
         numbers = [math.inf if n == 0 else 1 / n for n in (effect.ratio, effect.high, effect.low)]
     ratio, low, high = (_ratio(number) for number in numbers)
@@ -109,7 +109,7 @@ def table(study: Study, results: Sequence[Result]) -> list[dict[str, Any]]:
         _row(study, task, arm, chosen, medians[task], limits[task])
         for task in study.tasks
         for arm in study.arms
-        if (chosen := of(results, task, arm))
+        if (chosen := results_of(results, task, arm))
     ]
 
 
@@ -121,7 +121,7 @@ def _row(
     images = [endpoint(r.record, "images_to", limit) for r in chosen]
     seconds = [endpoint(r.record, "seconds_to", limit) for r in chosen]
     return {
-        "task": short(task),
+        "task": task_name(task),
         "arm": arm,
         "point": _points(chosen),
         "trials": len(chosen),
@@ -177,8 +177,8 @@ def _task(study: Study, results: Sequence[Result], task: str) -> dict[str, Any]:
         pictures[f"Scores over {axis}"] = plots.sweep(study, results, task, axis)
     counts = [each._asdict() for each in robustness(study, results) if each.task == task]
     return {
-        "name": short(task),
-        "arms": _columns([row for row in table(study, results) if row["task"] == short(task)]),
+        "name": task_name(task),
+        "arms": _columns([row for row in table(study, results) if row["task"] == task_name(task)]),
         "plots": pictures,
         "measures": _columns(_all_measures(study, results, task)),
         "robustness": _columns(counts) if counts and study.axes and not study.tune else None,

@@ -21,7 +21,7 @@ from pipeline.studies.design import (
     is_file,
     main_trials,
     points,
-    short,
+    task_name,
     tuning_trials,
 )
 from pipeline.studies.effects import declared_effects, effects, robustness, scarce
@@ -195,7 +195,7 @@ class _Run:
         """Add a new result, and record it as a run."""
         self.results.append(result)
         trial, record, _ = result
-        tags = {"task": short(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
+        tags = {"task": task_name(trial.task), "arm": trial.arm, "failed": record["failed"] or ""}
         run_id = self.tracker.start(f"{trial.arm} {trial.seed}", tags, self.run_id)
         with run_lifecycle(self.tracker, run_id):
             known = {"seed": trial.seed, "tuning": trial.tuning, "treatment": trial.treatment}
@@ -267,4 +267,4 @@ def _file(training: str) -> str:
 
 
 def _brief(trial: Trial, record: Record) -> str:
-    return f"{short(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"
+    return f"{task_name(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"

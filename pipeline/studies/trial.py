@@ -26,7 +26,7 @@ from pipeline.config.parser import to_dataclass
 from pipeline.config.schema import Config
 from pipeline.config.validation import config_errors
 from pipeline.storage.workspace import Workspace
-from pipeline.studies.design import Trial, is_file, short
+from pipeline.studies.design import Trial, is_file, task_name
 from pipeline.studies.tasks import Task, calibrated, load
 
 Record = dict[str, Any]
@@ -52,7 +52,7 @@ def identity(trial: Trial, config: Config) -> str:
     """Return a hash of a training's settings, equal in all studies and for all notations."""
     shaping = {name: getattr(config.train, name) for name in (*SHAPING, "images")}
     known = {
-        "task": short(trial.task),
+        "task": task_name(trial.task),
         "model": asdict(config.model),
         "train": shaping,
         "flip": config.data.flip,
@@ -84,7 +84,7 @@ class _Training:
         self.trial, self.config, self.task = trial, config, task
         self.trainer = Trainer(config.model, config.train, task.data.spec, trial.seed)
         if trial.treatment != "none":
-            treat(self.trainer, trial.treatment)
+            apply_treatment(self.trainer, trial.treatment)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None
@@ -151,7 +151,7 @@ def largest_singular_value(network: nn.Module) -> float:
 
 
 @torch.no_grad()
-def treat(trainer: Trainer, treatment: str) -> None:
+def apply_treatment(trainer: Trainer, treatment: str) -> None:
     """Change the initial generator, and the averaged one with it.
 
     ``data_dependent`` gives the outputs of every hidden layer mean 0 and variance 1 over latents,

@@ -18,11 +18,11 @@ from mlflow.exceptions import MlflowException
 from pipeline.core.lock import machine_id, process_info
 from pipeline.tracking.tracker import Tracker, all_runs, existing_client, experiment_names
 
-BEAT = 15.0
+HEARTBEAT_S = 15.0
 """Seconds between two signs of life of a run."""
-SILENCE = 4 * BEAT
+SILENCE_S = 4 * HEARTBEAT_S
 """Seconds without one after which a run is taken for dead."""
-_LAST_BEAT = 1.0
+_LAST_BEAT_TIMEOUT_S = 1.0
 """Seconds that the end of a run waits for the sign of life that is under way."""
 _BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
@@ -30,12 +30,12 @@ _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
 @contextmanager
 def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Tag the run with its process, and inside the block with the time every ``BEAT`` seconds."""
+    """Tag the run with its process and, every ``HEARTBEAT_S`` seconds of the block, with the time."""
     tracker.tags(run_id, {_PROCESS: json.dumps(process_info()), _BEAT: f"{time.time():.0f}"})
     over = threading.Event()
 
     def beat() -> None:
-        while not over.wait(BEAT):
+        while not over.wait(HEARTBEAT_S):
             # A server that is away must not end the run. The client is used directly, not the queue of
             # the tracker: a late sign of life is of no use.
             with suppress(MlflowException, OSError):
@@ -47,7 +47,7 @@ def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(timeout=_LAST_BEAT)
+        thread.join(timeout=_LAST_BEAT_TIMEOUT_S)
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def died(run: Run) -> bool:
     process = json.loads(run.data.tags.get(_PROCESS, "{}"))
     if process.get("machine") == machine_id() and not _lives(process["pid"]):
         return True
-    return time.time() - _last_sign(run) > SILENCE
+    return time.time() - _last_sign(run) > SILENCE_S
 
 
 def _last_sign(run: Run) -> float:

@@ -85,7 +85,7 @@ def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
 ) -> None:
     tracker = workflow.Tracker(tmp_path, "experiment")
     run_id = tracker.start("run", {"bngan.kind": "pipeline"})
-    monkeypatch.setattr(runs, "BEAT", 0.05)
+    monkeypatch.setattr(runs, "HEARTBEAT_S", 0.05)
 
     def last_beat() -> str:
         return tracker.client.get_run(run_id).data.tags["bngan.heartbeat"]
@@ -96,7 +96,7 @@ def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
         (state,) = runs.states(tmp_path)
         assert (state.state, state.process.split()[1]) == ("running", str(os.getpid()))
         assert runs.reap(tmp_path) == []
-    monkeypatch.setattr(runs, "SILENCE", -1.0)
+    monkeypatch.setattr(runs, "SILENCE_S", -1.0)
     (state,) = runs.states(tmp_path)
     assert state.state == "died"
     assert [dead.run_id for dead in runs.reap(tmp_path)] == [run_id]

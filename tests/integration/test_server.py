@@ -278,10 +278,10 @@ def test_a_run_closed_as_dead_by_mistake_loses_nothing_and_its_end_wins(
         cable.clear()
         context.events.metrics({"loss": 2.0}, 2)
         cable.set()
-        monkeypatch.setattr(runs, "SILENCE", -1.0)
+        monkeypatch.setattr(runs, "SILENCE_S", -1.0)
         assert runs.reap(tmp_path)[0].experiment == "play"
         assert client.get_run(context.run_id).info.status == "KILLED"
-        monkeypatch.setattr(runs, "SILENCE", 60.0)
+        monkeypatch.setattr(runs, "SILENCE_S", 60.0)
         context.events.metrics({"loss": 3.0}, 3)
         seen.append(context.run_id)
 

@@ -17,7 +17,7 @@ from bngan.networks.factory import build_generator
 from bngan.training.config import OptimizationConfig
 from bngan.training.trainer import Trainer
 from pipeline.studies.tasks import Images, grid25, mixture_scores, ring8, stack, triple_scores
-from pipeline.studies.trial import treat
+from pipeline.studies.trial import apply_treatment
 
 
 def test_mixtures_are_scored_as_published() -> None:
@@ -81,7 +81,7 @@ def trainer(norm: str) -> Trainer:
 
 def test_data_dependent_initialisation_standardises_hidden_layers() -> None:
     trained = trainer("none")
-    treat(trained, "data_dependent")
+    apply_treatment(trained, "data_dependent")
     outputs: list[torch.Tensor] = []
     hidden = [m for m in trained.generator.modules() if isinstance(m, torch.nn.Linear)][:-1]
     for layer in hidden:
@@ -100,7 +100,7 @@ def test_data_dependent_initialisation_standardises_hidden_layers() -> None:
 
 def test_frozen_statistics_stay_and_couple_no_images() -> None:
     trained = trainer("batch")
-    treat(trained, "frozen_statistics")
+    apply_treatment(trained, "frozen_statistics")
     before = {k: v.clone() for k, v in trained.generator.state_dict().items()}
     trained.fit(ring8().data, 320)
     after = trained.generator.state_dict()
