@@ -34,7 +34,7 @@ def bngan(*arguments: object, code: int = 0, **environment: str) -> Output:
 
 
 def bngan_process(
-    *arguments: object, code: int = 0, timeout: float = 300, **environment: str
+    *arguments: object, code: int = 0, timeout: float = 600, **environment: str
 ) -> Output:
     """Run a command in a process of its own, as a user does, and check its exit code."""
     done = subprocess.run(

@@ -42,7 +42,7 @@ class Trained:
 
 
 def run(
-    workspace: Path, *overrides: str, timeout: float = 300, **environment: str
+    workspace: Path, *overrides: str, timeout: float = 600, **environment: str
 ) -> dict[str, Any]:
     """Run the tiny pipeline in a process of its own, and return the JSON that it printed."""
     given = (f"workspace={workspace}", *TINY, *overrides)

@@ -131,6 +131,7 @@ def test_a_longer_budget_continues_the_training_that_is_there(trained: Trained) 
     assert "has seen 16,000 images already" in bngan(*shorter, code=2).stderr
 
 
+@pytest.mark.timeout(1800)  # two trainings: minutes each on a machine that has other work
 def test_a_driver_that_is_killed_is_followed_by_one_that_ends_the_same(
     original: Trained, tmp_path: Path
 ) -> None:
