@@ -171,7 +171,7 @@ def test_every_command_works_with_the_server_alone(server: Server, tmp_path: Pat
     champion = "models:/alone@champion"
     for (command, *arguments), expected in (
         (("status",), "alone finished"),
-        (("models", "alone"), "alone 1 champion"),
+        (("models", "alone"), "alone 1      champion"),
         (("sample", champion, "-o", tmp_path / "grid.png"), "64 images"),
         (("evaluate", champion), "measured by"),
         (("compare", champion, "models:/alone/2"), "No difference beyond chance"),
