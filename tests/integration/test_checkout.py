@@ -20,11 +20,8 @@ pytestmark = [
     ),
 ]
 TESTS = (
-    "unit/cli",
-    "unit/config",
-    "unit/tracking",
-    "unit/workflow",
-    "integration/test_pipeline.py",
+    *("unit/cli", "unit/config", "unit/registry", "unit/tracking", "unit/workflow"),
+    *("integration/test_pipeline.py", "integration/test_tampered_models.py"),
 )
 """Those that read configurations, start commands and open workspaces."""
 OTHERS = {

@@ -13,6 +13,8 @@ def test_a_read_only_installation_is_copied_so_that_it_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = shutil.copytree(Path(str(bngan.__file__)).parent, tmp_path / "bngan")
+    for path in [installed, *installed.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)  # the tests may run from a read-only checkout
     (installed / "__pycache__").mkdir(exist_ok=True)
     (installed / "__pycache__" / "x.pyc").touch()
     paths = [installed, *installed.rglob("*")]
