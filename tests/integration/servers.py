@@ -13,7 +13,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import requests
+
+from tests.commands import running
 from tests.ports import reserve_port
+from tests.waiting import until
 
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
 
@@ -74,6 +78,28 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
             server.wait(timeout=60)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def served(*arguments: str, **environment: str) -> Iterator[str]:
+    """Run ``bngan serve`` in a process of its own, and yield its address once it answers."""
+    port = reserve_port()
+    url = f"http://127.0.0.1:{port}"
+    server = running("serve", *arguments, "--port", port, env={**os.environ, **environment})
+
+    def answers() -> bool:
+        assert server.poll() is None
+        try:
+            return requests.get(f"{url}/ping", timeout=60).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        until(answers, 120)
+        yield url
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=60)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,8 @@ import base64
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,11 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.commands import running
 from tests.environment import ROOT
 from tests.fixtures.old_runs import CHALLENGER, CHAMPION, CONFIG, FINISHED, MORE
 from tests.fixtures.old_workspace import COUNT, HERE, PORTABLE, SEED, OldWorkspace, unpack
 from tests.integration.old import URI, answer, call, tags_of
-from tests.ports import reserve_port
-from tests.waiting import until
+from tests.integration.servers import served
 
 
 @pytest.fixture(scope="module")
@@ -67,33 +62,11 @@ def test_a_version_samples_the_pixels_that_it_did(
     np.testing.assert_array_equal(images, old.pixels[version])
 
 
-@contextmanager
-def served(*arguments: str) -> Iterator[str]:
-    """The address at which today's server answers for a model."""
-    port = reserve_port()
-    url = f"http://127.0.0.1:{port}"
-    server = running("serve", *arguments, "--port", port, env={**os.environ, **PORTABLE})
-
-    def answers() -> bool:
-        assert server.poll() is None
-        try:
-            return requests.get(f"{url}/ping", timeout=60).ok
-        except requests.ConnectionError:
-            return False
-
-    try:
-        until(answers, 120)
-        yield url
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
-
-
 @pytest.mark.full
 def test_an_old_champion_is_served(old: OldWorkspace, place: tuple[str, str]) -> None:
     expected = old.pixels[CHAMPION]
     body: dict[str, Any] = {"inputs": {"index": list(range(COUNT))}, "params": {"seed": SEED}}
-    with served(URI, *place) as url:
+    with served(URI, *place, **PORTABLE) as url:
         found = requests.post(f"{url}/invocations", json=body, timeout=60).json()["predictions"]
         body["params"]["format"] = "png"
         pngs = requests.post(f"{url}/invocations", json=body, timeout=60).json()["predictions"]

@@ -23,7 +23,7 @@ from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import StageContext, Summary
 from tests.commands import DIGITS, bngan, running
 from tests.integration.conftest import TINY, Trained, statuses
-from tests.ports import reserve_port
+from tests.integration.servers import served
 from tests.waiting import until
 
 
@@ -224,11 +224,6 @@ def test_pictures_of_every_kind(original: Trained, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_served_parameters_that_are_unknown_are_refused(original: Trained) -> None:
-    port = reserve_port()
-    given = ("models:/bngan-digits/1", "--workspace", original.workspace, "--port", port)
-    server = running("serve", *given)
-    url = f"http://127.0.0.1:{port}"
-
     def ask(**body: Any) -> tuple[int, Any]:
         request = urllib.request.Request(
             f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -239,15 +234,7 @@ def test_served_parameters_that_are_unknown_are_refused(original: Trained) -> No
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def answers() -> bool:
-        assert server.poll() is None
-        try:
-            return bool(urllib.request.urlopen(f"{url}/ping", timeout=60))
-        except OSError:
-            return False
-
-    try:
-        until(answers, 120)
+    with served("models:/bngan-digits/1", "--workspace", str(original.workspace)) as url:
         index = {"index": [0, 1]}
         status, answer = ask(inputs=index, params={"seed": 7, "format": "png"})
         assert (status, len(answer["predictions"])) == (200, 2)
@@ -257,6 +244,3 @@ def test_served_parameters_that_are_unknown_are_refused(original: Trained) -> No
             "unknown parameter sed: there are seed, truncation, label, format",
         )
         assert ask(input=index)[0] == ask(inputs=index, params={"truncation": 9})[0] == 400
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
