@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.lock import exclusive_lock
 
-_PATIENCE = 600.0
+_TIMEOUT_S = 600.0
 """Seconds to wait for another process that makes a folder."""
 
 
@@ -22,7 +22,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
     folder, done = root / name, root / f"{name}.done"
-    with exclusive_lock(root / f"{name}.lock", name, _PATIENCE):
+    with exclusive_lock(root / f"{name}.lock", name, _TIMEOUT_S):
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()

@@ -27,7 +27,7 @@ _PAGE = """{% extends "page" %}
 {% block body %}
 <p>{{ study.arms | length }} arms on {{ study.tasks | length }} tasks, {{ study.seeds }} seeds that
 all share{% if study.tune %}, each at its best point of {{ study.axes | join(", ") }}{% endif %}.
-Declared before: effects are told of {{ measure }}; lower is better.</p>
+The study declared its measure before: {{ measure }}; lower is better.</p>
 <h2>Effects</h2>
 <ul>{% for sentence in sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
 <p><small>Medians of ratios to {{ study.control }}, pair by pair of trials from the same seed; in

@@ -23,7 +23,7 @@ TESTS = (
     *("unit/cli", "unit/config", "unit/registry", "unit/tracking", "unit/workflow"),
     *("integration/test_pipeline.py", "integration/test_tampered_models.py"),
 )
-"""Those that read configurations, start commands and open workspaces."""
+"""Tests that read configurations, start commands and open workspaces."""
 OTHERS = {
     "BNGAN_CACHE": "/nowhere",
     "HTTPS_PROXY": "http://127.0.0.1:1",
@@ -33,7 +33,7 @@ OTHERS = {
     "TZ": "Asia/Kathmandu",
     "http_proxy": "http://127.0.0.1:1",
 }
-"""What developers may have set. Nobody answers at these addresses."""
+"""Settings that a developer may have. Nobody answers at these addresses."""
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tests.fixtures.old_workspace import OldWorkspace, unpack
 from tests.integration.old import NAME, call, tags_of
 
 LIKE = {"rel": 1e-5, "abs": 1e-6}
-"""How far metrics of the same course may be apart. The same sums in the same order have the same bits;
-moments of the optimiser that come to the wrong weights are to be seen."""
+"""Largest difference between metrics of the same course. The same sums in the same order have the same
+bits. Moments of the optimiser that belong to other weights make a larger difference."""
 
 
 @dataclass(frozen=True)
