@@ -61,7 +61,7 @@ def test_an_arm_is_told_from_its_control_seed_by_seed() -> None:
     rows = table(found, measured)
     assert [row["trials"] for row in rows] == [8, 8]
     page = render(found, measured)
-    assert "Declared before" in page
+    assert "The study declared its measure before: the final score; lower is better." in page
     assert "http" not in page.replace("http-equiv", "")
 
 
