@@ -6,32 +6,42 @@ from torch import Tensor, nn
 from bngan.data.dataset import ImageSpec
 from bngan.networks.blocks import Block
 from bngan.networks.config import ModelConfig
-from bngan.networks.norms import Condition, ConditionalBatchNorm, batch_norm
+from bngan.networks.norms import Condition, ConditionalBatchNorm, apply, batch_norm
 from bngan.serialization.problem import ConfigurationError, Problem
 
 _MAPPING_UNITS = 128
 
 
 class Generator(nn.Module):
-    """Map latents to images; a subclass per family makes the layers and defines ``synthesize``.
+    """Map latents to images; a subclass per family makes the layers.
 
     The label of a conditional generator modulates batch norms. Without batch norms its embedding is
     added to the latent.
 
     Attributes:
+        stem: first layers; like those that follow, they get a condition if they take one.
+        blocks: hidden layers, in order.
+        to_image: last layers.
         mapping: network from the latent to the vector that modulates norms; by default the
             identity.
         embedding: a vector per class that is added to the latent; None if norms take the class, or
             if there are no classes.
     """
 
+    stem: nn.Module
+    blocks: nn.ModuleList
+    to_image: nn.Module
+
     def __init__(self) -> None:
         super().__init__()
         self.embedding: nn.Module | None = None
 
     def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``; subclasses define it."""
-        raise NotImplementedError
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
+        values = apply(self.stem, latents, condition)
+        for block in self.blocks:
+            values = apply(block, values, condition)
+        return apply(self.to_image, values, condition)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return images in [-1, 1] of ``(N, latent_dim)`` and, if conditional, labels ``(N,)``."""
@@ -64,7 +74,7 @@ class MappingNetwork(nn.Module):
 
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
-        self.blocks, features = nn.ModuleList(), model.latent_dim
+        self.blocks, features = nn.Sequential(), model.latent_dim
         for _ in range(model.generator.mapping):
             linear = nn.Linear(features, _MAPPING_UNITS, bias=False)
             norm = batch_norm(_MAPPING_UNITS, False, model.batch_norm)
@@ -76,10 +86,7 @@ class MappingNetwork(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map ``(N, latent_dim)`` to the same shape."""
-        features = latents
-        for block in self.blocks:
-            features = block(features)  # (N, 128)
-        mapped: Tensor = self.output(features)
+        mapped: Tensor = self.output(self.blocks(latents))
         return mapped
 
 

@@ -26,7 +26,7 @@ from bngan.networks.blocks import (
     widths,
 )
 from bngan.networks.config import ModelConfig
-from bngan.networks.norms import Condition, generator_norm, norm
+from bngan.networks.norms import generator_norm, norm
 
 
 class DCGANGenerator(Generator):
@@ -42,13 +42,13 @@ class DCGANGenerator(Generator):
         start = (before, *sizes[0])
         first_norm = generator_norm(model, images, before, spatial=True)
         bias = needs_bias(first_norm, config)
-        self.stem = Block(
+        self.stem = Block(  # 32x32 images: (N, 4w, 4, 4)
             linear=nn.Linear(model.latent_dim, math.prod(start), bias=bias),
             to_map=ToMap(start),
             **normalized_activation(first_norm, config),
             attention=attended(before, sizes[0], config),
         )
-        self.blocks = nn.ModuleList()
+        self.blocks = nn.ModuleList()  # (N, 2w, 8, 8), then (N, w, 16, 16)
         for after, size in zip(others, sizes[1:], strict=True):
             hidden_norm = generator_norm(model, images, after, spatial=True)
             block = Block(
@@ -59,20 +59,12 @@ class DCGANGenerator(Generator):
             self.blocks.append(block)
             before = after
         bias = not config.output_norm
-        self.to_image = Block(
+        self.to_image = Block(  # (N, C, 32, 32)
             conv=_doubling(before, channels, largest, bias)
             if maps
             else convolution(before, channels, bias),
             **output_layers(channels, True, model),
         )
-
-    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
-        maps = self.stem(latents, condition)  # 32x32 images: (N, 4w, 4, 4)
-        for block in self.blocks:
-            maps = block(maps, condition)  # (N, 2w, 8, 8), then (N, w, 16, 16)
-        made: Tensor = self.to_image(maps)  # (N, C, 32, 32)
-        return made
 
 
 class DCGANDiscriminator(Discriminator):
@@ -83,12 +75,14 @@ class DCGANDiscriminator(Discriminator):
         config, (before, height, width) = model.discriminator, images.shape
         sizes = resolutions(height, width, config.depth)
         check_attention(config, sizes[1:])
-        self.blocks = nn.ModuleList()
+        # 32x32 images: (N, w, 16, 16), (N, 2w, 8, 8), then (N, 4w, 4, 4)
+        self.blocks = nn.Sequential()
         for index, after in enumerate(widths(config, len(sizes) - 1)):
             name = config.norm if index > 0 or config.norm_first else "none"
             hidden_norm = norm(name, after, True, model.batch_norm)
+            bias = needs_bias(hidden_norm, config)
             block = Block(
-                conv=_halving(before, after, sizes[index], needs_bias(hidden_norm, config)),
+                conv=nn.Conv2d(before, after, _kernel(sizes[index]), 2, padding=1, bias=bias),
                 **normalized_activation(hidden_norm, config),
                 attention=attended(after, sizes[index + 1], config),
             )
@@ -99,10 +93,7 @@ class DCGANDiscriminator(Discriminator):
 
     def extract(self, images: Tensor) -> Tensor:
         """Return features ``(N, features)`` of images ``(N, C, H, W)``."""
-        maps = images  # 32x32 images: (N, C, 32, 32)
-        for block in self.blocks:
-            maps = block(maps)  # (N, w, 16, 16), (N, 2w, 8, 8), then (N, 4w, 4, 4)
-        features: Tensor = self.flatten(maps)  # (N, 4w * 4 * 4)
+        features: Tensor = self.flatten(self.blocks(images))  # (N, 4w * 4 * 4)
         return features
 
 
@@ -111,11 +102,6 @@ def _doubling(before: int, after: int, size: Size, bias: bool) -> nn.Module:
     return nn.ConvTranspose2d(before, after, _kernel(size), 2, padding=1, bias=bias)
 
 
-def _halving(before: int, after: int, size: Size, bias: bool) -> nn.Module:
-    """Return a convolution from maps of ``size`` to half of it, rounded up."""
-    return nn.Conv2d(before, after, _kernel(size), 2, padding=1, bias=bias)
-
-
 def _kernel(size: Size) -> Size:
     """Return the kernel from ``size`` to its rounded-up half, or back, for stride 2, padding 1."""
-    return (4 if size[0] % 2 == 0 else 3, 4 if size[1] % 2 == 0 else 3)
+    return 4 - size[0] % 2, 4 - size[1] % 2

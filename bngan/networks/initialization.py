@@ -31,6 +31,11 @@ _DRAWS: dict[Initialization, Callable[[Any], Any]] = {
     "normal": lambda layer: nn.init.normal_(layer.weight, 0.0, 0.02),
     "orthogonal": _orthogonal,
 }
+_AUTO: dict[str, Initialization] = {
+    "dcgan": "normal",
+    "resnet": "orthogonal",
+    "transformer": "glorot",
+}
 
 
 def initialize(network: nn.Module, model: ModelConfig, config: NetworkConfig) -> None:
@@ -38,25 +43,17 @@ def initialize(network: nn.Module, model: ModelConfig, config: NetworkConfig) ->
 
     Norms, the layers that modulate them, and embeddings keep their first values.
     """
-    draw = _DRAWS.get(_chosen(model, config))
+    name = config.initialization
+    if name == "auto":
+        name = _AUTO.get(model.network, "torch")
+        # Without a norm, weights as small as DCGAN's shrink the signal from layer to layer.
+        name = "torch" if name == "normal" and config.norm == "none" else name
+    draw = _DRAWS.get(name)
     for layer in weighted_layers(network):
         if draw is not None and not isinstance(layer, nn.Embedding):
             draw(layer)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-
-def _chosen(model: ModelConfig, config: NetworkConfig) -> Initialization:
-    if config.initialization != "auto":
-        return config.initialization
-    # Without a norm, weights as small as DCGAN's shrink the signal from layer to layer.
-    dcgan: Initialization = "torch" if config.norm == "none" else "normal"
-    auto: dict[str, Initialization] = {
-        "dcgan": dcgan,
-        "resnet": "orthogonal",
-        "transformer": "glorot",
-    }
-    return auto.get(model.network, "torch")
 
 
 def weighted_layers(module: nn.Module) -> Iterator[nn.Module]:

@@ -15,7 +15,7 @@ from bngan.networks.blocks import (
     setting_error,
 )
 from bngan.networks.config import ModelConfig, NetworkConfig
-from bngan.networks.norms import Condition, generator_norm, norm
+from bngan.networks.norms import generator_norm, norm
 
 
 class MLPGenerator(Generator):
@@ -25,8 +25,8 @@ class MLPGenerator(Generator):
         super().__init__()
         config, features = model.generator, model.latent_dim
         _check(config)
-        self.shape, pixels = images.shape, math.prod(images.shape)
-        self.blocks = nn.ModuleList()
+        pixels = math.prod(images.shape)
+        self.stem, self.blocks = nn.Identity(), nn.ModuleList()
         for _ in range(_depth(config)):
             hidden_norm = generator_norm(model, images, config.width, spatial=False)
             self.blocks.append(_hidden_layer(features, hidden_norm, config))
@@ -34,15 +34,8 @@ class MLPGenerator(Generator):
         self.to_image = Block(
             linear=nn.Linear(features, pixels, bias=not config.output_norm),
             **output_layers(pixels, False, model),
+            to_map=nn.Unflatten(1, images.shape),
         )
-
-    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
-        features = latents
-        for block in self.blocks:
-            features = block(features, condition)  # (N, width)
-        pixels: Tensor = self.to_image(features)  # (N, C * H * W)
-        return pixels.view(len(pixels), *self.shape)  # (N, C, H, W)
 
 
 class MLPDiscriminator(Discriminator):
@@ -52,7 +45,7 @@ class MLPDiscriminator(Discriminator):
         super().__init__()
         config, features = model.discriminator, math.prod(images.shape)
         _check(config)
-        self.blocks = nn.ModuleList()
+        self.blocks = nn.Sequential()
         for index in range(_depth(config)):
             # As in DCGAN, a normalised discriminator leaves its input layer alone.
             name = config.norm if index > 0 or config.norm_first else "none"
@@ -63,9 +56,7 @@ class MLPDiscriminator(Discriminator):
 
     def extract(self, images: Tensor) -> Tensor:
         """Return features ``(N, features)`` of images ``(N, C, H, W)``."""
-        features = images.flatten(1)  # (N, C * H * W)
-        for block in self.blocks:
-            features = block(features)  # (N, width)
+        features: Tensor = self.blocks(images.flatten(1))  # (N, width)
         return features
 
 

@@ -52,7 +52,9 @@ class Modulation(nn.Module):
         if classes:
             self.of_class = nn.Embedding(classes, 2 * features)
             start = self.of_class.weight
-        _start_as_identity(start, features, numbers)
+        # The first gamma and beta are those of an unconditional batch norm.
+        nn.init.normal_(start[..., :features], 1.0, numbers.gamma_sd)
+        nn.init.zeros_(start[..., features:])
 
     def forward(self, condition: Condition) -> Tensor:
         """Return gamma and beta, ``(N, 2 * features)``."""
@@ -131,11 +133,11 @@ def batch_norm(
     return layer
 
 
-def token_norm(norm: nn.Module | None, features: int) -> nn.Module | None:
+def token_norm(norm: nn.Module | None, features: int) -> nn.Module:
     """Return ``norm`` for tokens ``(N, T, C)``; layer norm then takes each token by itself."""
     if isinstance(norm, nn.GroupNorm) and norm.num_groups == 1:
         return nn.LayerNorm(features, norm.eps)
-    return norm and TokenNorm(norm)
+    return TokenNorm(norm) if norm else nn.Identity()
 
 
 def parametrized(network: nn.Module) -> list[nn.Module]:
@@ -156,13 +158,6 @@ def iterate_spectral_norms(layers: Iterable[nn.Module]) -> None:
         parametrizations.train()
         _ = layer.weight
         parametrizations.eval()
-
-
-@torch.no_grad()
-def _start_as_identity(last: Tensor, features: int, numbers: BatchNormConfig) -> None:
-    """Give modulation the first gamma and beta of an unconditional batch norm."""
-    nn.init.normal_(last[..., :features], 1.0, numbers.gamma_sd)
-    nn.init.zeros_(last[..., features:])
 
 
 def largest_divisor(number: int, wanted: int) -> int:

@@ -97,28 +97,20 @@ class ResNetGenerator(Generator):
         check_attention(config, sizes)
         before, *others = widths(config, len(sizes))[::-1]
         start = (before, *sizes[0])
-        self.stem = Block(
+        self.stem = Block(  # 32x32 images: (N, 8w, 4, 4)
             linear=nn.Linear(model.latent_dim, math.prod(start)),
             to_map=ToMap(start),
             attention=attended(before, sizes[0], config),
         )
-        self.blocks = nn.ModuleList()
+        self.blocks = nn.ModuleList()  # (N, 4w, 8, 8), (N, 2w, 16, 16), then (N, w, 32, 32)
         for after, size in zip(others, sizes[1:], strict=True):
             self.blocks.append(GeneratorBlock(model, images, (before, after), size))
             before = after
-        self.to_image = Block(
+        self.to_image = Block(  # (N, C, 32, 32)
             **normalized_activation(generator_norm(model, images, before, spatial=True), config),
             conv=convolution(before, channels, not config.output_norm),
             **output_layers(channels, True, model),
         )
-
-    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
-        maps = self.stem(latents, condition)  # 32x32 images: (N, 8w, 4, 4)
-        for block in self.blocks:
-            maps = block(maps, condition)  # (N, 4w, 8, 8), (N, 2w, 16, 16), then (N, w, 32, 32)
-        made: Tensor = self.to_image(maps, condition)  # (N, C, 32, 32)
-        return made
 
 
 class ResNetDiscriminator(Discriminator):
@@ -129,23 +121,19 @@ class ResNetDiscriminator(Discriminator):
         config, (before, height, width) = model.discriminator, images.shape
         sizes = resolutions(height, width, config.depth)
         check_attention(config, sizes[1:])
-        self.blocks = nn.ModuleList()
-        for index, after in enumerate(widths(config, len(sizes) - 1)):
-            channels = before, after
-            block = DiscriminatorBlock(model, channels, first=index == 0, half=sizes[index + 1])
-            self.blocks.append(block)
+        channels, halves = widths(config, len(sizes) - 1), [*sizes[1:], None]
+        channels += channels[-1:] or [config.width]
+        # 32x32 images: (N, w, 16, 16), (N, 2w, 8, 8), then (N, 4w, 4, 4) twice
+        self.blocks = nn.Sequential()
+        for after, half in zip(channels, halves, strict=True):
+            first = not len(self.blocks)
+            self.blocks.append(DiscriminatorBlock(model, (before, after), first, half))
             before = after
-        last = before if len(sizes) > 1 else config.width
-        only = len(sizes) == 1
-        self.blocks.append(DiscriminatorBlock(model, (before, last), first=only, half=None))
         # No norm here: batch norm before the output would blind the discriminator.
         self.activation = activation(config)
-        self.features = last
+        self.features = before
 
     def extract(self, images: Tensor) -> Tensor:
         """Return features ``(N, features)`` of images ``(N, C, H, W)``."""
-        maps = images  # 32x32 images: (N, C, 32, 32)
-        for block in self.blocks:
-            maps = block(maps)  # (N, w, 16, 16), (N, 2w, 8, 8), then (N, 4w, 4, 4) twice
-        sums: Tensor = self.activation(maps).sum((2, 3))  # (N, 4w)
+        sums: Tensor = self.activation(self.blocks(images)).sum((2, 3))  # (N, 4w)
         return sums

@@ -46,9 +46,9 @@ class TransformerBlock(Conditioned):
         super().__init__()
         width = config.width
         hidden = nn.Linear(width, _EXPANSION * width)
-        self.norm1 = _token_norm(norms[0], width)
+        self.norm1 = token_norm(norms[0], width)
         self.attention = MultiHeadAttention(width, bias)
-        self.norm2 = _token_norm(norms[1], width)
+        self.norm2 = token_norm(norms[1], width)
         self.mlp = Block(
             hidden=hidden,
             activation=activation(config),
@@ -99,16 +99,14 @@ class Unpatchify(nn.Module):
 
     def __init__(self, rows: int, columns: int, patch: int, images: ImageSpec) -> None:
         super().__init__()
-        self.rows, self.columns, self.patch = rows, columns, patch
-        self.channels, *self.size = images.shape
+        self.grid = rows, columns, images.shape[0], patch, patch
+        self.size = images.shape[1:]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return images; pixels beyond the edge are cut off."""
         # Same as pixel_shuffle, whose backward does not take an empty batch.
-        grid = self.rows, self.columns, self.channels, self.patch, self.patch
-        image = tokens.view(len(tokens), *grid).permute(0, 3, 1, 4, 2, 5)
-        height, width = self.rows * self.patch, self.columns * self.patch
-        image = image.reshape(len(tokens), self.channels, height, width)
+        image = tokens.view(len(tokens), *self.grid).permute(0, 3, 1, 4, 2, 5)
+        image = image.flatten(4).flatten(2, 3)
         return image[..., : self.size[0], : self.size[1]]
 
 
@@ -121,7 +119,7 @@ class TransformerGenerator(Generator):
         patch, rows, columns = _patches(config, images)
         norms = partial(generator_norm, model, images, width, spatial=False)
         tokens = rows * columns
-        self.stem = Block(
+        self.stem = Block(  # (N, T, width), and so after each block
             # The position embedding has a bias of its own.
             linear=nn.Linear(model.latent_dim, tokens * width, bias=False),
             to_tokens=nn.Unflatten(1, (tokens, width)),
@@ -133,19 +131,11 @@ class TransformerGenerator(Generator):
             TransformerBlock((norms(), norms()), bias, config) for _ in range(_depth(config))
         )
         self.to_image = Block(
-            norm=_token_norm(norms(), width),
+            norm=token_norm(norms(), width),
             linear=nn.Linear(width, channels * patch**2, bias=not config.output_norm),
             unpatchify=Unpatchify(rows, columns, patch, images),
             **output_layers(channels, True, model),
         )
-
-    def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
-        tokens = self.stem(latents)  # (N, T, width)
-        for block in self.blocks:
-            tokens = block(tokens, condition)  # (N, T, width)
-        made: Tensor = self.to_image(tokens, condition)  # (N, C, H, W)
-        return made
 
 
 class TransformerDiscriminator(Discriminator):
@@ -164,17 +154,15 @@ class TransformerDiscriminator(Discriminator):
             to_tokens=_ToTokens(),
             position_embedding=PositionalEmbedding(rows * columns, config.width),
         )
-        self.blocks = nn.ModuleList(
-            TransformerBlock((norms(), norms()), True, config) for _ in range(_depth(config))
+        self.blocks = nn.Sequential(
+            *(TransformerBlock((norms(), norms()), True, config) for _ in range(_depth(config)))
         )
-        self.norm = _token_norm(last, config.width)
+        self.norm = token_norm(last, config.width)
         self.features = config.width
 
     def extract(self, images: Tensor) -> Tensor:
         """Return features ``(N, features)`` of images ``(N, C, H, W)``: the mean token."""
-        tokens = self.from_image(images)  # (N, T, width)
-        for block in self.blocks:
-            tokens = block(tokens)  # (N, T, width)
+        tokens = self.blocks(self.from_image(images))  # (N, T, width)
         mean: Tensor = self.norm(tokens).mean(1)  # (N, width)
         return mean
 
@@ -182,10 +170,6 @@ class TransformerDiscriminator(Discriminator):
 class _ToTokens(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         return maps.flatten(2).mT
-
-
-def _token_norm(norm: nn.Module | None, width: int) -> nn.Module:
-    return token_norm(norm, width) or nn.Identity()
 
 
 def _patches(config: NetworkConfig, images: ImageSpec) -> tuple[int, int, int]:
