@@ -6,7 +6,7 @@ Any content gives an array of uint8 or a ``ValueError``, within bounds of time a
 import io
 import struct
 import zlib
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from bngan.serialization.problem import one_line
 
 Fit = Literal["crop", "pad", "stretch"]
+_FITS: dict[Fit, Any] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}
 MAX_BYTES = 2**28
 """Maximum size of a file; one image of ``_MAX_PIXELS`` pixels has less."""
 _MAX_PIXELS = 64_000_000
@@ -68,13 +69,7 @@ def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np
     """Return uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
     image = _in_mode(image, "L" if channels == 1 else "RGB")
     if size is not None and image.size != (size, size):
-        target, method = (size, size), Image.Resampling.BICUBIC
-        if fit == "crop":
-            image = ImageOps.fit(image, target, method)
-        elif fit == "pad":
-            image = ImageOps.pad(image, target, method)
-        else:
-            image = image.resize(target, method)
+        image = _FITS[fit](image, (size, size), Image.Resampling.BICUBIC)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels.reshape(image.height, image.width, channels)
 

@@ -48,13 +48,11 @@ def patches() -> "dict[str, datasets.Dataset]":
 
 def _table(images: list[np.ndarray], labels: list[int], names: list[str]) -> "datasets.Dataset":
     import datasets
-    from PIL import Image
 
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
     )
-    rows = {"image": [Image.fromarray(image) for image in images], "label": labels}
-    return datasets.Dataset.from_dict(rows, features=features)
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
 
 
 EMBEDDED: "dict[str, Callable[[], dict[str, datasets.Dataset]]]" = {

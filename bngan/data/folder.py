@@ -35,36 +35,18 @@ class Folder:
         images: names relative to the folder, sorted, by split.
         classes: names of the classes, if a sub-folder for each holds the images.
         ignored: the folder's other files, each ``name: why it is no image``.
-        described: whether files such as metadata.csv describe the images.
-        tables: whether images lie in tables; image files do not count then.
+        described: whether images lie in tables, or files such as metadata.csv describe them.
     """
 
     images: dict[str, list[str]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     described: bool = False
-    tables: bool = False
 
     def labels(self, split: str) -> list[int]:
         """Return the class of each image of a split, as an index of ``classes``."""
         number = {name: place for place, name in enumerate(self.classes)}
         return [number[_places(name)[1][-1]] for name in self.images[split]]
-
-    def require_something(self, path: str) -> None:
-        """Refuse a folder that holds neither images nor tables.
-
-        Raises:
-            ValueError: if it holds neither; the message says what it holds.
-        """
-        kinds = Counter(
-            PurePath(line.rpartition(": ")[0]).suffix or "other" for line in self.ignored
-        )
-        if self.images or any(kind.lower() in TABLES for kind in kinds):
-            return
-        contents = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-        raise ValueError(
-            f"{path} holds no images, only {contents}" if contents else f"{path} is empty"
-        )
 
 
 def scan_image_folder(path: str) -> Folder:
@@ -75,16 +57,18 @@ def scan_image_folder(path: str) -> Folder:
     several sub-folders and all have the same depth.
 
     Raises:
-        ValueError: if the folder, or one in it, cannot be read.
+        ValueError: if the folder, or one in it, cannot be read, or it holds no images or tables.
     """
+    if not os.path.isdir(path):
+        reason = "it is a file" if os.path.exists(path) else "there is no such folder"
+        raise ValueError(f"cannot read {path}: {reason}")
     folder, names = Folder(), list[str]()
     for name, _ in walk(path, folder.ignored):
         suffix = os.path.splitext(name)[1].lower()
-        folder.described |= os.path.basename(name) in _METADATA
-        folder.tables |= suffix in (".parquet", ".arrow")
+        folder.described |= os.path.basename(name) in _METADATA or suffix in (".parquet", ".arrow")
         if suffix not in READ and suffix not in _UNREAD:
             folder.ignored.append(f"{name}: no image by its name")
-        elif not _storable(name):
+        elif name.encode(errors="ignore").decode() != name:
             folder.ignored.append(f"{name}: its name is not UTF-8")
         else:
             names.append(name)
@@ -100,7 +84,17 @@ def scan_image_folder(path: str) -> Folder:
         places.add((len(folders), folders[-1] if folders else ""))
     if len({depth for depth, _ in places}) == 1 and len(places) > 1:
         folder.classes = sorted(name for _, name in places)
+    _require_something(path, folder)
     return folder
+
+
+def _require_something(path: str, folder: Folder) -> None:
+    kinds = Counter(PurePath(line.rpartition(": ")[0]).suffix or "other" for line in folder.ignored)
+    if not folder.images and not any(kind.lower() in TABLES for kind in kinds):
+        contents = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+        raise ValueError(
+            f"{path} holds no images, only {contents}" if contents else f"{path} is empty"
+        )
 
 
 def folder_signature(path: str) -> str:
@@ -109,10 +103,7 @@ def folder_signature(path: str) -> str:
         states = sorted(_state(name, entry) for name, entry in walk(path, []))
     except ValueError as error:
         return str(error)
-    signature = hashlib.sha256()
-    for state in states:
-        signature.update(state.encode())
-    return signature.hexdigest()
+    return hashlib.sha256("".join(states).encode()).hexdigest()
 
 
 def _state(name: str, entry: os.DirEntry[str]) -> str:
@@ -178,11 +169,3 @@ def _places(name: str) -> tuple[str | None, list[str]]:
         if folder in SPLIT_NAMES:
             return SPLIT_NAMES[folder], folders[:place] + folders[place + 1 :]
     return None, folders
-
-
-def _storable(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

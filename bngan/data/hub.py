@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bngan.data.datasets_internals import builder_of_cached, commit_of, source_urls
 from bngan.data.folder import nearest_existing_parent
@@ -102,16 +102,12 @@ def _commit(name: HubName, offline: bool) -> str:
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    repository, revision = name.repository, name.revision
+    revision: dict[str, Any] = {"repo_type": "dataset", "revision": name.revision}
     if not offline:
         # This request fails if the dataset or the revision does not exist or may not be read.
         with suppress(RemoteEntryNotFoundError):
-            url = hf_hub_url(repository, "README.md", repo_type="dataset", revision=revision)
-            get_hf_file_metadata(url)
-    resolved = HfApi().resolve_revision(
-        repository, repo_type="dataset", revision=revision, local_files_only=offline
-    )
-    return resolved.resolved
+            get_hf_file_metadata(hf_hub_url(name.repository, "README.md", **revision))
+    return HfApi().resolve_revision(name.repository, **revision, local_files_only=offline).resolved
 
 
 def _offered(repository: str, commit: str) -> Any:
@@ -131,16 +127,13 @@ def _sizes(builder: Any, repository: str, commit: str) -> tuple[int, int]:
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     paths = sorted(url.partition(f"@{commit}/")[2] for url in source_urls(builder))
+    revision: dict[str, Any] = {"repo_type": "dataset", "revision": commit}
     total = missing = 0
     for start in range(0, len(paths), _AT_ONCE):
-        some: list[Any] = HfApi().get_paths_info(
-            repository, paths[start : start + _AT_ONCE], repo_type="dataset", revision=commit
-        )
-        for file in some:
+        some = paths[start : start + _AT_ONCE]
+        for file in cast(list[Any], HfApi().get_paths_info(repository, some, **revision)):
             total += file.size
-            cached = try_to_load_from_cache(
-                repository, file.path, repo_type="dataset", revision=commit
-            )
+            cached = try_to_load_from_cache(repository, file.path, **revision)
             missing += 0 if isinstance(cached, str) else file.size
     return total, missing
 

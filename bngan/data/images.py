@@ -44,13 +44,10 @@ def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) ->
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    gap = 1
-    canvas = np.full(
-        (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8
-    )
-    for i, image in enumerate(images):
-        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
-        canvas[top : top + height, left : left + width] = image
+    cells = np.full((rows * columns, height + 1, width + 1, channels), 255, np.uint8)
+    cells[:count, 1:, 1:] = images
+    canvas = np.vstack([np.hstack(list(row)) for row in np.split(cells, rows)])
+    canvas = np.pad(canvas, ((0, 1), (0, 1), (0, 0)), constant_values=255)
     factor = max(1, round(min_side / max(canvas.shape[:2])))
     return to_pil(canvas.repeat(factor, axis=0).repeat(factor, axis=1))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bngan.data.decoding import MAX_BYTES, Fit, convert, decode
+from bngan.data.decoding import MAX_BYTES
 from bngan.data.embedded import EMBEDDED, PREFIX
 from bngan.data.folder import Folder, scan_image_folder
 from bngan.data.hub import HUB_PREFIX, load
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # takes seconds to import; only opening a source needs it
     import datasets
 
 
-__all__ = ["Fit", "Source", "convert", "decode", "is_symbolic", "open_source"]
 _SPLITS = ("train", "validation", "test")
 
 
@@ -63,8 +62,7 @@ class Source:
     def class_names(self) -> list[str] | None:
         """Return the names of the classes; None if the data does not give them."""
         feature = self.table.features.get(self.label) if self.label else None
-        names = getattr(feature, "names", None)
-        return None if names is None else list(names)
+        return getattr(feature, "names", None)
 
     def files(
         self, order: np.ndarray, chunk: int = 100
@@ -121,23 +119,21 @@ def open_source(
         hub.TooLarge: if there is more to download; a ValueError.
         ConnectionError: if the Hub does not answer.
     """
-    named = path in EMBEDDED or path.startswith(HUB_PREFIX) or _saved(path)
-    folder = None if named else _folder(path)
-    listed = folder is not None and folder.images and not (folder.described or folder.tables)
-    ignored = folder.ignored if folder is not None and listed else []
-    commit = None
+    root, ignored, commit = None, list[str](), None
     if path.startswith(HUB_PREFIX):
         tables, commit = load(path, max_download)
-    elif folder is not None and listed:
-        tables = _tables(path, folder)
-    else:
+    elif path in EMBEDDED:
+        tables = EMBEDDED[path]()
+    elif _saved(path) or (folder := scan_image_folder(path)).described or not folder.images:
         tables = _open_tables(path, cache)
+    else:
+        tables, root, ignored = _tables(path, folder), path, folder.ignored
     sources = {}
     for split, table in tables.items():
         if split in _SPLITS:
             columns = _columns(path, split, table, image_column, label_column)
             table = _undecoded(table, columns[0])
-            sources[split] = Source(table, *columns, path if listed else None, ignored, commit)
+            sources[split] = Source(table, *columns, root, ignored, commit)
         else:
             ignored.append(f"split {split}: {len(table):,} rows, of no split that is used")
     if "train" not in sources:
@@ -179,18 +175,6 @@ def _saved(path: str) -> bool:
     return any((Path(path) / name).exists() for name in ("dataset_dict.json", "state.json"))
 
 
-def _folder(path: str) -> Folder:
-    if not os.path.isdir(path):
-        raise ValueError(
-            f"cannot read {path}: it is a file"
-            if os.path.exists(path)
-            else f"cannot read {path}: there is no such folder"
-        )
-    folder = scan_image_folder(path)
-    folder.require_something(path)
-    return folder
-
-
 def _tables(path: str, folder: Folder) -> "dict[str, datasets.Dataset]":
     """Return tables with a row for each image file."""
     import datasets
@@ -213,8 +197,6 @@ def _tables(path: str, folder: Folder) -> "dict[str, datasets.Dataset]":
 def _open_tables(path: str, cache: Path) -> "dict[str, datasets.Dataset]":
     import datasets
 
-    if path in EMBEDDED:
-        return EMBEDDED[path]()
     try:
         if _saved(path):
             loaded = datasets.load_from_disk(path)
