@@ -41,9 +41,7 @@ _layout: ContextVar[_Layout] = ContextVar("batch layout", default=_Layout())  # 
 
 @contextmanager
 def batch_layout(
-    sizes: Sequence[int] | None = None,
-    track: bool = True,
-    whole: bool = False,
+    sizes: Sequence[int] | None = None, track: bool = True, whole: bool = False
 ) -> Iterator[None]:
     """Set the groups of samples that share statistics, for the forward passes in the block.
 

@@ -70,24 +70,16 @@ class SharedMemory:
 
     def _meet(self) -> None:
         """Wait until all workers have come here."""
-        for turn in (_call, _hear):
+        for hearing in (False, True):
             for rank, peer in self._peers.items():
                 try:
-                    turn(peer)
+                    if not (peer.recv(1) if hearing else peer.send(b"\0")):
+                        raise ConnectionError
                 except ConnectionError as error:
                     raise ConnectionError(f"worker {rank} has gone") from error
                 except TimeoutError as error:
                     message = f"worker {rank} has not come to a sum for {_TIMEOUT}"
                     raise TimeoutError(message) from error
-
-
-def _call(peer: socket.socket) -> None:
-    peer.sendall(b"\0")
-
-
-def _hear(peer: socket.socket) -> None:
-    if not peer.recv(1):
-        raise ConnectionError
 
 
 def connect() -> SharedMemory | None:
@@ -98,7 +90,9 @@ def connect() -> SharedMemory | None:
     with _listening() as (listener, address), ExitStack() as stack:
         peers = _reach(_everyones(address)[:rank], stack)
         memory = None if rank else _create(workers, stack)
-        if not _all(bool(address) and len(peers) == rank and (rank > 0 or memory is not None)):
+        ready = address and len(peers) == rank and (rank > 0 or memory is not None)
+        dist.all_reduce(votes := torch.tensor(int(bool(ready))), dist.ReduceOp.MIN)
+        if not votes:
             return None
         while len(peers) < workers - 1:
             peer = _patient(stack.enter_context(listener.accept()[0]))
@@ -106,7 +100,7 @@ def connect() -> SharedMemory | None:
         memory = _hand_round(memory, peers)
         stack.pop_all()
     try:
-        return SharedMemory(mmap.mmap(memory, _size(workers)), peers)
+        return SharedMemory(mmap.mmap(memory, 0), peers)
     finally:
         os.close(memory)
 
@@ -136,12 +130,6 @@ def _everyones(address: bytes) -> list[bytes]:
     return [bytes(each.tolist()).rstrip(b"\0") for each in addresses]
 
 
-def _all(true: bool) -> bool:
-    votes = torch.tensor(int(true))
-    dist.all_reduce(votes, dist.ReduceOp.MIN)
-    return bool(votes)
-
-
 def _reach(addresses: list[bytes], stack: ExitStack) -> dict[int, socket.socket]:
     """Return connections to the workers at ``addresses`` that are on this machine, by rank."""
     peers = {}
@@ -154,16 +142,12 @@ def _reach(addresses: list[bytes], stack: ExitStack) -> dict[int, socket.socket]
     return peers
 
 
-def _size(workers: int) -> int:
-    return 2 * _SLOT * workers
-
-
 def _create(workers: int, stack: ExitStack) -> int | None:
     """Return a descriptor of memory without a name; None if the system gives none."""
     try:
         memory = os.memfd_create("bngan")
         stack.callback(os.close, memory)
-        os.ftruncate(memory, _size(workers))
+        os.ftruncate(memory, 2 * _SLOT * workers)
     except OSError:
         return None
     return memory

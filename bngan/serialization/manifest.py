@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,11 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
 def _replace(folder: Path, draft: Path) -> None:
     """Replace a ``folder`` that is not empty by ``draft``; a sweep undoes it if it was killed."""
     old = draft.with_name(f"{draft.name}{_OLD}")
-    lock = _locked(folder)
-    try:
+    with _descriptor(folder) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         folder.rename(old)
         draft.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-    finally:
-        os.close(lock)
 
 
 @contextmanager
@@ -62,31 +60,15 @@ def scratch_folder(parent: Path, name: str, age: float = 0.0) -> Iterator[Path]:
     first sweeps folders older than ``age`` seconds.
     """
     sweep_drafts(parent, age)
-    draft, lock = _claim(parent, name)
-    try:
+    with ExitStack() as stack:
+        draft = None
+        while draft is None or not draft.exists():  # a sweep may take a draft before its lock
+            draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
+            draft.mkdir(parents=True)
+            with suppress(FileNotFoundError):
+                fcntl.flock(stack.enter_context(_descriptor(draft)), fcntl.LOCK_EX)
+        stack.callback(shutil.rmtree, draft, ignore_errors=True)
         yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        os.close(lock)
-
-
-def _claim(parent: Path, name: str) -> tuple[Path, int]:
-    """Return a new draft and its lock; try again if a sweep takes the draft before the lock."""
-    while True:
-        draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
-        draft.mkdir(parents=True)
-        with suppress(FileNotFoundError):
-            lock = _locked(draft)
-            if draft.exists():
-                return draft, lock
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int:
-    """Return a descriptor of a folder that holds the folder's lock."""
-    lock = os.open(folder, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
 
 
 def remove_folder(folder: Path) -> None:
@@ -103,23 +85,16 @@ def sweep_drafts(parent: Path, age: float = 0.0) -> None:
     Folders younger than ``age`` seconds stay.
     """
     for path in parent.glob(f".*{_DRAFT}*"):
-        try:
+        with suppress(OSError):
             if time.time() - path.stat().st_mtime < age:
                 continue
-            lock = os.open(path, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            original = path.with_name(path.name[1:].rpartition(_DRAFT)[0])
-            if path.name.endswith(_OLD) and not original.exists():
-                path.rename(original)  # the new folder has not come in its place
-            else:
-                shutil.rmtree(path, ignore_errors=True)
-        except OSError:
-            continue
-        finally:
-            os.close(lock)
+            with _descriptor(path) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                original = path.with_name(path.name[1:].rpartition(_DRAFT)[0])
+                if path.name.endswith(_OLD) and not original.exists():
+                    path.rename(original)  # the new folder has not come in its place
+                else:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def write_manifest(folder: Path, summary: dict[str, Any]) -> None:
@@ -183,9 +158,8 @@ def damage(folder: Path) -> str | None:
     """
     try:
         recorded = read_manifest(folder)["files"]
-        present = {
-            p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if not _is_folder(p)
-        }
+        paths = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
+        present = {path.relative_to(folder).as_posix(): path for path in paths}
         del present[NAME]
     except (FileNotFoundError, NotADirectoryError):
         return f"no outputs at {folder}"
@@ -204,10 +178,6 @@ def damage(folder: Path) -> str | None:
         if path.stat().st_size != size or _sha256(path) != sha256:
             return f"output altered: {path}"
     return None
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
 
 
 def outputs_digest(folder: Path, patterns: tuple[str, ...]) -> str:
@@ -232,8 +202,14 @@ def _sha256(path: Path) -> str:
 
 def _flush(path: Path) -> None:
     """Write a file's or a folder's content to the disk before anything that follows."""
+    with _descriptor(path) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
