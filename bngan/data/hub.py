@@ -102,12 +102,12 @@ def _commit(name: HubName, offline: bool) -> str:
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    revision: dict[str, Any] = {"repo_type": "dataset", "revision": name.revision}
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": name.revision}
     if not offline:
         # This request fails if the dataset or the revision does not exist or may not be read.
         with suppress(RemoteEntryNotFoundError):
-            get_hf_file_metadata(hf_hub_url(name.repository, "README.md", **revision))
-    return HfApi().resolve_revision(name.repository, **revision, local_files_only=offline).resolved
+            get_hf_file_metadata(hf_hub_url(name.repository, "README.md", **options))
+    return HfApi().resolve_revision(name.repository, **options, local_files_only=offline).resolved
 
 
 def _offered(repository: str, commit: str) -> Any:
@@ -127,13 +127,13 @@ def _sizes(builder: Any, repository: str, commit: str) -> tuple[int, int]:
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     paths = sorted(url.partition(f"@{commit}/")[2] for url in source_urls(builder))
-    revision: dict[str, Any] = {"repo_type": "dataset", "revision": commit}
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": commit}
     total = missing = 0
     for start in range(0, len(paths), _AT_ONCE):
         some = paths[start : start + _AT_ONCE]
-        for file in cast(list[Any], HfApi().get_paths_info(repository, some, **revision)):
+        for file in cast(list[Any], HfApi().get_paths_info(repository, some, **options)):
             total += file.size
-            cached = try_to_load_from_cache(repository, file.path, **revision)
+            cached = try_to_load_from_cache(repository, file.path, **options)
             missing += 0 if isinstance(cached, str) else file.size
     return total, missing
 

@@ -37,7 +37,10 @@ class Generator(nn.Module):
         self.embedding: nn.Module | None = None
 
     def synthesize(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``."""
+        """Return images ``(N, C, H, W)`` of latents ``(N, latent_dim)``.
+
+        A family with other layers overrides this method.
+        """
         values = apply(self.stem, latents, condition)
         for block in self.blocks:
             values = apply(block, values, condition)

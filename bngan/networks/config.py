@@ -8,7 +8,6 @@ from bngan.serialization.bounds import bounded
 from bngan.serialization.json_records import dataclass_from_json
 
 Normalization = Literal["batch", "self_modulated_batch", "layer", "group", "instance", "none"]
-NormPlace = Literal["before_activation", "after_activation"]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "none"]
 Initialization = Literal["auto", "torch", "glorot", "he", "normal", "orthogonal"]
 
@@ -26,7 +25,7 @@ class NetworkConfig:
     norm: Normalization = "batch"
     """Normalisation of hidden layers: batch, layer, group, instance or none; in the generator also
     self_modulated_batch, whose gamma and beta are functions of the latent (Chen et al. 2019)."""
-    norm_place: NormPlace = "before_activation"
+    norm_place: Literal["before_activation", "after_activation"] = "before_activation"
     """Place of the norm: before or after the hidden layer's activation."""
     activation: Activation = "relu"
     """Activation of hidden layers; leaky_relu has slope 0.2."""

@@ -28,11 +28,7 @@ class _Layout(NamedTuple):
 
 _PAIR: _Names = ["blocks.{i}.{first}", "blocks.{i}.{second}"]
 _GENERATORS = {
-    "mlp": _Layout(
-        [],
-        ["blocks.{i}.linear", *_PAIR],
-        ["to_image.linear", "to_image.output_norm"],
-    ),
+    "mlp": _Layout([], ["blocks.{i}.linear", *_PAIR], ["to_image.linear", "to_image.output_norm"]),
     "dcgan": _Layout(
         ["stem.linear", None, "stem.{first}", "stem.{second}", "stem.attention"],
         ["blocks.{i}.conv", *_PAIR, "blocks.{i}.attention"],
