@@ -21,6 +21,8 @@ ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
 """Tags of versions: times of the last rollback by hand, and of the last promotion to champion."""
 GENERATOR = "bngan.generator"
 """Tag of versions: digest of the generator, equal for all its versions."""
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+"""MLflow's error code for a model or version that is not in the registry."""
 _INTENT = "bngan.aliases"
 _LOCK_TIMEOUT_S = 600.0
 
@@ -56,19 +58,19 @@ def require_name(name: str) -> None:
 
 def aliases(client: MlflowClient, name: str) -> dict[str, str]:
     """Return version numbers by alias; empty if there is no such model."""
-    with if_there():
-        found = client.get_registered_model(name).aliases
-        return {alias: str(number) for alias, number in found.items()}
+    with suppressed(MISSING):
+        held = client.get_registered_model(name).aliases
+        return {alias: str(number) for alias, number in held.items()}
     return {}
 
 
 @contextmanager
-def if_there() -> Iterator[None]:
-    """Leave the block silently when MLflow reports that something does not exist."""
+def suppressed(error_code: str) -> Iterator[None]:
+    """Leave the block silently when MLflow raises an error of this code."""
     try:
         yield
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code != error_code:
             raise
 
 
@@ -140,11 +142,13 @@ def _decided_already(
 
 
 def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
-    """Return the versions with the same generator, this one first."""
-    version = _version(client, name, number)
-    found = versions_of(client, name)
-    same = version.tags.get(GENERATOR)
-    return [version, *(other for other in found if same and other.tags.get(GENERATOR) == same)]
+    """Return the versions with the same generator, this one among them."""
+    with suppressed(MISSING):
+        version = client.get_model_version(name, number)
+        same = version.tags.get(GENERATOR)
+        twins = [other for other in versions_of(client, name) if other.tags.get(GENERATOR) == same]
+        return twins if same else [version]
+    raise UserError(f"there is no version {number} of {name}")
 
 
 def _clear_rollback(client: MlflowClient, name: str, number: str) -> None:
@@ -173,32 +177,23 @@ def _move(client: MlflowClient, name: str, moves: Mapping[str, str | None]) -> N
 
 def _finish(client: MlflowClient, name: str) -> None:
     intent = None
-    with if_there():
+    with suppressed(MISSING):
         intent = client.get_registered_model(name).tags.get(_INTENT)
     for alias, number in json.loads(intent or "{}").items():
         if number is None:
             client.delete_registered_model_alias(name, alias)
         else:
-            with if_there():  # somebody may have deleted that version
+            with suppressed(MISSING):  # somebody may have deleted that version
                 client.set_registered_model_alias(name, alias, number)
     if intent:
         client.delete_registered_model_tag(name, _INTENT)
 
 
 def _record(client: MlflowClient, name: str, number: str, verdict: Verdict) -> None:
-    said = {
-        "bngan.decision": "champion" if verdict.promote else "challenger",
-        "bngan.reason": verdict.reason,
-        "bngan.decided": _now(),
-    }
-    for key, value in said.items():
-        client.set_model_version_tag(name, number, key, value)
-
-
-def _version(client: MlflowClient, name: str, number: str) -> Any:
-    with if_there():
-        return client.get_model_version(name, number)
-    raise UserError(f"there is no version {number} of {name}")
+    decision = CHAMPION if verdict.promote else CHALLENGER
+    tags = {"decision": decision, "reason": verdict.reason, "decided": _now()}
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, f"bngan.{key}", value)
 
 
 def _now(precision: str = "seconds") -> str:

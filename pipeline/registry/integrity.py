@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from bngan.generation.sampler import Sampler
 from bngan.metrics.features import INFO, ExtractorInfo
 from bngan.metrics.pretrained import file_hash
 from bngan.serialization.json_records import dataclass_from_json, read_json_object
@@ -19,18 +18,6 @@ FILES = "bngan.files"
 
 class IntegrityError(UserError):
     """Report a registered model that differs from its registered files, or cannot be verified."""
-
-
-def load_verified_generator(model: Path, uri: str) -> Sampler:
-    """Load the generator of the model at ``uri`` from the verified folder ``model``.
-
-    Raises:
-        IntegrityError: if its files do not go together.
-    """
-    try:
-        return Sampler.load(model / "generator")
-    except ValueError as error:
-        raise IntegrityError(f"{uri}: {error}") from error
 
 
 def require_trust(reference: Path, uri: str) -> None:

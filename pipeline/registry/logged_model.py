@@ -1,32 +1,20 @@
 """Log a generator as an MLflow model: its folders, its code, its interface and its scores."""
 
+import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model
 
-from pipeline.registry.code import library_code
-
-
-class ModelInterface(NamedTuple):
-    """Describe the interface of a model to its callers."""
-
-    python_model: Path
-    """File of the MLflow "model from code"."""
-    signature: ModelSignature
-    """Inputs, outputs and parameters."""
-    example: dict[str, np.ndarray]
-    """Inputs of a request, which MLflow shows; it warns where a model has none."""
-    requirements: list[str]
-    """Distributions that the model needs, with their versions."""
+import bngan
 
 
 @dataclass(frozen=True)
@@ -39,7 +27,8 @@ class ModelPackage:
         card: description in Markdown.
         metrics: scores, which MLflow links to the model and to their data.
         data: name and digest of that data.
-        interface: inputs, outputs and requirements.
+        interface: code, inputs, outputs and requirements, as arguments of
+            ``mlflow.pyfunc.save_model``.
     """
 
     parts: Mapping[str, Path]
@@ -47,7 +36,7 @@ class ModelPackage:
     card: str
     metrics: Mapping[str, float]
     data: tuple[str, str]
-    interface: ModelInterface
+    interface: Mapping[str, Any]
 
 
 def log_model(client: MlflowClient, run_id: str, package: ModelPackage) -> LoggedModel:
@@ -80,14 +69,28 @@ def _upload(client: MlflowClient, run_id: str, model: LoggedModel, package: Mode
                 model_uuid=model.model_id,
                 model_id=model.model_id,
             ),
-            python_model=str(package.interface.python_model),
             artifacts={name: str(path) for name, path in package.parts.items()},
             code_paths=[str(code)],
-            signature=package.interface.signature,
-            input_example=package.interface.example,
-            pip_requirements=package.interface.requirements,
+            **package.interface,
         )
         client.log_model_artifacts(model.model_id, str(folder))
+
+
+@contextmanager
+def library_code() -> Iterator[Path]:
+    """Yield a folder with a copy of ``bngan`` that can be written to.
+
+    MLflow copies folders with their permissions, and fails where the installed ones are read-only.
+    """
+    installed = Path(str(bngan.__file__)).parent
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / installed.name
+        for path in installed.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                target = copy / path.relative_to(installed)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        yield copy
 
 
 def link_metrics(

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +20,17 @@ from pipeline.core.lock import make_private_dir
 from pipeline.registry.aliases import (
     CHALLENGER,
     CHAMPION,
+    MISSING,
     PREVIOUS,
     aliases,
-    if_there,
     registry_lock,
     require_name,
+    suppressed,
 )
 from pipeline.registry.integrity import (
     FILES,
     IntegrityError,
     find_tampering,
-    load_verified_generator,
     write_manifests,
 )
 from pipeline.registry.logged_model import ModelPackage, log_model
@@ -44,30 +43,19 @@ _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 
 
-@dataclass
-class Registration:
-    """Describe a registered version: its alias, and the reason for it."""
-
-    name: str
-    version: str
-    alias: str
-    reason: str
-
-    @property
-    def uri(self) -> str:
-        """Return the address of this version, which stays when its alias moves."""
-        return f"models:/{self.name}/{self.version}"
-
-
 def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> str:
     """Register a generator as a version of ``name``, and return the version's number.
 
     A second registration with the same ``tags["bngan.fingerprint"]``, after an interruption or from
     another process, returns the first one's number.
     """
+    identity = package.tags["bngan.fingerprint"]
     with registry_lock(workspace, name) as client:
-        number = _existing(client, name, package.tags["bngan.fingerprint"])
-        if number is None:
+        existing = versions_of(client, name)
+        same = [int(v.version) for v in existing if v.tags.get("bngan.fingerprint") == identity]
+        if same:
+            number = str(min(same))
+        else:
             tags = {**package.tags, FILES: write_manifests(package.parts)}
             number = _create_version(client, name, tags, log_model(client, run_id, package))
         client.update_model_version(name, number, package.card[:_CARD_LIMIT])
@@ -76,8 +64,7 @@ def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> 
 
 def tags_of(workspace: Path, name: str, number: str) -> dict[str, str]:
     """Return the tags of a version."""
-    tags: dict[str, str] = existing_client(workspace).get_model_version(name, number).tags
-    return tags
+    return dict(existing_client(workspace).get_model_version(name, number).tags)
 
 
 def version_of(workspace: Path, name: str, alias: str) -> str:
@@ -148,19 +135,6 @@ def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
         IntegrityError: if a file differs from the registered one, with its name.
         UserError: if there is no such model.
     """
-    with _downloaded(workspace, uri) as parts:
-        sampler = load_verified_generator(parts, uri)
-        yield OpenedModel(parts / "generator", parts / "reference", sampler)
-
-
-@contextmanager
-def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
-    """Download and verify the parts of the model at ``uri``, into folders of their names.
-
-    Raises:
-        IntegrityError: if a file differs from the registered one, with its name.
-        UserError: if there is no such model.
-    """
     if not (address := re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)):
         raise UserError(f"{uri} is no model: write models:/NAME@ALIAS or models:/NAME/VERSION")
     name, number, alias = address.groups()
@@ -173,16 +147,19 @@ def _downloaded(workspace: Path, uri: str) -> Iterator[Path]:
             number = number or str(client.get_model_version_by_alias(name, alias).version)
             tags = client.get_model_version(name, number).tags
             source = client.get_model_version_download_uri(name, number)
-            folder = Path(
-                mlflow.artifacts.download_artifacts(
-                    source, dst_path=str(temporary), tracking_uri=tracking_uri(workspace)
-                )
+            folder = mlflow.artifacts.download_artifacts(
+                source, dst_path=str(temporary), tracking_uri=tracking_uri(workspace)
             )
         except (MlflowException, OSError) as error:
             raise refusal(f"cannot load {uri}", error) from error
-        if problem := find_tampering(folder / "artifacts", tags.get(FILES)):
+        parts = Path(folder) / "artifacts"
+        if problem := find_tampering(parts, tags.get(FILES)):
             raise IntegrityError(f"{uri} is not used: {problem}")
-        yield folder / "artifacts"
+        try:
+            sampler = Sampler.load(parts / "generator")
+        except ValueError as error:
+            raise IntegrityError(f"{uri}: {error}") from error
+        yield OpenedModel(parts / "generator", parts / "reference", sampler)
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:
@@ -191,7 +168,7 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
     Raises:
         LookupError: if the version is not in the registry any more.
     """
-    with if_there():
+    with suppressed(MISSING):
         held = existing_client(workspace).get_model_version(name, number).aliases
         return next((alias for alias in (CHAMPION, CHALLENGER, PREVIOUS) if alias in held), None)
     raise LookupError(f"{name} version {number} is no longer registered")
@@ -200,11 +177,8 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
 def _create_version(
     client: MlflowClient, name: str, tags: Mapping[str, str], model: LoggedModel
 ) -> str:
-    try:
+    with suppressed("RESOURCE_ALREADY_EXISTS"):
         client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     version = client.create_model_version(
         name,
         # MLflow would look for models:/ID in the store that the whole process is set to.
@@ -216,9 +190,3 @@ def _create_version(
     linked = [{"name": name, "version": version.version}]
     client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(linked)})
     return str(version.version)
-
-
-def _existing(client: MlflowClient, name: str, fingerprint: str) -> str | None:
-    found = versions_of(client, name)
-    numbers = [int(v.version) for v in found if v.tags.get("bngan.fingerprint") == fingerprint]
-    return str(min(numbers)) if numbers else None

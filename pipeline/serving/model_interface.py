@@ -2,19 +2,21 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from pipeline.registry.logged_model import ModelInterface
-
-_PYTHON_MODEL = Path(__file__).with_name("pyfunc_model.py")
+_PYTHON_MODEL = str(Path(__file__).with_name("pyfunc_model.py"))
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pillow")
 
 
-def model_interface() -> ModelInterface:
-    """Return the interface: ``index`` (int64 ``(N,)``) to images (uint8 ``(N, H, W, C)``)."""
+def model_interface() -> dict[str, Any]:
+    """Return arguments of ``mlflow.pyfunc.save_model``.
+
+    The model takes ``index`` (int64 ``(N,)``) and returns images (uint8 ``(N, H, W, C)``).
+    """
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "index")]),
         outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
@@ -27,5 +29,9 @@ def model_interface() -> ModelInterface:
             ]
         ),
     )
-    requirements = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
-    return ModelInterface(_PYTHON_MODEL, signature, {"index": np.arange(4)}, requirements)
+    return {
+        "python_model": _PYTHON_MODEL,
+        "signature": signature,
+        "input_example": {"index": np.arange(4)},  # MLflow warns where a model has none
+        "pip_requirements": [f"{name}=={version(name)}" for name in _REQUIREMENTS],
+    }

@@ -4,7 +4,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,9 +60,14 @@ def run(context: StageContext) -> Summary:
         number = registry.register(context.workspace, context.run_id, name, package)
     compare = partial(_judge, context, tags)
     alias, verdict = assign_alias(context.workspace, name, number, compare)
-    registration = registry.Registration(name, number, alias, verdict.reason)
-    note = f"version {number}: {alias} ({verdict.reason})"
-    summary = {**asdict(registration), "uri": registration.uri, "note": note}
+    summary = {
+        "name": name,
+        "version": number,
+        "alias": alias,
+        "reason": verdict.reason,
+        "uri": f"models:/{name}/{number}",
+        "note": f"version {number}: {alias} ({verdict.reason})",
+    }
     text = json.dumps({**summary, "gate": verdict.details}, indent=2)
     (context.output / "registration.json").write_text(text)
     context.events.artifact("registration.json", text.encode())

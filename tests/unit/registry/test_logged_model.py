@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import bngan
-from pipeline.registry.code import library_code
+from pipeline.registry.logged_model import library_code
 
 
 def test_a_read_only_installation_is_copied_so_that_it_can_be_written_to(
