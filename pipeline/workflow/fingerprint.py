@@ -6,11 +6,11 @@ import importlib.util
 import inspect
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlflow.entities import Run
 
@@ -19,20 +19,10 @@ from pipeline.config.parser import flatten
 from pipeline.config.schema import Config
 from pipeline.workflow.stage import Stage
 
-_CARRIERS = frozenset(
-    (
-        "bngan",
-        "bngan.serialization",
-        "pipeline",
-        "pipeline.cluster",
-        "pipeline.config",
-        "pipeline.core",
-        "pipeline.registry",
-        "pipeline.storage",
-        "pipeline.tracking",
-        "pipeline.workflow",
-    )
-)
+_CARRIERS = {"bngan", "bngan.serialization", "pipeline"} | {
+    f"pipeline.{room}"
+    for room in ("cluster", "config", "core", "registry", "storage", "tracking", "workflow")
+}
 """Packages whose modules run stages without shaping their results."""
 
 
@@ -55,13 +45,13 @@ class Fingerprint:
     def difference(self, other: "Fingerprint") -> str:
         """Return in words the difference from ``other``, an earlier one of the same stage."""
         changes = []
-        if keys := _changed(other.config, self.config):
-            changed = [f"{k} {other.config.get(k)} -> {self.config.get(k)}" for k in keys]
-            changes.append(f"config changed: {', '.join(changed)}")
-        if keys := _changed(other.inputs, self.inputs):
-            changes.append(f"inputs changed: {', '.join(keys)}")
-        if keys := _changed(other.code, self.code):
-            changes.append(f"code changed: {', '.join(keys)}")
+        for part in ("config", "inputs", "code"):
+            before, after = getattr(other, part), getattr(self, part)
+            keys = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
+            if keys and part == "config":
+                keys = [f"{key} {before.get(key)} -> {after.get(key)}" for key in keys]
+            if keys:
+                changes.append(f"{part} changed: {', '.join(keys)}")
         return "; ".join(changes)
 
 
@@ -103,25 +93,15 @@ def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:
     pending = list(modules)
     while pending:
         name = pending.pop()
-        source = _source(name)
-        if source is None or name in digests or source.package in _CARRIERS:
+        if name in digests or not (path := _source(name)):
             continue
-        module = _read(source.path)
-        digests[name] = module.digest
-        pending += sorted(module.imported)
+        digests[name], imported = _read(path)
+        pending += sorted(imported)
     return digests | {library: version(library) for library in libraries}
 
 
-class _Source(NamedTuple):
-    """The place of a module."""
-
-    path: Path
-    package: str
-    """The module's folder as a dotted name; for an ``__init__``, the package itself."""
-
-
-def _source(name: str) -> _Source | None:
-    """Find a module of this project; None for other modules and for names inside modules."""
+def _source(name: str) -> Path | None:
+    """Find a module of this project; None for ``_CARRIERS``, other modules and names in modules."""
     if name.split(".")[0] not in ("bngan", "pipeline"):
         return None
     try:
@@ -131,20 +111,12 @@ def _source(name: str) -> _Source | None:
     if spec is None or spec.origin is None:
         return None
     package = name if spec.submodule_search_locations else name.rpartition(".")[0]
-    return _Source(Path(spec.origin), package)
-
-
-class _Module(NamedTuple):
-    """A parsed source file."""
-
-    digest: str
-    """Digest of the code, without comments, docstrings and layout."""
-    imported: frozenset[str]
-    """Names of all imports in the file, as modules and as names inside modules."""
+    return None if package in _CARRIERS else Path(spec.origin)
 
 
 @cache
-def _read(path: Path) -> _Module:
+def _read(path: Path) -> tuple[str, frozenset[str]]:
+    """Return the digest of a file's code, and all names in its imports, modules or not."""
     tree, names = ast.parse(path.read_text()), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -153,33 +125,24 @@ def _read(path: Path) -> _Module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(body := getattr(node, "body", None), list):
             node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
-    return _Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], frozenset(names))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], frozenset(names)
 
 
 def _is_text(line: ast.AST) -> bool:
-    return (
-        isinstance(line, ast.Expr)
-        and isinstance(line.value, ast.Constant)
-        and isinstance(line.value.value, str)
-    )
-
-
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [key for key in sorted(before | after) if before.get(key) != after.get(key)]
-
-
-_PARTS = ("code", "config", "inputs")
+    value = line.value if isinstance(line, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def stage_tags(stage: str, fingerprint: Fingerprint) -> dict[str, str]:
     """Return tags by which a later invocation recognises the work and names later changes."""
-    parts = {f"fp.{part}": json.dumps(getattr(fingerprint, part)) for part in _PARTS}
+    parts = {f"fp.{part}": json.dumps(value) for part, value in asdict(fingerprint).items()}
     return {"stage": stage, "fingerprint": fingerprint.value, **parts}
 
 
 def recorded_fingerprint(run: Run) -> Fingerprint | None:
     """Return the fingerprint in a run's tags, secrets blanked, or None if it cannot be read."""
     try:
-        return Fingerprint(**{part: json.loads(run.data.tags[f"fp.{part}"]) for part in _PARTS})
+        parts = {part.name: run.data.tags[f"fp.{part.name}"] for part in fields(Fingerprint)}
+        return Fingerprint(**{name: json.loads(text) for name, text in parts.items()})
     except (ValueError, KeyError):
         return None

@@ -5,8 +5,8 @@ manifest. Every other stage runs, and the decision has the reason.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bngan.serialization.manifest import atomic_folder, read_manifest
@@ -40,11 +40,9 @@ _PAUSE_S = 5.0
 def plan(config: Config) -> list[Decision]:
     """Return for every stage: hit or run, and why. Write nothing but an empty MLflow store."""
     tracker = Tracker(_workspace(config), config.name)
-    decisions: list[Decision] = []
-    folders: dict[str, Path] = {}
+    decisions, folders = list[Decision](), dict[str, Path]()
     for stage in STAGES:
-        waiting = [name for name in stage.inputs if name not in folders]
-        if waiting:
+        if waiting := [name for name in stage.inputs if name not in folders]:
             decisions.append(Decision(stage.name, False, f"on what {waiting[0]} gives"))
             continue
         decision = _decide(stage, config, folders, tracker)
@@ -146,7 +144,9 @@ class _Run:
             outcome.note = str(summary.get("note", ""))
             self.result.folders[stage.name] = folder
             self.result.summaries[stage.name] = summary
-            self._keep(stage, folder, summary)
+            uses = {stage.name: folder.name, **stage.uses(summary)}  # bngan gc keeps these folders
+            tags = {f"{USES}{name}": used for name, used in uses.items()}
+            self.tracker.tags(self.result.run_id, tags)
         except (KeyboardInterrupt, SystemExit):
             outcome.status = "interrupted"
             raise
@@ -169,13 +169,6 @@ class _Run:
                 f"{self.options.start}"
             )
         return decision
-
-    def _keep(self, stage: Stage, folder: Path, summary: Summary) -> None:
-        """Tag the run with the folders that it uses, so that ``bngan gc`` keeps them."""
-        uses = {stage.name: folder.name, **stage.uses(summary)}
-        self.tracker.tags(
-            self.result.run_id, {f"{USES}{name}": used for name, used in uses.items()}
-        )
 
     def _persist(self, stage: Stage, decision: Decision, folder: Path) -> Decision:
         """Run a stage under its lock, unless another process has run it meanwhile."""
@@ -204,6 +197,13 @@ class _Run:
         tags, summary = stage_tags(stage.name, current), Summary()
         storage = Workspace(self.config.workspace)
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
+        events = StageEvents(
+            partial(self.display.progress, stage.name),
+            self.display.message,
+            partial(self.tracker.metrics, run_id),
+            partial(self.tracker.tags, run_id),
+            partial(self.tracker.artifact, run_id),
+        )
         with run_lifecycle(self.tracker, run_id):
             self.tracker.params(run_id, current.config)
             for source in STAGES:
@@ -219,7 +219,7 @@ class _Run:
                     storage=storage,
                     run_id=run_id,
                     fingerprint=current.value,
-                    events=_TrackedEvents(stage.name, run_id, self.tracker, self.display),
+                    events=events,
                     allow_mismatch=self.options.allow_mismatch,
                 )
                 summary |= stage.run(context)
@@ -235,8 +235,7 @@ def _workspace(config: Config) -> Path:
 
 def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:
     current = fingerprint(stage, config, folders)
-    known = tracker.finished(stage.name, current.value)
-    if known:
+    if known := tracker.finished(stage.name, current.value):
         storage, folder = Workspace(config.workspace), _folder(config, stage, current)
         if problem := storage.damage(outputs_name(stage, current)):
             return Decision(stage.name, False, problem, current)
@@ -254,25 +253,3 @@ def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tra
 
 def _folder(config: Config, stage: Stage, current: Fingerprint) -> Path:
     return Workspace(config.workspace).local / outputs_name(stage, current)
-
-
-class _TrackedEvents(StageEvents):
-    """Sends a stage's progress to the display, and its metrics and pictures to MLflow."""
-
-    def __init__(self, stage: str, run_id: str, tracker: Tracker, display: Display) -> None:
-        self.stage, self.run_id, self.tracker, self.display = stage, run_id, tracker, display
-
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        self.display.progress(self.stage, done, total, note)
-
-    def message(self, text: str) -> None:
-        self.display.message(text)
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        self.tracker.metrics(self.run_id, values, step)
-
-    def tag(self, name: str, value: str) -> None:
-        self.tracker.tags(self.run_id, {name: value})
-
-    def artifact(self, name: str, content: bytes) -> None:
-        self.tracker.artifact(self.run_id, name, content)

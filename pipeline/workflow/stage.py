@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.config.schema import Config
 from pipeline.storage.workspace import Workspace
@@ -12,23 +12,23 @@ Summary = dict[str, Any]
 """A stage's result in JSON values; ``note`` is a line for the user."""
 
 
-class StageEvents(Protocol):
-    """Reports of a running stage. Implementations log, draw, or ignore them."""
+@dataclass(frozen=True)
+class StageEvents:
+    """Functions that take the reports of a running stage.
 
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        """Report that ``done`` of ``total`` units of work are done."""
+    Attributes:
+        progress: takes units of work done, units in total, and a note.
+        message: takes a line for the user.
+        metrics: takes numbers at a point of training, and the point in images.
+        tags: takes tags that help to find the run.
+        artifact: takes name and content of a file, such as ``samples/000040000.png``.
+    """
 
-    def message(self, text: str) -> None:
-        """Report a line for the user."""
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Report numbers at a point of training, ``step`` in images."""
-
-    def tag(self, name: str, value: str) -> None:
-        """Set a tag that helps to find the run."""
-
-    def artifact(self, name: str, content: bytes) -> None:
-        """Keep a file with the run, such as ``samples/000040000.png``."""
+    progress: Callable[[int, int, str], None]
+    message: Callable[[str], None]
+    metrics: Callable[[Mapping[str, float], int], None]
+    tags: Callable[[Mapping[str, str]], None]
+    artifact: Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True)

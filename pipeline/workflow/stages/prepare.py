@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,18 @@ def run(context: StageContext) -> Summary:
             split: _Writer(context.output, split, *part, shape, numbers)
             for split, part in parts.items()
         }
+        total = sum(len(writer.order) for writer in writers.values())
+        written = chain.from_iterable(writer.write(data) for writer in writers.values())
         with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
-            _write(writers, data, context)
+            for done, _ in enumerate(written, 1):
+                if done % 500 == 0:
+                    count = sum(len(writer.skipped) for writer in writers.values())
+                    context.events.progress(done, total, f"{count} skipped")
     skipped = [line for writer in writers.values() for line in writer.skipped]
     ignored = sorted(one_line(line) for line in _unused(sources))
     for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
         if lines:
             context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
-    total = sum(len(writer.order) for writer in writers.values())
     if len(skipped) > data.max_skipped * total:
         raise UserError(
             f"data.path: {len(skipped):,} of {total:,} images cannot be used, more than "
@@ -63,16 +68,6 @@ def run(context: StageContext) -> Summary:
             f"{listing(skipped)}"
         )
     return _summarise(context, shape, classes, writers, skipped, ignored)
-
-
-def _write(writers: dict[Split, "_Writer"], data: DataConfig, context: StageContext) -> None:
-    total, done = sum(len(writer.order) for writer in writers.values()), 0
-    for writer in writers.values():
-        for _ in writer.write(data):
-            done += 1
-            if done % 500 == 0:
-                skipped = sum(len(each.skipped) for each in writers.values())
-                context.events.progress(done, total, f"{skipped} skipped")
 
 
 def _unused(sources: dict[str, Source]) -> list[str]:
@@ -106,7 +101,12 @@ def _split(
     if data.classes is not None:
         parts = {split: _labelled(*part, numbers) for split, part in parts.items()}
     if data.limit is not None:
-        parts["train"] = train, _limited(parts["train"][1], data.limit)
+        kept = parts["train"][1][: data.limit]
+        if len(kept) < data.limit:
+            raise UserError(
+                f"data.limit: {data.limit} images, and there are {len(kept)} to train on"
+            )
+        parts["train"] = train, kept
     for split, (_, chosen) in parts.items():
         if len(chosen) < FEWEST:
             raise UserError(
@@ -121,12 +121,6 @@ def _labelled(
 ) -> tuple[Source, np.ndarray]:
     labels = hashable_labels(source.labels())
     return source, np.array([i for i in order if labels[i] in numbers], dtype=np.int64)
-
-
-def _limited(order: np.ndarray, limit: int) -> np.ndarray:
-    if len(order) < limit:
-        raise UserError(f"data.limit: {limit} images, and there are {len(order)} to train on")
-    return order[:limit]
 
 
 def _image_shape(source: Source, order: np.ndarray, data: DataConfig) -> tuple[int, int, int]:
@@ -248,9 +242,7 @@ def _identity(config: Config) -> str:
     path = config.data.path
     if path in EMBEDDED:
         return f"scikit-learn {version('scikit-learn')}"
-    if is_symbolic(path):
-        return path
-    return folder_signature(path)
+    return path if is_symbolic(path) else folder_signature(path)
 
 
 STAGE = Stage(

@@ -48,9 +48,8 @@ def run(context: StageContext) -> Summary:
     name = training_id(config, context.input_digests)
     state, note, records = _train(context, name)
     best, history = state["best"], state["progress"]["history"]
-    earlier = [
-        record for record in history if not records or record["images"] < records[0]["images"]
-    ]
+    begun = records[0]["images"] if records else math.inf
+    earlier = [record for record in history if record["images"] < begun]
     for record in earlier:  # this run's curves show the whole course, not its last part
         _log(context, record)
     context.events.metrics({"resumed_from": earlier[-1]["images"] if earlier else 0}, 0)
@@ -68,10 +67,9 @@ def run(context: StageContext) -> Summary:
 def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[cluster.Record]]:
     """Train if need be; return the last checkpoint's state, a note, and the new records."""
     config, listener = context.config, _Listener(context)
-    context.events.tag("training", name)
+    context.events.tags({"training": name})
     store = Checkpoints(context.storage, f"training/{name}")
-    folder = store.folder
-    with exclusive_lock(folder, f"training {name}") as attempt, _checkpoint_errors_told():
+    with exclusive_lock(store.folder, f"training {name}") as attempt, _checkpoint_errors_told():
         context.storage.upload(f"{store.name}/{OWNER}")
         state = store.latest()
         for line in store.set_aside:
@@ -88,9 +86,8 @@ def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[
         device = _fit(context, store, attempt, listener)
         state = store.latest()
     if state is None or not (why := stop_reason(config, state)):
-        where = store.where
         raise RetryableError(
-            f"the last checkpoint in {where} cannot be used; the same command goes on"
+            f"the last checkpoint in {store.where} cannot be used; the same command goes on"
         )
     if state["trainer"]["images_seen"] < config.train.images:
         context.events.message(f"stops: {why}")
@@ -132,10 +129,9 @@ class _Listener:
 def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Listener) -> str:
     """Train on Ray up to ``train.images``; return the workers' number and kind in words."""
     config, storage = context.config, context.storage
+    folders = [storage.key(context.inputs[name]) for name in ("prepare", "reference")]
     settings = {
-        **trainer_settings(
-            config, *(storage.key(context.inputs[name]) for name in ("prepare", "reference"))
-        ),
+        **trainer_settings(config, *folders),
         "workspace": storage.workspace,
         "experiment": config.name,
         "training": store.name,
