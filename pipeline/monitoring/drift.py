@@ -97,10 +97,10 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
 
 
 def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | None:
-    """The evaluation that has been done, if any; those that were killed are closed.
+    """Return the finished evaluation, if any, and close killed ones.
 
     Raises:
-        UserError: naming who is at it. The lock may be another machine's own.
+        RetryableError: naming a process that runs it. The lock may be another machine's own.
     """
     evaluations = _evaluations(tracker, schedule, partition)
     for run in evaluations:
@@ -116,12 +116,9 @@ def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | N
 
 
 def _come_first(tracker: Tracker, schedule: Schedule, partition: str, run_id: str) -> None:
-    """Give way to whoever has begun at the same time: of two, one at least sees the other."""
-    running = [
-        run
-        for run in _evaluations(tracker, schedule, partition)
-        if run.info.status == "RUNNING" and not died(run)
-    ]
+    """Raise ``RetryableError`` if another process began first: of two, one at least sees the other."""
+    evaluations = _evaluations(tracker, schedule, partition)
+    running = [run for run in evaluations if run.info.status == "RUNNING" and not died(run)]
     first = min(running, key=lambda run: (run.info.start_time, run.info.run_id))
     if first.info.run_id != run_id:
         raise _at_it(partition, first)
@@ -136,15 +133,14 @@ def _evaluations(tracker: Tracker, schedule: Schedule, partition: str) -> list[R
 
 
 def _at_it(partition: str, run: Run) -> RetryableError:
-    return RetryableError(
-        f"{partition} is being evaluated by {process_of(run)}, run {run.info.run_id}"
-    )
+    by = f"{process_of(run)}, run {run.info.run_id}"
+    return RetryableError(f"{partition} is being evaluated by {by}")
 
 
 def _measure(
     schedule: Schedule, partition: str, number: str, tell: ProgressCallback
 ) -> dict[str, Any]:
-    """The champion scored by what it carries, and old real images against new ones; the verdict."""
+    """Score the champion by its own reference, compare old images with new ones, and decide."""
     storage, path = Workspace(schedule.workspace), schedule.images_of(partition)
     with downloaded_for_scoring(storage, f"models:/{schedule.model}/{number}") as model:
         reference = load_reference(model.reference)
@@ -165,13 +161,7 @@ def _measure(
             "recorded": recorded,
             "changed": recorded is None or abs(score - recorded) > _SAME * recorded,
         },
-        "data": images
-        and {
-            **images.about,
-            **_compared(
-                schedule, reference, images.features(reference), fakes[EVALUATION_SEEDS[0]]
-            ),
-        },
+        "data": None if images is None else _compared(schedule, reference, *images, fakes),
         **{key: scored[key] for key in ("scores", "intervals", "protocol", "extractor")},
     }
     drifted = record["data"] is not None and record["data"]["drifted"]
@@ -179,26 +169,13 @@ def _measure(
     return record | {"drift": verdict, "reason": explain(record)}
 
 
-@dataclass(frozen=True)
-class _Images:
-    """New real images ``(N, H, W, C)``, where from, and the names of those that could not be read."""
+def _new_images(
+    schedule: Schedule, path: str, reference: Reference
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the source and number of new real images, and the images ``(N, H, W, C)``.
 
-    path: str
-    pixels: np.ndarray
-    skipped: list[str]
-
-    @property
-    def about(self) -> dict[str, Any]:
-        digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
-        count, skipped = len(self.pixels), len(self.skipped)
-        return {"path": self.path, "count": count, "skipped": skipped, "sha256": digest}
-
-    def features(self, reference: Reference) -> Features:
-        return reference.extractor.to(local_device("auto"))(self.pixels)
-
-
-def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
-    """As many as there are old ones, drawn at random, made what the model's images are."""
+    They are as many as the old ones, drawn at random, in the shape of the model's images.
+    """
     channels, height, width = reference.extractor.info.image_shape
     size, kept, skipped = height if height == width else None, list[np.ndarray](), list[str]()
     with opened(path, schedule.data.max_download_gb, schedule.data.image_column) as sources:
@@ -218,17 +195,24 @@ def _new_images(schedule: Schedule, path: str, reference: Reference) -> _Images:
         raise UserError(f"data.path: {len(skipped)} images cannot be used; the first: {skipped[0]}")
     if len(kept) < GROUPS:
         raise UserError(f"data.path: {path} has {len(kept)} images, and {GROUPS} are needed")
-    return _Images(pinned(path, source.commit), np.stack(kept), skipped)
+    pixels = np.stack(kept)
+    about = {"path": pinned(path, source.commit), "count": len(kept), "skipped": len(skipped)}
+    return about | {"sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}, pixels
 
 
 def _compared(
-    schedule: Schedule, reference: Reference, new: Features, fake: Features
+    schedule: Schedule,
+    reference: Reference,
+    about: dict[str, Any],
+    images: np.ndarray,
+    fakes: Mapping[int, Features],
 ) -> dict[str, Any]:
-    """Old real images against as many new ones, and the generator against both."""
-    count = len(new.features)
-    old, fake = reference.real.take(slice(count)), fake.take(slice(count))
+    """Compare old real images with as many new ones, and the generator with both."""
+    new, chosen = reference.extractor.to(local_device("auto"))(images), slice(len(images))
+    old, fake = reference.real.take(chosen), fakes[EVALUATION_SEEDS[0]].take(chosen)
     drifted = drift(old.features, new.features)
     return {
+        **about,
         "distance": drifted.distance,
         "interval": [drifted.low, drifted.high],
         "expected": drifted.expected,
@@ -244,7 +228,7 @@ def _compared(
 
 
 def _shares(features: Features) -> list[float]:
-    """What part of the images the extractor takes for each class; empty if it is no classifier."""
+    """Return the share of images that the extractor takes for each class; empty without classes."""
     classes = features.logits.shape[1]
     if not classes:
         return []
@@ -253,13 +237,9 @@ def _shares(features: Features) -> list[float]:
 
 
 def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> None:
-    """Metrics, tags and report in MLflow, the verdict at the version, and word to whom it is due."""
+    """Record metrics, tags and report in MLflow, tag the version, and send an alarm if it is due."""
     run_id, number, data = record["run_id"], record["model_version"], record["data"]
-    workspace, said = (
-        Workspace(schedule.workspace).local,
-        f"{record['drift']} {record['partition']}",
-    )
-    version = registry.tags_of(workspace, schedule.model, number)
+    version = registry.tags_of(Workspace(schedule.workspace).local, schedule.model, number)
     model, digest = version.get("bngan.model_id"), version.get("bngan.data", "unknown")
     tracker.dataset(run_id, f"models:/{schedule.model}/{number}/reference", digest, "reference")
     link_metrics(tracker.client, run_id, model, record["scores"], ("reference", digest))
@@ -273,7 +253,8 @@ def _keep(tracker: Tracker, schedule: Schedule, record: Mapping[str, Any]) -> No
     tracker.tags(run_id, {"drift": record["drift"], "reason": record["reason"]})
     tag = f"{_TAG}.{schedule.name}"
     if version.get(tag, "").rpartition(" ")[2] <= record["partition"]:  # not a backfill
-        tracker.client.set_model_version_tag(schedule.model, number, tag, said)
+        verdict = f"{record['drift']} {record['partition']}"
+        tracker.client.set_model_version_tag(schedule.model, number, tag, verdict)
     if record["drift"] == "alarm":
         brief = data and {k: v for k, v in data.items() if k != "chance"}
         receivers = alarm.tell(schedule.alarm, {**record, "data": brief})

@@ -195,13 +195,8 @@ def _errors(schedule: Schedule) -> Iterator[Problem]:
     known = flatten(asdict(schedule))
     yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
     yield from source(schedule.images_of("2000-01-01") or "")
-    if schedule.alarm.webhook:
-        yield from _webhook(schedule.alarm.webhook)
-
-
-def _webhook(address: str) -> Iterator[Problem]:
-    """Yield the problem of a webhook's address; the message hides the address and its secrets."""
-    if reason := _no_address(address):
+    if (webhook := schedule.alarm.webhook) and (reason := _no_address(webhook)):
+        # Without the address, which may have secrets in it.
         yield Problem("alarm.webhook", f"alarm.webhook must {reason}")
 
 

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,26 +59,22 @@ def keep(path: Path, schedule: Schedule, say: Callable[[str], None]) -> None:
 
 
 def _run(scheduler: BackgroundScheduler, schedule: Schedule, say: Callable[[str], None]) -> None:
-    """Run the scheduler until Ctrl-C, and then raise ``KeyboardInterrupt``."""
+    """Run the scheduler until Ctrl-C, and then raise ``KeyboardInterrupt``.
+
+    Until then Ctrl-C sets an event: as an exception, it could be lost in a callback.
+    """
     upcoming = schedule.trigger.get_next_fire_time(None, datetime.now(UTC))
     next_time = f"{upcoming:%Y-%m-%dT%H:%M}, {schedule.timezone}"
-    with _interruption() as interrupted:
+    interrupted = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
         say(f"{schedule.name}: next at {next_time}; Ctrl-C ends it")
         scheduler.start()
         while not interrupted.wait(1.0):
             pass
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets. As an exception, Ctrl-C could be lost in a callback."""
-    interrupted = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
-    try:
-        yield interrupted
     finally:
         signal.signal(signal.SIGINT, previous)
+    raise KeyboardInterrupt
 
 
 def _start(path: Path, partition: str) -> "subprocess.Popen[bytes]":

@@ -2,8 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from bngan.batchnorm.calibration import calibrate
@@ -46,7 +44,10 @@ def run(context: StageContext) -> Summary:
     require_sound(config, context.inputs["prepare"])
     require_gradient(config, context.inputs["reference"])
     name = training_id(config, context.input_digests)
-    state, note, records = _train(context, name)
+    try:
+        state, note, records = _train(context, name)
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
     best, history = state["best"], state["progress"]["history"]
     begun = records[0]["images"] if records else math.inf
     earlier = [record for record in history if record["images"] < begun]
@@ -69,7 +70,7 @@ def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[
     config, listener = context.config, _Listener(context)
     context.events.tags({"training": name})
     store = Checkpoints(context.storage, f"training/{name}")
-    with exclusive_lock(store.folder, f"training {name}") as attempt, _checkpoint_errors_told():
+    with exclusive_lock(store.folder, f"training {name}") as attempt:
         context.storage.upload(f"{store.name}/{OWNER}")
         state = store.latest()
         for line in store.set_aside:
@@ -154,14 +155,6 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
     if listener.gave_up:
         raise UserError(f"training gave up: {listener.gave_up}")
     return device
-
-
-@contextmanager
-def _checkpoint_errors_told() -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError as error:
-        raise UserError(str(error)) from error
 
 
 def _log(context: StageContext, record: cluster.Record) -> None:

@@ -28,8 +28,8 @@ def test_new_images_from_the_hub_are_called_by_their_commit(
         extractor=SimpleNamespace(info=SimpleNamespace(image_shape=(1, 8, 8))),
         protocol=SimpleNamespace(split="test", count=100),
     )
-    found = _new_images(Schedule("n", "m", "0 3 * * *", data=new), "hub:o/n@main", reference)
-    assert (found.about["path"], found.about["count"]) == (f"hub:o/n@{commit}", 100)
+    about, _ = _new_images(Schedule("n", "m", "0 3 * * *", data=new), "hub:o/n@main", reference)
+    assert (about["path"], about["count"]) == (f"hub:o/n@{commit}", 100)
     assert asked == [("hub:o/n@main", 3e9)]
 
 
