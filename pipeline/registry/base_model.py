@@ -48,11 +48,7 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
 
 
 def _trusted(folder: Path, base: str) -> Path | None:
-    """Return the folder if it holds an extractor, else None.
-
-    Raises:
-        UserError: if the extractor may run any code, and nobody trusts it.
-    """
+    """Return the folder, or None if it has no extractor. Raise ``UserError`` for an untrusted one."""
     if not (folder / INFO).is_file():
         return None
     require_trust(folder, base)

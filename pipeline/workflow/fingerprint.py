@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import importlib.util
-import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -80,8 +79,7 @@ def code_of(stage: Stage) -> dict[str, str]:
     Comments, docstrings and layout do not count, nor do modules in ``_CARRIERS``. Versions of the
     stage's libraries are added.
     """
-    own = inspect.getmodule(stage.run)
-    return code_below(str(own and own.__name__), *stage.modules, libraries=stage.libraries)
+    return code_below(stage.run.__module__, *stage.modules, libraries=stage.libraries)
 
 
 def code_below(*modules: str, libraries: Iterable[str]) -> dict[str, str]:

@@ -23,20 +23,16 @@ def training_id(config: Config, input_digests: Mapping[str, str]) -> str:
 
     Length, scores and number of workers are not in the hash, so that a rerun finds the folder.
     ``check_provenance`` compares code and versions instead.
-
-    Args:
-        config: configuration of the experiment.
-        input_digests: digests of the outputs that the train stage reads.
     """
-    adapt = {"adapt": asdict(replace(config.adapt, base=None))} if config.adapt.base else {}
     shape = {
         "seed": config.seed,
         "flip": config.data.flip,
         "model": asdict(config.model),
         "train": {key: getattr(config.train, key) for key in SHAPING},
         "inputs": input_digests,
-        **adapt,
     }
+    if config.adapt.base:
+        shape["adapt"] = asdict(replace(config.adapt, base=None))
     return f"{config.name}-{digest(shape)[:16]}"
 
 
@@ -46,8 +42,6 @@ def check_provenance(
     """Return the fingerprints of all code that made this training, the present code's last.
 
     Args:
-        context: context of the train stage.
-        store: checkpoints of the training.
         code: digests of the stage's modules, as a fingerprint has them.
         begun: whether there is a checkpoint.
 

@@ -99,10 +99,18 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
         for dead in reap(workspace):
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
         parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
-        current = _Run(config, tracker, RunResult(parent, {}, {}, {}), display, options)
+        result = RunResult(parent, {}, {}, {})
+        current = _Run(config, tracker, result, display, options)
         with run_lifecycle(tracker, parent), heartbeat(tracker, parent):
-            current.all_stages()
-    return current.result
+            tracker.params(parent, flatten(asdict(config)))
+            tracker.artifact(parent, "config.yaml", to_yaml(config).encode())
+            for stage in STAGES:
+                current.advance(stage)
+                if numbers := stage.run_metrics(result.summaries[stage.name]):
+                    tracker.metrics(parent, numbers)
+                if stage.name == options.until:
+                    break
+    return result
 
 
 @dataclass(frozen=True)
@@ -114,18 +122,6 @@ class _Run:
     result: RunResult
     display: Display
     options: Options
-
-    def all_stages(self) -> None:
-        """Record the configuration, and bring each stage up to date."""
-        parent = self.result.run_id
-        self.tracker.params(parent, flatten(asdict(self.config)))
-        self.tracker.artifact(parent, "config.yaml", to_yaml(self.config).encode())
-        for stage in STAGES:
-            self.advance(stage)
-            if numbers := stage.run_metrics(self.result.summaries[stage.name]):
-                self.tracker.metrics(parent, numbers)
-            if stage.name == self.options.until:
-                break
 
     def advance(self, stage: Stage) -> None:
         """Find or make the outputs of one stage, and enter the outcome into ``result``."""

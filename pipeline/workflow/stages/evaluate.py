@@ -24,20 +24,7 @@ from pipeline.evaluation.scoring import generated_features, load_reference
 from pipeline.reports.page import readable
 from pipeline.reports.plots import gamma_histogram, training_curves
 from pipeline.reports.run_report import Pictures, render
-from pipeline.storage.artifacts import (
-    BASE_GENERATOR,
-    CONTENTS,
-    DATASET,
-    EXTRACTOR_FILES,
-    GENERATOR_FILES,
-    HISTORY,
-    REAL_FEATURES,
-    REFERENCE,
-    REPORT,
-    SAMPLE_GRID,
-    SCORES,
-    TRAIN_FEATURES,
-)
+from pipeline.storage import artifacts
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
 _GRID_COUNT, _ROW_COUNT = 64, 10
@@ -49,20 +36,20 @@ def run(context: StageContext) -> Summary:
     """Write ``scores.json``, ``report.html`` and the pictures in it."""
     started, output = time.monotonic(), context.output
     reference = load_reference(context.inputs["reference"])
-    train = Features.load(context.inputs["reference"] / TRAIN_FEATURES)
+    train = Features.load(context.inputs["reference"] / artifacts.TRAIN_FEATURES)
     fakes = {seed: _generated(context, reference, seed) for seed in EVALUATION_SEEDS}
     context.events.progress(0, 1, "scores and their intervals")
     record = evaluation(reference, fakes, train.features)
-    history = json.loads((context.inputs["train"] / HISTORY).read_text())
+    history = json.loads((context.inputs["train"] / artifacts.HISTORY).read_text())
     record["batch_norm"] = _batch_norm(context, reference, record["seeds"], history)
     if context.config.adapt.base:
         record["adapted"] = _adapted(context)
-    for key, name in {"data": DATASET, "contents": CONTENTS}.items():
+    for key, name in {"data": artifacts.DATASET, "contents": artifacts.CONTENTS}.items():
         record[key] = json.loads((context.inputs["prepare"] / name).read_text())
-    (output / SCORES).write_text(json.dumps(record, indent=2))
+    (output / artifacts.SCORES).write_text(json.dumps(record, indent=2))
     pictures = _pictures(context, reference, train, history)
     took = time.monotonic() - started
-    (output / REPORT).write_text(render(context.config, record, history, pictures, took))
+    (output / artifacts.REPORT).write_text(render(context.config, record, history, pictures, took))
     for name, content in pictures.items():
         (output / name).write_bytes(content)
     for path in sorted(output.iterdir()):
@@ -117,7 +104,7 @@ def _batch_norm(
 
 def _adapted(context: StageContext) -> dict[str, str]:
     """Return the name of the base, the hash of its weights, and the weights that differ from it."""
-    base = context.inputs["reference"] / BASE_GENERATOR
+    base = context.inputs["reference"] / artifacts.BASE_GENERATOR
     samplers = (Sampler.load(folder) for folder in (context.inputs["train"], base))
     return {
         "base": str(context.config.adapt.base),
@@ -136,7 +123,7 @@ def _pictures(
     sampler = Sampler.load(context.inputs["train"])
     grid = sampler.images(_SEED, range(_GRID_COUNT))
     pictures = {
-        SAMPLE_GRID: png_bytes(grid),
+        artifacts.SAMPLE_GRID: png_bytes(grid),
         "interpolation.png": png_bytes(
             sampler.interpolations(_SEED, _ROW_COUNT // 2, _ROW_COUNT), _ROW_COUNT
         ),
@@ -166,15 +153,15 @@ STAGE = Stage(
         *("adapt.base", "adapt.method"),
     ),
     inputs={
-        "prepare": ("train_images.npy", DATASET, CONTENTS),
+        "prepare": ("train_images.npy", artifacts.DATASET, artifacts.CONTENTS),
         "reference": (
-            EXTRACTOR_FILES,
-            REAL_FEATURES,
-            REFERENCE,
-            TRAIN_FEATURES,
-            f"{BASE_GENERATOR}/*",
+            artifacts.EXTRACTOR_FILES,
+            artifacts.REAL_FEATURES,
+            artifacts.REFERENCE,
+            artifacts.TRAIN_FEATURES,
+            f"{artifacts.BASE_GENERATOR}/*",
         ),
-        "train": (GENERATOR_FILES, HISTORY),
+        "train": (artifacts.GENERATOR_FILES, artifacts.HISTORY),
     },
     run_metrics=lambda summary: summary["scores"],
 )

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,20 +100,15 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
 
 
 def _parts(context: StageContext, folder: Path) -> dict[str, Path]:
-    return {
-        "generator": _copied(context.inputs["train"], folder / "generator", (GENERATOR_FILES,)),
-        "reference": _copied(
-            context.inputs["reference"], folder / "reference", STAGE.inputs["reference"][:-1]
-        ),
-    }
-
-
-def _copied(source: Path, target: Path, patterns: Iterable[str]) -> Path:
-    target.mkdir()
-    for pattern in patterns:
-        for path in source.glob(pattern):
-            shutil.copy(path, target)
-    return target
+    """Copy the files that a version carries, and return their folders by name."""
+    parts = dict[str, Path]()
+    for name, stage in {"generator": "train", "reference": "reference"}.items():
+        parts[name] = folder / name
+        parts[name].mkdir()
+        for pattern in set(STAGE.inputs[stage]) - {TRAIN_FEATURES}:
+            for path in context.inputs[stage].glob(pattern):
+                shutil.copy(path, parts[name])
+    return parts
 
 
 def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:

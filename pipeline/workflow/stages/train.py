@@ -97,11 +97,9 @@ def _train(context: StageContext, name: str) -> tuple[dict[str, Any], str, list[
 
 
 class _Listener:
-    """Passes on the workers' records, and keeps them.
+    """Passes on the workers' records, and keeps them: means and scores, each point once.
 
-    Attributes:
-        records: means and scores along the way, each point once.
-        gave_up: the reason if training gave up, else None.
+    ``gave_up`` is the reason if training gave up, else None.
     """
 
     def __init__(self, context: StageContext) -> None:
