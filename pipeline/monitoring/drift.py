@@ -99,8 +99,7 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
 def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | None:
     """Return the finished evaluation, if any, and close killed ones.
 
-    Raises:
-        RetryableError: naming a process that runs it. The lock may be another machine's own.
+    Raise ``RetryableError`` if a process runs it: another machine may have a lock of its own.
     """
     evaluations = _evaluations(tracker, schedule, partition)
     for run in evaluations:

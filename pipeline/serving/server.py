@@ -44,28 +44,25 @@ def application(workspace: Path, uri: str) -> Starlette:
 
 def application_of(sampler: Sampler) -> Starlette:
     """Return the ASGI application of a loaded generator."""
-    one, waiting = asyncio.Lock(), 0
+    one, places = asyncio.Lock(), asyncio.Semaphore(MOST_WAITING)
 
     async def invocations(request: Request) -> Response:
-        nonlocal waiting
-        if waiting >= MOST_WAITING:
+        if places.locked():
             return _refusal(503, "too many requests at once: try again")
-        waiting += 1
+        if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+            return _refusal(415, "Content-Type must be application/json")
         try:
-            if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-                return _refusal(415, "Content-Type must be application/json")
-            body = await asyncio.wait_for(_body(request), _ARRIVAL_TIMEOUT_S)
-            if body is None:
-                return _refusal(413, f"a request has {MOST_BODY} bytes at most")
-            async with one:  # it takes all processors, and its memory once
-                answer = await asyncio.to_thread(_answer, sampler, body)
+            async with places:
+                body = await asyncio.wait_for(_body(request), _ARRIVAL_TIMEOUT_S)
+                if body is None:
+                    return _refusal(413, f"a request has {MOST_BODY} bytes at most")
+                async with one:  # it takes all processors, and its memory once
+                    answer = await asyncio.to_thread(_answer, sampler, body)
             return Response(answer, media_type="application/json")
         except (TimeoutError, ClientDisconnect):
             return _refusal(408, f"the request did not arrive within {_ARRIVAL_TIMEOUT_S:.0f} s")
         except ValueError as error:
             return _refusal(400, str(error))
-        finally:
-            waiting -= 1
 
     routes = [Route("/invocations", invocations, methods=["POST"])]
     for path, text in {"/ping": "\n", "/health": "\n", "/version": mlflow.__version__}.items():
@@ -107,11 +104,7 @@ async def _body(request: Request) -> bytes | None:
 
 
 def _answer(sampler: Sampler, body: bytes) -> bytes:
-    """Return the body of the answer.
-
-    Raises:
-        ValueError: naming the mistake in the request.
-    """
+    """Return the body of the answer. Raise ``ValueError`` for a mistake in the request."""
     predicted = predict(sampler, *_parsed(body))
     predictions = predicted.tolist() if isinstance(predicted, np.ndarray) else predicted
     return json.dumps({"predictions": predictions}).encode()

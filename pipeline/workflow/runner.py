@@ -39,7 +39,9 @@ _PAUSE_S = 5.0
 
 def plan(config: Config) -> list[Decision]:
     """Return for every stage: hit or run, and why. Write nothing but an empty MLflow store."""
-    tracker = Tracker(_workspace(config), config.name)
+    storage = Workspace(config.workspace)
+    storage.check_writable()
+    tracker = Tracker(storage.local, config.name)
     decisions, folders = list[Decision](), dict[str, Path]()
     for stage in STAGES:
         if waiting := [name for name in stage.inputs if name not in folders]:
@@ -94,9 +96,10 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     Raises:
         StageFailed: if a stage raised an exception.
     """
-    workspace = _workspace(config)
-    with AsyncTracker(workspace, config.name, display.message) as tracker:
-        for dead in reap(workspace):
+    storage = Workspace(config.workspace)
+    storage.check_writable()
+    with AsyncTracker(storage.local, config.name, display.message) as tracker:
+        for dead in reap(storage.local):
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
         parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
         result = RunResult(parent, {}, {}, {})
@@ -221,12 +224,6 @@ class _Run:
                 summary |= stage.run(context)
             storage.publish(outputs_name(stage, current))
         return summary
-
-
-def _workspace(config: Config) -> Path:
-    storage = Workspace(config.workspace)
-    storage.check_writable()
-    return storage.local
 
 
 def _decide(stage: Stage, config: Config, folders: dict[str, Path], tracker: Tracker) -> Decision:

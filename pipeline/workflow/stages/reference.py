@@ -99,9 +99,7 @@ def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | 
         theirs = load_extractor(scored_by) if scored_by else None
     base = Sampler.load(kept)
     _require_same(context.config, base, train.spec)
-    if theirs is None or context.config.extractor.kind != "auto":
-        return None
-    return theirs, 0
+    return (theirs, 0) if theirs and context.config.extractor.kind == "auto" else None
 
 
 def _require_same(config: Config, base: Sampler, images: ImageSpec) -> None:
