@@ -56,11 +56,6 @@ class StageContext:
     events: StageEvents
     allow_mismatch: bool = False
 
-    @property
-    def workspace(self) -> Path:
-        """The workspace's folder on this machine."""
-        return self.storage.local
-
 
 @dataclass(frozen=True)
 class Stage:

@@ -17,7 +17,7 @@ from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import real_vs_real
 from bngan.serialization.manifest import digest
-from pipeline.config.schema import Config, ExtractorConfig
+from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.registry.base_model import base_files, base_folders
 from pipeline.storage.artifacts import BASE_GENERATOR, DATASET, SELECT_FEATURES, TRAIN_FEATURES
@@ -125,11 +125,11 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
 def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int]:
     """Return the configured extractor, and how many (first) training images it learned from."""
     config, shape = context.config.extractor, train.spec.shape
+    path = Path(config.weights) if config.weights else None
     try:
         if config.kind == "inception":
-            return inception(shape, _path(config)), 0
+            return inception(shape, path), 0
         if config.kind == "file":
-            path = _path(config)
             if path is None:
                 raise ValueError("extractor.weights must name the file")
             return from_file(shape, path, config.size, config.range), 0
@@ -151,15 +151,11 @@ def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int
     return extractor, learned
 
 
-def _path(config: ExtractorConfig) -> Path | None:
-    return Path(config.weights) if config.weights else None
-
-
 def _files(config: Config) -> str:
     """Return a digest of the extractor's and the base's files; a registered base cannot change."""
-    path = _path(config.extractor)
+    weights = config.extractor.weights
     try:
-        hashes = [file_hash(path)] if path else []
+        hashes = [file_hash(Path(weights))] if weights else []
     except ValueError as error:
         raise UserError(f"extractor.weights: {error}") from error
     hashes += [file_hash(file) for file in base_files(config)]

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bngan.data.dataset import ImageShape
 from bngan.generation.sampler import Sampler
 from bngan.metrics.features import Features
 from bngan.metrics.memorization import authenticity_estimate
@@ -56,9 +55,9 @@ def run(context: StageContext) -> Summary:
             (dataset_name(context.config.data.path), context.input_digests["prepare"]),
             model_interface(),
         )
-        number = registry.register(context.workspace, context.run_id, name, package)
+        number = registry.register(context.storage.local, context.run_id, name, package)
     compare = partial(_judge, context, tags)
-    alias, verdict = assign_alias(context.workspace, name, number, compare)
+    alias, verdict = assign_alias(context.storage.local, name, number, compare)
     summary = {
         "name": name,
         "version": number,
@@ -117,27 +116,26 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
     uri = f"models:/{name}/{champion}"
     try:
         with (
-            registry.open_generator(context.workspace, uri) as model,
+            registry.open_generator(context.storage.local, uri) as model,
             published(context.storage, model.generator),
         ):
-            shape = model.sampler.spec.shape
-            return _compare(context, tags, champion, model.generator, shape)
+            return _compare(context, tags, champion, model)
     except IntegrityError as error:
         return Verdict(False, f"{error}: bngan promote {name} VERSION replaces it")
 
 
 def _compare(
-    context: StageContext, tags: dict[str, str], champion: str, theirs: Path, shape: ImageShape
+    context: StageContext, tags: dict[str, str], champion: str, model: registry.OpenedModel
 ) -> Verdict:
     """Compare both generators on the same real images and from the same fresh latents."""
     ours, folder = context.inputs["train"], context.inputs["reference"]
-    if (own := Sampler.load(ours).spec.shape) != shape:
-        return Verdict(
-            False, f"makes other images than champion version {champion}: {own}, {shape}"
-        )
+    own, shape = Sampler.load(ours).spec.shape, model.sampler.spec.shape
+    if own != shape:
+        other = f"makes other images than champion version {champion}: {own}, {shape}"
+        return Verdict(False, other)
     reference = load_reference(folder)
     train = Features.load(folder / TRAIN_FEATURES).features
-    known = registry.tags_of(context.workspace, context.config.register.model, champion)
+    known = registry.tags_of(context.storage.local, context.config.register.model, champion)
     same = known.get(_MEASURE) == tags[_MEASURE]
     sides = [
         GateCandidate(
@@ -145,7 +143,7 @@ def _compare(
             lambda features: authenticity_estimate(features.features, train),
             _gap(its, same),
         )
-        for generator, its in ((ours, tags), (theirs, known))
+        for generator, its in ((ours, tags), (model.generator, known))
     ]
     verdict = judge(context.config.register, reference.real, *sides)
     reason = f"{verdict.reason} of champion version {champion}"
