@@ -23,9 +23,8 @@ def augment(images: Tensor, draws: Tensor, names: list[AugmentationName]) -> Ten
     Colour comes first, then a shift by up to an eighth of the size, then a hole of half the size.
     Pixels that are shifted in or cut out are 0, the middle of the range.
     """
-    for name in ("color", "translation", "cutout"):
+    for name, (function, columns) in _AUGMENTATIONS.items():
         if name in names:
-            function, columns = _AUGMENTATIONS[name]
             images = function(images, draws[:, columns])
     return images
 
@@ -74,3 +73,4 @@ _AUGMENTATIONS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], slice]] = {
     "translation": (_translation, slice(3, 5)),
     "cutout": (_cutout, slice(5, 7)),
 }
+"""Augmentations in the order of their use, each with its columns of the draws."""

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from bngan.batchnorm.layer import synchronize
 from bngan.data.dataset import ImageSpec, ImageSplit, sample_order
@@ -25,7 +26,6 @@ from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import noise_blocks
 from bngan.training.optimizers import (
-    gradient_norm,
     load_optimizer,
     optimized_parameters,
     scheduled_factor,
@@ -66,7 +66,7 @@ class BaseTrainer(ABC):
     workers: noise and sample order are functions of the images seen, batch norm and gradients are
     those of the global batch.
 
-    A subclass builds its networks and optimizers, and implements ``networks``, ``optimizers`` and
+    A subclass builds ``generator``, ``ema``, ``networks`` and ``optimizers``, and implements
     ``train_on_batch``.
 
     Attributes:
@@ -75,6 +75,8 @@ class BaseTrainer(ABC):
         generator: the network that is trained, synchronized over workers.
         ema: the averaged generator. Calibrate a copy of its module before use, unless
             ``keeps_statistics``.
+        networks: the trained networks by state-dict key; all workers hold the same bits.
+        optimizers: the optimizers by state-dict key.
         keeps_statistics: whether batch norm normalizes with stored statistics in training too, and
             leaves these as they are.
     """
@@ -82,6 +84,8 @@ class BaseTrainer(ABC):
     keeps_statistics = False
     generator: nn.Module
     ema: ExponentialMovingAverage
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
 
     def __init__(
         self,
@@ -101,16 +105,6 @@ class BaseTrainer(ABC):
         self._rows = rows[:, self._mine].flatten()
         self._noise_blocks = noise_blocks(self._rows)
 
-    @property
-    @abstractmethod
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the trained networks by state-dict key; all workers hold the same bits."""
-
-    @property
-    @abstractmethod
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimizers by state-dict key."""
-
     @abstractmethod
     def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
         """Take one training step, and return this worker's share of the batch means."""
@@ -118,16 +112,21 @@ class BaseTrainer(ABC):
     def fit(self, data: ImageSplit, until: int) -> AveragedMetrics:
         """Train until ``images_seen`` is at least ``until``, and return the means of all batches.
 
-        Each mean is over the steps that had the value: not all steps have a penalty.
+        Each mean is over the steps that had the value: not all steps have a penalty. A collective.
 
         Raises:
             NonFiniteError: on every worker, before the optimizer's step. See ``roll_back``.
         """
-        return average_over_steps(self._steps(data, until))
-
-    def _steps(self, data: ImageSplit, until: int) -> Iterator[dict[str, Tensor]]:
+        totals, counts = dict[str, Tensor](), Counter[str]()
         while self.images_seen < until:
-            yield self.train_on_batch(self._next_batch(data))
+            shares = self.train_on_batch(self._next_batch(data))
+            accumulate(totals, shares)
+            counts.update(shares.keys())
+        if not totals:
+            return AveragedMetrics({}, {})
+        sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
+        means = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
+        return AveragedMetrics(means, counts)
 
     def _next_batch(self, data: ImageSplit) -> Batch:
         indices = sample_order(self.seed, self.images_seen + self._rows, len(data))
@@ -213,23 +212,6 @@ def accumulate(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
         totals[name] = totals[name] + value if name in totals else value
 
 
-def average_over_steps(steps: Iterator[Mapping[str, Tensor]]) -> AveragedMetrics:
-    """Run ``steps`` and average their values; a collective.
-
-    Args:
-        steps: yields this worker's shares of the batch means, step by step.
-    """
-    totals, counts = dict[str, Tensor](), Counter[str]()
-    for seen in steps:
-        accumulate(totals, seen)
-        counts.update(seen.keys())
-    if not totals:
-        return AveragedMetrics({}, {})
-    sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
-    means = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
-    return AveragedMetrics(means, counts)
-
-
 def all_reduce_and_step(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
     """Sum the accumulated gradients of ``name`` over workers, take a step, and return their norm.
 
@@ -238,7 +220,7 @@ def all_reduce_and_step(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
     """
     parameters = optimized_parameters(optimizer)
     sum_gradients(parameters)
-    norm = gradient_norm(parameters)
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     # If one worker's value is not finite, the sum is not finite on any worker: all stop here.
     if not bool(norm.isfinite()):
         raise NonFiniteError(f"gradients of the {name} are not finite")

@@ -67,9 +67,8 @@ SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 
 def optimizer_errors(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[Problem]:
     """Yield the settings that contradict each other; keys are fields of ``OptimizationConfig``."""
-    for problem in (batch_problem(model, optimization), schedule_problem(optimization)):
-        if problem:
-            yield problem
+    problems = batch_problem(model, optimization), schedule_problem(optimization)
+    yield from filter(None, problems)
     loss, generator = optimization.loss, model.generator
     if optimization.label_smoothing and LOSSES[loss].smoothing is None:
         message = f"label_smoothing needs a loss with targets, and {loss} has none"

@@ -27,13 +27,8 @@ class ExponentialMovingAverage:
         self._parametrized = parametrized(self.module)
         self._averaged = [p.data for p in self.module.parameters()]
         self._current = [p.detach() for p in network.parameters()]
-        self._buffers = [
-            (mine, theirs)
-            for (name, mine), theirs in zip(
-                self.module.named_buffers(), network.buffers(), strict=True
-            )
-            if ".parametrizations." not in name
-        ]
+        buffers = zip(self.module.named_buffers(), network.buffers(), strict=True)
+        self._buffers = [(b, theirs) for (n, b), theirs in buffers if ".parametrizations." not in n]
 
     @torch.no_grad()
     def update(self, batch_size: int, images_seen: int) -> None:

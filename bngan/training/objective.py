@@ -140,11 +140,8 @@ class AdversarialObjective:
     ) -> dict[str, Tensor]:
         """Accumulate the gradients of G's loss in G's ``parameters`` only, and return its sum."""
         real, fake = self._seen(micro_batch, fake, draw=2)
-        if self.joint or self.loss.paired:
-            real_logits, fake_logits = self._judge(micro_batch, real, fake)
-        else:
-            (fake_logits,) = self._judge(micro_batch, fake)
-            real_logits = fake_logits  # not used
-        value = self.loss.generator(real_logits, fake_logits).sum()
+        batches = (real, fake) if self.joint or self.loss.paired else (fake,)
+        logits = self._judge(micro_batch, *batches)
+        value = self.loss.generator(logits[0], logits[-1]).sum()  # only paired losses use the first
         (value / self.config.batch_size).backward(inputs=parameters)  # type: ignore[no-untyped-call]
         return {"loss_g": value.detach()}

@@ -1,13 +1,12 @@
 """Optimisers with separate settings for gamma and beta, and learning rates by images seen."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch import nn
 
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.torch_internals import without_compiler
@@ -15,9 +14,7 @@ from bngan.serialization.bounds import bounded
 from bngan.serialization.problem import Problem
 
 Adam = without_compiler(torch.optim.Adam)
-"""``torch.optim.Adam``."""
 AdamW = without_compiler(torch.optim.AdamW)
-"""``torch.optim.AdamW``."""
 
 
 @dataclass
@@ -78,23 +75,18 @@ def build_optimizer(
     """
     affine = {id(parameter) for parameter in affine_parameters(network)}
     trained = [p for p in network.parameters() if p.requires_grad]
+    others = [p for p in trained if id(p) not in affine]
+    affines = [p for p in trained if id(p) in affine]
     groups = [
-        {
-            "params": [p for p in trained if id(p) not in affine],
-            "lr": lr,
-            "weight_decay": config.weight_decay,
-        },
-        {
-            "params": [p for p in trained if id(p) in affine],
-            "lr": lr * config.affine_lr_factor,
-            "weight_decay": config.affine_weight_decay,
-        },
+        {"params": params, "lr": rate, "weight_decay": decay, "initial_lr": rate}
+        for params, rate, decay in (
+            (others, lr, config.weight_decay),
+            (affines, lr * config.affine_lr_factor, config.affine_weight_decay),
+        )
+        if params
     ]
-    for group in groups:
-        group["initial_lr"] = group["lr"]
     kind = Adam if config.optimizer == "adam" else AdamW
-    betas = config.beta1, config.beta2
-    return kind([g for g in groups if g["params"]], lr, betas, fused=True)
+    return kind(groups, lr, (config.beta1, config.beta2), fused=True)
 
 
 def optimized_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -131,12 +123,6 @@ def scheduled_factor(config: OptimizerConfig, images_seen: int) -> float:
     if config.lr_schedule == "cosine":
         progress = 0.5 - 0.5 * math.cos(math.pi * progress)
     return factor * (1 - (1 - config.lr_final_factor) * progress)
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Return the Euclidean norm of all gradients together."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return get_total_norm(gradients)
 
 
 def schedule_problem(config: OptimizerConfig) -> Problem | None:

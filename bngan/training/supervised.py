@@ -118,46 +118,32 @@ class SupervisedTrainer(BaseTrainer):
         self.start = [p.detach().clone() for p in self.affine]
         self.latents = nn.Embedding(len(data), model.latent_dim, _weight=self._nearest_draws(data))
         broadcast_module(self.latents)
-        self.optimizer = build_optimizer(self.generator, optimization, optimization.lr)
-        self.optimizer_z = build_optimizer(self.latents, optimization, supervision.latent_lr)
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """Return generator and latents by state-dict key."""
-        return {"generator": self.generator, "latents": self.latents}
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimizers of generator and latents by state-dict key."""
-        return {"optimizer": self.optimizer, "optimizer_z": self.optimizer_z}
-
-    def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
-        """Take one training step. See ``step``."""
-        return self.step(*batch)
+        self.networks = {"generator": self.generator, "latents": self.latents}
+        self.optimizers = {
+            "optimizer": build_optimizer(self.generator, optimization, optimization.lr),
+            "optimizer_z": build_optimizer(self.latents, optimization, supervision.latent_lr),
+        }
 
     @exact_convolutions()
     @flushing_subnormals()
-    def step(self, indices: np.ndarray, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
         """Update gamma, beta and latents on this worker's slice of the global batch.
-
-        Args:
-            indices: positions of the images in the data set, ``(n,)`` int64.
-            real: the images, ``(n, C, H, W)`` in [-1, 1].
-            labels: int64 ``(n,)`` for a conditional model.
 
         Returns:
             This worker's share of the batch means, on the device: sum them over workers.
         """
         self._set_learning_rates()
-        latents: Tensor = self.latents(torch.from_numpy(indices).to(self.device))
-        noise = self._noise().to(self.device, self.dtype)
+        latents: Tensor = self.latents(torch.from_numpy(batch.indices).to(self.device))
+        place = self.noise_seed, self.steps_done, self._noise_blocks
+        noise = training_latents(*place, self.model.latent_dim).to(self.device, self.dtype)
         share = 1 / self.config.batch_size
-        fake = self._generate(latents + self.supervision.latent_noise * noise, labels)
+        fake = self._generate(latents + self.supervision.latent_noise * noise, batch.labels)
         with torch.no_grad():
-            original = self._seen(real)
+            original = self._seen(batch.real)
         pixels, features = _differences(self._seen(fake), original)
         terms = {"loss_pixels": pixels.sum() * share, "loss_features": features.sum() * share}
-        terms["loss_latents"] = _strangeness(latents).sum() * share
+        strangeness = (latents.square().mean(1) - 1).square()  # 0 for the length of N(0, 1)
+        terms["loss_latents"] = strangeness.sum() * share
         terms["loss_affine"] = self._affine_term() / world_size()
         weights = self.supervision
         value = (
@@ -167,16 +153,11 @@ class SupervisedTrainer(BaseTrainer):
             + weights.affine_weight * terms["loss_affine"]
         )
         value.backward()  # type: ignore[no-untyped-call]
-        norm = all_reduce_and_step(self.optimizer, "generator")
-        all_reduce_and_step(self.optimizer_z, "latents")
+        norm = all_reduce_and_step(self.optimizers["optimizer"], "generator")
+        all_reduce_and_step(self.optimizers["optimizer_z"], "latents")
         self._finish_step()
         means = {"loss_g": value, **terms, "gradient_norm_g": norm / world_size()}
         return {name: mean.detach() for name, mean in means.items()}
-
-    def _noise(self) -> Tensor:
-        """Return N(0, 1) noise ``(n, d)`` of the present step for this worker's slice."""
-        blocks, dim = self._noise_blocks, self.model.latent_dim
-        return training_latents(self.noise_seed, self.steps_done, blocks, dim)
 
     def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         bfloat16 = self.config.precision == "bfloat16"
@@ -219,11 +200,6 @@ class SupervisedTrainer(BaseTrainer):
             (now - start).square().sum() for now, start in zip(self.affine, self.start, strict=True)
         ]
         return torch.stack(squares).sum() / sum(start.numel() for start in self.start)
-
-
-def _strangeness(latents: Tensor) -> Tensor:
-    """Return (|z|^2 / d - 1)^2 of latents ``(n, d)``, ``(n,)``: 0 for the length of N(0, 1)."""
-    return (latents.square().mean(1) - 1).square()
 
 
 def _differences(fakes: _Seen, real: _Seen) -> tuple[Tensor, Tensor]:

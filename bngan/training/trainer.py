@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bngan.batchnorm.layer import group_sizes, groups_are_whole
 from bngan.data.dataset import ImageSpec
@@ -20,7 +20,6 @@ from bngan.training.base import (
     all_reduce_and_step,
     to_training_device,
 )
-from bngan.training.base import NonFiniteError as NonFiniteError  # part of this interface
 from bngan.training.config import OptimizationConfig, optimizer_errors
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import augmentation_draws, mixture_weights, training_latents
@@ -65,26 +64,14 @@ class Trainer(BaseTrainer):
         lr_d = lr if optimization.lr_discriminator is None else optimization.lr_discriminator
         self.optimizer_g = build_optimizer(self.generator, optimization, lr)
         self.optimizer_d = build_optimizer(self.discriminator, optimization, lr_d)
-        per_pass, norm_batch, mine = (
-            optimization.images_per_pass,
-            optimization.norm_batch,
-            self._mine,
-        )
-        sizes = group_sizes(range(mine.start, mine.stop), per_pass, norm_batch)
+        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
+        self.optimizers = {"optimizer_g": self.optimizer_g, "optimizer_d": self.optimizer_d}
+        per_pass, norm_batch = optimization.images_per_pass, optimization.norm_batch
+        sizes = group_sizes(range(self._mine.start, self._mine.stop), per_pass, norm_batch)
         groups = NormGroups(sizes, groups_are_whole(per_pass, norm_batch))
         self.objective = AdversarialObjective(
             self.generator, self.discriminator, model, optimization, groups, self.device
         )
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """Return generator and discriminator by state-dict key."""
-        return {"generator": self.generator, "discriminator": self.discriminator}
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimizers of generator and discriminator by state-dict key."""
-        return {"optimizer_g": self.optimizer_g, "optimizer_d": self.optimizer_d}
 
     def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
         """Take one training step. See ``step``."""
@@ -148,10 +135,6 @@ class Trainer(BaseTrainer):
         )
         mine = [values.to(self.device, self.dtype) for values in noise]
         passes = self.config.batch_size // self.config.images_per_pass
-
-        def split(values: Tensor) -> Tensor:
-            return values.view(passes, len(self._rows) // passes, *values.shape[1:])
-
-        columns = [split(values) for values in (real, *mine)]
-        classes = [None] * passes if labels is None else split(labels)
+        columns = [values.chunk(passes) for values in (real, *mine)]
+        classes = [None] * passes if labels is None else labels.chunk(passes)
         return [MicroBatch(*row) for row in zip(*columns, classes, strict=True)]

@@ -10,7 +10,6 @@ from bngan.numerics.precision import exact_convolutions
 from bngan.training.config import OptimizationConfig
 from bngan.training.losses import LOSSES
 from bngan.training.noise import noise_blocks, training_latents
-from bngan.training.optimizers import gradient_norm
 from bngan.training.penalties import PENALTIES
 from bngan.training.trainer import Trainer
 
@@ -28,7 +27,6 @@ __all__ = [
     "collectives",
     "exact_convolutions",
     "from_uint8",
-    "gradient_norm",
     "layer",
     "noise_blocks",
     "training_latents",
