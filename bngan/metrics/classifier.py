@@ -57,32 +57,26 @@ def train_classifier(
     Training takes eight epochs, but 1,000 to 5,000 steps of 64 images. It runs on one thread: the
     same data gives the same weights, and so the same hash, on machines of the same kind.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _train_classifier(images, labels, classes, progress)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _train_classifier(
-    images: np.ndarray, labels: np.ndarray, classes: int, progress: Callable[[int, int], None]
-) -> Extractor:
     steps = min(max(1000, len(images) // 8), 5000)
     image_shape = (images.shape[3], images.shape[1], images.shape[2])
     extractor = untrained_extractor(image_shape, classes)
     network = extractor.network.train()
     optimizer = Adam(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for step in range(steps):
-        chosen = generator(0, Stream.CLASSIFIER, step).integers(len(images), size=64)
-        _, logits = network(torch.from_numpy(images[chosen]).permute(0, 3, 1, 2))
-        optimizer.zero_grad()
-        loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        progress(step + 1, steps)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for step in range(steps):
+            chosen = generator(0, Stream.CLASSIFIER, step).integers(len(images), size=64)
+            _, logits = network(torch.from_numpy(images[chosen]).permute(0, 3, 1, 2))
+            optimizer.zero_grad()
+            loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            progress(step + 1, steps)
+    finally:
+        torch.set_num_threads(threads)
     extractor.info.kind, extractor.info.trained_on = "classifier", len(images)
     return extractor
 

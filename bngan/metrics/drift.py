@@ -20,7 +20,7 @@ class Drift(NamedTuple):
     """
 
     distance: float
-    """Frechet distance, see ``bngan.metrics.frechet``."""
+    """Frechet distance, see ``bngan.metrics.fid``."""
     low: float
     """Lower end of the distance's 95 % interval, by the jackknife over both sides."""
     high: float

@@ -10,10 +10,10 @@ import numpy as np
 
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, Features
-from bngan.metrics.fid import expected_bias, moments
+from bngan.metrics.fid import expected_bias, frechet_limit, moments
 from bngan.metrics.memorization import authenticity_estimate, data_copying
 from bngan.metrics.protocol import MIN_COUNT, Protocol
-from bngan.metrics.scores import extrapolated_scores, interval_scores, point_scores, real_vs_real
+from bngan.metrics.scores import interval_scores, point_scores, real_vs_real
 from bngan.serialization.json_records import dataclass_from_json, read_json_object
 
 _REAL, _DESCRIPTION = "real.npz", "reference.json"
@@ -106,21 +106,21 @@ def evaluation(
     """
     fake, real = next(iter(fakes.values())), reference.real
     estimates, real_floor = interval_scores(fake, real), dict(reference.floor)
-    scores = point_scores(fake, real) | extrapolated_scores(fake, real)
+    scores = point_scores(fake, real)
+    scores["fid_infinity"] = frechet_limit(fake.features, real.features)
     if train is not None:
         estimates["authenticity"] = authenticity_estimate(fake.features, train)
         real_floor["authenticity"] = authenticity_estimate(real.features, train).value
         if (copying := data_copying(fake.features, real.features, train)) is not None:
             scores["data_copying"] = copying
     scores |= {name: estimate.value for name, estimate in estimates.items()}
-    seeds = {seed: point_scores(features, real)["fid"] for seed, features in fakes.items()}
-    count = len(real.features)
+    covariance = moments(real.features).covariance
     return {
         "scores": scores,
         "intervals": {name: list(estimate.interval()) for name, estimate in estimates.items()},
-        "seeds": {str(seed): fid for seed, fid in seeds.items()},
+        "seeds": {str(seed): point_scores(some, real)["fid"] for seed, some in fakes.items()},
         "floor": real_floor,
-        "bias": expected_bias(moments(real.features).covariance, len(fake.features), count),
+        "bias": expected_bias(covariance, len(fake.features), len(real.features)),
         "protocol": {**asdict(reference.protocol), "seeds": list(fakes)},
         "extractor": asdict(reference.extractor.info),
     }
@@ -147,8 +147,6 @@ def compare(reference: Reference, first: Features, second: Features) -> dict[str
 def _difference(ours: Any, theirs: Any, better: str) -> Comparison:
     low, high = (ours - theirs).interval()
     verdict: Literal["first", "second", "neither"] = "neither"
-    if high < 0:
-        verdict = "first" if better == "lower" else "second"
-    if low > 0:
-        verdict = "second" if better == "lower" else "first"
+    if high < 0 or low > 0:
+        verdict = "first" if (high < 0) == (better == "lower") else "second"
     return Comparison(ours.value, theirs.value, low, high, verdict)

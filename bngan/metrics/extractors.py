@@ -17,7 +17,6 @@ def load_extractor(folder: Path) -> Extractor:
     Raises:
         ValueError: if a file is missing or was changed; the message names it.
     """
-
     info = dataclass_from_json(ExtractorInfo, read_json_object(folder / INFO), INFO)
     path = folder / info.stored_as
     if info.weights is not None:

@@ -1,7 +1,5 @@
 """Kernel Inception Distance: the squared maximum mean discrepancy of two sets of features."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from bngan.metrics.jackknife import GROUPS, Estimate, group_slices
@@ -10,27 +8,17 @@ _CELLS = 10_000_000
 """Number of kernel values in memory at a time."""
 
 
-def kernel_distance(fake: np.ndarray, real: np.ndarray) -> float:
+def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
     """Return unbiased MMD^2 of features under k(x, y) = (x.y / d + 1)^3 (Binkowski et al. 2018).
 
     Features are ``(N, d)``. Every pair of images counts once; the usual mean over 100 random
     subsets of 1,000 estimates the same value by drawing. MMD^2 can be slightly negative; for
-    samples of one distribution its mean is 0.
+    samples of one distribution its mean is 0. The jackknife's values come from the same pass over
+    the pairs.
 
     Raises:
-        ValueError: for different widths or fewer than two samples.
+        ValueError: for fewer images than the jackknife needs, or different widths.
     """
-    if fake.ndim != 2 or real.ndim != 2 or fake.shape[1] != real.shape[1]:
-        raise ValueError(f"features must be (N, d) with one d, got {fake.shape} and {real.shape}")
-    if min(len(fake), len(real)) < 2:
-        raise ValueError("an unbiased estimate needs at least two samples on each side")
-    pairs = (fake, fake), (real, real), (fake, real)
-    sums = [_sums(a, b, [0], [0]).item() for a, b in pairs]
-    return _unbiased(sums, len(fake), len(real))
-
-
-def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
-    """Return ``kernel_distance`` with the jackknife's values, all from one pass over the pairs."""
     counts = [np.array([s.stop - s.start for s in group_slices(len(x))]) for x in (fake, real)]
     sums = (_group_sums(fake, fake), _group_sums(real, real), _group_sums(fake, real))
     everything = np.ones(GROUPS)
@@ -38,8 +26,8 @@ def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
     def score(kept_fake: np.ndarray, kept_real: np.ndarray) -> float:
         n, m = kept_fake @ counts[0], kept_real @ counts[1]
         kept = ((kept_fake, kept_fake), (kept_real, kept_real), (kept_fake, kept_real))
-        totals = [one @ block @ other for (one, other), block in zip(kept, sums, strict=True)]
-        return _unbiased(totals, n, m)
+        fakes, reals, across = (a @ block @ b for (a, b), block in zip(kept, sums, strict=True))
+        return float(fakes / (n * (n - 1)) + reals / (m * (m - 1)) - 2 * across / (n * m))
 
     without = 1 - np.eye(GROUPS)
     return Estimate(
@@ -51,21 +39,13 @@ def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
     )
 
 
-def _unbiased(sums: Sequence[float], n: float, m: float) -> float:
-    fakes, reals, across = sums
-    return float(fakes / (n * (n - 1)) + reals / (m * (m - 1)) - 2 * across / (n * m))
-
-
 def _group_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    starts_a, starts_b = ([part.start for part in group_slices(len(x))] for x in (a, b))
-    return _sums(a, b, starts_a, starts_b)
+    """Return kernel sums by groups, without each image's pair with itself if a is b.
 
-
-def _sums(a: np.ndarray, b: np.ndarray, starts_a: list[int], starts_b: list[int]) -> np.ndarray:
-    """Return sums of kernel values over blocks, without each image's pair with itself if a is b.
-
-    Products are float32, whose rounding averages out over the pairs; cubes and sums are float64.
+    The result is ``(GROUPS, GROUPS)``. Products are float32, whose rounding averages out over the
+    pairs; cubes and sums are float64.
     """
+    starts_a, starts_b = ([part.start for part in group_slices(len(x))] for x in (a, b))
     rows, width = [], a.shape[1]
     step = max(_CELLS // len(b), 1)
     one, other = a.astype(np.float32), b.astype(np.float32).T

@@ -22,11 +22,8 @@ def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
     own, inverse = np.unique(copied, return_inverse=True)
     to_others, _ = nearest(train[own], train, own)
     authentic = (distances > to_others[inverse]).astype(np.float64)
-
-    def share(some: np.ndarray) -> float:
-        return float(some.mean())
-
-    return Estimate(share(authentic), {"fake": leave_groups_out(share, authentic)})
+    without = leave_groups_out(lambda some: float(some.mean()), authentic)
+    return Estimate(float(authentic.mean()), {"fake": without})
 
 
 def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float | None:

@@ -37,26 +37,22 @@ def manifold_estimates(fake: np.ndarray, real: np.ndarray) -> dict[str, Estimate
         in_fake_3[:, owners] += np.add.reduceat(within, starts, axis=0, dtype=np.int32).T
         hit_5[:, owners] += np.add.reduceat(inside, starts, axis=0, dtype=np.int32).T
     return {
-        "precision": _share(in_real_3, "fake", "real"),
-        "recall": _share(in_fake_3, "real", "fake"),
-        "density": _mean(in_real_5 / K_DENSITY, "fake", "real"),
-        "coverage": _share(hit_5, "real", "fake"),
+        "precision": _estimate(in_real_3, "fake", "real", any_ball=True),
+        "recall": _estimate(in_fake_3, "real", "fake", any_ball=True),
+        "density": _estimate(in_real_5 / K_DENSITY, "fake", "real", any_ball=False),
+        "coverage": _estimate(hit_5, "real", "fake", any_ball=True),
     }
 
 
-def _share(hits: np.ndarray, scored: str, balls: str) -> Estimate:
-    """Return the share of samples in any ball; ``hits`` ``(N, GROUPS)`` are by the balls' group."""
+def _estimate(hits: np.ndarray, scored: str, balls: str, any_ball: bool) -> Estimate:
+    """Return the mean of samples' hits, or the share of samples with a hit (``any_ball``).
+
+    ``hits`` ``(N, GROUPS)`` are by the balls' group.
+    """
     total = hits.sum(axis=1)
-    without_balls = (total[:, None] > hits).mean(axis=0)
-    return _estimate((total > 0).astype(np.float64), without_balls, scored, balls)
-
-
-def _mean(hits: np.ndarray, scored: str, balls: str) -> Estimate:
-    total = hits.sum(axis=1)
-    return _estimate(total, (total[:, None] - hits).mean(axis=0), scored, balls)
-
-
-def _estimate(values: np.ndarray, without_balls: np.ndarray, scored: str, balls: str) -> Estimate:
+    values = (total > 0).astype(np.float64) if any_ball else total
+    without_balls = total[:, None] > hits if any_ball else total[:, None] - hits
     groups, whole = group_slices(len(values)), values.sum()
     rest = [(whole - values[g].sum()) / (len(values) - (g.stop - g.start)) for g in groups]
-    return Estimate(float(values.mean()), {scored: np.array(rest), balls: without_balls})
+    without = {scored: np.array(rest), balls: without_balls.mean(axis=0)}
+    return Estimate(float(values.mean()), without)

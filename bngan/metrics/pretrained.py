@@ -118,9 +118,6 @@ class _FromFile(nn.Module):
         )
         return features, logits
 
-    def eval(self) -> "_FromFile":
-        return self
-
     def train(self, mode: bool = True) -> "_FromFile":
         return self
 

@@ -14,9 +14,7 @@ STEPS, STARTS = 200, 2
 _SEED, _LR = 2_000, 0.3
 
 
-def reconstruction_errors(
-    sampler: Sampler, images: Tensor, labels: Tensor | None = None, seed: int = _SEED
-) -> Tensor:
+def reconstruction_errors(sampler: Sampler, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Return the mean squared error per value of each image's best reconstruction.
 
     The result is ``(N,)`` float64. For images that the generator has not learned from, it measures
@@ -29,11 +27,10 @@ def reconstruction_errors(
         sampler: the generator.
         images: ``(N, C, H, W)`` in [-1, 1].
         labels: int64 ``(N,)`` for a conditional generator.
-        seed: seed of the first latents.
     """
     count = len(images)
     dim = sampler.model.latent_dim
-    latents = _on_the_sphere(indexed_latents(seed, range(STARTS * count), dim)).requires_grad_()
+    latents = _on_the_sphere(indexed_latents(_SEED, range(STARTS * count), dim)).requires_grad_()
     target = images.repeat(STARTS, 1, 1, 1)
     condition: tuple[Any, ...] = () if labels is None else (labels.repeat(STARTS),)
     optimizer = Adam([latents], lr=_LR)

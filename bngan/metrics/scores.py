@@ -1,11 +1,11 @@
-"""Scores of generated against real images: values, intervals, extrapolations, real against real."""
+"""Scores of generated against real images: values, intervals, real against real."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from bngan.metrics.features import Features
-from bngan.metrics.fid import frechet_distance, frechet_estimate, frechet_limit
+from bngan.metrics.fid import frechet_distance, frechet_estimate
 from bngan.metrics.inception_score import (
     class_divergence,
     classes_hit,
@@ -45,11 +45,6 @@ def interval_scores(fake: Features, real: Features) -> dict[str, Estimate]:
     if fake.logits.shape[1]:
         estimates["inception_score"] = inception_estimate(fake.logits)
     return estimates
-
-
-def extrapolated_scores(fake: Features, real: Features) -> dict[str, float]:
-    """Return scores extrapolated to infinitely many images, by name."""
-    return {"fid_infinity": frechet_limit(fake.features, real.features)}
 
 
 def real_vs_real(unseen: Sequence[Features], count: int) -> dict[str, float]:
