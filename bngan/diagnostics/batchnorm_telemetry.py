@@ -2,6 +2,7 @@
 
 import copy
 from collections import defaultdict
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -116,24 +117,19 @@ def worker_distance(
     start.
     """
     network, distances = _in_training_mode(network), defaultdict[str, list[float]](list)
+    present: list[slice] = []  # the parts of the group that the network sees
 
-    def compare(name: str, parts: list[slice]) -> Any:
-        def hook(module: nn.Module, inputs: Inputs) -> None:
-            whole = channel_moments(inputs[0])
-            for part in (inputs[0][part] for part in parts):
-                if part.numel() > part.shape[1]:
-                    distances[name].append(_divergence(*channel_moments(part), *whole))
+    def compare(name: str, module: nn.Module, inputs: Inputs) -> None:
+        whole = channel_moments(inputs[0])
+        for part in (inputs[0][part] for part in present):
+            if part.numel() > part.shape[1]:
+                distances[name].append(_divergence(*channel_moments(part), *whole))
 
-        return hook
-
+    for name, norm in _norms(network).items():
+        norm.register_forward_pre_hook(partial(compare, name))
     for group, parts in groups:
-        hooks = [
-            norm.register_forward_pre_hook(compare(name, parts))
-            for name, norm in _norms(network).items()
-        ]
+        present[:] = parts
         network(*(values[group] for values in batch))
-        for hook in hooks:
-            hook.remove()
     return {name: sum(values) / len(values) for name, values in distances.items()}
 
 
@@ -170,17 +166,15 @@ def gamma_values(generator: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     gammas = {
         name: norm.weight.flatten() for name, norm in _norms(generator).items() if norm.affine
     }
-    hooks = []
-    for name, module in generator.named_modules():
+
+    def keep(name: str, module: nn.Module, arguments: Any, out: Tensor) -> None:
+        gammas[name] = out.chunk(2, dim=1)[0].flatten()
+
+    network = copy.deepcopy(generator)  # its hooks end with it
+    for name, module in network.named_modules():
         if isinstance(module, ConditionalBatchNorm):
-
-            def keep(_: nn.Module, __: Any, out: Tensor, name: str = f"{name}.norm") -> None:
-                gammas[name] = out.chunk(2, dim=1)[0].flatten()
-
-            hooks.append(module.modulation.register_forward_hook(keep))
-    generator(*inputs)
-    for hook in hooks:
-        hook.remove()
+            module.modulation.register_forward_hook(partial(keep, f"{name}.norm"))
+    network(*inputs)
     return _by_name(gammas, _names(generator, inputs))
 
 

@@ -96,7 +96,11 @@ def network_errors(model: ModelConfig, images: ImageSpec) -> Iterator[Problem]:
         return
     norms = BatchNormBase | nn.GroupNorm | nn.LayerNorm
     if part.norm != "none" and not any(isinstance(m, norms) for m in discriminator.modules()):
-        yield _without_norms(part.norm)
+        message = (
+            f"model.discriminator.norm={part.norm}: there is no layer for it at this depth (norm_first "
+            "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
+        )
+        yield Problem("model.discriminator.norm", message)
     elif not part.allow_blind and is_blind(model, images):
         yield _blind(part.norm)
     elif ignores_latents(model, images):
@@ -104,14 +108,6 @@ def network_errors(model: ModelConfig, images: ImageSpec) -> Iterator[Problem]:
             "model.generator cannot learn: instance norm of one place leaves nothing of the latent"
         )
         yield Problem("model.generator", message)
-
-
-def _without_norms(norm: str) -> Problem:
-    message = (
-        f"model.discriminator.norm={norm}: there is no layer for it at this depth (norm_first "
-        "gives the first hidden layer one); set model.discriminator.depth to 2 or more"
-    )
-    return Problem("model.discriminator.norm", message)
 
 
 def _blind(norm: str) -> Problem:

@@ -103,13 +103,14 @@ class Sampler:
         self._check(labels, len(indices))
         for start in range(0, len(indices), self.batch):
             chosen = list(indices[start : start + self.batch])
-            classes = None if labels is None else list(labels[start : start + self.batch])
+            classes = None if labels is None else list(map(int, labels[start : start + self.batch]))
             count, lacking = len(chosen), self.batch - len(chosen)
             if self.grouped and lacking:  # fill the batch with further images
                 chosen += range(chosen[-1] + 1, chosen[-1] + 1 + lacking)
                 classes = classes and classes + classes[-1:] * lacking
             latents = indexed_latents(seed, chosen, self.model.latent_dim, truncation)
-            yield self._generate(latents, self._labels(seed, chosen, classes))[:count]
+            given = self._draw_labels(seed, chosen) if classes is None else torch.tensor(classes)
+            yield self._generate(latents, given)[:count]
 
     def interpolations(self, seed: int, rows: int, steps: int) -> np.ndarray:
         """Return uint8 images ``(rows * steps, H, W, C)``; each row connects two latents.
@@ -121,7 +122,7 @@ class Sampler:
         one = indexed_latents(seed, starts, self.model.latent_dim)
         other = indexed_latents(seed, [i + 1 for i in starts], self.model.latent_dim)
         latents = great_circle(one, other, steps).flatten(0, 1)
-        labels = self._labels(seed, starts, None)
+        labels = self._draw_labels(seed, starts)
         return self._generate(latents, None if labels is None else labels.repeat_interleave(steps))
 
     def with_batch_statistics(self, group: int) -> "Sampler":
@@ -143,11 +144,7 @@ class Sampler:
         inputs = [latents] if labels is None else [latents, labels]
         return to_uint8(self.generator(*(value.to(self.device) for value in inputs)))
 
-    def _labels(
-        self, seed: int, indices: Sequence[int], labels: Sequence[int] | None
-    ) -> Tensor | None:
-        if labels is not None:
-            return torch.as_tensor(labels, dtype=torch.int64)
+    def _draw_labels(self, seed: int, indices: Sequence[int]) -> Tensor | None:
         if not self.model.conditional:
             return None
         return indexed_labels(seed, indices, self.spec.class_frequencies)
@@ -226,15 +223,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _require_same(given: Mapping[str, Tensor], built: Mapping[str, Tensor]) -> None:
     """Refuse other names, shapes or kinds of numbers; torch's own message would have many lines."""
-    theirs, ours = (
-        {name: (tuple(v.shape), v.is_floating_point()) for name, v in state.items()}
-        for state in (given, built)
-    )
-    for name in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(name) != ours.get(name):
+    for name in sorted(given.keys() | built.keys()):
+        pair = given.get(name), built.get(name)
+        kinds = {v if v is None else (v.shape, v.is_floating_point()) for v in pair}
+        if len(kinds) > 1:
             actual, wanted = (
-                "no tensor" if name not in side else f"{side[name].dtype} {tuple(side[name].shape)}"
-                for side in (given, built)
+                "no tensor" if v is None else f"{v.dtype} {tuple(v.shape)}" for v in pair
             )
             raise ValueError(f"{name!r:.80} is {actual}, and must be {wanted}")
 

@@ -1,5 +1,7 @@
 """Compare the weights of an adapted generator with those of its base."""
 
+import torch
+
 from bngan.generation.sampler import Sampler
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.torch_internals import BatchNormBase
@@ -14,28 +16,13 @@ def weight_difference(adapted: Sampler, base: Sampler) -> str:
     ours, theirs = adapted.generator.state_dict(), base.generator.state_dict()
     if ours.keys() != theirs.keys():
         return "all"
-    affine, statistics = _names(adapted)
-    differing = set()
-    for name, tensor in ours.items():
-        if tensor.shape == theirs[name].shape and bool((tensor == theirs[name]).all()):
-            continue
-        if name in affine:
-            differing.add("gamma, beta")
-        elif name in statistics:
-            differing.add("statistics")
-        else:
-            return "all"
-    return ", ".join(sorted(differing)) or "nothing"
-
-
-def _names(sampler: Sampler) -> tuple[set[str], set[str]]:
-    """Return the state-dict keys of gamma and beta, and those of batch-norm statistics."""
-    generator = sampler.generator
-    affine = {id(parameter) for parameter in affine_parameters(generator)}
-    statistics = {
-        f"{prefix}.{name}"
-        for prefix, module in generator.named_modules()
-        if isinstance(module, BatchNormBase)
-        for name, _ in module.named_buffers(recurse=False)
+    affine = {id(parameter) for parameter in affine_parameters(adapted.generator)}
+    names = (name for name, p in adapted.generator.named_parameters() if id(p) in affine)
+    kinds = dict.fromkeys(names, "gamma, beta")
+    for prefix, module in adapted.generator.named_modules():
+        if isinstance(module, BatchNormBase):
+            kinds |= {n: "statistics" for n, _ in module.named_buffers(prefix, recurse=False)}
+    differing = {
+        kinds.get(name, "all") for name in ours if not torch.equal(ours[name], theirs[name])
     }
-    return {n for n, p in generator.named_parameters() if id(p) in affine}, statistics
+    return "all" if "all" in differing else ", ".join(sorted(differing)) or "nothing"
