@@ -35,9 +35,7 @@ def is_blind(model: ModelConfig, images: ImageSpec) -> bool:
         # Two kinds of images with nothing in common.
         shape = (_BATCH, *images.shape)
         noise, flat = torch.rand(shape) * 2 - 1, torch.rand(_BATCH, 1, 1, 1).expand(shape)
-        labels = None
-        if model.conditional:
-            labels = torch.randint(images.classes, (_BATCH,)).repeat(2)
+        labels = torch.randint(images.classes, (_BATCH,)).repeat(2) if model.conditional else None
     with torch.no_grad(), batch_layout([_BATCH, _BATCH], track=False):
         logits = discriminator(torch.cat([noise, flat]).double(), labels).view(2, _BATCH)
     if model.conditional:  # a class's own logit is no difference between images

@@ -34,7 +34,8 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
     the mean over cells, weighted by their test images (Meehan et al. 2020). Below -3 the generator
     copies; far above 0 it strays. None if no cell holds enough images of both.
     """
-    from sklearn.cluster import KMeans  # slow to import, and most commands never get here
+    from scipy.stats import ranksums  # slow to import, and most commands never get here
+    from sklearn.cluster import KMeans
 
     cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(train)
     sides = [(cells.predict(x), nearest(x, train)[0]) for x in (fake, test)]
@@ -42,15 +43,6 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
     for cell in range(cells.n_clusters):
         ours, theirs = (distances[cell_of == cell] for cell_of, distances in sides)
         if min(len(ours), len(theirs)) >= _FEWEST:
-            scores.append(_mann_whitney(ours, theirs))
+            scores.append(float(ranksums(ours, theirs).statistic))  # Mann and Whitney's z
             weights.append(len(theirs))
     return float(np.average(scores, weights=weights)) if scores else None
-
-
-def _mann_whitney(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return Mann and Whitney's statistic z, positive if ``ours`` are mostly above ``theirs``."""
-    from scipy.stats import mannwhitneyu
-
-    n, m = len(ours), len(theirs)
-    statistic = float(mannwhitneyu(ours, theirs).statistic)
-    return (statistic - n * m / 2) / float(np.sqrt(n * m * (n + m + 1) / 12))

@@ -110,8 +110,7 @@ class _FromFile(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         values = images.float() / self.scale - self.shift
         if self.size is not None:
-            size = (self.size, self.size)
-            values = F.interpolate(values, size, mode="bilinear", antialias=True)
+            values = F.interpolate(values, self.size, mode="bilinear", antialias=True)
         out = self.network(values)
         features, logits = (
             out if isinstance(out, tuple | list) else (out, out.new_zeros(len(out), 0))

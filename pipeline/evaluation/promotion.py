@@ -63,8 +63,7 @@ def judge(
             estimates.append(frechet_estimate(side.draw(number).features, real.features))
     ours, theirs = (average(estimates) for estimates in fids)
     level = LEVEL if len(fids[0]) == config.draws else EARLY_LEVEL
-    difference, fid = ours - theirs, f"FID {ours.value:.4g} against {theirs.value:.4g}"
-    losses = _losses(config, real, sides, firsts, theirs.value)
+    difference = ours - theirs
     details = {
         "candidate": ours.value,
         "champion": theirs.value,
@@ -73,12 +72,11 @@ def judge(
         "level": level,
         "draws": len(fids[0]),
         "images": len(fids[0]) * len(firsts[0].features),
-        "second_opinions": losses,
+        "second_opinions": _losses(config, real, sides, firsts, theirs.value),
     }
-    promote, reason = _verdict(
-        config, difference.bound(level), difference.value, theirs.value, losses
-    )
-    return Verdict(promote, f"{reason}: {fid}", details)
+    shortfall = _shortfall(config, details)
+    reason = f"{shortfall or 'better'}: FID {ours.value:.4g} against {theirs.value:.4g}"
+    return Verdict(shortfall is None, reason, details)
 
 
 def _decided(estimates: Sequence[Sequence[Estimate]]) -> bool:
@@ -87,20 +85,15 @@ def _decided(estimates: Sequence[Sequence[Estimate]]) -> bool:
     return difference.bound(EARLY_LEVEL) < 0 or difference.bound(_FUTILE) > 0
 
 
-def _verdict(
-    config: RegisterConfig,
-    bound: float,
-    difference: float,
-    champion: float,
-    losses: dict[str, dict[str, Any]],
-) -> tuple[bool, str]:
-    if not bound < 0:
-        return False, "not better beyond chance"
-    if not difference <= -config.min_improvement * champion:
-        return False, f"better by less than register.min_improvement={config.min_improvement:.3g}"
-    if worse := [name for name, loss in losses.items() if loss["worse"]]:
-        return False, f"lower FID, but worse by {', '.join(worse)}"
-    return True, "better"
+def _shortfall(config: RegisterConfig, details: dict[str, Any]) -> str | None:
+    """Return why the candidate does not become champion; None if it does."""
+    if not details["upper_bound"] < 0:
+        return "not better beyond chance"
+    if not details["difference"] <= -config.min_improvement * details["champion"]:
+        return f"better by less than register.min_improvement={config.min_improvement:.3g}"
+    if worse := [name for name, loss in details["second_opinions"].items() if loss["worse"]]:
+        return f"lower FID, but worse by {', '.join(worse)}"
+    return None
 
 
 def _losses(
@@ -135,7 +128,7 @@ def _losses(
 
 
 def _loss(lost: Estimate, margin: float) -> dict[str, Any]:
-    return _told(lost.value, margin, lost.bound(1 - LEVEL))
+    return _loss_record(lost.value, margin, lost.bound(1 - LEVEL))
 
 
 def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
@@ -143,9 +136,9 @@ def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
     more = abs(candidate.mean) - abs(champion.mean)
     error = math.hypot(candidate.standard_error, champion.standard_error)
     reach = student_t(2 * (len(EVALUATION_SEEDS) - 1), LEVEL)
-    return _told(more, margin, more - reach * error)
+    return _loss_record(more, margin, more - reach * error)
 
 
-def _told(value: float, margin: float, least: float) -> dict[str, Any]:
+def _loss_record(value: float, margin: float, least: float) -> dict[str, Any]:
     """Return a loss, its margin, and whether it is beyond it; ``least`` is its lower bound."""
     return {"loss": value, "margin": margin, "worse": not value <= margin and not least <= 0}

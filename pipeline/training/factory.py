@@ -54,15 +54,6 @@ def build_trainer(
         return Trainer(model, optimization, data.spec, seed, device, dtype, initial), data
     extractor = load_extractor(reference).to(device)
     extractor.network.to(dtype).requires_grad_(False)
-    supervised = SupervisedTrainer(
-        model,
-        optimization,
-        SupervisedConfig(**{key: adapt[key] for key in SUPERVISION}),
-        data,
-        seed,
-        initial,
-        extractor.differentiable,
-        device,
-        dtype,
-    )
-    return supervised, data
+    supervision = SupervisedConfig(**{key: adapt[key] for key in SUPERVISION})
+    rest = data, seed, initial, extractor.differentiable, device, dtype
+    return SupervisedTrainer(model, optimization, supervision, *rest), data

@@ -229,15 +229,13 @@ class TrainingLoop:
     def _load(self, state: Mapping[str, Any], into: Callable[[Mapping[str, Any]], None]) -> None:
         into(state["trainer"])
         self.best = dict(state["best"])
-        if "ema" in self.best:
-            trainer = self.trainer
-            weights = with_current_keys(self.best["ema"], trainer.ema.module, trainer.model)
-            self.best["ema"] = weights
+        if weights := self.best.get("ema"):
+            module, model = self.trainer.ema.module, self.trainer.model
+            self.best["ema"] = with_current_keys(weights, module, model)
         self.history, self.window = state["progress"]["history"], state["progress"]["window"]
         # Do not repeat old warnings; stop and rollback must see old signs again.
-        self.alarmed = (
-            set(collapse_signs(self.history)) if self.config["on_collapse"] == "warn" else set()
-        )
+        warn = self.config["on_collapse"] == "warn"
+        self.alarmed = set(collapse_signs(self.history)) if warn else set()
 
     def _latest(self, healthy: bool = False) -> dict[str, Any] | None:
         """Return the newest usable checkpoint: worker 0 finds and verifies it, all load it."""

@@ -22,12 +22,8 @@ def require_sound(config: Config, prepared: Path) -> None:
 
 def require_gradient(config: Config, reference: Path) -> None:
     """Raise ``UserError`` if the loss compares features that have no gradient."""
-    if (
-        not config.adapt.base
-        or config.adapt.method != "supervised"
-        or not config.adapt.feature_weight
-    ):
-        return
-    if load_extractor(reference).info.kind == "inception":
+    adapt = config.adapt
+    compares = adapt.base and adapt.method == "supervised" and adapt.feature_weight
+    if compares and load_extractor(reference).info.kind == "inception":
         message = "adapt.feature_weight must be 0: Inception has no gradient here"
         raise UserError(Problem("adapt.feature_weight", message))
