@@ -68,9 +68,8 @@ def batchnorm_metrics(trainer: BaseTrainer, calibrated: Sampler) -> dict[str, fl
         discriminator = desynchronize(copy.deepcopy(trainer.networks["discriminator"]))
         images = (generator(*batch).to(trainer.dtype), *batch[1:])
         distances = worker_distance(discriminator, images, groups)
-        metrics["discriminator_worker_distance"] = _by_name(
-            distances, _names(discriminator, images)
-        )
+        names = _names(discriminator, images)
+        metrics["discriminator_worker_distance"] = _by_name(distances, names)
         metrics["discriminator_small_gammas"] = small_gammas(discriminator)
     return _flat(metrics)
 

@@ -41,14 +41,12 @@ def collapse_signs(records: Records) -> dict[str, str]:
     signs = {
         "score": _score(_course(records, "fid_select")),
         "classes": _classes(_course(records, "classes_hit_select")),
-        "gap": _jump("the logit gap", _course(records, "logit_gap"), LARGE_GAP),
+        "gap": _jump("logit gap", _course(records, "logit_gap"), LARGE_GAP),
         "blind": _blind(_course(records, "logit_gap")),
     }
     for name in ("g", "d"):
-        norms = _course(records, f"gradient_norm_{name}")
-        signs[f"gradient_{name}"] = _jump(
-            f"the gradient norm of {name.upper()}", norms, LARGE_GRADIENT
-        )
+        what, norms = f"gradient norm of {name.upper()}", _course(records, f"gradient_norm_{name}")
+        signs[f"gradient_{name}"] = _jump(what, norms, LARGE_GRADIENT)
     return {kind: text for kind, text in signs.items() if text}
 
 
@@ -92,7 +90,7 @@ def _jump(name: str, course: list[float], least: float) -> str | None:
     usual, last = median(abs(value) for value in course[:-1]), abs(course[-1])
     if last < max(least, JUMP * usual):
         return None
-    return f"{name} is {last:.3g}, and was {usual:.3g}"
+    return f"the {name} is {last:.3g}, and was {usual:.3g}"
 
 
 def _blind(course: list[float]) -> str | None:

@@ -74,13 +74,11 @@ def frechet_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
     with limit_blas_threads(real.shape[1]):
         whole_fake, whole_real = moments(fake), moments(real)
         root_fake, root_real = factor(whole_fake.covariance), factor(whole_real.covariance)
-        return Estimate(
-            _distance(whole_fake, whole_real, root_fake),
-            {
-                "fake": _without_groups(fake, whole_fake, whole_real, root_real),
-                "real": _without_groups(real, whole_real, whole_fake, root_fake),
-            },
-        )
+        without = {
+            "fake": _without_groups(fake, whole_fake, whole_real, root_real),
+            "real": _without_groups(real, whole_real, whole_fake, root_fake),
+        }
+        return Estimate(_distance(whole_fake, whole_real, root_fake), without)
 
 
 def _without_groups(

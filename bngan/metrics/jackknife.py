@@ -44,9 +44,8 @@ class Estimate:
     @property
     def standard_error(self) -> float:
         """Return the jackknife's standard error over all sets (Efron & Stein 1981), by groups."""
-        return float(
-            np.sqrt(sum((GROUPS - 1) * np.var(values) for values in self.without.values()))
-        )
+        variances = [(GROUPS - 1) * np.var(values) for values in self.without.values()]
+        return float(np.sqrt(sum(variances)))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return an interval for the expected score of so many images, by Student's t."""

@@ -29,14 +29,11 @@ def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
         fakes, reals, across = (a @ block @ b for (a, b), block in zip(kept, sums, strict=True))
         return float(fakes / (n * (n - 1)) + reals / (m * (m - 1)) - 2 * across / (n * m))
 
-    without = 1 - np.eye(GROUPS)
-    return Estimate(
-        score(everything, everything),
-        {
-            "fake": np.array([score(kept, everything) for kept in without]),
-            "real": np.array([score(everything, kept) for kept in without]),
-        },
-    )
+    without = {
+        "fake": np.array([score(kept, everything) for kept in 1 - np.eye(GROUPS)]),
+        "real": np.array([score(everything, kept) for kept in 1 - np.eye(GROUPS)]),
+    }
+    return Estimate(score(everything, everything), without)
 
 
 def _group_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:

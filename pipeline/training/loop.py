@@ -71,7 +71,8 @@ class TrainingLoop:
         preempted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings, self.config, self.device = settings, settings["train"], device
-        self.tell, self.preempted = tell, preempted
+        self.tell = tell if rank() == 0 else lambda record: None
+        self.preempted = preempted
         self.trainer, self.data = build_trainer(settings, device)
         self.store = store
         reference = Path(settings["reference"])
@@ -117,15 +118,13 @@ class TrainingLoop:
 
     @property
     def _log_every(self) -> int:
-        cadence: int = self.config["score_every"]
-        return max(cadence // 10, 1)
+        return max(int(self.config["score_every"]) // 10, 1)
 
     def _next_stop(self) -> int:
         """Return the next point, in images, at which the loop must check or do something."""
         seen = self.trainer.images_seen
         multiples = ((seen // n + 1) * n for n in (self._log_every, self.config["score_every"]))
-        stop: int = min(*multiples, seen + self.breath, self.config["images"])
-        return stop
+        return int(min(*multiples, seen + self.breath, self.config["images"]))
 
     def _collect(self, means: AveragedMetrics, images: int, seconds: float) -> None:
         """Add new means to the window of the next record, as sums with their weights."""
@@ -150,8 +149,7 @@ class TrainingLoop:
             record["score_seconds"] = time.monotonic() - started
         self.history.append(record)
         record["alarms"] = len(collapse_signs(self.history))
-        if rank() == 0:
-            self.tell({**record, "pictures": pictures})
+        self.tell({**record, "pictures": pictures})
 
     def _watch(self) -> None:
         """Report new signs of collapse, and raise ``CollapseDetected`` if the policy demands it."""
@@ -165,9 +163,8 @@ class TrainingLoop:
             spent = f"; no rollback of {self.config['max_rollbacks']} is left, training goes on"
         elif policy != "warn":
             raise CollapseDetected(news)
-        if rank() == 0:
-            seen = self.trainer.images_seen
-            self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}{spent}"})
+        seen = self.trainer.images_seen
+        self.tell({"message": f"at {seen:,} images this looks like a collapse: {news}{spent}"})
 
     def _time_to_save(self, rate: float) -> bool:
         """Return whether to save now: by worker 0's clock, or because the machine will stop."""
@@ -275,6 +272,5 @@ class TrainingLoop:
             progress: dict[str, Any] = {"history": [], "window": {}}
             state = {"trainer": fresh.state_dict(), "best": {"fid": math.inf}, "progress": progress}
         self._load(state, self.trainer.roll_back)
-        if rank() == 0:
-            note = f"{error} at {seen:,} images: back to {self.trainer.images_seen:,}"
-            self.tell({"images": self.trainer.images_seen, "message": note})
+        note = f"{error} at {seen:,} images: back to {self.trainer.images_seen:,}"
+        self.tell({"images": self.trainer.images_seen, "message": note})
