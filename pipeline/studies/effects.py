@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.studies.endpoints import (
     Result,
     endpoint,
     final_score,
-    quantile,
+    quartiles,
     results_of,
     thresholds,
 )
@@ -45,8 +46,12 @@ class Effect(NamedTuple):
 
 def declared_effects(study: Study, results: Sequence[Result]) -> list[Effect]:
     """Return effects on the study's endpoint; all comparisons share 5 % of error (Bonferroni)."""
-    comparisons = (len(study.arms) - 1) * len(study.tasks)
-    return effects(study, results, study.endpoint, max(comparisons, 1))
+    return effects(study, results, study.endpoint, max(len(_comparisons(study)), 1))
+
+
+def _comparisons(study: Study) -> list[tuple[str, str]]:
+    """Return every task with every arm but the control."""
+    return [(task, arm) for task, arm in product(study.tasks, study.arms) if arm != study.control]
 
 
 def effects(
@@ -57,14 +62,16 @@ def effects(
     Trials of one seed and point are a pair. The ends of an interval are order statistics of the
     pairs' ratios (sign test): exact for any distribution, with failures and infinite endpoints.
     """
-    limits = thresholds(study, results)
-    return [
-        Effect(task, arm, measure, limits[task], len(ratios), *interval(ratios, comparisons))
-        for task in study.tasks
-        for arm in study.arms
-        if arm != study.control
-        and len(ratios := _ratios(study, results, task, arm, measure, limits[task]))
-    ]
+    limits, shown = thresholds(study, results), []
+    for task, arm in _comparisons(study):
+        limit = limits[task]
+        pairs = _pairs(study, results, task, arm)
+        ends = [[endpoint(r.record, measure, limit) for r in pair] for pair in pairs]
+        # Pairs that both failed say nothing.
+        if ratios := [_ratio(*pair) for pair in ends if min(pair) < math.inf]:
+            estimate = interval(np.array(ratios), comparisons)
+            shown.append(Effect(task, arm, measure, limit, len(ratios), *estimate))
+    return shown
 
 
 def interval(ratios: np.ndarray, comparisons: int = 1) -> tuple[float, float, float, float]:
@@ -89,14 +96,13 @@ def scarce(study: Study, results: Sequence[Result]) -> list[str]:
     Its interval cannot exclude 1. ``results``: those of all trials that count, or of one point if
     the study tunes.
     """
-    if not (comparisons := (len(study.arms) - 1) * len(study.tasks)):
+    if not (comparisons := len(_comparisons(study))):
         return []
     needed = next(n for n in range(1, 99) if math.isfinite(interval(np.ones(n), comparisons)[2]))
     lacking: dict[tuple[str, int], list[str]] = {}
-    for task in study.tasks:
-        for arm in (arm for arm in study.arms if arm != study.control):
-            if (count := len(_pairs(study, results, task, arm))) < needed:
-                lacking.setdefault((task_name(task), count), []).append(arm)
+    for task, arm in _comparisons(study):
+        if (count := len(_pairs(study, results, task, arm))) < needed:
+            lacking.setdefault((task_name(task), count), []).append(arm)
     return [
         f"{task}, {', '.join(arms)}: pairs with {study.control}: {count}; {comparisons} comparisons "
         f"need {needed} each to show anything"
@@ -127,21 +133,8 @@ def _pairs(
     ]
 
 
-def _ratios(
-    study: Study,
-    results: Sequence[Result],
-    task: str,
-    arm: str,
-    measure: Measure,
-    threshold: float,
-) -> np.ndarray:
-    """Return ratios of an arm's endpoints to the control's, without pairs that both failed."""
-    ratios = []
-    for pair in _pairs(study, results, task, arm):
-        ours, theirs = (endpoint(each.record, measure, threshold) for each in pair)
-        if min(ours, theirs) < math.inf:
-            ratios.append(1.0 if ours == theirs else math.inf if theirs == 0 else ours / theirs)
-    return np.array(ratios)
+def _ratio(ours: float, theirs: float) -> float:
+    return 1.0 if ours == theirs else math.inf if theirs == 0 else ours / theirs
 
 
 class Robustness(NamedTuple):
@@ -162,20 +155,12 @@ class Robustness(NamedTuple):
 def robustness(study: Study, results: Sequence[Result]) -> list[Robustness]:
     """Return counts at three thresholds of the final score: the quartiles of all arms' trials."""
     rows = []
-    for task in study.tasks:
-        everything = [
-            final_score(r.record) for arm in study.arms for r in results_of(results, task, arm)
-        ]
-        for arm in (arm for arm in study.arms if arm != study.control):
-            pairs = [
-                tuple(endpoint(each.record, "final") for each in pair)
-                for pair in _pairs(study, results, task, arm)
-            ]
-            for limit in (quantile(everything, q) for q in (0.25, 0.5, 0.75) if pairs):
-                ok = [
-                    (ours <= limit < math.inf, theirs <= limit < math.inf) for ours, theirs in pairs
-                ]
-                kinds = ((True, True), (True, False), (False, True), (False, False))
-                counts = [ok.count(kind) for kind in kinds]
-                rows.append(Robustness(task, arm, limit, *counts))
+    for task, arm in _comparisons(study):
+        everything = [r for each in study.arms for r in results_of(results, task, each)]
+        pairs = _pairs(study, results, task, arm)
+        ends = [[endpoint(r.record, "final") for r in pair] for pair in pairs]
+        for limit in quartiles([final_score(r.record) for r in everything]) if pairs else ():
+            works = [tuple(score <= limit < math.inf for score in pair) for pair in ends]
+            counts = [works.count(kind) for kind in product((True, False), repeat=2)]
+            rows.append(Robustness(task, arm, limit, *counts))
     return rows

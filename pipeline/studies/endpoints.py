@@ -1,7 +1,8 @@
 """Endpoints of trials, failures, and the best point of the axes for each arm."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,6 @@ import numpy as np
 from pipeline.studies.design import Measure, Point, Study, Trial, task_name
 from pipeline.studies.trial import Record
 
-Key = tuple[tuple[str, Any], ...]
-"""A point as pairs of key and value, the form that a trial has."""
 COLLAPSED_MODES = 0.5
 """Share of classes or modes below which a training counts as collapsed."""
 COLLAPSED_FACTOR = 10.0
@@ -34,10 +33,9 @@ def final_score(record: Record) -> float:
     return float(value) if math.isfinite(value) else math.inf
 
 
-def best_on_the_way(record: Record) -> float:
-    """Return the lowest score during the training; infinite if the training failed."""
-    scores = [point[record["measure"]] for point in record["history"]]
-    return math.inf if record["failed"] else min(scores, default=math.inf)
+def scores_on_the_way(record: Record) -> list[float]:
+    """Return the scores during the training."""
+    return [point[record["measure"]] for point in record["history"]]
 
 
 def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> float:
@@ -45,29 +43,25 @@ def endpoint(record: Record, measure: Measure, threshold: float = math.inf) -> f
 
     It is infinite if the training failed, or did not reach the ``threshold`` of the measure.
     """
-    history, score = record["history"], record["measure"]
+    scores = scores_on_the_way(record)
+    if measure in ("final", "area") and record["failed"]:
+        return math.inf
     if measure == "final":
-        return math.inf if record["failed"] else final_score(record)
+        return final_score(record)
     if measure == "area":
-        scores = [point[score] for point in history]
-        if record["failed"] or not scores:
-            return math.inf
-        return float(np.exp(np.mean(np.log(np.maximum(scores, 1e-12)))))
+        return float(np.exp(np.mean(np.log(np.maximum(scores, 1e-12))))) if scores else math.inf
     key = "images" if measure == "images_to" else "cpu_seconds"
-    reached = (point[key] for point in history if point[score] <= threshold)
-    return float(next(reached, math.inf))
+    points = zip(record["history"], scores, strict=True)
+    return float(next((point[key] for point, score in points if score <= threshold), math.inf))
 
 
 def thresholds(study: Study, results: Sequence[Result]) -> dict[str, float]:
     """Return each task's threshold: the study's, or that reached by ``REACHED`` of the control."""
     limits = {}
     for task in study.tasks:
-        best = [
-            min((point[r.record["measure"]] for point in r.record["history"]), default=math.inf)
-            for r in results_of(results, task, study.control)
-        ]
-        known = quantile(best, REACHED) if best else math.inf
-        limits[task] = study.thresholds.get(task_name(task), known)
+        controls = results_of(results, task, study.control)
+        best = [min(scores_on_the_way(r.record), default=math.inf) for r in controls]
+        limits[task] = study.thresholds.get(task_name(task), quantile(best, REACHED))
     return limits
 
 
@@ -93,15 +87,16 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
     The best score during training replaces the final score, since effects use the final score's
     images. It also decides if no trial reached the threshold, or the threshold is not yet known.
     """
-    records_of: dict[tuple[str, str], dict[Key, list[Record]]] = {}
+    records_of: dict[tuple[str, str], dict[tuple[tuple[str, Any], ...], list[Record]]]
+    records_of = defaultdict(lambda: defaultdict(list))
     for trial, record, _ in results:
         if trial.tuning:
-            here = records_of.setdefault((trial.task, trial.arm), {})
-            here.setdefault(trial.point, []).append(record)
+            records_of[trial.task, trial.arm][trial.point].append(record)
 
     def rank_key(task: str, records: Sequence[Record]) -> tuple[float, float]:
         limit = study.thresholds.get(task_name(task), -math.inf)
-        best = quantile([best_on_the_way(record) for record in records], 0.5)
+        scores = [[math.inf] if r["failed"] else scores_on_the_way(r) for r in records]
+        best = quantile([min(each, default=math.inf) for each in scores], 0.5)
         if study.endpoint == "final":
             return best, best
         ends = [endpoint(record, study.endpoint, limit) for record in records]
@@ -114,14 +109,10 @@ def chosen_points(study: Study, results: Sequence[Result]) -> dict[tuple[str, st
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """Return a quantile without interpolation, since values may be infinite."""
-    return float(np.quantile(np.asarray(values), q, method="inverted_cdf"))
+    """Return a quantile without interpolation, since values may be infinite; so is that of none."""
+    return float(np.quantile(values, q, method="inverted_cdf")) if values else math.inf
 
 
-def control_medians(study: Study, results: Sequence[Result]) -> Mapping[str, float]:
-    """Return the median final score of the control by task; infinite if there is none."""
-    scores = {
-        task: [final_score(r.record) for r in results_of(results, task, study.control)]
-        for task in study.tasks
-    }
-    return {task: quantile(values, 0.5) if values else math.inf for task, values in scores.items()}
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Return the first quartile, the median and the third quartile, without interpolation."""
+    return [quantile(values, q) for q in (0.25, 0.5, 0.75)]

@@ -1,33 +1,35 @@
 """Plots of a study, as PNG: scores over images, and over an axis."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from pipeline.reports.plots import GREY, figure
 from pipeline.studies.design import Study
-from pipeline.studies.endpoints import Result, final_score, quantile, results_of
+from pipeline.studies.endpoints import (
+    Result,
+    final_score,
+    quartiles,
+    results_of,
+    scores_on_the_way,
+)
 
-_QUARTILES = (0.25, 0.5, 0.75)
+Points = tuple[Sequence[float], Sequence[Sequence[float]]]
+"""Places on the horizontal axis, and the scores at each."""
 
 
 def curves(study: Study, results: Sequence[Result], task: str) -> bytes:
     """Plot the score over images: median and quartiles of each arm."""
-    with _arms("Score on the way: median and quartiles", "images seen") as (axes, finish):
-        for arm in study.arms:
-            chosen = [r for r in results_of(results, task, arm) if r.record["history"]]
-            if not chosen:
-                continue
-            lines = [[p[r.record["measure"]] for p in r.record["history"]] for r in chosen]
-            images = [p["images"] for p in max((r.record["history"] for r in chosen), key=len)]
+    lines: dict[str, Points] = {}
+    for arm in study.arms:
+        records = [r.record for r in results_of(results, task, arm) if r.record["history"]]
+        if records:
+            images = [point["images"] for point in max((r["history"] for r in records), key=len)]
             # A failed trial has no further scores: they count as infinite.
-            padded = np.array([line + [math.inf] * (len(images) - len(line)) for line in lines])
-            _band(axes, images, list(padded.T), arm)
-        content: bytes = finish()
-    return content
+            scores = zip_longest(*map(scores_on_the_way, records), fillvalue=math.inf)
+            lines[arm] = images, list(scores)
+    return _bands("Score on the way: median and quartiles", "images seen", lines)
 
 
 def swept_axis(study: Study) -> str | None:
@@ -41,37 +43,27 @@ def swept_axis(study: Study) -> str | None:
 
 def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> bytes:
     """Plot the best generator's score over an axis: each arm's quartiles, with tuning trials."""
-    with _arms("Final score: median and quartiles", axis) as (axes, finish):
-        for arm in study.arms:
-            scores: dict[float, list[float]] = {}
-            for trial, record, _ in results:
-                if (trial.task, trial.arm) == (task, arm) and axis in dict(trial.point):
-                    scores.setdefault(dict(trial.point)[axis], []).append(final_score(record))
-            if scores:
-                values = sorted(scores)
-                _band(axes, values, [scores[value] for value in values], arm)
-        drawn = [line.get_xdata() for line in axes.lines]
-        if drawn and min(map(min, drawn)) > 0:
-            axes.set_xscale("log")
-        content: bytes = finish()
-    return content
+    lines: dict[str, Points] = {}
+    for arm in study.arms:
+        scores = defaultdict(list)
+        for trial, record, _ in results:
+            if (trial.task, trial.arm) == (task, arm) and axis in dict(trial.point):
+                scores[dict(trial.point)[axis]].append(final_score(record))
+        if scores:
+            lines[arm] = sorted(scores), [scores[value] for value in sorted(scores)]
+    positive = min((value for values, _ in lines.values() for value in values), default=0) > 0
+    return _bands("Final score: median and quartiles", axis, lines, "log" if positive else "linear")
 
 
-@contextmanager
-def _arms(title: str, x: str) -> Iterator[tuple[Any, Any]]:
-    """Yield axes for a line per arm, with a legend beside them, and a function for the PNG."""
+def _bands(title: str, x: str, lines: Mapping[str, Points], x_scale: str = "linear") -> bytes:
+    """Plot the median and the quartiles of each arm, with a legend beside the axes."""
     with figure(title, x, (8, 4)) as (axes, finish):
         axes.set_yscale("log")
-
-        def named() -> bytes:
-            axes.legend(frameon=False, labelcolor=GREY, loc="upper left", bbox_to_anchor=(1, 1))
-            content: bytes = finish()
-            return content
-
-        yield axes, named
-
-
-def _band(axes: Any, x: Sequence[float], values: Sequence[Sequence[float]], arm: str) -> None:
-    low, middle, high = ([quantile(each, q) for each in values] for q in _QUARTILES)
-    (line,) = axes.plot(x, middle, label=arm)
-    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        for arm, (places, scores) in lines.items():
+            low, middle, high = zip(*map(quartiles, scores), strict=True)
+            (line,) = axes.plot(places, middle, label=arm)
+            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.set_xscale(x_scale)
+        axes.legend(frameon=False, labelcolor=GREY, loc="upper left", bbox_to_anchor=(1, 1))
+        content: bytes = finish()
+    return content

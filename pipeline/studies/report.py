@@ -1,22 +1,21 @@
 """The findings of a study: sentences, a table of arms, and a self-contained HTML file."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from pipeline.reports.page import render_html
 from pipeline.studies import plots
 from pipeline.studies.design import Measure, Study, task_name
-from pipeline.studies.effects import Effect, declared_effects, effects, robustness
+from pipeline.studies.effects import Effect, Robustness, declared_effects, effects, robustness
 from pipeline.studies.endpoints import (
     Result,
     collapsed,
-    control_medians,
     endpoint,
     final_score,
     quantile,
+    quartiles,
     results_of,
     thresholds,
 )
@@ -55,20 +54,20 @@ _MEASURES: dict[Measure, str] = {
     "seconds_to": "CPU-seconds to the threshold",
 }
 _NAMES = {"fid": "FID", "bad_share": "share of bad points", "divergence": "KL to uniform"}
-_SIGNALS = {
-    "classes_hit": "final",
-    "modes": "final",
-    "good_share": "final",
-    "generalisation_gap": "final",
-    "reconstruction_test": "final",
-    "reconstruction_train": "final",
-    "score_by_running_statistics": "final",
-    "score_by_batch_statistics": "final",
-    "logit_gap": "history",
-    "gradient_norm_g": "history",
-    "spectral_norm_g": "history",
-    "batch_mate_sensitivity": "history",
-}
+_SIGNALS = (
+    "classes_hit",
+    "modes",
+    "good_share",
+    "generalisation_gap",
+    "reconstruction_test",
+    "reconstruction_train",
+    "score_by_running_statistics",
+    "score_by_batch_statistics",
+    "logit_gap",
+    "gradient_norm_g",
+    "spectral_norm_g",
+    "batch_mate_sensitivity",
+)
 
 
 def sentences(results: Sequence[Result], effects: Sequence[Effect], control: str) -> list[str]:
@@ -104,33 +103,33 @@ def _ratio(value: float) -> str:
 
 def table(study: Study, results: Sequence[Result]) -> list[dict[str, Any]]:
     """Return a row for each task and arm, in JSON values."""
-    medians, limits = control_medians(study, results), thresholds(study, results)
-    return [
-        _row(study, task, arm, chosen, medians[task], limits[task])
-        for task in study.tasks
-        for arm in study.arms
-        if (chosen := results_of(results, task, arm))
-    ]
+    limits, rows = thresholds(study, results), []
+    for task in study.tasks:
+        controls = results_of(results, task, study.control)
+        control = quantile([final_score(r.record) for r in controls], 0.5)
+        for arm in study.arms:
+            if chosen := results_of(results, task, arm):
+                rows.append(_row(chosen, control, limits[task]))
+    return rows
 
 
-def _row(
-    study: Study, task: str, arm: str, chosen: Sequence[Result], control: float, limit: float
-) -> dict[str, Any]:
+def _row(chosen: Sequence[Result], control: float, limit: float) -> dict[str, Any]:
+    """Return the row of an arm's results; ``control`` is the control's median final score."""
     scores = [final_score(r.record) for r in chosen]
-    quartiles = [quantile(scores, q) for q in (0.25, 0.5, 0.75)]
+    low, median, high = quartiles(scores)
     images = [endpoint(r.record, "images_to", limit) for r in chosen]
     seconds = [endpoint(r.record, "seconds_to", limit) for r in chosen]
     return {
-        "task": task_name(task),
-        "arm": arm,
+        "task": task_name(chosen[0].trial.task),
+        "arm": chosen[0].trial.arm,
         "point": _points(chosen),
         "trials": len(chosen),
         "collapsed": sum(collapsed(r.record, control) for r in chosen),
-        "median": quartiles[1],
-        "quartiles": [quartiles[0], quartiles[2]],
-        "worst": float(max(scores)),
+        "median": median,
+        "quartiles": [low, high],
+        "worst": max(scores),
         "threshold": limit,
-        "reached": int(np.isfinite(images).sum()),
+        "reached": sum(map(math.isfinite, images)),
         "images_to": quantile(images, 0.5),
         "seconds_to": quantile(seconds, 0.5),
         "cpu_seconds": quantile([r.record["cpu_seconds"] for r in chosen], 0.5),
@@ -140,15 +139,9 @@ def _row(
 
 def _signals(chosen: Sequence[Result]) -> dict[str, float | None]:
     """Return medians over trials: of final scores, and of signals at the end of training."""
-    medians: dict[str, float | None] = {}
-    for name, where in _SIGNALS.items():
-        sources = [
-            r.record["final"] if where == "final" else (r.record["history"] or [{}])[-1]
-            for r in chosen
-        ]
-        values = [source[name] for source in sources if name in source]
-        medians[name] = quantile(values, 0.5) if values else None
-    return medians
+    ends = [{**(r.record["history"] or [{}])[-1], **r.record["final"]} for r in chosen]
+    values = {name: [end[name] for end in ends if name in end] for name in _SIGNALS}
+    return {name: quantile(each, 0.5) if each else None for name, each in values.items()}
 
 
 def _points(chosen: Sequence[Result]) -> str:
@@ -156,6 +149,36 @@ def _points(chosen: Sequence[Result]) -> str:
     if len(several) != 1:
         return f"{len(several)} points"
     return ", ".join(f"{key}={value}" for key, value in next(iter(several)))
+
+
+def finite(values: Any) -> Any:
+    """Return the values with None in place of infinity and NaN, which JSON does not know."""
+    return json.loads(json.dumps(values), parse_constant=lambda _: None)
+
+
+def effect_row(row: Effect | Robustness) -> dict[str, Any]:
+    """Return an effect as an entry of ``effects.json``."""
+    return row._asdict() | {"task": task_name(row.task)}
+
+
+def trial_row(result: Result) -> dict[str, Any]:
+    """Return a trial as a row of the table of all trials."""
+    trial, record, _ = result
+    return {
+        "task": task_name(trial.task),
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "tuning": trial.tuning,
+        "treatment": trial.treatment,
+        **{key: str(value) for key, value in trial.point},
+        "overrides": " ".join(trial.overrides),
+        "failed": record["failed"],
+        "score": final_score(record),
+        "best_images": record["best_images"],
+        "cpu_seconds": record["cpu_seconds"],
+        **{f"final_{name}": float(value) for name, value in record["final"].items()},
+        "history": json.dumps(record["history"]),
+    }
 
 
 def render(study: Study, results: Sequence[Result]) -> str:

@@ -1,10 +1,14 @@
 """Run a study: reuse trainings that exist, and store each result at once."""
 
+import io
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +20,7 @@ from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import (
     Measure,
+    Point,
     Study,
     Trial,
     is_file,
@@ -26,8 +31,7 @@ from pipeline.studies.design import (
 )
 from pipeline.studies.effects import declared_effects, effects, robustness, scarce
 from pipeline.studies.endpoints import Result, chosen_points, final_score
-from pipeline.studies.records import effect_row, finite, trial_row
-from pipeline.studies.report import render, sentences, table
+from pipeline.studies.report import effect_row, finite, render, sentences, table, trial_row
 from pipeline.studies.trial import Record, identity, run_trial, settings
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import heartbeat, run_lifecycle
@@ -72,26 +76,20 @@ def run_study(study: Study, display: Display) -> Findings:
     storage.check_writable()
     configurations = cache(settings)  # slow to make, and needed several times
     _foresee(study, configurations, display)
-    with exclusive_lock(
-        make_private_dir(storage.local) / "locks" / f"study-{study.name}", f"study {study.name}"
-    ):
-        return _bring_up_to_date(study, storage, configurations, display)
-
-
-def _bring_up_to_date(
-    study: Study, storage: Workspace, configurations: Configurations, display: Display
-) -> Findings:
-    folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
-    with AsyncTracker(storage.local, study.name, display.message) as tracker:
-        run_id = tracker.start(study.name, {"bngan.kind": STUDY})
-        with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
-            run = _Run(study, storage, tracker, display, run_id, folders, configurations)
-            run.bring(tuning_trials(study))
-            chosen = _every_point(study)
-            if study.tune:
-                chosen = {key: [point] for key, point in chosen_points(study, run.results).items()}
-            run.bring(main_trials(study, chosen))
-            return run.findings()
+    lock = make_private_dir(storage.local) / "locks" / f"study-{study.name}"
+    with exclusive_lock(lock, f"study {study.name}"):
+        folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
+        with AsyncTracker(storage.local, study.name, display.message) as tracker:
+            run_id = tracker.start(study.name, {"bngan.kind": STUDY})
+            with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
+                run = _Run(study, storage, tracker, display, run_id, folders, configurations)
+                run.bring(tuning_trials(study))
+                chosen = _at(points(study), study)
+                if study.tune:
+                    best = chosen_points(study, run.results)
+                    chosen = {key: [point] for key, point in best.items()}
+                run.bring(main_trials(study, chosen))
+                return run.findings()
 
 
 def _foresee(study: Study, configurations: Configurations, display: Display) -> None:
@@ -100,15 +98,15 @@ def _foresee(study: Study, configurations: Configurations, display: Display) -> 
         configurations(trial)
     # The best point is not known yet; any single point is enough to count pairs.
     met = points(study)[:1] if study.tune else points(study)
-    trials = main_trials(study, {(task, arm): met for task in study.tasks for arm in study.arms})
-    empty: Record = {}
-    results = [Result(trial, empty, identity(trial, configurations(trial))) for trial in trials]
+    trials = main_trials(study, _at(met, study))
+    results = [Result(trial, {}, identity(trial, configurations(trial))) for trial in trials]
     for line in scarce(study, results):
         display.message(line)
 
 
-def _every_point(study: Study) -> dict[tuple[str, str], Sequence[dict[str, Any]]]:
-    return {(task, arm): points(study) for task in study.tasks for arm in study.arms}
+def _at(met: Sequence[Point], study: Study) -> dict[tuple[str, str], Sequence[Point]]:
+    """Return the same points for every task and arm."""
+    return dict.fromkeys(product(study.tasks, study.arms), met)
 
 
 def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
@@ -120,63 +118,54 @@ def _prepared(task: str, study: Study, display: Display) -> dict[str, str]:
     return {name: storage.key(done.folders[name]) for name in ("prepare", "reference")}
 
 
+@dataclass
 class _Run:
     """A study under way."""
 
-    def __init__(
-        self,
-        study: Study,
-        storage: Workspace,
-        tracker: AsyncTracker,
-        display: Display,
-        run_id: str,
-        folders: Mapping[str, Mapping[str, str]],
-        configurations: Configurations,
-    ) -> None:
-        self.study, self.storage, self.tracker = study, storage, tracker
-        self.display, self.run_id, self.folders = display, run_id, folders
-        self.configurations = configurations
-        self.results: list[Result] = []
-        self.trained = self.found = 0
-        self.code = digest(code_below("pipeline.studies.trial", libraries=_LIBRARIES))
+    study: Study
+    storage: Workspace
+    tracker: AsyncTracker
+    display: Display
+    run_id: str
+    folders: Mapping[str, Mapping[str, str]]
+    configurations: Configurations
+    results: list[Result] = field(default_factory=list)
+    trained: int = 0
+    found: int = 0
 
-    @property
-    def folder(self) -> Path:
-        return self.storage.local / "studies" / self.study.name
+    def __post_init__(self) -> None:
+        self.code = digest(code_below("pipeline.studies.trial", libraries=_LIBRARIES))
+        self.folder = self.storage.local / "studies" / self.study.name
 
     def bring(self, trials: Sequence[Trial]) -> None:
         """Find or make the results of trials; trials with the same training share one result."""
-        asked: dict[str, list[Trial]] = {}
+        missing = defaultdict(list)
         for trial in trials:
-            asked.setdefault(self._training(trial), []).append(trial)
-        missing = {}
-        for name, same in asked.items():
-            try:
+            missing[self._training(trial)].append(trial)
+        for name in list(missing):
+            with suppress(FileNotFoundError):
                 record = json.loads(self.storage.read(_file(name)))
-            except FileNotFoundError:
-                missing[name] = same
-                continue
-            self.results += [Result(trial, record, name) for trial in same]
-            self.found += 1
+                self.results += [Result(trial, record, name) for trial in missing.pop(name)]
+                self.found += 1
         if missing:
             self._train(missing)
-        self._write()
 
-    def _train(self, missing: Mapping[str, Sequence[Trial]]) -> None:
+    def _train(self, missing: dict[str, list[Trial]]) -> None:
+        """Train the first of the trials of each name, and move them all to the results."""
         ray_files, names = self.folder / "ray", list(missing)
         firsts = [same[0] for same in missing.values()]
-        done = 0
 
         def keep(index: int, record: Record) -> None:
-            nonlocal done
-            done += 1
-            self.storage.write(_file(names[index]), json.dumps(record).encode())
-            for trial in missing[names[index]]:
-                self._enter(Result(trial, record, names[index]))
+            name, trial = names[index], firsts[index]
+            self.storage.write(_file(name), json.dumps(record).encode())
+            for same in missing.pop(name):
+                self._enter(Result(same, record, name))
             self.trained += 1
-            if self.trained % 10 == 0:
-                self._write()
-            self.display.progress("study", done, len(names), _brief(firsts[index], record))
+            if self.trained % 10 == 0 or not missing:
+                self._write("trials.parquet", self._table())
+            brief = f"{task_name(trial.task)} {trial.arm} seed {trial.seed}"
+            brief += f": {final_score(record):.3g}"
+            self.display.progress("study", len(names) - len(missing), len(names), brief)
 
         self.display.progress("study", 0, len(names), "starting Ray")
         try:
@@ -211,46 +200,40 @@ class _Run:
         known = identity(trial, self.configurations(trial))
         return f"{known}-{digest(where)[:12]}"
 
-    def _write(self) -> None:
-        """Write the table of all results so far."""
+    def _table(self) -> bytes:
+        """Return the table of all results so far, as a Parquet file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         rows = [trial_row(result) for result in self.results]
-        self.folder.mkdir(parents=True, exist_ok=True)
         keys = dict.fromkeys(key for row in rows for key in row)
         columns = {key: [row.get(key) for row in rows] for key in keys}
-        pq.write_table(pa.table(columns), self.folder / "trials.parquet")
-        self.storage.upload(self.storage_name("trials.parquet"))
+        pq.write_table(pa.table(columns), file := io.BytesIO())
+        return file.getvalue()
 
-    def storage_name(self, file: str) -> str:
-        """Return the key of a file in the study's folder."""
-        return f"studies/{self.study.name}/{file}"
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file into the study's folder."""
+        self.storage.write(f"studies/{self.study.name}/{name}", content)
 
     def findings(self) -> Findings:
-        """Write effects and report, and return the findings."""
-        study = self.study
-        declared = declared_effects(study, self.results)
-        every = [e for m in get_args(Measure) for e in effects(study, self.results, m)]
-        lines, rows = sentences(self.results, declared, study.control), table(study, self.results)
-        page = render(study, self.results)
-        contents = {
-            "effects.json": json.dumps(
-                {
-                    "declared": [effect_row(e) for e in declared],
-                    "each_for_itself": [effect_row(e) for e in every],
-                    "robustness": [effect_row(r) for r in robustness(study, self.results)],
-                },
-                indent=2,
-            ),
-            "report.html": page,
+        """Write the table, effects and report, and return the findings."""
+        study, results = self.study, self.results
+        declared = declared_effects(study, results)
+        every = [e for m in get_args(Measure) for e in effects(study, results, m)]
+        shown = {
+            "declared": [effect_row(e) for e in declared],
+            "each_for_itself": [effect_row(e) for e in every],
+            "robustness": [effect_row(r) for r in robustness(study, results)],
         }
-        for name, text in contents.items():
-            self.storage.write(self.storage_name(name), text.encode())
-            self.tracker.artifact(self.run_id, name, text.encode())
-        parquet = (self.folder / "trials.parquet").read_bytes()
-        self.tracker.artifact(self.run_id, "trials.parquet", parquet)
-        rows = [finite(row) for row in rows]
+        contents = {
+            "trials.parquet": self._table(),
+            "effects.json": json.dumps(finite(shown), indent=2).encode(),
+            "report.html": render(study, results).encode(),
+        }
+        for name, content in contents.items():
+            self._write(name, content)
+            self.tracker.artifact(self.run_id, name, content)
+        lines, rows = sentences(results, declared, study.control), finite(table(study, results))
         return Findings(self.run_id, self.folder, lines, rows, self.trained, self.found)
 
 
@@ -264,7 +247,3 @@ def _trained(
 
 def _file(training: str) -> str:
     return f"studies/trials/{training}.json"
-
-
-def _brief(trial: Trial, record: Record) -> str:
-    return f"{task_name(trial.task)} {trial.arm} seed {trial.seed}: {final_score(record):.3g}"

@@ -5,16 +5,14 @@ deviations of a centre, and one good point hits a mode (Srivastava et al. 2017; 
 Stacked digits: three random digits of 8x8 pixels as channels, 1,000 modes.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from bngan.batchnorm.calibration import calibrate
 from bngan.data.dataset import ImageSplit
 from bngan.data.images import from_uint8
 from bngan.generation.latents import indexed_latents
@@ -39,7 +37,7 @@ _TRIPLES_ON_THE_WAY = 5_000
 _SEED, _FINAL_SEED = 1_000, 0
 
 
-class Task(Protocol):
+class Task(ABC):
     """Images to train on, and scores.
 
     Attributes:
@@ -50,18 +48,17 @@ class Task(Protocol):
     data: ImageSplit
     measure: str
 
-    def on_the_way(self, sampler: Sampler) -> Scores:
-        """Return the scores that choose the best generator."""
-
-    def final(self, sampler: Sampler) -> Scores:
-        """Return scores on data that no choice has used."""
+    @abstractmethod
+    def scores(self, sampler: Sampler, final: bool) -> Scores:
+        """Return scores that choose the best generator, or ``final`` ones on data of their own."""
 
     def generalisation(self, sampler: Sampler) -> Scores:
         """Return losses from training images to others; empty if training data is unlimited."""
+        return {}
 
 
 @dataclass
-class Images:
+class Images(Task):
     """An experiment's prepared images and its reference."""
 
     data: ImageSplit
@@ -72,16 +69,11 @@ class Images:
     train: Features
     measure: str = "fid"
 
-    def on_the_way(self, sampler: Sampler) -> Scores:
-        """Return scores against the select split."""
-        return point_scores(self._features(sampler, _SEED, len(self.select.features)), self.select)
-
-    def final(self, sampler: Sampler) -> Scores:
-        """Return scores against the test split."""
-        scores = point_scores(
-            self._features(sampler, _FINAL_SEED, len(self.test.features)), self.test
-        )
-        if "classes_hit" in scores:
+    def scores(self, sampler: Sampler, final: bool) -> Scores:
+        """Return scores against the select split, or ``final`` ones against the test split."""
+        seed, real = (_FINAL_SEED, self.test) if final else (_SEED, self.select)
+        scores = point_scores(self._features(sampler, seed, len(real.features)), real)
+        if final and "classes_hit" in scores:
             scores["classes_share"] = scores["classes_hit"] / self.test.logits.shape[1]
         return scores
 
@@ -108,7 +100,7 @@ class Images:
 
 
 @dataclass
-class Points:
+class Points(Task):
     """A mixture of Gaussians in the plane, as images of two channels and one pixel."""
 
     centres: np.ndarray
@@ -116,19 +108,9 @@ class Points:
     data: ImageSplit
     measure: str = "bad_share"
 
-    def on_the_way(self, sampler: Sampler) -> Scores:
-        """Return scores from latents that the final score does not use."""
-        return self._scores(sampler, _SEED)
-
-    def final(self, sampler: Sampler) -> Scores:
-        """Return modes, share of good points, and KL(mode frequencies || uniform) of these."""
-        return self._scores(sampler, _FINAL_SEED)
-
-    def generalisation(self, sampler: Sampler) -> Scores:
-        """Return no scores."""
-        return {}
-
-    def _scores(self, sampler: Sampler, seed: int) -> Scores:
+    def scores(self, sampler: Sampler, final: bool) -> Scores:
+        """Return the ``mixture_scores`` of generated points."""
+        seed = _FINAL_SEED if final else _SEED
         latents = indexed_latents(seed, range(POINTS), sampler.model.latent_dim)
         with torch.inference_mode():
             made = [sampler.generator(part) for part in torch.split(latents, sampler.batch)]
@@ -143,11 +125,8 @@ def mixture_scores(points: np.ndarray, centres: np.ndarray, spread: float) -> Sc
     """
     distances = np.linalg.norm(points[:, None] - centres, axis=2)
     mode, good = distances.argmin(axis=1), distances.min(axis=1) < 3 * spread
-    counts = np.bincount(mode[good], minlength=len(centres))
-    hit, share = int((counts > 0).sum()), float(good.mean())
-    frequencies = counts[counts > 0] / max(counts.sum(), 1)
-    divergence = float((frequencies * np.log(frequencies * len(centres))).sum())
-    missing = 1 - hit / len(centres)
+    hit, divergence = _coverage(np.bincount(mode[good], minlength=len(centres)))
+    share, missing = float(good.mean()), 1 - hit / len(centres)
     return {
         "modes": hit,
         "good_share": share,
@@ -157,8 +136,14 @@ def mixture_scores(points: np.ndarray, centres: np.ndarray, spread: float) -> Sc
     }
 
 
+def _coverage(counts: np.ndarray) -> tuple[int, float]:
+    """Return the number of modes hit, and KL(mode frequencies || uniform) in nats."""
+    frequencies = counts[counts > 0] / max(counts.sum(), 1)
+    return len(frequencies), float((frequencies * np.log(frequencies * len(counts))).sum())
+
+
 @dataclass
-class StackedDigits:
+class StackedDigits(Task):
     """Triples of digits; a classifier trained on other digits names each channel's digit."""
 
     data: ImageSplit
@@ -166,28 +151,19 @@ class StackedDigits:
     real: Scores
     measure: str = "divergence"
 
-    def on_the_way(self, sampler: Sampler) -> Scores:
-        """Return scores of fewer triples than in the end."""
-        images = sampler.images(_SEED, range(_TRIPLES_ON_THE_WAY))
-        return triple_scores(images, self.classifier)
-
-    def final(self, sampler: Sampler) -> Scores:
-        """Return modes and KL(frequencies || uniform) of 26,000 triples, and real triples' own."""
-        scores = triple_scores(sampler.images(_FINAL_SEED, range(TRIPLES)), self.classifier)
-        return {**scores, **{f"real_{name}": value for name, value in self.real.items()}}
-
-    def generalisation(self, sampler: Sampler) -> Scores:
-        """Return no scores."""
-        return {}
+    def scores(self, sampler: Sampler, final: bool) -> Scores:
+        """Return the ``triple_scores`` of 5,000 triples; ``final``: of 26,000, and of real ones."""
+        seed, count = (_FINAL_SEED, TRIPLES) if final else (_SEED, _TRIPLES_ON_THE_WAY)
+        scores = triple_scores(sampler.images(seed, range(count)), self.classifier)
+        real = {f"real_{name}": value for name, value in self.real.items()}
+        return scores | real if final else scores
 
 
 def triple_scores(stacked: np.ndarray, classifier: Extractor) -> Scores:
     """Return scores of uint8 ``(N, H, W, 3)``: modes, of 1,000, and KL to uniform in nats."""
     digit = [classifier(stacked[..., channel, None]).logits.argmax(1) for channel in range(3)]
     counts = np.bincount(digit[0] * 100 + digit[1] * 10 + digit[2], minlength=1000)
-    shares = counts[counts > 0] / counts.sum()
-    hit = len(shares)
-    divergence = float((shares * np.log(shares * 1000)).sum())
+    hit, divergence = _coverage(counts)
     return {"modes": hit, "divergence": divergence, "modes_share": hit / 1000}
 
 
@@ -235,16 +211,12 @@ def stack(images: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.ascontiguousarray(images[chosen][..., 0].transpose(0, 2, 3, 1))
 
 
-_BUILT_IN: dict[str, Callable[[], Task]] = dict(
-    zip(BUILT_IN, (ring8, grid25, stacked_digits), strict=True)
-)
-
-
 @lru_cache(maxsize=2)
 def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -> Task:
     """Return a built-in task, or an experiment's task from the folders of its stages."""
     if prepared is None or reference is None:
-        return _BUILT_IN[task]()
+        makers = (ring8, grid25, stacked_digits)
+        return dict(zip(BUILT_IN, makers, strict=True))[task]()
     stored = Reference.load(reference)
     return Images(
         ImageSplit.load(prepared, "train", flip),
@@ -254,9 +226,3 @@ def load(task: str, prepared: Path | None, reference: Path | None, flip: bool) -
         stored.real,
         Features.load(reference / TRAIN_FEATURES),
     )
-
-
-def calibrated(sampler: Sampler) -> Sampler:
-    """Return the sampler with the batch-norm statistics of the population."""
-    calibrate(sampler.generator, sampler.calibration_batches)
-    return sampler

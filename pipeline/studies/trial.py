@@ -27,7 +27,7 @@ from pipeline.config.schema import Config
 from pipeline.config.validation import config_errors
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import Trial, is_file, task_name
-from pipeline.studies.tasks import Task, calibrated, load
+from pipeline.studies.tasks import Task, load
 
 Record = dict[str, Any]
 """A trial's result in JSON values: scores on the way and final ones, and the cause of a failure."""
@@ -69,8 +69,7 @@ def run_trial(
     """Train and score a trial, and return its record; a failed training has a record too."""
     torch.set_num_threads(1)
     paths = {name: storage.path(folder) for name, folder in folders.items()}
-    folders_of_task = paths.get("prepare"), paths.get("reference")
-    task = load(trial.task, *folders_of_task, config.data.flip)
+    task = load(trial.task, paths.get("prepare"), paths.get("reference"), config.data.flip)
     training = _Training(trial, config, task)
     try:
         training.run()
@@ -83,6 +82,7 @@ class _Training:
     def __init__(self, trial: Trial, config: Config, task: Task) -> None:
         self.trial, self.config, self.task = trial, config, task
         self.trainer = Trainer(config.model, config.train, task.data.spec, trial.seed)
+        self.frozen = trial.treatment == "frozen_statistics"
         if trial.treatment != "none":
             apply_treatment(self.trainer, trial.treatment)
         self.history: list[dict[str, float]] = []
@@ -97,42 +97,41 @@ class _Training:
             started = time.process_time()
             means = self.trainer.fit(self.task.data, min(self.trainer.images_seen + every, budget))
             self.seconds += time.process_time() - started
-            sampler = self._sampler(self.trainer.ema.module)
-            scores = self.task.on_the_way(sampler)
+            state = self.trainer.ema.module.state_dict()
+            sampler = self._sampler(state)
+            scores = self.task.scores(sampler, final=False)
             record = {"images": self.trainer.images_seen, "cpu_seconds": self.seconds}
             record |= {**means, **scores}
-            if self.trial.treatment != "frozen_statistics":
+            if not self.frozen:
                 record |= batchnorm_metrics(self.trainer, sampler)
             record["logit_gap"] = record["logit_real"] - record["logit_fake"]
             record["spectral_norm_g"] = largest_singular_value(self.trainer.generator)
             self.history.append(record)
-            if self.best is None or scores[self.task.measure] <= self.best["score"]:
-                state = copy.deepcopy(self.trainer.ema.module.state_dict())
-                self.best = {
-                    "score": scores[self.task.measure],
-                    "images": record["images"],
-                    "state": state,
-                }
+            score, images = scores[self.task.measure], record["images"]
+            if self.best is None or score <= self.best["score"]:
+                self.best = {"score": score, "images": images, "state": copy.deepcopy(state)}
 
-    def _sampler(self, generator: nn.Module) -> Sampler:
-        state = dict(generator.state_dict())
+    def _sampler(self, state: dict[str, torch.Tensor], as_trained: bool = False) -> Sampler:
+        """Return a sampler with the population's statistics, unless ``as_trained`` or frozen."""
         sampler = Sampler(self.config.model, self.task.data.spec, state)
-        return sampler if self.trial.treatment == "frozen_statistics" else calibrated(sampler)
+        if not (self.frozen or as_trained):
+            calibrate(sampler.generator, sampler.calibration_batches)
+        return sampler
 
     def record(self) -> Record:
         """Return everything that the analysis reads."""
         final: dict[str, float] = {}
         if self.best is not None:
-            frozen = self.trial.treatment == "frozen_statistics"
-            as_trained = Sampler(self.config.model, self.task.data.spec, self.best["state"])
-            sampler = copy.deepcopy(as_trained) if frozen else calibrated(copy.deepcopy(as_trained))
-            final = {**self.task.final(sampler), **self.task.generalisation(sampler)}
-            if self.config.model.generator.batch_normalised and not frozen:
-                train = self.config.train
-                group = group_size(train.batch_size, train.norm_batch)
-                in_batches = sampler.with_batch_statistics(group)
-                for name, other in (("running", as_trained), ("batch", in_batches)):
-                    score = self.task.final(other)[self.task.measure]
+            state, train = self.best["state"], self.config.train
+            sampler = self._sampler(state)
+            final = self.task.scores(sampler, final=True) | self.task.generalisation(sampler)
+            if self.config.model.generator.batch_normalised and not self.frozen:
+                running = self._sampler(state, as_trained=True)
+                batch = sampler.with_batch_statistics(
+                    group_size(train.batch_size, train.norm_batch)
+                )
+                for name, other in (("running", running), ("batch", batch)):
+                    score = self.task.scores(other, final=True)[self.task.measure]
                     final[f"score_by_{name}_statistics"] = score
         return {
             "measure": self.task.measure,
@@ -174,10 +173,8 @@ def _standardise(generator: nn.Module, latents: torch.Tensor) -> None:
     def adjust(layer: Any, _: Any, out: torch.Tensor) -> torch.Tensor:
         others = [dim for dim in range(out.dim()) if dim != 1]
         mean, deviation = out.mean(others), out.std(others).clamp(min=1e-6)
-        transposed = isinstance(layer, nn.ConvTranspose2d)
-        shape = [1] * layer.weight.dim()
-        shape[1 if transposed else 0] = -1
-        layer.weight.div_(deviation.view(shape))
+        output_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        layer.weight.movedim(output_dim, -1).div_(deviation)
         wide = [1, -1] + [1] * (out.dim() - 2)
         if layer.bias is None:
             return out / deviation.view(wide)
