@@ -102,9 +102,8 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
     except Exception as error:
         if os.environ.get(_DEBUG) or inside_a_job():
             typer.echo(redact("".join(traceback.format_exception(error))), err=True)
-        line = escape(redact(root_cause_line(error)))
-        told = f"[red]failed:[/] {line}; bngan --debug COMMAND shows where"
-        errors.print(told, highlight=False, soft_wrap=True)
+        line = f"{escape(redact(root_cause_line(error)))}; bngan --debug COMMAND shows where"
+        errors.print(f"[red]failed:[/] {line}", highlight=False, soft_wrap=True)
         print_stderr(interrupted)
         raise typer.Exit(3) from None
 

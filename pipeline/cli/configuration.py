@@ -12,8 +12,6 @@ from pipeline.config.schema import Config
 from pipeline.config.validation import config_errors
 from pipeline.registry.base_model import base_folders, load_base, pin_base
 
-_DISCRIMINATOR = "model.discriminator."
-
 
 def load_config(
     path: Path,
@@ -62,6 +60,6 @@ def _contradictions(
 ) -> Iterator[Problem]:
     ours, known = (flatten(asdict(model), "model.") for model in (config.model, theirs))
     for key in sorted(given & set(ours)):
-        if not key.startswith(_DISCRIMINATOR) and ours[key] != known[key]:
+        if not key.startswith("model.discriminator.") and ours[key] != known[key]:
             message = f"{key}={ours[key]}, but {base} has {known[key]}: leave it out"
             yield Problem(key, message)

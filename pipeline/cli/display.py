@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bngan.metrics.evaluation import Comparison
@@ -37,7 +37,6 @@ class ConsoleDisplay:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar: Progress | None = None
-        self.task: TaskID | None = None
         self.spoken = 0.0
         self.origin: tuple[float, int] | None = None
 
@@ -61,10 +60,9 @@ class ConsoleDisplay:
                 console=self.console,
                 transient=True,
             )
-            self.task = self.bar.add_task(stage, total=total, note=note)
+            self.bar.add_task(stage, total=total, note=note)
             self.bar.start()
-        assert self.task is not None  # noqa: S101 (tells the type checker)
-        self.bar.update(self.task, completed=done, total=total, note=note)
+        self.bar.update(self.bar.task_ids[0], completed=done, total=total, note=note)
 
     def message(self, text: str) -> None:
         """Say a line above the bar."""
@@ -97,7 +95,7 @@ class ConsoleDisplay:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.stop()
-        self.bar = self.task = None
+        self.bar = None
 
 
 def print_plan(console: Console, decisions: list[Decision]) -> None:
@@ -117,11 +115,8 @@ def print_differences(console: Console, differences: list[Difference], workers: 
         table.add_row(d.part, f"{d.exact:.1e}", f"{d.relative:.1e}", escape(d.where))
     console.print(table)
     worst = max(d.exact for d in differences)
-    verdict = (
-        f"[green]{workers} train what one process trains[/]"
-        if worst <= LIMIT
-        else f"[red]{workers} do not train what one process trains[/]"
-    )
+    colour, negation = ("green", "") if worst <= LIMIT else ("red", "do not ")
+    verdict = f"[{colour}]{workers} {negation}train what one process trains[/]"
     summary = f"{verdict}: largest difference {worst:.1e} in float64, limit {LIMIT:.0e}"
     console.print(summary, highlight=False, soft_wrap=True)
 
@@ -132,14 +127,13 @@ def print_summary(console: Console, result: RunResult, storage: Workspace) -> No
     folder = result.folders["evaluate"]
     print_scores(console, record)
     uri = redact_uri(tracking_uri(storage.local))
-    lines = {
+    for name, text in {
         "samples": folder / SAMPLE_GRID,
         "report": folder / REPORT,
         "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
         "sample it": f"bngan sample {model['uri']} --workspace {storage.workspace} -o grid.png",
         "look around": uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}",
-    }
-    for name, text in lines.items():
+    }.items():
         _line(console, name, text)
 
 
@@ -194,6 +188,12 @@ def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> N
         _line(console, "", version["reason"] or "")
     if not versions:
         console.print("no models")
+
+
+def print_lines(console: Console, *lines: str) -> None:
+    """Print each line as it is."""
+    for line in lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _line(console: Console, name: str, text: object) -> None:

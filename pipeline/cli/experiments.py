@@ -67,7 +67,8 @@ def run(
         from pipeline.workflow.results import StageFailed
 
         options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
-        _require_registration(enforce, options)
+        if enforce and until != "register":
+            raise UserError("--enforce is about what is registered, and --to ends before")
         try:
             result = _bring_up_to_date(settings, options)
         except StageFailed as failure:
@@ -75,8 +76,8 @@ def run(
             raise failure.cause from None
         printer = print_summary if "register" in result.summaries else None
         emit(_as_json(result), printer, result, Workspace(settings.workspace))
-        if enforce:
-            _enforce(result)
+        if enforce and result.summaries["register"]["alias"] != "champion":
+            raise typer.Exit(4)
 
 
 @app.command()
@@ -150,16 +151,6 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
         print_differences(console, differences, workers)
         if max(d.exact for d in differences) > LIMIT:
             raise typer.Exit(1)
-
-
-def _require_registration(enforce: bool, options: "Options") -> None:
-    if enforce and options.until not in (None, "register"):
-        raise UserError("--enforce is about what is registered, and --to ends before")
-
-
-def _enforce(result: "RunResult") -> None:
-    if result.summaries["register"]["alias"] != "champion":
-        raise typer.Exit(4)
 
 
 def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Config":

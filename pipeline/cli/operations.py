@@ -58,20 +58,19 @@ def gc(
 
         from pipeline.workflow.cleanup import garbage, remove
 
-        storage = Workspace.parse(workspace)
-        folders = garbage(storage)
-        for item in list(folders):
+        storage, folders = Workspace.parse(workspace), []
+        for item in garbage(storage):
             try:
                 if delete:
                     remove(storage, item)
             except UserError as reason:
-                folders.remove(item)
                 errors.print(f"stays: {escape(str(reason))}", highlight=False, soft_wrap=True)
                 continue
+            folders.append(asdict(item))
             if not as_json:
                 console.print(f"{item.bytes / 1e6:10,.1f} MB  {item.path}", highlight=False)
-        total = sum(item.bytes for item in folders)
-        emit({"folders": [asdict(item) for item in folders], "bytes": total, "deleted": delete})
+        total = sum(item["bytes"] for item in folders)
+        emit({"folders": folders, "bytes": total, "deleted": delete})
         if not as_json:
             done = "removed" if delete else "no run refers to; --delete removes them"
             console.print(f"{len(folders)} folders, {total / 1e6:,.1f} MB: {done}", highlight=False)

@@ -76,10 +76,8 @@ def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], N
         try:
             settings(trial(study, task, arm, point, 0, tuning=False))
         except UserError as error:
-            where = f"{arm} on {task_name(task)}"
-            wrong |= dict.fromkeys(
-                p._replace(message=f"{where}: {p.message}") for p in error.problems
-            )
+            for p in error.problems:
+                wrong[p._replace(message=f"{arm} on {task_name(task)}: {p.message}")] = None
     if wrong:
         raise UserError(*wrong)
 
@@ -101,13 +99,12 @@ def _images(config: Config) -> Iterator[Problem]:
         yield Problem("data.path", f"data.path: {error}")
         return
     needed = next(n for n in itertools.count(count) if round(n * share) >= FEWEST)
-    if not count:
-        yield Problem("data.path", f"data.path: there are no images in {data.path}")
-        return
     message = (
         f"data.path: {count} images in {data.path}, and {needed} are needed, so that data.select and "
         f"data.test leave {FEWEST} for each split"
     )
+    if not count:
+        message = f"data.path: there are no images in {data.path}"
     yield Problem("data.path", message)
 
 

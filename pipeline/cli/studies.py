@@ -5,17 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from pipeline.cli.app import (
-    AsJson,
-    Overrides,
-    app,
-    command_output,
-    errors,
-    print_stderr,
-)
+from pipeline.cli.app import AsJson, Overrides, app, command_output, errors, print_stderr
 from pipeline.cli.signals import terminate_as_exit
 
 
@@ -31,7 +22,7 @@ def study(
     """
     continues = "the same command goes on with the trials that are left"
     with command_output(as_json, continues) as emit:
-        from pipeline.cli.display import ConsoleDisplay
+        from pipeline.cli.display import ConsoleDisplay, print_lines
         from pipeline.studies.design import load_study
         from pipeline.studies.run import run_study
 
@@ -41,9 +32,4 @@ def study(
         report = findings.folder / "report.html"
         record = {"run_id": findings.run_id, "findings": findings.sentences, "arms": findings.rows}
         counts = f"{findings.trained} trainings, {findings.found} found; report: {report}"
-        emit(record | {"report": str(report)}, _print_lines, *findings.sentences, counts)
-
-
-def _print_lines(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        emit(record | {"report": str(report)}, print_lines, *findings.sentences, counts)

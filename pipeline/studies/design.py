@@ -110,7 +110,8 @@ def load_study(
     given = read(Study, path, [text for text in overrides if text not in of_trials])
     study = given.values
     study.common += of_trials
-    study.tasks = [_task(path, task) for task in study.tasks]
+    place = path.parent.absolute()
+    study.tasks = [str(place / task) if is_file(task) else task for task in study.tasks]
     wrong = [*_under_present_names(study, tell), *located_workspace(study)]
     wrong += [*name_errors(study.name), *out_of_bounds(study)]
     if not {problem.key.partition(".")[0] for problem in given.wrong.values()} & _STRUCTURE:
@@ -142,10 +143,6 @@ def is_file(task: str) -> bool:
     return task.endswith((".yaml", ".yml"))
 
 
-def _task(study: Path, task: str) -> str:
-    return str((study.parent / task).absolute()) if is_file(task) else task
-
-
 def task_name(task: str) -> str:
     """Return a task's name without folder and suffix."""
     return Path(task).stem
@@ -155,18 +152,13 @@ def points(study: Study) -> list[Point]:
     """Return the points of the axes that every arm is trained at."""
     sizes = [len(values) for values in study.axes.values()]
     total = math.prod(sizes)
-    if study.points is None or study.points >= total:
-        chosen = np.arange(total)
-    else:
+    chosen = np.arange(total)
+    if study.points is not None and study.points < total:
         random = np.random.default_rng(0)
         chosen = np.sort(random.choice(total, study.points, replace=False))
-    places = np.unravel_index(chosen, sizes) if sizes else ()
     return [
-        {
-            key: values[place[n]]
-            for (key, values), place in zip(study.axes.items(), places, strict=True)
-        }
-        for n in range(len(chosen))
+        {key: values[n] for (key, values), n in zip(study.axes.items(), place, strict=True)}
+        for _, *place in zip(*np.unravel_index(chosen, (1, *sizes)), strict=True)
     ]
 
 

@@ -7,13 +7,7 @@ from itertools import zip_longest
 
 from pipeline.reports.plots import GREY, figure
 from pipeline.studies.design import Study
-from pipeline.studies.endpoints import (
-    Result,
-    final_score,
-    quartiles,
-    results_of,
-    scores_on_the_way,
-)
+from pipeline.studies.endpoints import Result, final_score, quartiles, results_of, scores_on_the_way
 
 Points = tuple[Sequence[float], Sequence[Sequence[float]]]
 """Places on the horizontal axis, and the scores at each."""
