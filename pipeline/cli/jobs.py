@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from pipeline.cli.app import (
     AllowMismatch,
@@ -108,17 +107,13 @@ def _evaluate(file: Path, kept: "Schedule", partition: str) -> int:
 
 
 def _evaluate_here(kept: "Schedule", partition: str) -> None:
-    from pipeline.cli.display import ConsoleDisplay
+    from pipeline.cli.display import ConsoleDisplay, print_lines
     from pipeline.monitoring import drift
 
     with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
         verdict = drift.evaluate(kept, partition, partial(display.progress, "evaluate"))
     done = "" if verdict.new else " (done before)"
-    console.print(
-        f"{partition} {verdict.drift}{done}: {escape(verdict.reason)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_lines(console, f"{partition} {verdict.drift}{done}: {verdict.reason}")
 
 
 def _submit_partition(file: Path, kept: "Schedule", partition: str, address: str) -> int:

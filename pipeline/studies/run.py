@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -40,10 +40,6 @@ from pipeline.workflow.fingerprint import code_below
 from pipeline.workflow.results import Display
 
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
-Configurations = Callable[[Trial], Config]
-"""Function from a trial to the configuration of its training."""
-STUDY = "study"
-"""The kind of run that a study opens, as its tag ``bngan.kind``."""
 
 
 @dataclass
@@ -80,11 +76,11 @@ def run_study(study: Study, display: Display) -> Findings:
     with exclusive_lock(lock, f"study {study.name}"):
         folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
         with AsyncTracker(storage.local, study.name, display.message) as tracker:
-            run_id = tracker.start(study.name, {"bngan.kind": STUDY})
+            run_id = tracker.start(study.name, {"bngan.kind": "study"})
             with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
                 run = _Run(study, storage, tracker, display, run_id, folders, configurations)
                 run.bring(tuning_trials(study))
-                chosen = _at(points(study), study)
+                chosen = _for_all_arms(study, points(study))
                 if study.tune:
                     best = chosen_points(study, run.results)
                     chosen = {key: [point] for key, point in best.items()}
@@ -92,20 +88,19 @@ def run_study(study: Study, display: Display) -> Findings:
                 return run.findings()
 
 
-def _foresee(study: Study, configurations: Configurations, display: Display) -> None:
+def _foresee(study: Study, configurations: Callable[[Trial], Config], display: Display) -> None:
     """Raise if a trial's configuration is wrong; report comparisons with too few pairs."""
     for trial in tuning_trials(study):
         configurations(trial)
     # The best point is not known yet; any single point is enough to count pairs.
     met = points(study)[:1] if study.tune else points(study)
-    trials = main_trials(study, _at(met, study))
+    trials = main_trials(study, _for_all_arms(study, met))
     results = [Result(trial, {}, identity(trial, configurations(trial))) for trial in trials]
     for line in scarce(study, results):
         display.message(line)
 
 
-def _at(met: Sequence[Point], study: Study) -> dict[tuple[str, str], Sequence[Point]]:
-    """Return the same points for every task and arm."""
+def _for_all_arms(study: Study, met: list[Point]) -> dict[tuple[str, str], list[Point]]:
     return dict.fromkeys(product(study.tasks, study.arms), met)
 
 
@@ -128,7 +123,7 @@ class _Run:
     display: Display
     run_id: str
     folders: Mapping[str, Mapping[str, str]]
-    configurations: Configurations
+    configurations: Callable[[Trial], Config]
     results: list[Result] = field(default_factory=list)
     trained: int = 0
     found: int = 0
@@ -154,6 +149,10 @@ class _Run:
         """Train the first of the trials of each name, and move them all to the results."""
         ray_files, names = self.folder / "ray", list(missing)
         firsts = [same[0] for same in missing.values()]
+        # Workers run in folders of their own, where relative paths do not work.
+        work = [
+            (t, self.configurations(t), self.storage, self.folders.get(t.task, {})) for t in firsts
+        ]
 
         def keep(index: int, record: Record) -> None:
             name, trial = names[index], firsts[index]
@@ -170,8 +169,8 @@ class _Run:
         self.display.progress("study", 0, len(names), "starting Ray")
         try:
             cluster.run_trials(
-                partial(_trained, self.folders, self.storage),
-                [(trial, self.configurations(trial)) for trial in firsts],
+                lambda arguments: run_trial(*arguments),
+                work,
                 name=uuid.uuid4().hex[:12],
                 storage=self.storage.for_ray(ray_files),
                 at_once=self.study.at_once,
@@ -235,14 +234,6 @@ class _Run:
             self.tracker.artifact(self.run_id, name, content)
         lines, rows = sentences(results, declared, study.control), finite(table(study, results))
         return Findings(self.run_id, self.folder, lines, rows, self.trained, self.found)
-
-
-def _trained(
-    folders: Mapping[str, Mapping[str, str]], storage: Workspace, task: tuple[Trial, Config]
-) -> Record:
-    """Run a trial on a worker. The worker's folder is its own, so relative paths do not work."""
-    trial, config = task
-    return run_trial(trial, config, storage, folders.get(trial.task, {}))
 
 
 def _file(training: str) -> str:
