@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bngan.serialization.checkpoint import CheckpointStore, load_checkpoint
-from bngan.serialization.manifest import NAME, damage, remove_folder
+from bngan.serialization.manifest import NAME, remove_folder
 from pipeline.core.lock import OWNER, parse_attempt
 from pipeline.storage.workspace import DAMAGED, Workspace
 
@@ -50,19 +50,15 @@ class Checkpoints(CheckpointStore):
 
     def _heed_damage(self) -> None:
         """Repair damaged originals from intact local copies, and set the others aside."""
-        for name in self._there():
-            if not self.storage.has(f"{name}/{DAMAGED}"):
-                continue
-            here = self.storage.local / name / NAME
-            found = self.storage.read(f"{name}/{DAMAGED}")
-            if here.is_file() and here.read_bytes() == found and not damage(here.parent):
+        for name in self._published(DAMAGED):
+            if self.storage.has_copy(name, self.storage.read(f"{name}/{DAMAGED}")):
                 self.storage.publish(name)
             else:
-                self._aside(name).mkdir(parents=True, exist_ok=True)
+                self._mark_lost(name)
 
     def _mirror(self) -> None:
         """Copy the finished checkpoints to this machine, and remove local copies of others."""
-        finished = self._finished()
+        finished = self._published(NAME)
         for images in self.saved():
             if self._named(images) not in finished:  # of an earlier stay on this machine
                 remove_folder(self.path(images))
@@ -70,13 +66,13 @@ class Checkpoints(CheckpointStore):
             if problem := self.storage.damage(name):
                 self.storage.mark_damaged(name)
                 remove_folder(self.storage.local / name)
-                aside = self._aside(name)
-                aside.mkdir(parents=True, exist_ok=True)
+                self._mark_lost(name)
                 self.set_aside.append(f"{Path(name).name} is damaged and set aside: {problem}")
 
-    def _aside(self, name: str) -> Path:
-        """Return the empty local folder that marks a checkpoint as lost; the URI keeps its files."""
-        return self.folder / f"damaged-0-{Path(name).name}"
+    def _mark_lost(self, name: str) -> None:
+        """Mark a checkpoint as lost by an empty local folder; the URI keeps its files."""
+        aside = self.folder / f"damaged-0-{Path(name).name}"
+        aside.mkdir(parents=True, exist_ok=True)
 
     def load(self, images_seen: int) -> dict[str, Any]:
         """Load a checkpoint that ``latest`` has found, on this machine or another."""
@@ -92,16 +88,15 @@ class Checkpoints(CheckpointStore):
     def _named(self, images_seen: int) -> str:
         return f"{self.name}/{self.path(images_seen).name}"
 
-    def _there(self) -> list[str]:
+    def _published(self, file: str) -> list[str]:
+        """Return the checkpoints in the workspace that have a file of this name."""
         names = self.storage.folders(self.name)
-        return [name for name in names if Path(name).name.startswith("images-")]
-
-    def _finished(self) -> list[str]:
-        return [name for name in self._there() if self.storage.has(f"{name}/{NAME}")]
+        there = (name for name in names if Path(name).name.startswith("images-"))
+        return [name for name in there if self.storage.has(f"{name}/{file}")]
 
     def _withdraw(self) -> None:
         """Remove from the URI the checkpoints that this machine has discarded."""
         if self.storage.remote:
             kept = {self._named(images) for images in self.saved()}
-            for name in set(self._finished()) - kept:
+            for name in set(self._published(NAME)) - kept:
                 self.storage.remove(name)

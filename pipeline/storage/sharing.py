@@ -45,10 +45,8 @@ def fetch(storage: Workspace, name: str) -> Path:
 
 def _sweep(storage: Workspace) -> None:
     """Unpublish the folders of killed processes: those whose newest file is older than a day."""
-    newest = dict[str, float]()
-    for name, written in storage.written(FOLDER):
-        first = name.split("/")[0]
-        newest[first] = max(newest.get(first, 0.0), written)
+    files = sorted(storage.written(FOLDER), key=lambda file: file[1])
+    newest = {name.split("/")[0]: written for name, written in files}
     for first, written in newest.items():
         if time.time() - written > EXPIRY_S:
             storage.unpublish(f"{FOLDER}/{first}")

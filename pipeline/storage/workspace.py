@@ -109,26 +109,28 @@ class Workspace:
                 manifest = self.read(f"{name}/{NAME}")
             except FileNotFoundError:
                 return f"no outputs at {self}/{name}"
-            if _read(folder / NAME) == manifest and not damage(folder):
+            if self.has_copy(name, manifest):
                 return None
             # The second try is for damage on the way.
             return self._copy(name, manifest) and self._copy(name, manifest)
+
+    def has_copy(self, name: str, manifest: bytes) -> bool:
+        """Return whether this machine has a folder with this manifest, and undamaged."""
+        path = self.local / name / NAME
+        return path.is_file() and path.read_bytes() == manifest and not damage(path.parent)
 
     def _copy(self, name: str, manifest: bytes) -> str | None:
         """Replace this machine's copy of a folder, and return the damage of the original, if any."""
         problem = None
         with suppress(_Damaged), atomic_folder(self.local / name, None) as draft:
             (draft / NAME).write_bytes(manifest)
-            try:
-                files = list(parse_manifest(manifest)["files"])  # all of them below the folder
-            except ValueError:
-                files = []
-            for file in files:
-                (draft / file).parent.mkdir(parents=True, exist_ok=True)
+            files: list[str] = []
+            with suppress(ValueError):  # which counts as damage below
+                files += parse_manifest(manifest)["files"]  # all of them below the folder
             with ThreadPoolExecutor(_STREAMS) as pool, suppress(FileNotFoundError):
                 list(pool.map(lambda f: self._download(f"{name}/{f}", draft / f), files))
-            if found := damage(draft):
-                problem = found.replace(str(draft), f"{self}/{name}")
+            if problem := damage(draft):
+                problem = problem.replace(str(draft), f"{self}/{name}")
                 raise _Damaged
         return problem
 
@@ -138,14 +140,11 @@ class Workspace:
             return
         folder = self.local / name
         files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-        with suppress(FileNotFoundError):
-            self._filesystem.delete_file(self._at(f"{name}/{NAME}"))
+        self._delete(f"{name}/{NAME}")
         with ThreadPoolExecutor(_STREAMS) as pool:
-            others = (file for file in files if file != NAME)
-            list(pool.map(lambda f: self._upload(folder / f, f"{name}/{f}"), others))
-        self._upload(folder / NAME, f"{name}/{NAME}")
-        with suppress(FileNotFoundError):
-            self._filesystem.delete_file(self._at(f"{name}/{DAMAGED}"))
+            list(pool.map(self.upload, (f"{name}/{file}" for file in files if file != NAME)))
+        self.upload(f"{name}/{NAME}")
+        self._delete(f"{name}/{DAMAGED}")
 
     def mark_damaged(self, name: str) -> None:
         """Mark a folder at the URI as damaged, so that nobody uses it; its files stay."""
@@ -153,7 +152,7 @@ class Workspace:
             content = self.read(f"{name}/{NAME}")
             with self._filesystem.open_output_stream(self._at(f"{name}/{DAMAGED}")) as file:
                 file.write(content)
-            self._filesystem.delete_file(self._at(f"{name}/{NAME}"))
+            self._delete(f"{name}/{NAME}")
 
     def written(self, parent: str) -> Iterator[tuple[str, float]]:
         """Yield the files below a folder at the URI: relative name, seconds since the epoch."""
@@ -174,11 +173,11 @@ class Workspace:
 
     def folders(self, parent: str) -> list[str]:
         """Return the sorted names of the folders in ``parent``, without drafts."""
-        if not self.remote:
-            found = [path.name for path in (self.local / parent).glob("[!.]*") if path.is_dir()]
+        if self.remote:
+            names = [Path(i.path).name for i in self._infos(parent) if not i.is_file]
         else:
-            found = [Path(i.path).name for i in self._infos(parent) if not i.is_file]
-        return sorted(f"{parent}/{name}" for name in found if not name.startswith("."))
+            names = [path.name for path in (self.local / parent).glob("*") if path.is_dir()]
+        return sorted(f"{parent}/{name}" for name in names if not name.startswith("."))
 
     def size(self, name: str) -> int:
         """Return the bytes in a folder."""
@@ -216,27 +215,28 @@ class Workspace:
 
     def upload(self, name: str) -> None:
         """Upload a file of this machine to the URI, where all machines find it."""
-        if self.remote:
-            self._upload(self.local / name, name)
+        if not self.remote:
+            return
+        key = self._at(name)
+        if self._filesystem.type_name not in _FLAT:
+            self._filesystem.create_dir(key.rpartition("/")[0], recursive=True)
+        source = self.local / name
+        with source.open("rb") as file, self._filesystem.open_output_stream(key) as target:
+            shutil.copyfileobj(file, cast(IO[bytes], target), 1 << 20)
 
     def for_ray(self, folder: Path) -> dict[str, Any]:
         """Return the arguments of Ray's ``RunConfig`` that say where its files go."""
         if not self.remote:
             return {"storage_path": str(folder)}
-        return {
-            "storage_path": self._at(self.key(folder)),
-            "storage_filesystem": self._filesystem,
-        }
+        return {"storage_path": self._at(self.key(folder)), "storage_filesystem": self._filesystem}
 
     @property
     def _filesystem(self) -> Any:
-        assert self.remote is not None  # noqa: S101 (tells the type checker)
-        return self.remote[0]
+        return filesystem_of(self.workspace)[0]
 
     def _at(self, name: str) -> str:
         """Return the path of a name in the file system of the URI."""
-        assert self.remote is not None  # noqa: S101 (tells the type checker)
-        return f"{self.remote[1].rstrip('/')}/{name}"
+        return f"{filesystem_of(self.workspace)[1].rstrip('/')}/{name}"
 
     def _infos(self, parent: str, recursive: bool = False) -> list[Any]:
         from pyarrow.fs import FileSelector
@@ -246,21 +246,16 @@ class Workspace:
 
     def unpublish(self, name: str) -> None:
         """Remove a folder from the URI; copies on machines stay."""
-        for delete, key in (
-            (self._filesystem.delete_file, self._at(f"{name}/{NAME}")),  # what counts goes first
-            (self._filesystem.delete_dir, self._at(name)),
-        ):
-            with suppress(FileNotFoundError):
-                delete(key)
+        self._delete(f"{name}/{NAME}")  # what counts goes first
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_dir(self._at(name))
 
-    def _upload(self, source: Path, name: str) -> None:
-        key = self._at(name)
-        if self._filesystem.type_name not in _FLAT:
-            self._filesystem.create_dir(key.rpartition("/")[0], recursive=True)
-        with source.open("rb") as file, self._filesystem.open_output_stream(key) as target:
-            shutil.copyfileobj(file, cast(IO[bytes], target), 1 << 20)
+    def _delete(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._at(name))
 
     def _download(self, name: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with self._filesystem.open_input_stream(self._at(name)) as file, target.open("wb") as out:
             shutil.copyfileobj(cast(IO[bytes], file), out, 1 << 20)
 
@@ -271,7 +266,3 @@ SHARED = Workspace("/")
 
 class _Damaged(Exception):
     pass
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
