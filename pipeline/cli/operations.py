@@ -1,5 +1,6 @@
 """Commands for whoever operates it: status, reap, gc, models, promote, rollback."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -32,7 +33,7 @@ def status(
         from pipeline.tracking import runs
 
         states = runs.states(Workspace.parse(workspace).local, last)
-        emit({"runs": runs.as_json(states)}, print_states, states)
+        emit({"runs": [asdict(state) for state in states]}, print_states, states)
 
 
 @app.command()
@@ -43,7 +44,7 @@ def reap(workspace: WorkspaceOption = "runs", as_json: AsJson = False) -> None:
         from pipeline.tracking import runs
 
         dead = runs.reap(Workspace.parse(workspace).local)
-        emit({"reaped": runs.as_json(dead)}, print_states, dead)
+        emit({"reaped": [asdict(state) for state in dead]}, print_states, dead)
 
 
 @app.command()
@@ -54,8 +55,6 @@ def gc(
 ) -> None:
     """List stage outputs and trainings that no run refers to any more, with their sizes."""
     with command_output(as_json) as emit:
-        from dataclasses import asdict
-
         from pipeline.workflow.cleanup import garbage, remove
 
         storage, folders = Workspace.parse(workspace), []

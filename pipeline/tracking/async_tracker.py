@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from mlflow.entities import Metric, Run
+from mlflow.entities import Run
 
 from pipeline.core.errors import UserError
 from pipeline.tracking.outbox import Outbox
@@ -33,7 +33,9 @@ class AsyncTracker(Tracker):
     def __init__(self, workspace: Path, experiment: str, tell: Callable[[str], None]) -> None:
         super().__init__(workspace, experiment)
         self.tell = tell
-        self.outbox = Outbox(self._log_metrics, self.uri, tell)
+        self.outbox = Outbox(
+            lambda run_id, metrics: self.client.log_batch(run_id, metrics=metrics), self.uri, tell
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +51,7 @@ class AsyncTracker(Tracker):
             return self.outbox.ask(begin, ANSWER_TIMEOUT_S)
         except BaseException:
             # The server may have opened the run, or may open it now.
-            self.outbox.append(partial(self._abandon, token))
+            self.outbox.send(partial(self._kill, token), heed=False)
             self._flushed(CLOSING_TIMEOUT_S, CLOSING_TIMEOUT_S)
             raise
 
@@ -65,21 +67,18 @@ class AsyncTracker(Tracker):
         if isinstance(refusal, UserError):  # the server is away, and may come back
             refusal = None
         ended = "FAILED" if refusal else status
-        self.outbox.append(partial(self.client.set_terminated, run_id, ended, now))
+        self.outbox.send(partial(self.client.set_terminated, run_id, ended, now), heed=False)
         killed = status == "KILLED"
-        left = (
-            self._flushed(CLOSING_TIMEOUT_S, CLOSING_TIMEOUT_S)
-            if killed
-            else self._flushed(ANSWER_TIMEOUT_S)
-        )
+        limits = (CLOSING_TIMEOUT_S, CLOSING_TIMEOUT_S) if killed else (ANSWER_TIMEOUT_S,)
+        left = self._flushed(*limits)
         if not (trouble := refusal or left):
             return
         away = isinstance(trouble, UserError)
-        told = f"MLflow at {self.outbox.server} has refused a write: {reason(trouble)}"
+        message = f"MLflow at {self.outbox.server} has refused a write: {reason(trouble)}"
         if finished:
-            raise trouble if away else UserError(told) from trouble
+            raise trouble if away else UserError(message) from trouble
         if not (away and known):
-            self.tell(str(trouble) if away else told)
+            self.tell(str(trouble) if away else message)
 
     def params(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Record configuration values."""
@@ -95,7 +94,7 @@ class AsyncTracker(Tracker):
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
         """Set tags; raise nothing, since failed runs are tagged too."""
-        self.outbox.append(partial(super().tags, run_id, values))
+        self.outbox.send(partial(super().tags, run_id, values), heed=False)
 
     def artifact(self, run_id: str, name: str, content: bytes) -> None:
         """Keep a file with the run, under ``folder/file``."""
@@ -108,9 +107,6 @@ class AsyncTracker(Tracker):
     def latest(self, stage: str) -> Run | None:
         """Return the newest FINISHED run of a stage in this experiment."""
         return self.outbox.ask(partial(super().latest, stage), ANSWER_TIMEOUT_S)
-
-    def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
-        self.client.log_batch(run_id, metrics=metrics)
 
     def _flushed(self, patience: float, limit: float = inf) -> Exception | None:
         """Wait until all is delivered; return the error that prevented it, or a refusal."""
@@ -131,14 +127,13 @@ class AsyncTracker(Tracker):
         """Open a run only once, although the answer to an earlier try may have been lost."""
         known = self._begun(token) if next(tries) else []
         run_id = known[0] if known else super().start(name, {**tags, _START: token}, parent)
-        for other in self._begun(token):
-            if other != run_id:
-                self.client.set_terminated(other, "KILLED")
+        self._kill(token, but=run_id)
         return run_id
 
-    def _abandon(self, token: str) -> None:
+    def _kill(self, token: str, but: str | None = None) -> None:
         for run_id in self._begun(token):
-            self.client.set_terminated(run_id, "KILLED")
+            if run_id != but:
+                self.client.set_terminated(run_id, "KILLED")
 
     def _begun(self, token: str) -> list[str]:
         runs = self.client.search_runs([self.experiment_id], f"tags.`{_START}` = '{token}'")

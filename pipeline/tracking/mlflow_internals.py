@@ -3,23 +3,12 @@
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_DATASET_CONTEXT,
-    MLFLOW_MODEL_VERSIONS,
-    MLFLOW_PARENT_RUN_ID,
-    MLFLOW_RUN_NAME,
-)
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT as MLFLOW_DATASET_CONTEXT
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS as MLFLOW_MODEL_VERSIONS
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME as MLFLOW_RUN_NAME
 from mlflow.utils.rest_utils import http_request
 
-__all__ = [
-    "DATABASE_LOGGER",
-    "MLFLOW_DATASET_CONTEXT",
-    "MLFLOW_MODEL_VERSIONS",
-    "MLFLOW_PARENT_RUN_ID",
-    "MLFLOW_RUN_NAME",
-    "ask",
-    "status_of",
-]
 DATABASE_LOGGER = "mlflow.store.db.utils"
 """Logger that reports each attempt at a database, with a traceback of 80 lines."""
 
@@ -51,5 +40,4 @@ def ask(uri: str, timeout_s: float) -> requests.Response:
 
 def status_of(error: MlflowException) -> int:
     """Return the HTTP status of an error: 500 if the server has not answered."""
-    status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
-    return status
+    return int(error.get_http_status_code())  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from math import inf
 from typing import TypeVar
 
@@ -74,25 +74,28 @@ class Outbox:
         self._closed = threading.Event()
         threading.Thread(target=self._deliver, name="outbox", daemon=True).start()
 
-    def send(self, write: Callable[[], object]) -> None:
+    def send(self, write: _Write, heed: bool = True) -> None:
         """Queue ``write``; the thread calls it again as long as the server is away.
 
         Raises:
-            Exception: the server's refusal of an earlier write, which is not tried again.
+            Exception: the server's refusal of an earlier write, which is not tried again; unless
+                ``heed``, a later call raises it.
         """
-        self._enqueue(write)
-
-    def append(self, write: Callable[[], object]) -> None:
-        """Queue ``write`` without raising earlier refusals; a later call raises them."""
-        self._enqueue(write, heed=False)
+        with self._changed:
+            if heed:
+                self._raise_refusal()
+            self._waiting.append(write)
+            if isinstance(write, _File):
+                self._drop()
+            self._changed.notify_all()
 
     def file(self, write: Callable[[], object], size: int) -> None:
         """Queue the write of a file of ``size`` bytes; beyond ``HELD``, the oldest are dropped."""
-        self._enqueue(_File(write, size))
+        self.send(_File(write, size))
 
     def metrics(self, run_id: str, values: Sequence[Metric]) -> None:
         """Queue metrics; waiting metrics of a run go in batches."""
-        self._enqueue(_Metrics(run_id, values))
+        self.send(_Metrics(run_id, values))
 
     def ask(self, question: Callable[[], _Answer], patience: float) -> _Answer:
         """Return the result of ``question``, which runs after all earlier writes.
@@ -154,15 +157,6 @@ class Outbox:
             self._changed.notify_all()
         self._tell_dropped()
 
-    def _enqueue(self, write: _Write, heed: bool = True) -> None:
-        with self._changed:
-            if heed:
-                self._raise_refusal()
-            self._waiting.append(write)
-            if isinstance(write, _File):
-                self._drop()
-            self._changed.notify_all()
-
     def _drop(self) -> None:
         """Drop files beyond ``HELD``, but not the first write: it may be on its way."""
         files = [each for each in islice(self._waiting, 1, None) if isinstance(each, _File)]
@@ -218,13 +212,10 @@ class Outbox:
         first = self._waiting[0]
         if not isinstance(first, _Metrics):
             return 1, first
-        alike = takewhile(
-            lambda write: isinstance(write, _Metrics) and write.run_id == first.run_id,
-            islice(self._waiting, limit),
-        )
         batch, count = list(first.points), 1
-        for write in islice(alike, 1, None):
-            assert isinstance(write, _Metrics)  # noqa: S101 (tells the type checker)
+        for write in islice(self._waiting, 1, limit):
+            if not isinstance(write, _Metrics) or write.run_id != first.run_id:
+                break
             if len(batch) + len(write.points) > BATCH:
                 break
             batch, count = [*batch, *write.points], count + 1

@@ -6,7 +6,6 @@ scrapes. Prometheus sees ``ray_`` before every name; infra/monitoring may query 
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,12 +60,11 @@ class Gauges:
 
     def set(self, values: Mapping[str, float]) -> None:
         """Set the gauges that ``values`` has; of numbers by layer, take the largest."""
-        found = defaultdict[str, list[float]](list)
-        for name, value in values.items():
-            found[name.split("/")[0]].append(value)
-        for name in found.keys() & self.gauges.keys():
-            self.values[name] = max(found[name])
-            self.gauges[name].set(self.values[name])
+        ascending = sorted(values.items(), key=lambda item: item[1])
+        largest = {name.split("/")[0]: value for name, value in ascending}
+        for name in largest.keys() & self.gauges.keys():
+            self.values[name] = largest[name]
+            self.gauges[name].set(largest[name])
 
     def _keep(self) -> None:
         """Set the values again and again, so that they vanish when this process dies."""

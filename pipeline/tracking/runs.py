@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -117,11 +116,6 @@ def reap(workspace: Path) -> list[RunState]:
                 client.set_tag(part.info.run_id, "bngan.reaped", _utc(time.time()))
                 client.set_terminated(part.info.run_id, "KILLED")
     return dead
-
-
-def as_json(found: list[RunState]) -> list[dict[str, Any]]:
-    """Return states as JSON values."""
-    return [asdict(state) for state in found]
 
 
 def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
@@ -134,9 +134,8 @@ class Tracker:
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run, nested under ``parent`` if given, and return its id."""
-        all_tags = {MLFLOW_RUN_NAME: name, **tags}
-        if parent:
-            all_tags[MLFLOW_PARENT_RUN_ID] = parent
+        nested = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
+        all_tags = {MLFLOW_RUN_NAME: name, **tags, **nested}
         all_tags = {key: redact(value) for key, value in all_tags.items()}
         run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
         return str(run.info.run_id)
@@ -177,20 +176,17 @@ class Tracker:
 
     def finished(self, stage: str, fingerprint: str) -> Run | None:
         """Return the newest FINISHED run of a stage with this fingerprint, in any experiment."""
-        return self._newest(f"tags.stage = '{stage}' and tags.fingerprint = '{fingerprint}'", True)
+        condition = f"tags.stage = '{stage}' and tags.fingerprint = '{fingerprint}'"
+        return self._newest(condition, list(experiment_names(self.client)))
 
     def latest(self, stage: str) -> Run | None:
         """Return the newest FINISHED run of a stage in this experiment."""
-        return self._newest(f"tags.stage = '{stage}'", False)
+        return self._newest(f"tags.stage = '{stage}'", [self.experiment_id])
 
-    def _newest(self, condition: str, everywhere: bool) -> Run | None:
-        experiments = [self.experiment_id]
-        if everywhere:
-            experiments = list(experiment_names(self.client))
+    def _newest(self, condition: str, experiments: list[str]) -> Run | None:
         runs = self.client.search_runs(
             experiments,
             f"{condition} and attributes.status = 'FINISHED'",
-            run_view_type=ViewType.ACTIVE_ONLY,
             max_results=1,
             order_by=["attributes.end_time DESC"],
         )

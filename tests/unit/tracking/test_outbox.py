@@ -205,7 +205,7 @@ def test_patience_begins_anew_when_the_server_is_back(outbox, server) -> None:
 def test_what_is_appended_raises_nothing_and_keeps_the_refusal(outbox, server) -> None:
     send(outbox, server, "wrong")
     until(lambda: not outbox._waiting)
-    outbox.append(lambda: server.write("last"))
+    outbox.send(lambda: server.write("last"), heed=False)
     with pytest.raises(MlflowException, match="it is wrong"):
         outbox.flush(60)
     assert server.kept == ["last"]
