@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.cluster.launch import missing_workers, resolve_workers
 from pipeline.cluster.working_dir import working_folder
@@ -133,7 +131,9 @@ def submit_work(client: Any, work: Work) -> Submission:
     with working_folder(work.file) as folder:
         while True:
             number, last = _last(client, work.name)
-            if last and (not last.status.is_terminal() or (work.once and _succeeded(last))):
+            if last and (
+                not last.status.is_terminal() or (work.once and last.status == "SUCCEEDED")
+            ):
                 return Submission(last.submission_id, False)
             job = work.name if number == 0 else f"{work.name}-{number + 1}"
             try:
@@ -160,10 +160,6 @@ def _last(client: Any, name: str) -> tuple[int, Any]:
     return max(attempts, key=lambda entry: entry[0])
 
 
-def _succeeded(job: Any) -> bool:
-    return bool(job.status == "SUCCEEDED")
-
-
 def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -> None:
     """Raise ``UserError`` if the cluster has too few CPUs or GPUs: Ray would wait for ever."""
     from ray.util.state import list_nodes
@@ -172,9 +168,7 @@ def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -
     until = time.monotonic() + _CLUSTER_TIMEOUT_S
     # Ray calls the output of dead machines missing.
     alive: dict[str, Any] = {"filters": [("state", "=", "ALIVE")], "raise_on_missing_output": False}
-    while not (nodes := list_nodes(address, limit=10_000, **alive)):
-        if time.monotonic() > until:
-            break
+    while not (nodes := list_nodes(address, limit=10_000, **alive)) and time.monotonic() < until:
         time.sleep(1.0)  # the head answers before it counts itself
     for node in nodes:
         total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
@@ -221,11 +215,8 @@ def _require_answer(address: str) -> None:
     """
     import requests
 
-    parts = urlsplit(address)
     try:
-        port = parts.port or {"http": 80}.get(parts.scheme, 443)
-        socket.create_connection((str(parts.hostname), port), timeout=10).close()
-        if requests.get(f"{address}/api/version", timeout=30).status_code == 404:
+        if requests.get(f"{address}/api/version", timeout=(10, 30)).status_code == 404:
             raise ConnectionError("another server")
     except (OSError, ValueError) as error:
         raise ConnectionError(str(error)) from error

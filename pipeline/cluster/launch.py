@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -47,10 +46,15 @@ def run_training_workers(
         UserError: if the cluster has no room for so many workers.
     """
     with _ray():
+        import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        (least, most), use_gpu = _resolve_workers_here(num_workers, accelerator)
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        (least, most), use_gpu = resolve_workers(total, num_workers, accelerator)
+        if problem := missing_workers(total, least, use_gpu):
+            raise UserError(problem)
+        failures = FailureConfig(max_failures=max_failures, controller_failure_limit=3)  # type: ignore[call-arg]
         queue = _queue_beside_the_driver()
         trainer = TorchTrainer(
             worker,
@@ -62,11 +66,8 @@ def run_training_workers(
             run_config=RunConfig(
                 name=name,
                 **storage,
-                failure_config=FailureConfig(
-                    max_failures=max_failures,
-                    controller_failure_limit=3,  # type: ignore[call-arg]
-                ),
-                worker_runtime_env={"env_vars": workers_defaults()},
+                failure_config=failures,
+                worker_runtime_env={"env_vars": workers_defaults()},  # type: ignore[call-arg]
             ),
         )
         _fit_and_relay(trainer.fit, queue, on_record)
@@ -147,10 +148,7 @@ def run_trials(
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
             run_config=tune.RunConfig(name=name, callbacks=[ReportResults()], verbose=0, **storage),
         )
-        outcome = _beside_the_main_thread(tuner.fit)
-        while not outcome.done():
-            time.sleep(0.2)
-        grid = outcome.result()
+        grid = _beside_the_main_thread(tuner.fit).result()
         if grid.errors:
             lines = str(grid.errors[0]).strip().splitlines()
             raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")
@@ -192,18 +190,6 @@ def _queue_beside_the_driver() -> Any:
 
     here = NodeAffinitySchedulingStrategy(get_runtime_context().get_node_id(), soft=False)
     return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-
-
-def _resolve_workers_here(
-    num_workers: tuple[int, int], accelerator: str
-) -> tuple[tuple[int, int], bool]:
-    import ray
-
-    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    number, use_gpu = resolve_workers(total, num_workers, accelerator)
-    if problem := missing_workers(total, number[0], use_gpu):
-        raise UserError(problem)
-    return number, use_gpu
 
 
 def cores() -> int:

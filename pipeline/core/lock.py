@@ -52,9 +52,8 @@ def exclusive_lock(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[
             time.sleep(0.05)
         attempt = uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        details = {"attempt": attempt, **process_info(), "since": since}
         file.truncate(0)
-        json.dump(details, file)
+        json.dump({"attempt": attempt, **process_info(), "since": since}, file)
         file.flush()
         yield attempt
 

@@ -63,10 +63,8 @@ def _secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         counts = _COUNTED.search(name) and _COUNT.fullmatch(value)
         named = _SECRET_NAME.search(name) and not (counts or _SWITCH.fullmatch(value))
-        found = [value] if named else []
-        for login in _LOGIN.finditer(value):
-            found.append(login[0][:-1].partition(":")[2])
-        for secret in found:
+        passwords = [login[0][:-1].partition(":")[2] for login in _LOGIN.finditer(value)]
+        for secret in [value, *passwords] if named else passwords:
             for form in (secret, quote(secret, safe=""), unquote(secret)):
                 if len(form) >= _SHORTEST:
                     yield form
@@ -79,21 +77,19 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     Raises:
         UserError: if no file system opens the URI.
     """
-    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+    from pyarrow.fs import FileSystem
 
+    opened: tuple[Any, str]
     try:
-        found: tuple[Any, str] = FileSystem.from_uri(uri)
+        opened = FileSystem.from_uri(uri)
     except (ValueError, OSError) as unknown:  # pyarrow.lib.ArrowInvalid is a ValueError
-        import fsspec
-
         try:
-            filesystem, path = fsspec.core.url_to_fs(uri)
+            opened = FileSystem.from_uri(f"fsspec+{uri}")
         except Exception:  # whatever a foreign file system has against it
             reason = str(unknown).replace(uri, redact_uri(uri))
             message = f"workspace: {redact_uri(uri)} cannot be opened: {reason}"
             raise UserError(Problem("workspace", message)) from unknown
-        found = PyFileSystem(FSSpecHandler(filesystem)), path
-    return found
+    return opened
 
 
 def secrets(values: Mapping[str, Any]) -> Iterator[Problem]:

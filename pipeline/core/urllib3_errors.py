@@ -9,33 +9,27 @@ from collections.abc import Iterator
 
 def connection_reason(error: BaseException) -> str | None:
     """Return why a server did not answer, in a few words, or None if ``error`` has another cause."""
-    from urllib3.exceptions import MaxRetryError
-
-    for each in _chain(error):
-        if isinstance(each, MaxRetryError) and each.reason is not None:
-            return _words(each.reason)
-    return None
+    return next((_words(reason) for _, reason in _unanswered(error)), None)
 
 
 def brief_text(error: BaseException) -> str:
     """Return the text of ``error``, with ``connection_reason`` in place of urllib3's text."""
-    from urllib3.exceptions import MaxRetryError
-
     text = str(error)
-    for each in _chain(error):
-        if isinstance(each, MaxRetryError) and each.reason is not None:
-            long = str(each)
-            # MLflow's words before it would say the same twice.
-            text = text.replace(f"failed with exception {long}", long)
-            text = text.replace(long, f"failed: {_words(each.reason)}")
+    for long, reason in _unanswered(error):
+        # MLflow's words before it would say the same twice.
+        text = text.replace(f"failed with exception {long}", long)
+        text = text.replace(long, f"failed: {_words(reason)}")
     return text
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and, one after the other, the errors that led to it."""
+def _unanswered(error: BaseException | None) -> Iterator[tuple[str, BaseException]]:
+    """Yield text and reason of each of urllib3's errors among ``error`` and those that led to it."""
+    from urllib3.exceptions import MaxRetryError
+
     seen = set[int]()
     while error is not None and id(error) not in seen:  # one may be raised from itself
-        yield error
+        if isinstance(error, MaxRetryError) and error.reason is not None:
+            yield str(error), error.reason
         seen.add(id(error))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
