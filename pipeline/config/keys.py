@@ -18,15 +18,13 @@ def dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def leaves(tree: Mapping[Any, Any], above: Path = ()) -> list[tuple[Path, Any]]:
-    """Return path and value of each leaf: a value that is no mapping, or an empty mapping."""
-    pairs = list[tuple[Path, Any]]()
+def leaves(tree: Mapping[Any, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield path and value of each leaf: a value that is no mapping, or an empty mapping."""
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            pairs += leaves(value, (*above, key))
+            yield from leaves(value, (*above, key))
         else:
-            pairs.append(((*above, key), value))
-    return pairs
+            yield (*above, key), value
 
 
 def nested(path: Path, value: Any) -> dict[Any, Any]:
@@ -66,11 +64,8 @@ def with_present_names(tree: DictConfig, names: Mapping[str, str]) -> DictConfig
     """Return ``tree`` with present names; a value that is already under a present name wins."""
     for other, present in names.items():
         values = cast(dict[Any, Any], OmegaConf.to_container(tree))
-        *sections, name = other.split(".")
-        place: Any = values
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if isinstance(place, dict) and name in place:
+        section, name = other.split(".")
+        if isinstance(place := values.get(section), dict) and name in place:
             moved = nested(tuple(present.split(".")), place.pop(name))
             tree = cast(DictConfig, OmegaConf.merge(moved, values))
     return tree

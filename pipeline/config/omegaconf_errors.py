@@ -5,7 +5,6 @@ use the class, the given value and the type in the schema instead.
 """
 
 from dataclasses import Field, fields, is_dataclass
-from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -61,15 +60,10 @@ def _declared(kind: type, path: tuple[Any, ...]) -> tuple[Field[Any] | None, Any
     for part in path:
         if isinstance(hint, type) and is_dataclass(hint):
             field = next((each for each in fields(hint) if each.name == part), None)
-            hint = _hints(hint).get(part)
+            hint = get_type_hints(hint).get(part)
         else:  # a value of a mapping, or unknown to the schema
             field, hint = None, get_args(hint)[1] if get_origin(hint) is dict else None
     return field, hint
-
-
-@lru_cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

@@ -115,7 +115,7 @@ def to_dataclass(
     """Read ``given``, from ``where``, and ``key=value`` overrides as the dataclass ``kind``."""
     schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, Problem]()
     user, notes = _merged(given, overrides, wrong, other_names(kind))
-    values = leaves(cast(dict[str, Any], OmegaConf.to_container(user)))
+    values = list(leaves(cast(dict[str, Any], OmegaConf.to_container(user))))
     free = {f.name for f in fields(cast(Any, kind)) if get_origin(f.type) is dict}
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
     for path, value in values:
@@ -151,11 +151,7 @@ def _schema(kind: Any) -> Any:
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested mappings as one mapping with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
+    return {prefix + dotted(path): value for path, value in leaves(tree) if value != {}}
 
 
 def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:

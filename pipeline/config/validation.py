@@ -41,8 +41,7 @@ def not_on_all_nodes(key: str, path: str) -> Problem | None:
         return None
     workspace = key == "workspace"
     if is_uri(path):
-        message = f"{key} is a URI, and only the workspace may be one"
-        return None if workspace else Problem(key, message)
+        return None if workspace else _about(key, "is a URI, and only the workspace may be one")
     mend = ", or a URI such as s3://BUCKET/FOLDER" if workspace else ""
     message = (
         f"{key}={path} is relative, and a job runs in a folder of its own: write the absolute path "
@@ -64,9 +63,12 @@ def config_errors(config: Config, here: bool = True, known: bool = True) -> Iter
     yield from _adaptation(config)
     if here:
         yield from _files(config)
-    yield from _training(config)
     if known:
         yield from _networks(config)
+    try:
+        _ = config.train.workers
+    except ValueError as error:
+        yield _about("train.num_workers", str(error))
     try:
         Protocol.parse(config.evaluate.protocol)
     except ValueError as error:
@@ -79,23 +81,21 @@ def config_errors(config: Config, here: bool = True, known: bool = True) -> Iter
 def _texts(values: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in values.items():
         if isinstance(value, str) and not value.isprintable():
-            message = f"{key} has characters that cannot be seen, such as line ends: {value!r}"
-            yield Problem(key, message)
+            yield _about(key, f"has characters that cannot be seen, such as line ends: {value!r}")
 
 
 def _data(config: Config) -> Iterator[Problem]:
     data = config.data
     yield from source(data.path)
     if data.channels not in (None, 1, 3):
-        yield _must("data.channels", "be 1, 3 or null", data.channels)
-    if data.classes is not None and (
-        not data.classes or len(set(data.classes)) < len(data.classes)
-    ):
-        yield _must("data.classes", "name classes, each once", data.classes)
+        yield _about("data.channels", f"must be 1, 3 or null, got {data.channels}")
+    classes = data.classes
+    if classes is not None and (not classes or len(set(classes)) < len(classes)):
+        yield _about("data.classes", f"must name classes, each once, got {classes}")
 
 
-def _must(key: str, demand: str, value: Any) -> Problem:
-    return Problem(key, f"{key} must {demand}, got {value}")
+def _about(key: str, text: str, *rests_on: str) -> Problem:
+    return Problem(key, f"{key} {text}", rests_on)
 
 
 def source(path: str) -> Iterator[Problem]:
@@ -104,7 +104,7 @@ def source(path: str) -> Iterator[Problem]:
     if path.startswith(PREFIX) and path not in EMBEDDED:
         yield Problem(key, f"{key}: only {' and '.join(EMBEDDED)} are embedded, not {path}")
     if is_uri(path):
-        yield Problem(key, f"{key} is a URI: images are read from folders or the Hub")
+        yield _about(key, "is a URI: images are read from folders or the Hub")
     elif path.startswith(HUB_PREFIX):
         try:
             HubName.parse(path)
@@ -113,19 +113,17 @@ def source(path: str) -> Iterator[Problem]:
 
 
 def _extractor(config: Config) -> Iterator[Problem]:
-    extractor, key, rests_on = config.extractor, "extractor.weights", ("extractor.kind",)
+    extractor, key, rests_on = config.extractor, "extractor.weights", "extractor.kind"
     kind = extractor.kind
     if kind == "file" and not extractor.weights:
-        yield Problem(key, f"{key} must name the file of extractor.kind=file", rests_on)
+        yield _about(key, "must name the file of extractor.kind=file", rests_on)
     if extractor.weights and kind not in ("inception", "file"):
-        message = f"{key} needs extractor.kind=inception or file, not {kind}"
-        yield Problem(key, message, rests_on)
+        yield _about(key, f"needs extractor.kind=inception or file, not {kind}", rests_on)
     for name in ("size", "range"):
         if getattr(extractor, name) != getattr(type(extractor)(), name) and kind != "file":
-            key = f"extractor.{name}"
-            yield Problem(key, f"{key} needs extractor.kind=file, not {kind}", rests_on)
+            yield _about(f"extractor.{name}", f"needs extractor.kind=file, not {kind}", rests_on)
     if kind == "file" and extractor.size is not None and extractor.size < 1:
-        yield _must("extractor.size", "be positive", extractor.size)
+        yield _about("extractor.size", f"must be positive, got {extractor.size}")
 
 
 def _adaptation(config: Config) -> Iterator[Problem]:
@@ -139,12 +137,10 @@ def _adaptation(config: Config) -> Iterator[Problem]:
         message = "adapt.method=supervised needs a base: bngan adapt BASE CONFIG"
         yield Problem("adapt.method", message, ("adapt.base",))
     if config.train.micro_batch is not None:
-        message = "train.micro_batch does not go with adapt.method=supervised"
-        yield Problem("train.micro_batch", message)
+        yield _about("train.micro_batch", "does not go with adapt.method=supervised")
     if config.extractor.kind == "inception" and adapt.feature_weight:
-        key = "adapt.feature_weight"
-        message = f"{key} must be 0 with extractor.kind=inception, which has no gradient here"
-        yield Problem(key, message)
+        text = "must be 0 with extractor.kind=inception, which has no gradient here"
+        yield _about("adapt.feature_weight", text)
 
 
 def _files(config: Config) -> Iterator[Problem]:
@@ -153,13 +149,6 @@ def _files(config: Config) -> Iterator[Problem]:
         yield Problem("data.path", f"data.path: there is no folder {path}")
     if weights and not Path(weights).is_file():
         yield Problem("extractor.weights", f"extractor.weights: there is no file {weights}")
-
-
-def _training(config: Config) -> Iterator[Problem]:
-    try:
-        _ = config.train.workers
-    except ValueError as error:
-        yield Problem("train.num_workers", f"train.num_workers {error}")
 
 
 def _networks(config: Config) -> Iterator[Problem]:

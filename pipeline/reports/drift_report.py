@@ -97,9 +97,8 @@ def _histogram(data: Mapping[str, Any]) -> bytes:
     """Return a PNG of the distances that chance makes, and of the measured distance."""
     low, high = data["interval"]
     span = min(*data["chance"], low), max(*data["chance"], high)
-    with figure("Old against new images", "distance", (8, 2.5)) as (axes, finish):
-        axes.hist(data["chance"], bins=40, range=span, color=GREY)
-        axes.axvline(data["distance"], color=_ALARM)
-        axes.hlines(0.5, low, high, color=_ALARM, transform=axes.get_xaxis_transform())
-        content: bytes = finish()
-    return content
+    axes, finish = figure("Old against new images", "distance", (8, 2.5))
+    axes.hist(data["chance"], bins=40, range=span, color=GREY)
+    axes.axvline(data["distance"], color=_ALARM)
+    axes.hlines(0.5, low, high, color=_ALARM, transform=axes.get_xaxis_transform())
+    return finish()

@@ -1,9 +1,8 @@
 """Plots of a training's course, in a grey that is readable on white and on black."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,37 +32,37 @@ def training_curves(history: Sequence[dict[str, float]]) -> dict[str, bytes]:
     for name, (title, lines) in _PANELS.items():
         if not any(key in point for point in history for key in lines):
             continue  # a training without a discriminator has no logits
-        with figure(title, "images seen") as (axes, finish):
-            for (key, label), colour in zip(lines.items(), _COLOURS, strict=False):
-                points = [(point["images"], point[key]) for point in history if key in point]
-                if points:
-                    marker = "." if len(points) < 20 else ""
-                    axes.plot(*zip(*points, strict=True), label=label, marker=marker, color=colour)
-            if name in _LOGARITHMIC:
-                axes.set_yscale("log")
-                for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                    axis(ScalarFormatter())
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.legend(frameon=False, labelcolor=GREY)
-            pictures[name] = finish()
+        axes, finish = figure(title, "images seen")
+        for (key, label), colour in zip(lines.items(), _COLOURS, strict=False):
+            points = [(point["images"], point[key]) for point in history if key in point]
+            if points:
+                marker = "." if len(points) < 20 else ""
+                axes.plot(*zip(*points, strict=True), label=label, marker=marker, color=colour)
+        if name in _LOGARITHMIC:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_minor_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.legend(frameon=False, labelcolor=GREY)
+        pictures[name] = finish()
     return pictures
 
 
 def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:
     """Return a PNG with a histogram of the scales of every batch norm."""
-    with figure("Batch-norm scales of the generator", "gamma") as (axes, finish):
-        low, high = (f(float(f(values)) for values in gammas.values()) for f in (min, max))
-        bins = np.linspace(low - 1e-3, high + 1e-3, 41).tolist()
-        for layer, values in gammas.items():
-            axes.hist(values, bins, density=True, histtype="step", label=layer)
-        axes.legend(frameon=False, labelcolor=GREY, fontsize="small")
-        content: bytes = finish()
-    return content
+    axes, finish = figure("Batch-norm scales of the generator", "gamma")
+    low, high = (f(float(f(values)) for values in gammas.values()) for f in (min, max))
+    bins = np.linspace(low - 1e-3, high + 1e-3, 41).tolist()
+    for layer, values in gammas.items():
+        axes.hist(values, bins, density=True, histtype="step", label=layer)
+    axes.legend(frameon=False, labelcolor=GREY, fontsize="small")
+    return finish()
 
 
-@contextmanager
-def figure(title: str, x: str, size: tuple[float, float] = (5, 3)) -> Iterator[tuple["Axes", Any]]:
-    """Yield axes to draw on, ``size`` in inches, and a function that returns the PNG."""
+def figure(
+    title: str, x: str, size: tuple[float, float] = (5, 3)
+) -> tuple["Axes", Callable[[], bytes]]:
+    """Return axes to draw on, ``size`` in inches, and a function that returns the PNG."""
     # Imported here, so that a run that finds everything cached does not pay for it.
     from matplotlib.figure import Figure
 
@@ -81,4 +80,4 @@ def figure(title: str, x: str, size: tuple[float, float] = (5, 3)) -> Iterator[t
         drawing.savefig(buffer, format="png", dpi=150, transparent=True)
         return buffer.getvalue()
 
-    yield axes, finish
+    return axes, finish

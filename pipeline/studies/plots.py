@@ -51,13 +51,12 @@ def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> byte
 
 def _bands(title: str, x: str, lines: Mapping[str, Points], x_scale: str = "linear") -> bytes:
     """Plot the median and the quartiles of each arm, with a legend beside the axes."""
-    with figure(title, x, (8, 4)) as (axes, finish):
-        axes.set_yscale("log")
-        for arm, (places, scores) in lines.items():
-            low, middle, high = zip(*map(quartiles, scores), strict=True)
-            (line,) = axes.plot(places, middle, label=arm)
-            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.set_xscale(x_scale)
-        axes.legend(frameon=False, labelcolor=GREY, loc="upper left", bbox_to_anchor=(1, 1))
-        content: bytes = finish()
-    return content
+    axes, finish = figure(title, x, (8, 4))
+    axes.set_yscale("log")
+    for arm, (places, scores) in lines.items():
+        low, middle, high = zip(*map(quartiles, scores), strict=True)
+        (line,) = axes.plot(places, middle, label=arm)
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set_xscale(x_scale)
+    axes.legend(frameon=False, labelcolor=GREY, loc="upper left", bbox_to_anchor=(1, 1))
+    return finish()
