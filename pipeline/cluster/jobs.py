@@ -8,7 +8,6 @@ import shlex
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,8 +99,7 @@ def job_name(*parts: str) -> str:
 
 def _environment() -> dict[str, str]:
     """Return a job's environment variables: the address of MLflow's server, and nothing else."""
-    uri = os.environ.get(_TRACKING)
-    if not uri:
+    if not (uri := os.environ.get(_TRACKING)):
         return {}
     for _ in secrets({_TRACKING: uri}):
         raise UserError(
@@ -164,14 +162,12 @@ def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -
     """Raise ``UserError`` if the cluster has too few CPUs or GPUs: Ray would wait for ever."""
     from ray.util.state import list_nodes
 
-    total: Counter[str] = Counter()
     until = time.monotonic() + _CLUSTER_TIMEOUT_S
     # Ray calls the output of dead machines missing.
     alive: dict[str, Any] = {"filters": [("state", "=", "ALIVE")], "raise_on_missing_output": False}
     while not (nodes := list_nodes(address, limit=10_000, **alive)) and time.monotonic() < until:
         time.sleep(1.0)  # the head answers before it counts itself
-    for node in nodes:
-        total.update({unit: node.resources_total.get(unit, 0) for unit in ("CPU", "GPU")})
+    total = {unit: sum(n.resources_total.get(unit, 0) for n in nodes) for unit in ("CPU", "GPU")}
     (least, _), use_gpu = resolve_workers(total, num_workers, accelerator)
     if problem := missing_workers(total, least, use_gpu):
         raise UserError(f"{problem} on {len(nodes)} node{'s'[: len(nodes) != 1]}")

@@ -138,9 +138,7 @@ def to_dataclass(
             if problem.key not in known:  # in a section without defaults
                 raise UserError(*wrong.values())
             OmegaConf.update(schema, problem.key, known[problem.key])
-    parsed = _filled(schema, {dotted(path) for path, _ in values}, wrong, where)
-    parsed.notes = notes
-    return parsed
+    return _filled(schema, {dotted(path) for path, _ in values}, wrong, notes, where)
 
 
 @lru_cache
@@ -194,7 +192,7 @@ def _merged(
 
 
 def _filled(
-    merged: Any, keys: set[str], wrong: dict[str, Problem], where: str
+    merged: Any, keys: set[str], wrong: dict[str, Problem], notes: list[str], where: str
 ) -> ParsedConfig[Any]:
     """Return the values as an object; a missing required value is wrong and becomes empty."""
     for key in sorted(OmegaConf.missing_keys(merged)):
@@ -206,7 +204,7 @@ def _filled(
                 OmegaConf.update(merged, key, empty)
                 break
     try:
-        return ParsedConfig(OmegaConf.to_object(merged), keys, wrong)
+        return ParsedConfig(OmegaConf.to_object(merged), keys, wrong, notes)
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or ""
         problem = Problem(key, as_message(error, key or where))

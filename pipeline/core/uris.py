@@ -114,7 +114,6 @@ def absolute_workspace(text: str) -> str:
         message = "workspace: no secrets in a URI, which everybody sees: set them as AWS_... are"
         raise UserError(Problem("workspace", message))
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        where = text.split("?")[0]
-        message = f"workspace: {where} needs an MLflow server: set MLFLOW_TRACKING_URI"
+        message = f"workspace: {text.split('?')[0]} needs an MLflow server: set MLFLOW_TRACKING_URI"
         raise UserError(Problem("workspace", message))
     return text

@@ -30,9 +30,7 @@ def class_numbers(source: Source, wanted: list[int] | None) -> tuple[list[str], 
 
 
 def _all_classes(source: Source) -> tuple[list[str], dict[Any, int]]:
-    present = {
-        label for label in hashable_labels(source.labels()) if label not in (None, UNLABELLED)
-    }
+    present = set(hashable_labels(source.labels())) - {None, UNLABELLED}
     names = source.class_names()
     if names is not None and present:
         return names, {number: number for number in range(len(names))}

@@ -5,7 +5,7 @@ from typing import Any
 
 from bngan.data.hub import pinned
 from pipeline.config.schema import Config
-from pipeline.reports.page import readable
+from pipeline.reports.page import as_text, readable
 
 LABELS = {
     "fid": "FID ↓",
@@ -75,10 +75,9 @@ def score_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     for name, label in LABELS.items():
         if name not in scores:
             continue
-        interval = record["intervals"].get(name)
         real = readable(floor[name]) if name in floor else ""
         if f"{name}_spread" in floor:
             real += f" ± {readable(floor[f'{name}_spread'])}"
-        span = f"{readable(interval[0])} to {readable(interval[1])}" if interval else ""
+        span = as_text(record["intervals"].get(name))
         rows.append((label, readable(scores[name]), span, real))
     return rows

@@ -9,7 +9,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -164,12 +164,10 @@ class Workspace:
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """Yield a new folder, and remove it with the block, here and at the URI."""
-        with scratch_folder(self.local, name) as folder:
-            try:
-                yield folder
-            finally:
-                if self.remote:
-                    self.unpublish(self.key(folder))
+        with scratch_folder(self.local, name) as folder, ExitStack() as cleanup:
+            if self.remote:
+                cleanup.callback(self.unpublish, self.key(folder))
+            yield folder
 
     def folders(self, parent: str) -> list[str]:
         """Return the sorted names of the folders in ``parent``, without drafts."""

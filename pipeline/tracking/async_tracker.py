@@ -46,7 +46,8 @@ class AsyncTracker(Tracker):
     def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run, nested under ``parent`` if given, and return its id."""
         token = uuid4().hex
-        begin = partial(self._begin, token, count(), name, tags, parent)
+        create = partial(super().start, name, {**tags, _START: token}, parent)
+        begin = partial(self._begin, token, count(), create)
         try:
             return self.outbox.ask(begin, ANSWER_TIMEOUT_S)
         except BaseException:
@@ -116,17 +117,10 @@ class AsyncTracker(Tracker):
             return trouble
         return None
 
-    def _begin(
-        self,
-        token: str,
-        tries: Iterator[int],
-        name: str,
-        tags: Mapping[str, str],
-        parent: str | None,
-    ) -> str:
+    def _begin(self, token: str, tries: Iterator[int], create: Callable[[], str]) -> str:
         """Open a run only once, although the answer to an earlier try may have been lost."""
         known = self._begun(token) if next(tries) else []
-        run_id = known[0] if known else super().start(name, {**tags, _START: token}, parent)
+        run_id = known[0] if known else create()
         self._kill(token, but=run_id)
         return run_id
 

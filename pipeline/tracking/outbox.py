@@ -107,16 +107,13 @@ class Outbox:
         def put() -> None:
             if answer.cancelled():
                 return
-            try:
-                result = question()
-            except Exception as error:
-                if away(error):
-                    raise
-                with suppress(InvalidStateError):  # the caller no longer waits
+            with suppress(InvalidStateError):  # the caller no longer waits
+                try:
+                    answer.set_result(question())
+                except Exception as error:
+                    if away(error):
+                        raise
                     answer.set_exception(error)
-            else:
-                with suppress(InvalidStateError):
-                    answer.set_result(result)
 
         self.send(put)
         try:

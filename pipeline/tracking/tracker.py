@@ -157,8 +157,7 @@ class Tracker:
         """Record a dataset that a run has read; MLflow keeps 36 characters of its digest."""
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
         source = redact(source)
-        where = json.dumps({"uri": source})
-        data = Dataset(dataset_name(source), digest[:32], "bngan", where)
+        data = Dataset(dataset_name(source), digest[:32], "bngan", json.dumps({"uri": source}))
         self.client.log_inputs(run_id, [DatasetInput(data, tags)])
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
