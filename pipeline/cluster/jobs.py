@@ -151,11 +151,10 @@ def submit_work(client: Any, work: Work) -> Submission:
 
 def _last(client: Any, name: str) -> tuple[int, Any]:
     """Return number and details of the newest job of a name; (0, None) if there is none."""
-    attempts = [(0, None)]
-    for job in client.list_jobs():
-        if match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", job.submission_id or ""):
-            attempts.append((int(match[1] or 1), job))
-    return max(attempts, key=lambda entry: entry[0])
+    numbered = re.compile(rf"{re.escape(name)}(?:-(\d+))?")
+    jobs = ((numbered.fullmatch(job.submission_id or ""), job) for job in client.list_jobs())
+    attempts = [(int(match[1] or 1), job) for match, job in jobs if match]
+    return max(attempts, key=lambda entry: entry[0], default=(0, None))
 
 
 def require_room(address: str, num_workers: tuple[int, int], accelerator: str) -> None:

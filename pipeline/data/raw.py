@@ -23,10 +23,9 @@ def opened(
         UserError: naming the key that is wrong; ``RetryableError`` if the Hub does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
+        most = max_download_gb * 1e9
         try:
-            sources = open_source(
-                path, Path(cache), image_column, label_column, max_download_gb * 1e9
-            )
+            sources = open_source(path, Path(cache), image_column, label_column, most)
         except TooLarge as error:
             raise UserError(f"data.max_download_gb: {error}") from error
         except ConnectionError as error:
