@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bngan.distributed.collectives import all_reduce_sum
-from bngan.numerics.torch_internals import batch_moments, batch_norm_gradients
+from bngan.numerics.torch_internals import batch_moments, batch_norm_gradients, opaque_operator
 
 
 class Moments(NamedTuple):
@@ -41,16 +41,17 @@ class SyncBatchNormFunction(torch.autograd.Function):
         input: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        origin: Tensor,
+        origin: Tensor | None,
         eps: float,
         sizes: list[int],
     ) -> tuple[Tensor, ...]:
-        """Return normalised ``(n, C, ...)``, and counts, means and variances of the groups."""
+        """Return normalised ``(n, C, ...)``, and counts, means and variances of the groups.
+
+        ``origin`` ``(C,)`` is the same on all workers: sums of squares cancel less if it is near
+        the mean.
+        """
         ctx.eps, ctx.sizes = eps, sizes
-        anchor, spread = _local_moments(input, sizes)
-        local, centre = _local_counts(input, sizes), anchor.double() - origin
-        sums = local * torch.cat([centre, torch.addcmul(spread, centre, centre)], dim=1)
-        moments = _join(local, sums, origin, input)
+        moments = Moments(*_joint_moments(input, origin, sizes))
         statistics = zip(*_kernels(moments, input), strict=True)
         parts = [
             F.batch_norm(part, mean, variance, weight, bias, False, 0.0, eps)
@@ -58,7 +59,7 @@ class SyncBatchNormFunction(torch.autograd.Function):
             if len(part)
         ]
         output = join_groups(parts) if parts else input.clone()
-        ctx.save_for_backward(input, weight, anchor, origin, *moments)
+        ctx.save_for_backward(input, weight, *moments)
         ctx.mark_non_differentiable(*moments)
         ctx.set_materialize_grads(False)  # moments have no gradients
         return output, *moments
@@ -66,18 +67,53 @@ class SyncBatchNormFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Return gradients of input, weight and bias; the last two are this worker's share."""
-        input, weight, anchor, origin, *saved = ctx.saved_tensors
+        input, weight, *saved = ctx.saved_tensors
         moments, dy = Moments(*saved), gradients[0]
         if dy is None:  # in a backward of a backward, and then on every worker
             dy = torch.zeros_like(input)
-        if torch.is_grad_enabled():
-            dx, sums = _differentiable_backward(ctx, input, weight, anchor, origin, dy)
-        else:
-            dx, sums = _backward(ctx, input, weight, moments, dy)
+        twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        backward = _differentiable_backward if twice else _backward
+        dx, sums = backward(ctx, input, weight, moments, dy)
         if weight is None:
             return dx, None, None, None, None, None
         d_bias, d_weight = sums.sum(1).to(weight.dtype)
         return dx, d_weight, d_bias, None, None, None
+
+
+def _no_moments(input: Tensor, origin: Tensor | None, sizes: list[int]) -> tuple[Tensor, ...]:
+    """Return tensors without values in place of ``_joint_moments``."""
+    columns = 1, input.shape[1], input.shape[1]
+    return tuple(input.new_empty(len(sizes), n, dtype=torch.float64) for n in columns)
+
+
+@opaque_operator(
+    "joint_moments(Tensor input, Tensor? origin, int[] sizes) -> (Tensor, Tensor, Tensor)",
+    _no_moments,
+)
+@torch.no_grad()
+def _joint_moments(input: Tensor, origin: Tensor | None, sizes: list[int]) -> tuple[Tensor, ...]:
+    """Return the moments of the groups of all workers, which take one message.
+
+    An operator, since a compiled backward pass would compute moments anew from the running mean,
+    which has changed by then.
+    """
+    local, (mean, variance) = _local_counts(input, sizes), _local_moments(input, sizes)
+    start = mean.new_zeros((), dtype=torch.float64) if origin is None else origin.double()
+    centre = mean - start
+    sums = local * torch.cat([centre, torch.addcmul(variance, centre, centre)], dim=1)
+    joint = _join(local, sums)
+    # A look at counts makes a GPU wait: do it only for shards so small that a count may be 1.
+    if (not input.is_cuda or input.numel() <= input.shape[1]) and (joint.counts <= 1).any():
+        raise ValueError("batch norm needs more than one value per channel in every group")
+    return joint.counts.contiguous(), joint.mean + start, joint.variance
+
+
+def _join(local: Tensor, sums: Tensor) -> Moments:
+    """Join moments over workers by one message: n, and sums of x and of x^2."""
+    message = all_reduce_sum(torch.cat([local, sums], dim=1))
+    count = message[:, :1].detach()
+    mean, square = (message[:, 1:] / count).chunk(2, dim=1)
+    return Moments(count, mean, torch.addcmul(square, mean, mean, value=-1).clamp_min(0))
 
 
 def _backward(
@@ -98,7 +134,7 @@ def _backward(
     ]
     parts, *sums = zip(*own_gradients, strict=True)
     mine = torch.stack(list(chain(*sums))).double().view(2, *means.shape)
-    lacking = mine / _local_counts(input, ctx.sizes, least=1)
+    lacking = mine / _local_counts(input, ctx.sizes).clamp_min(1)
     lacking -= all_reduce_sum(mine) / moments.counts
     shifts, slopes = (lacking * (inverses * gamma)).to(means.dtype)
     maps = zip(inputs, means, variances, slopes, shifts, strict=True)
@@ -123,23 +159,20 @@ def _own_gradients(
 
 
 def _differentiable_backward(
-    ctx: Any, input: Tensor, weight: Tensor | None, anchor: Tensor, origin: Tensor, dy: Tensor
+    ctx: Any, input: Tensor, weight: Tensor | None, joint: Moments, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the results of ``_backward`` as functions of input, weight and dy.
 
-    The moments are computed anew, from distances to ``anchor``, a constant near the mean: sums of
-    float32 data far from zero would cancel.
+    The moments are computed anew, from distances to the mean as a constant: sums of float32 data
+    far from zero would cancel.
     """
     kind = _kernel_dtype(input)
     sizes, values, gradient = ctx.sizes, input.to(kind), dy.to(kind)
-    centred = values - _spread(anchor, sizes, values)
-    local, centre = _local_counts(values, sizes), anchor.double() - origin
-    first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
-    squares = second + 2 * centre * first + local * centre.square()
-    sums = torch.cat([first + local * centre, squares], dim=1)
-    moments = _join(local, sums, origin, input)
+    centred = values - _spread(joint.mean, sizes, values)
+    sums = torch.cat([_sums(centred, sizes), _sums(centred.square(), sizes)], dim=1)
+    moments = _join(_local_counts(values, sizes), sums)
     inverse = (moments.variance + ctx.eps).rsqrt()
-    offset = (moments.mean - anchor) * inverse
+    offset = moments.mean * inverse
     sum_dy = _sums(gradient, sizes)
     sum_dy_x = _sums(gradient * centred, sizes) * inverse - sum_dy * offset
     sums = torch.stack([sum_dy, sum_dy_x])
@@ -158,14 +191,13 @@ def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
     return moments.mean.to(kind), moments.variance.to(kind)
 
 
-@torch.no_grad()
 def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of groups' local parts, ``(G, C)``; 0 for empty ones."""
     kind = _kernel_dtype(input)
     nothing = input.new_zeros(2, input.shape[1], dtype=kind)
     parts = torch.split(input, sizes)
     moments = [batch_moments(part, kind) if len(part) else nothing for part in parts]
-    mean, variance = (torch.stack(column) for column in zip(*moments, strict=True))
+    mean, variance = (torch.stack(column).double() for column in zip(*moments, strict=True))
     return mean, variance
 
 
@@ -173,10 +205,14 @@ def _kernel_dtype(values: Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
-def _local_counts(values: Tensor, sizes: list[int], least: int = 0) -> Tensor:
-    """Return the number of values per channel in each group's local part, ``(G, 1)`` float64."""
-    counts = [[max(least, size * values.shape[2:].numel())] for size in sizes]
-    return torch.tensor(counts, dtype=torch.float64, device=values.device)
+def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
+    """Return the number of values per channel in each group's local part, ``(G, 1)`` float64.
+
+    A list that becomes a tensor on a GPU would make the step wait.
+    """
+    counts = [size * values.shape[2:].numel() for size in sizes]
+    parts = [values.new_full((1, 1), count, dtype=torch.float64) for count in counts]
+    return join_groups(parts)
 
 
 def _sums(values: Tensor, sizes: list[int]) -> Tensor:
@@ -189,18 +225,6 @@ def _sums(values: Tensor, sizes: list[int]) -> Tensor:
 def _spread(per_group: Tensor, sizes: list[int], values: Tensor) -> Tensor:
     """Repeat ``(G, C)`` for each sample, in a shape and dtype to broadcast with ``values``."""
     if len(sizes) > 1:
-        repeats = torch.tensor(sizes, device=per_group.device)
-        per_group = per_group.repeat_interleave(repeats, dim=0, output_size=sum(sizes))
+        rows = zip(per_group, sizes, strict=True)
+        per_group = torch.cat([row.expand(size, -1) for row, size in rows])
     return per_group.to(values.dtype).view(*per_group.shape, *[1] * (values.dim() - 2))
-
-
-def _join(local: Tensor, sums: Tensor, origin: Tensor, values: Tensor) -> Moments:
-    """Join moments over workers by one message: n, and sums of y and y^2, y = x - ``origin``."""
-    message = all_reduce_sum(torch.cat([local, sums], dim=1))
-    count = message[:, :1].detach()
-    # A look at count makes a GPU wait: do it only for shards so small that count may be 1.
-    if (not values.is_cuda or values.numel() <= values.shape[1]) and (count <= 1).any():
-        raise ValueError("batch norm needs more than one value per channel in every group")
-    mean, square = (message[:, 1:] / count).chunk(2, dim=1)
-    variance = torch.addcmul(square, mean, mean, value=-1).clamp_min(0)
-    return Moments(count, mean + origin, variance)

@@ -118,13 +118,8 @@ class SyncBatchNorm(UncheckedBatchNorm):
             return join_groups(parts)
         if layout.whole:
             return self._whole(input, sizes, track)
-        # All workers must know the origin; sums of squares cancel less if it is near the mean.
-        if self.running_mean is None:
-            origin = torch.zeros((), dtype=torch.float64, device=input.device)
-        else:
-            origin = self.running_mean.to(torch.float64, copy=True)
         output, *moments = SyncBatchNormFunction.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias, origin, self.eps, sizes
+            input, self.weight, self.bias, self.running_mean, self.eps, sizes
         )
         if track:
             counts, mean, variance = Moments(*moments)
@@ -159,7 +154,9 @@ class SyncBatchNorm(UncheckedBatchNorm):
         running_mean, running_var, batches = running_statistics(self)
         for mean, variance in zip(means, variances, strict=True):
             batches.add_(1)
-            weight = 1.0 / float(batches) if self.momentum is None else self.momentum
+            weight: Any = self.momentum
+            if weight is None:  # a tensor: a number would make a GPU wait
+                weight = batches.to(running_mean.dtype).reciprocal()
             running_mean.lerp_(mean.to(running_mean.dtype), weight)
             running_var.lerp_(variance.to(running_var.dtype), weight)
 

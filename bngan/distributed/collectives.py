@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bngan.distributed import shared_memory
+from bngan.numerics.torch_internals import opaque_operator
 
 
 def world_size() -> int:
@@ -67,13 +68,22 @@ def sum_in_place(tensor: Tensor) -> None:
         memory.sum(tensor)
 
 
+@opaque_operator(
+    "sum_over_workers(Tensor tensor) -> Tensor",
+    lambda tensor: torch.empty_like(tensor, memory_format=torch.contiguous_format),
+)
+def _sum_over_workers(tensor: Tensor) -> Tensor:
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    sum_in_place(total)
+    return total
+
+
 class _AllReduceSum(torch.autograd.Function):
     """Sum over workers. Its adjoint is itself, so it can be differentiated any number of times."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        sum_in_place(total)
+        total: Tensor = _sum_over_workers(tensor)
         return total
 
     @staticmethod
@@ -88,7 +98,8 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return tensor
-    total: Tensor = _AllReduceSum.apply(tensor)  # type: ignore[no-untyped-call]
+    summed = _AllReduceSum.apply if torch.is_grad_enabled() else _sum_over_workers
+    total: Tensor = summed(tensor)
     return total
 
 

@@ -5,6 +5,7 @@ checks each of them with the installed torch. ``pyproject.toml`` bounds torch's 
 bound when that test passes with the new version.
 """
 
+from collections.abc import Callable
 from inspect import unwrap
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,7 @@ NormBase = _NormBase
 _Optimizer = TypeVar("_Optimizer", bound=torch.optim.Optimizer)
 _WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 """Methods that optimisers inherit with a ``torch.compile`` wrapper; that of ``step`` differs."""
+_OPERATORS = torch.library.Library("bngan", "FRAGMENT")  # type: ignore[no-untyped-call]
 _DRAWS = torch.Tensor.normal_, torch.Tensor.uniform_
 
 
@@ -81,6 +83,33 @@ def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:
     # The wrapper of ``step`` also turns gradients off.
     methods["step"] = torch.no_grad()(step)
     return cast(type[_Optimizer], type(kind.__name__, (kind,), methods))
+
+
+def opaque_operator(
+    schema: str, fake: Callable[..., Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function an operator of torch without a gradient, such as a message among workers.
+
+    ``torch.compile`` and ``make_fx`` record the call, and a compiled program makes it. Unlike
+    ``torch.library.custom_op``, the operator imports no compiler: that would cost each worker 1.1 s.
+
+    Args:
+        schema: name and types, such as ``"double(Tensor x) -> Tensor"``. Results must be new
+            tensors.
+        fake: returns results of the right shapes, types and strides for tensors without values.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = f"bngan::{schema.partition('(')[0]}"
+        _OPERATORS.define(schema)  # type: ignore[no-untyped-call]
+        _OPERATORS.impl(  # type: ignore[no-untyped-call]
+            name, function, "CompositeExplicitAutograd"
+        )
+        torch.library.register_fake(name, fake, lib=_OPERATORS)
+        operator: Callable[..., Any] = getattr(torch.ops.bngan, name.removeprefix("bngan::"))
+        return operator
+
+    return register
 
 
 class skip_initialization(TorchFunctionMode):

@@ -13,7 +13,8 @@ from pipeline.workflow.runner import STAGES
 ROOT = Path(__file__).parents[2]
 FLOORS = {
     "bngan": (
-        ("distributed", "numerics", "serialization"),
+        ("numerics", "serialization"),
+        ("distributed",),
         ("batchnorm", "data"),
         ("networks",),
         ("generation", "training"),

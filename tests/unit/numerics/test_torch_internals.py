@@ -150,3 +150,25 @@ def test_initial_values_are_skipped_inside_the_block_alone() -> None:
         assert torch.equal(weight.uniform_(), torch.zeros(4))
         assert torch.equal(torch.ones(2) + 1, torch.full((2,), 2.0))
     assert not torch.equal(nn.init.normal_(weight), torch.zeros(4))
+
+
+def test_a_compiler_calls_an_opaque_operator_and_a_process_without_one_loads_none() -> None:
+    script = """
+import sys
+import torch
+from bngan.numerics.torch_internals import opaque_operator
+
+calls = []
+
+@opaque_operator("double(Tensor x) -> Tensor", torch.empty_like)
+def double(x):
+    calls.append(x)
+    return 2 * x
+
+assert double(torch.ones(3)).tolist() == [2, 2, 2] and len(calls) == 1
+assert "torch._dynamo" not in sys.modules and "sympy" not in sys.modules
+compiled = torch.compile(lambda x: double(x + 1), fullgraph=True, backend="aot_eager")
+assert compiled(torch.ones(3)).tolist() == [4, 4, 4] and len(calls) == 2
+assert compiled(torch.ones(3)).tolist() == [4, 4, 4] and len(calls) == 3
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
