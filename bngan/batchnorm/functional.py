@@ -72,7 +72,7 @@ class SyncBatchNormFunction(torch.autograd.Function):
         if dy is None:  # in a backward of a backward, and then on every worker
             dy = torch.zeros_like(input)
         twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        backward = _differentiable_backward if twice else _backward
+        backward = differentiable_backward if twice else _backward
         dx, sums = backward(ctx, input, weight, moments, dy)
         if weight is None:
             return dx, None, None, None, None, None
@@ -158,7 +158,7 @@ def _own_gradients(
     return dx, sum_dy, sum_dy_x
 
 
-def _differentiable_backward(
+def differentiable_backward(
     ctx: Any, input: Tensor, weight: Tensor | None, joint: Moments, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the results of ``_backward`` as functions of input, weight and dy.
@@ -166,7 +166,7 @@ def _differentiable_backward(
     The moments are computed anew, from distances to the mean as a constant: sums of float32 data
     far from zero would cancel.
     """
-    kind = _kernel_dtype(input)
+    kind = kernel_dtype(input)
     sizes, values, gradient = ctx.sizes, input.to(kind), dy.to(kind)
     centred = values - _spread(joint.mean, sizes, values)
     sums = torch.cat([_sums(centred, sizes), _sums(centred.square(), sizes)], dim=1)
@@ -187,13 +187,13 @@ def _differentiable_backward(
 
 def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
     """Return means and variances ``(G, C)`` in the type that kernels take for this input."""
-    kind = _kernel_dtype(input)
+    kind = kernel_dtype(input)
     return moments.mean.to(kind), moments.variance.to(kind)
 
 
 def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of groups' local parts, ``(G, C)``; 0 for empty ones."""
-    kind = _kernel_dtype(input)
+    kind = kernel_dtype(input)
     nothing = input.new_zeros(2, input.shape[1], dtype=kind)
     parts = torch.split(input, sizes)
     moments = [batch_moments(part, kind) if len(part) else nothing for part in parts]
@@ -201,7 +201,8 @@ def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def _kernel_dtype(values: Tensor) -> torch.dtype:
+def kernel_dtype(values: Tensor) -> torch.dtype:
+    """Return the type of kernels' statistics for these values: float64 or float32."""
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 

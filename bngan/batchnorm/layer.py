@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bngan.batchnorm import native
 from bngan.batchnorm.functional import Moments, SyncBatchNormFunction, join_groups
 from bngan.distributed.collectives import all_reduce_sum, shard_slices, world_size
 from bngan.numerics.torch_internals import BatchNormBase, UncheckedBatchNorm
@@ -118,6 +119,8 @@ class SyncBatchNorm(UncheckedBatchNorm):
             return join_groups(parts)
         if layout.whole:
             return self._whole(input, sizes, track)
+        if self.momentum is not None and native.takes(input):
+            return self._native(input, sizes, track)
         output, *moments = SyncBatchNormFunction.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, self.running_mean, self.eps, sizes
         )
@@ -126,6 +129,18 @@ class SyncBatchNorm(UncheckedBatchNorm):
             self._follow(mean, variance * (counts / (counts - 1)))
         normalised: Tensor = output
         return normalised
+
+    def _native(self, input: Tensor, sizes: list[int], track: bool) -> Tensor:
+        running: tuple[Tensor | None, Tensor | None] = None, None
+        if track:
+            mean, variance, batches = running_statistics(self)
+            batches.add_(len(sizes))
+            running = mean, variance
+        affine, settings = (self.weight, self.bias), (self.momentum, self.eps, sizes)
+        output: Tensor = native.NativeSyncBatchNormFunction.apply(  # type: ignore[no-untyped-call]
+            input, *affine, running, *settings
+        )
+        return output
 
     def _whole(self, input: Tensor, sizes: list[int], track: bool) -> Tensor:
         """Normalise this worker's groups; running statistics take one message from all workers."""

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bngan.batchnorm.layer import SyncBatchNorm, batch_layout, group_sizes
+from tests.distributed.native_kernels import native_kernels_on_cpu
 from tests.workers import run_workers
 
 SHARDS = [[5, 3], [7, 0, 5], [1, 8, 0, 3], [0, 4], [8, 4]]
@@ -80,6 +81,11 @@ def on_workers(sizes: list[int]) -> list[dict[str, Tensor]]:
     return results
 
 
+def on_workers_natively(sizes: list[int]) -> list[dict[str, Tensor]]:
+    with native_kernels_on_cpu():
+        return on_workers(sizes)
+
+
 def alone(total: int, case: Any) -> dict[str, Tensor]:
     """Torch's own batch norm, one forward per group and part, on the joined batch."""
     group, parts, trailing, options = case
@@ -95,9 +101,10 @@ def alone(total: int, case: Any) -> dict[str, Tensor]:
     return result | norm.state_dict()
 
 
+@pytest.mark.parametrize("run", [on_workers, on_workers_natively])
 @pytest.mark.parametrize("sizes", SHARDS, ids=str)
-def test_workers_together_equal_one_process(sizes: list[int]) -> None:
-    everyone = run_workers(len(sizes), on_workers, sizes)
+def test_workers_together_equal_one_process(sizes: list[int], run: Any) -> None:
+    everyone = run_workers(len(sizes), run, sizes)
     for number, case in enumerate(CASES):
         results = [worker[number] for worker in everyone]
         for key, expected in alone(sum(sizes), case).items():
