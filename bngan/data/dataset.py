@@ -74,6 +74,10 @@ class ImageSplit:
         images[mirrored] = images[mirrored, :, ::-1]
         return images, self.labels[chosen]
 
+    def labels_of(self, indices: np.ndarray) -> np.ndarray:
+        """Return labels ``(n,)``, as ``take`` does."""
+        return np.asarray(self.labels[indices % len(self.images)])
+
     @cached_property
     def spec(self) -> ImageSpec:
         """Return the images' shape, as networks take it, and the share of each class."""

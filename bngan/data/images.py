@@ -15,14 +15,17 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def from_uint8(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+def from_uint8(images: np.ndarray | Tensor, device: torch.device | str | None = None) -> Tensor:
     """Convert uint8 ``(N, H, W, C)`` to float32 ``(N, C, H, W)`` in [-1, 1].
 
-    The function is the inverse of ``to_uint8``. The result has the same bits on every device.
+    The function is the inverse of ``to_uint8``. The result has the same bits on every device; None
+    is the device of a tensor, and the CPU for an array.
     """
-    levels = torch.from_numpy(np.array(images, order="C")).to(device)
+    if not isinstance(images, Tensor):
+        images = torch.from_numpy(np.array(images, order="C"))
+    levels = images.to(device)
     # CUDA multiplies by the reciprocal of a Python number, which rounds differently.
-    half = torch.full((), 127.5, device=device)
+    half = torch.full((), 127.5, device=levels.device)
     return levels.permute(0, 3, 1, 2).float().div_(half).sub_(1)
 
 

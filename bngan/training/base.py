@@ -1,9 +1,10 @@
 """Base class of trainers, and collectives of a training step."""
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from torch.nn.utils import get_total_norm
 
 from bngan.batchnorm.layer import synchronize
 from bngan.data.dataset import ImageSpec, ImageSplit, sample_order
-from bngan.data.images import from_uint8
 from bngan.distributed.collectives import (
     all_reduce_sum,
     broadcast_module,
@@ -22,6 +22,14 @@ from bngan.distributed.collectives import (
 from bngan.networks.config import ModelConfig
 from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.rng import derived_seed
+from bngan.training.batches import (
+    AHEAD,
+    Batch,
+    BatchLoader,
+    DataOnDevice,
+    HostBatch,
+    prefetched,
+)
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import noise_blocks
@@ -30,7 +38,15 @@ from bngan.training.optimizers import (
     optimized_parameters,
     scheduled_factor,
     set_learning_rate,
+    skip_step_if,
 )
+
+GRADIENT_NORMS = {
+    "gradient_norm_d": "discriminator",
+    "gradient_norm_g": "generator",
+    "gradient_norm_z": "latents",
+}
+"""Networks by the metric that has the norm of their gradients."""
 
 
 class AveragedMetrics(dict[str, float]):
@@ -43,20 +59,6 @@ class AveragedMetrics(dict[str, float]):
 
 class NonFiniteError(Exception):
     """Report gradients that are not finite; all workers raise it. The trainer's state is spoilt."""
-
-
-class Batch(NamedTuple):
-    """This worker's slice of a global batch, on the device.
-
-    Attributes:
-        indices: positions of the images in the data set, ``(n,)`` int64.
-        real: images ``(n, C, H, W)`` in [-1, 1].
-        labels: classes ``(n,)`` int64; None for a model without classes.
-    """
-
-    indices: np.ndarray
-    real: Tensor
-    labels: Tensor | None
 
 
 class BaseTrainer(ABC):
@@ -95,6 +97,7 @@ class BaseTrainer(ABC):
         seed: int,
         device: torch.device | str,
         dtype: torch.dtype,
+        data_on_device: DataOnDevice = "auto",
     ) -> None:
         self.model, self.config, self.images, self.seed = model, optimization, images, seed
         self.device, self.dtype = torch.device(device), dtype
@@ -104,10 +107,21 @@ class BaseTrainer(ABC):
         rows = np.arange(optimization.batch_size).reshape(-1, per_pass)
         self._rows = rows[:, self._mine].flatten()
         self._noise_blocks = noise_blocks(self._rows)
+        self._data_on_device = data_on_device
+        self._loader: BatchLoader | None = None
+        self._failed = torch.zeros((), device=self.device)  # 1 after gradients that are not finite
+
+    @abstractmethod
+    def draw_noise(self, step: int) -> tuple[Tensor, ...]:
+        """Return this worker's random numbers of a step, ``(n, ...)`` float32 on the CPU."""
 
     @abstractmethod
     def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
-        """Take one training step, and return this worker's share of the batch means."""
+        """Take one training step, and return this worker's share of the batch means.
+
+        Gradients that are not finite change no parameter, and no later step does. The step does not
+        wait for the device to learn of them: ``fit`` looks at its end.
+        """
 
     def fit(self, data: ImageSplit, until: int) -> AveragedMetrics:
         """Train until ``images_seen`` is at least ``until``, and return the means of all batches.
@@ -115,25 +129,39 @@ class BaseTrainer(ABC):
         Each mean is over the steps that had the value: not all steps have a penalty. A collective.
 
         Raises:
-            NonFiniteError: on every worker, before the optimizer's step. See ``roll_back``.
+            NonFiniteError: on every worker, if gradients of a step were not finite. See
+                ``roll_back``.
         """
         totals, counts = dict[str, Tensor](), Counter[str]()
-        while self.images_seen < until:
-            shares = self.train_on_batch(self._next_batch(data))
+        for batch in self._batches(data, until):
+            shares = self.train_on_batch(batch)
             accumulate(totals, shares)
             counts.update(shares.keys())
         if not totals:
             return AveragedMetrics({}, {})
         sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
         means = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
+        for name in GRADIENT_NORMS.keys() & means.keys():
+            if not math.isfinite(means[name]):
+                raise NonFiniteError(f"gradients of the {GRADIENT_NORMS[name]} are not finite")
         return AveragedMetrics(means, counts)
 
-    def _next_batch(self, data: ImageSplit) -> Batch:
-        indices = sample_order(self.seed, self.images_seen + self._rows, len(data))
-        images, classes = data.take(indices)
-        real = from_uint8(images, self.device).to(self.dtype)
-        labels = torch.from_numpy(classes).to(self.device)
-        return Batch(indices, real, labels if self.model.conditional else None)
+    def _batches(self, data: ImageSplit, until: int) -> Iterator[Batch]:
+        """Yield the batches of the steps up to ``until``; a thread prepares them ahead of a GPU."""
+        loader = self._loader
+        if loader is None or loader.data is not data:
+            loader = BatchLoader(data, self.device, self.dtype, self._data_on_device)
+            self._loader = loader
+
+        def prepare(images_seen: int) -> HostBatch:
+            indices = sample_order(self.seed, images_seen + self._rows, len(data))
+            return loader.prepare(indices, self.draw_noise(images_seen // self.config.batch_size))
+
+        starts = range(self.images_seen, until, self.config.batch_size)
+        ahead = AHEAD if self.device.type == "cuda" else 0
+        for prepared in prefetched(prepare, starts, ahead):
+            batch = loader.load(prepared)
+            yield batch if self.model.conditional else batch._replace(labels=None)
 
     def passed(self, cadence: int) -> bool:
         """Return whether the last step took ``images_seen`` past a multiple of ``cadence``."""
@@ -164,6 +192,7 @@ class BaseTrainer(ABC):
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, state[name])
         self.images_seen, self.rollbacks = int(state["images_seen"]), int(state["rollbacks"])
+        self._failed.zero_()
 
     def roll_back(self, state: Mapping[str, Any]) -> None:
         """Go back to an earlier ``state``, parameters and buffers, and continue with other noise.
@@ -192,6 +221,21 @@ class BaseTrainer(ABC):
         for optimizer in self.optimizers.values():
             set_learning_rate(optimizer, factor * self.config.rollback_lr_factor**self.rollbacks)
 
+    def _step(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Sum the accumulated gradients over workers, take a step, and return the sums' norm.
+
+        The device decides about the step. If one worker's gradients are not finite, the sums are
+        not finite on any worker: all leave their parameters as they are from here on.
+        """
+        parameters = optimized_parameters(optimizer)
+        sum_gradients(parameters)
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        torch.maximum(self._failed, (norm - norm).ne(0).float(), out=self._failed)
+        skip_step_if(optimizer, self._failed)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
     def _finish_step(self) -> None:
         """Count the batch, and move the averaged generator."""
         self.images_seen += self.config.batch_size
@@ -210,20 +254,3 @@ def accumulate(totals: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
     """Add the values of ``more`` to the sums of the same name in ``totals``."""
     for name, value in more.items():
         totals[name] = totals[name] + value if name in totals else value
-
-
-def all_reduce_and_step(optimizer: torch.optim.Optimizer, name: str) -> Tensor:
-    """Sum the accumulated gradients of ``name`` over workers, take a step, and return their norm.
-
-    Raises:
-        NonFiniteError: on every worker, before the step.
-    """
-    parameters = optimized_parameters(optimizer)
-    sum_gradients(parameters)
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-    # If one worker's value is not finite, the sum is not finite on any worker: all stop here.
-    if not bool(norm.isfinite()):
-        raise NonFiniteError(f"gradients of the {name} are not finite")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return norm

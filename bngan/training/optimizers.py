@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bngan.networks.norms import affine_parameters
 from bngan.numerics.torch_internals import without_compiler
@@ -92,6 +92,15 @@ def build_optimizer(
 def optimized_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """Return all parameters of ``optimizer``."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def skip_step_if(optimizer: torch.optim.Optimizer, failed: Tensor) -> None:
+    """Let the optimizer's steps change nothing while ``failed`` is 1; its device decides.
+
+    Args:
+        failed: 0 or 1, ``()`` float32. The fused kernels read it, as for gradient scalers.
+    """
+    vars(optimizer)["found_inf"] = failed
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

@@ -36,7 +36,8 @@ from bngan.networks.norms import affine_parameters
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
 from bngan.numerics.rng import Stream, generator
 from bngan.serialization.bounds import bounded
-from bngan.training.base import BaseTrainer, Batch, all_reduce_and_step, to_training_device
+from bngan.training.base import BaseTrainer, to_training_device
+from bngan.training.batches import Batch
 from bngan.training.config import OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import training_latents
@@ -124,6 +125,11 @@ class SupervisedTrainer(BaseTrainer):
             "optimizer_z": build_optimizer(self.latents, optimization, supervision.latent_lr),
         }
 
+    def draw_noise(self, step: int) -> tuple[Tensor, ...]:
+        """Return N(0, 1) noise ``(n, latent_dim)`` on latents."""
+        blocks, dim = self._noise_blocks, self.model.latent_dim
+        return (training_latents(self.noise_seed, step, blocks, dim),)
+
     @exact_convolutions()
     @flushing_subnormals()
     def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
@@ -133,9 +139,8 @@ class SupervisedTrainer(BaseTrainer):
             This worker's share of the batch means, on the device: sum them over workers.
         """
         self._set_learning_rates()
-        latents: Tensor = self.latents(torch.from_numpy(batch.indices).to(self.device))
-        place = self.noise_seed, self.steps_done, self._noise_blocks
-        noise = training_latents(*place, self.model.latent_dim).to(self.device, self.dtype)
+        latents: Tensor = self.latents(batch.indices)
+        (noise,) = batch.noise
         share = 1 / self.config.batch_size
         fake = self._generate(latents + self.supervision.latent_noise * noise, batch.labels)
         with torch.no_grad():
@@ -153,10 +158,10 @@ class SupervisedTrainer(BaseTrainer):
             + weights.affine_weight * terms["loss_affine"]
         )
         value.backward()  # type: ignore[no-untyped-call]
-        norm = all_reduce_and_step(self.optimizers["optimizer"], "generator")
-        all_reduce_and_step(self.optimizers["optimizer_z"], "latents")
+        norms = [self._step(optimizer) / world_size() for optimizer in self.optimizers.values()]
         self._finish_step()
-        means = {"loss_g": value, **terms, "gradient_norm_g": norm / world_size()}
+        means = {"loss_g": value, **terms}
+        means |= zip(("gradient_norm_g", "gradient_norm_z"), norms, strict=True)
         return {name: mean.detach() for name, mean in means.items()}
 
     def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:

@@ -13,13 +13,8 @@ from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
 from bngan.serialization.problem import ConfigurationError
-from bngan.training.base import (
-    BaseTrainer,
-    Batch,
-    accumulate,
-    all_reduce_and_step,
-    to_training_device,
-)
+from bngan.training.base import BaseTrainer, accumulate, to_training_device
+from bngan.training.batches import Batch, DataOnDevice
 from bngan.training.config import OptimizationConfig, optimizer_errors
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import augmentation_draws, mixture_weights, training_latents
@@ -32,6 +27,7 @@ class Trainer(BaseTrainer):
 
     Args:
         initial: the generator's parameters and buffers to begin with; None: random ones.
+        data_on_device: whether all images are copied to the device.
 
     Raises ``ValueError`` if the batch cannot be split into micro-batches and groups as configured.
     """
@@ -45,10 +41,11 @@ class Trainer(BaseTrainer):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         initial: Mapping[str, Tensor] | None = None,
+        data_on_device: DataOnDevice = "auto",
     ) -> None:
         if problem := next(optimizer_errors(model, optimization), None):
             raise ConfigurationError(problem)
-        super().__init__(model, optimization, images, seed, device, dtype)
+        super().__init__(model, optimization, images, seed, device, dtype, data_on_device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = build_generator(model, images)
@@ -73,32 +70,54 @@ class Trainer(BaseTrainer):
             self.generator, self.discriminator, model, optimization, groups, self.device
         )
 
-    def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
-        """Take one training step. See ``step``."""
-        return self.step(batch.real, batch.labels)
+    def draw_noise(self, step: int) -> tuple[Tensor, ...]:
+        """Return latents, mixture weights and augmentation draws; ``(n, 0)`` where not used."""
+        where = self.noise_seed, step, self._noise_blocks
+        unused = torch.empty(len(self._rows), 0)
+        return (
+            training_latents(*where, self.model.latent_dim),
+            mixture_weights(*where) if self.config.penalty == "gradient_penalty" else unused,
+            augmentation_draws(*where) if self.config.augment else unused,
+        )
 
-    @exact_convolutions()
-    @flushing_subnormals()
     def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Take one training step on images of the caller, with the noise of the present step.
+
+        Args:
+            real: this worker's slice of the global batch, ``(n, C, H, W)`` in [-1, 1].
+            labels: int64 ``(n,)`` for a conditional model.
+
+        Returns:
+            See ``train_on_batch``.
+        """
+        drawn = self.draw_noise(self.steps_done)
+        noise = tuple(values.to(self.device, self.dtype) for values in drawn)
+        return self.train_on_batch(Batch(torch.empty(0), real, labels, noise))
+
+    def train_on_batch(self, batch: Batch) -> dict[str, Tensor]:
         """Update D, then G if it is its turn, on this worker's slice of the global batch.
 
         Fakes have the labels of the real images. Without micro-batches one fake batch serves both
         updates: D sees it detached, and the updated D judges it for G.
 
-        Args:
-            real: ``(n, C, H, W)`` in [-1, 1].
-            labels: int64 ``(n,)`` for a conditional model.
-
         Returns:
             This worker's share of the batch means, on the device: sum them over workers.
         """
-        config, objective = self.config, self.objective
-        micro_batches = self._micro_batches(real, labels)
+        config, done = self.config, self.steps_done
+        penalized = config.penalty != "none" and done % config.penalty_every == 0
+        generators_turn = (done + 1) % config.discriminator_steps == 0
         self._set_learning_rates()
+        shares = self._update(batch, penalized, generators_turn)
+        self._finish_step()
+        return shares
+
+    @exact_convolutions()
+    @flushing_subnormals()
+    def _update(self, batch: Batch, penalized: bool, generators_turn: bool) -> dict[str, Tensor]:
+        """Do what a step does on the device; nothing here waits for it."""
+        objective, micro_batches = self.objective, self._micro_batches(batch)
         for layers in objective.parametrized.values():
             iterate_spectral_norms(layers)
-        penalized = config.penalty != "none" and self.steps_done % config.penalty_every == 0
-        generators_turn = (self.steps_done + 1) % config.discriminator_steps == 0
         reuse = generators_turn and len(micro_batches) == 1
         totals: dict[str, Tensor] = {}
 
@@ -109,7 +128,7 @@ class Trainer(BaseTrainer):
                 fake = objective.generate(micro_batch, track=reuse)
             accumulate(totals, objective.backward_discriminator(micro_batch, fake, penalized))
             fakes.append(fake)
-        norms = {"gradient_norm_d": all_reduce_and_step(self.optimizer_d, "discriminator")}
+        norms = {"gradient_norm_d": self._step(self.optimizer_d)}
 
         # Update G
         if generators_turn:
@@ -117,24 +136,14 @@ class Trainer(BaseTrainer):
             for micro_batch, fake in zip(micro_batches, fakes, strict=True):
                 again = fake if reuse else objective.generate(micro_batch, track=True)
                 accumulate(totals, objective.backward_generator(micro_batch, again, parameters))
-            norms["gradient_norm_g"] = all_reduce_and_step(self.optimizer_g, "generator")
+            norms["gradient_norm_g"] = self._step(self.optimizer_g)
 
-        self._finish_step()
-        means = {name: value / config.batch_size for name, value in totals.items()}
+        means = {name: value / self.config.batch_size for name, value in totals.items()}
         return means | {name: value / world_size() for name, value in norms.items()}
 
-    def _micro_batches(self, real: Tensor, labels: Tensor | None) -> list[MicroBatch]:
-        """Return this worker's slice of the batch and its noise at the present step, by pass."""
-        seed, step, blocks = self.noise_seed, self.steps_done, self._noise_blocks
-        unused = torch.empty(len(self._rows), 0)
-        mixed, augmented = self.config.penalty == "gradient_penalty", bool(self.config.augment)
-        noise = (
-            training_latents(seed, step, blocks, self.model.latent_dim),
-            mixture_weights(seed, step, blocks) if mixed else unused,
-            augmentation_draws(seed, step, blocks) if augmented else unused,
-        )
-        mine = [values.to(self.device, self.dtype) for values in noise]
+    def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
+        """Split the batch into the samples of each pass."""
         passes = self.config.batch_size // self.config.images_per_pass
-        columns = [values.chunk(passes) for values in (real, *mine)]
-        classes = [None] * passes if labels is None else labels.chunk(passes)
+        columns = [values.chunk(passes) for values in (batch.real, *batch.noise)]
+        classes = [None] * passes if batch.labels is None else batch.labels.chunk(passes)
         return [MicroBatch(*row) for row in zip(*columns, classes, strict=True)]

@@ -1,5 +1,9 @@
 """What the configuration allows, two settings at a time: each pair of them trains somewhere."""
 
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +24,7 @@ from tests.unit.training.combinations import (
     pairs,
     stored,
 )
+from tests.unit.training.waits import NoWaits
 
 STEPS = 4
 STORED_AXES, CASES = stored()
@@ -43,6 +48,14 @@ REFUSED = {
     ("train.label_smoothing=0.1", "train.loss=wasserstein"),
 }
 """Pairs of values that no configuration may have."""
+
+
+def without_waits(update: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        with NoWaits():
+            return update(*arguments)
+
+    return run
 
 
 def value(setting: tuple[str, int]) -> str:
@@ -71,7 +84,8 @@ def test_what_is_allowed_trains_and_can_be_sampled(choice: Choice) -> None:
         for network in (trainer.generator, trainer.discriminator)
         for name, parameter in network.named_parameters(prefix=type(network).__name__)
     }
-    means = trainer.fit(DATA, STEPS * BATCH)
+    with mock.patch.object(trainer, "_update", without_waits(trainer._update)):
+        means = trainer.fit(DATA, STEPS * BATCH)
     assert np.isfinite(list(means.values())).all()
     for network in (trainer.generator, trainer.discriminator):
         changed = set[bool]()
