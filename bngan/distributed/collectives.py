@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bngan.distributed import shared_memory
-from bngan.numerics.torch_internals import opaque_operator
+from bngan.numerics.torch_internals import copy_all, opaque_operator
 
 
 def world_size() -> int:
@@ -154,8 +154,8 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     sum_in_place(flat)
     parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
+    views = [part.view_as(g) for g, part in zip(gradients, parts, strict=True)]
+    copy_all(gradients, views)
 
 
 def _as_in_memory(tensor: Tensor, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ checks each of them with the installed torch. ``pyproject.toml`` bounds torch's 
 bound when that test passes with the new version.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import unwrap
 from typing import Any, TypeVar, cast
 
@@ -64,6 +64,12 @@ def batch_norm_gradients(
         gradient, values, weight, None, None, mean, inverse, True, eps, [True] * 3
     )
     return gradients
+
+
+def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source to its target; on a GPU few kernels do it for all."""
+    if targets:
+        torch._foreach_copy_(list(targets), list(sources))
 
 
 def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:

@@ -132,18 +132,21 @@ class BaseTrainer(ABC):
             NonFiniteError: on every worker, if gradients of a step were not finite. See
                 ``roll_back``.
         """
-        totals, counts = dict[str, Tensor](), Counter[str]()
+        totals, counts, norms = dict[str, Tensor](), Counter[str](), list[tuple[int, str, Tensor]]()
         for batch in self._batches(data, until):
+            seen = self.images_seen
             shares = self.train_on_batch(batch)
             accumulate(totals, shares)
             counts.update(shares.keys())
+            norms += [(seen, name, shares[name]) for name in GRADIENT_NORMS if name in shares]
         if not totals:
             return AveragedMetrics({}, {})
         sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
         means = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
-        for name in GRADIENT_NORMS.keys() & means.keys():
-            if not math.isfinite(means[name]):
-                raise NonFiniteError(f"gradients of the {GRADIENT_NORMS[name]} are not finite")
+        if not all(math.isfinite(means.get(name, 0)) for name in GRADIENT_NORMS):
+            for self.images_seen, name, norm in norms:
+                if not norm.isfinite():
+                    raise NonFiniteError(f"gradients of the {GRADIENT_NORMS[name]} are not finite")
         return AveragedMetrics(means, counts)
 
     def _batches(self, data: ImageSplit, until: int) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bngan.networks.norms import iterate_spectral_norms, parametrized
+from bngan.numerics.torch_internals import copy_all
 
 
 class ExponentialMovingAverage:
@@ -27,8 +28,8 @@ class ExponentialMovingAverage:
         self._parametrized = parametrized(self.module)
         self._averaged = [p.data for p in self.module.parameters()]
         self._current = [p.detach() for p in network.parameters()]
-        buffers = zip(self.module.named_buffers(), network.buffers(), strict=True)
-        self._buffers = [(b, theirs) for (n, b), theirs in buffers if ".parametrizations." not in n]
+        kept = [name for name, _ in network.named_buffers() if ".parametrizations." not in name]
+        self._buffers = [[net.get_buffer(n) for n in kept] for net in (self.module, network)]
 
     @torch.no_grad()
     def update(self, batch_size: int, images_seen: int) -> None:
@@ -37,7 +38,6 @@ class ExponentialMovingAverage:
         decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
         move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         move(self._averaged, self._current, None)
-        for mine, theirs in self._buffers:
-            mine.copy_(theirs)
+        copy_all(*self._buffers)
         if self.network.training:
             iterate_spectral_norms(self._parametrized)

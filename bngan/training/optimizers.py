@@ -67,7 +67,7 @@ def train_affine_only(network: nn.Module) -> None:
 def build_optimizer(
     network: nn.Module, config: OptimizerConfig, lr: float
 ) -> torch.optim.Optimizer:
-    """Return Adam or AdamW over trainable parameters; norms' gamma and beta are a group apart.
+    """Return Adam or AdamW over trainable parameters, of which norms' gamma and beta come last.
 
     The fused kernel goes through tensors in the order of memory: gradients and state need the
     memory layout of the parameter. ``distributed.sum_gradients`` and ``load_optimizer`` keep that
@@ -77,12 +77,15 @@ def build_optimizer(
     trained = [p for p in network.parameters() if p.requires_grad]
     others = [p for p in trained if id(p) not in affine]
     affines = [p for p in trained if id(p) in affine]
+    settings = [
+        (others, lr, config.weight_decay),
+        (affines, lr * config.affine_lr_factor, config.affine_weight_decay),
+    ]
+    if settings[0][1:] == settings[1][1:]:  # each group is a launch of the kernel
+        settings = [(others + affines, lr, config.weight_decay)]
     groups = [
         {"params": params, "lr": rate, "weight_decay": decay, "initial_lr": rate}
-        for params, rate, decay in (
-            (others, lr, config.weight_decay),
-            (affines, lr * config.affine_lr_factor, config.affine_weight_decay),
-        )
+        for params, rate, decay in settings
         if params
     ]
     kind = Adam if config.optimizer == "adam" else AdamW
@@ -104,12 +107,14 @@ def skip_step_if(optimizer: torch.optim.Optimizer, failed: Tensor) -> None:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a copy of ``state``, whose tensors may have any memory layout.
+    """Load a copy of the moments in ``state``, whose tensors may have any memory layout.
 
     ``Optimizer.load_state_dict`` may share tensors with ``state``, such as Adam's step counter,
-    which training would then change.
+    which training would then change. The optimizer keeps its own settings and groups: earlier code
+    stored two groups with equal settings.
     """
-    optimizer.load_state_dict(dict(state))
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     for parameter, own in optimizer.state.items():
         for name, value in own.items():
             like = value if name == "step" else parameter

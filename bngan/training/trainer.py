@@ -138,8 +138,10 @@ class Trainer(BaseTrainer):
                 accumulate(totals, objective.backward_generator(micro_batch, again, parameters))
             norms["gradient_norm_g"] = self._step(self.optimizer_g)
 
-        means = {name: value / self.config.batch_size for name, value in totals.items()}
-        return means | {name: value / world_size() for name, value in norms.items()}
+        values = torch.stack(list(totals.values())) / self.config.batch_size
+        if world_size() > 1:
+            norms = {name: norm / world_size() for name, norm in norms.items()}
+        return dict(zip(totals, values.unbind(), strict=True)) | norms
 
     def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
         """Split the batch into the samples of each pass."""
