@@ -55,6 +55,7 @@ def _shared_memory() -> shared_memory.SharedMemory | None:
     return _memories[group]
 
 
+@opaque_operator("sum_in_place(Tensor(a!) tensor) -> ()", lambda tensor: None)
 def sum_in_place(tensor: Tensor) -> None:
     """Replace contiguous ``tensor`` by its sum over workers; a collective.
 

@@ -6,6 +6,7 @@ bound when that test passes with the new version.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import unwrap
 from typing import Any, TypeVar, cast
 
@@ -116,6 +117,76 @@ def opaque_operator(
         return operator
 
     return register
+
+
+def recorded(
+    function: Callable[..., dict[str, Tensor]], tensors: Sequence[Tensor]
+) -> tuple[Callable[..., list[Tensor]], dict[str, Tensor]]:
+    """Run ``function(*tensors)`` once, and record its operators.
+
+    Autograd's operators are among them, and those that change tensors from outside. Numbers that
+    Python reads from such tensors would be constants: reading raises ``RuntimeError``.
+
+    Returns:
+        A function of the same tensors that returns the values in a list, and compiles at its first
+        call; and the values of this run.
+    """
+    # This import loads the compiler.
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    values: dict[str, Tensor] = {}
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        values.update(function(*tensors))
+        return list(values.values())
+
+    adam, adamw = torch.ops.aten._fused_adam_, torch.ops.aten._fused_adamw_
+    kernels: dict[Any, Callable[..., Any]] = {
+        adam.tensor_lr: _adam,
+        adamw.tensor_lr: partial(_adam, decoupled=True),
+    }
+    graph = make_fx(run, decomposition_table=kernels)(*tensors)
+    for node in reversed(graph.graph.nodes):
+        if str(node.target).startswith("profiler."):
+            graph.graph.erase_node(node)
+    graph.recompile()
+    # Workers with batches of other sizes must send their messages in the same order.
+    options: dict[str, Any] = {"reorder_for_peak_memory": False}
+    return torch.compile(graph, fullgraph=True, dynamic=False, options=options), values
+
+
+def _adam(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    greatest: list[Tensor],
+    steps: list[Tensor],
+    *,
+    lr: Tensor,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    eps: float,
+    found_inf: Tensor,
+    decoupled: bool = False,
+    **others: Any,
+) -> None:
+    """Do what the fused kernels do, in operators that a compiler can fuse with others."""
+    applied = found_inf == 0
+    for parameter, gradient, m, v, step in zip(
+        parameters, gradients, first, second, steps, strict=True
+    ):
+        start = parameter * (1 - lr * weight_decay) if decoupled else parameter
+        if not decoupled and weight_decay:
+            gradient = gradient + weight_decay * parameter
+        moment = torch.lerp(m, gradient, 1 - beta1)
+        square = v * beta2 + gradient * gradient * (1 - beta2)
+        rate = lr / (1 - beta1 ** step.double())
+        root = (square / (1 - beta2 ** step.double()).to(v.dtype)).sqrt()
+        moved = start - rate.to(m.dtype) * moment / (root + eps)
+        for target, value in ((m, moment), (v, square), (parameter, moved)):
+            target.copy_(torch.where(applied, value, target))
 
 
 class skip_initialization(TorchFunctionMode):

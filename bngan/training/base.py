@@ -26,16 +26,16 @@ from bngan.training.batches import (
     AHEAD,
     Batch,
     BatchLoader,
-    DataOnDevice,
     HostBatch,
     prefetched,
 )
-from bngan.training.config import OptimizationConfig
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import noise_blocks
 from bngan.training.optimizers import (
     load_optimizer,
     optimized_parameters,
+    optimizer_state,
     scheduled_factor,
     set_learning_rate,
     skip_step_if,
@@ -97,7 +97,7 @@ class BaseTrainer(ABC):
         seed: int,
         device: torch.device | str,
         dtype: torch.dtype,
-        data_on_device: DataOnDevice = "auto",
+        execution: ExecutionConfig | None = None,
     ) -> None:
         self.model, self.config, self.images, self.seed = model, optimization, images, seed
         self.device, self.dtype = torch.device(device), dtype
@@ -107,7 +107,7 @@ class BaseTrainer(ABC):
         rows = np.arange(optimization.batch_size).reshape(-1, per_pass)
         self._rows = rows[:, self._mine].flatten()
         self._noise_blocks = noise_blocks(self._rows)
-        self._data_on_device = data_on_device
+        self.execution = execution or ExecutionConfig()
         self._loader: BatchLoader | None = None
         self._failed = torch.zeros((), device=self.device)  # 1 after gradients that are not finite
 
@@ -153,7 +153,7 @@ class BaseTrainer(ABC):
         """Yield the batches of the steps up to ``until``; a thread prepares them ahead of a GPU."""
         loader = self._loader
         if loader is None or loader.data is not data:
-            loader = BatchLoader(data, self.device, self.dtype, self._data_on_device)
+            loader = BatchLoader(data, self.device, self.dtype, self.execution.data_on_device)
             self._loader = loader
 
         def prepare(images_seen: int) -> HostBatch:
@@ -179,7 +179,7 @@ class BaseTrainer(ABC):
         return {
             **{name: network.state_dict() for name, network in self.networks.items()},
             "ema": self.ema.module.state_dict(),
-            **{name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            **{name: optimizer_state(optimizer) for name, optimizer in self.optimizers.items()},
             "images_seen": self.images_seen,
             "rollbacks": self.rollbacks,
         }

@@ -9,6 +9,7 @@ from bngan.networks.config import ModelConfig
 from bngan.serialization.bounds import bounded
 from bngan.serialization.problem import Problem
 from bngan.training.augmentation import AugmentationName
+from bngan.training.batches import DataOnDevice
 from bngan.training.losses import LOSSES, LossName
 from bngan.training.optimizers import OptimizerConfig, schedule_problem
 from bngan.training.penalties import PenaltyName
@@ -61,8 +62,23 @@ class OptimizationConfig(OptimizerConfig):
         return self.batch_size if self.micro_batch is None else self.micro_batch
 
 
+@dataclass
+class ExecutionConfig:
+    """Settings that change the speed of training, and its result by rounding only."""
+
+    compile: Literal["off", "networks", "step"] = "off"
+    """Programs in place of single operations. networks: torch.compile of both networks, except in
+    steps with a penalty. step: the whole step, compiled on CPUs and captured as CUDA graphs on
+    GPUs. Compiling takes 10 to 60 s at the start, and a C++ compiler on CPUs."""
+    data_on_device: DataOnDevice = "auto"
+    """Whether all training images are copied to the workers' device: auto, always or never. auto:
+    to a GPU that has four times their size free."""
+
+
 SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 """Names of all fields of ``OptimizationConfig``."""
+EXECUTION = tuple(field.name for field in fields(ExecutionConfig))
+"""Names of all fields of ``ExecutionConfig``."""
 
 
 def optimizer_errors(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[Problem]:

@@ -28,7 +28,7 @@ class MicroBatch(NamedTuple):
     mixture: Tensor
     augmentation: Tensor
     """``(n, 3, DRAWS)``: for real images, for fake ones in D's update, and for those in G's."""
-    labels: Tensor | None
+    labels: Tensor | None = None
 
 
 class NormGroups(NamedTuple):
@@ -45,6 +45,7 @@ class AdversarialObjective:
 
     Args:
         groups: groups of each pass's samples that share batch statistics.
+        compiled: whether ``torch.compile`` makes the passes that need no second derivative.
 
     Attributes:
         parametrized: layers with weight norm or spectral norm, by network.
@@ -58,11 +59,16 @@ class AdversarialObjective:
         config: OptimizationConfig,
         groups: NormGroups,
         device: torch.device,
+        compiled: bool = False,
     ) -> None:
         self.generator, self.discriminator, self.config = generator, discriminator, config
         self.loss, self.groups, self.device = LOSSES[config.loss], groups, device
         self.joint = model.discriminator.batch_statistics == "joint"
         self.parametrized = {net: parametrized(net) for net in (generator, discriminator)}
+        self._fast = {
+            net: torch.compile(net, fullgraph=True, dynamic=False) if compiled else net
+            for net in (generator, discriminator)
+        }
 
     @contextmanager
     def _forward(self, network: nn.Module, groups: NormGroups, track: bool) -> Iterator[None]:
@@ -77,22 +83,24 @@ class AdversarialObjective:
     def generate(self, micro_batch: MicroBatch, track: bool) -> Tensor:
         """Return fake images ``(n, C, H, W)``; ``track`` updates G's running statistics."""
         with self._forward(self.generator, self.groups, track):
-            fake: Tensor = self.generator(micro_batch.latents, micro_batch.labels)
+            fake: Tensor = self._fast[self.generator](micro_batch.latents, micro_batch.labels)
         return fake.to(micro_batch.real.dtype)
 
     def _judge(
-        self, micro_batch: MicroBatch, *batches: Tensor, track: bool = False
+        self, micro_batch: MicroBatch, *batches: Tensor, track: bool = False, twice: bool = False
     ) -> list[Tensor]:
         """Return D's logits ``(n,)`` of each batch, computed in one forward.
 
         D normalizes each batch with its own statistics, or all of them together (``joint``).
+        ``twice``: a penalty differentiates the logits twice, which no compiled function allows.
         """
+        judge = self.discriminator if twice else self._fast[self.discriminator]
         groups = NormGroups(self.groups.sizes * len(batches), self.groups.whole)
         if self.joint:
             groups = NormGroups([sum(groups.sizes)], whole=False)
         labels = None if micro_batch.labels is None else micro_batch.labels.repeat(len(batches))
         with self._forward(self.discriminator, groups, track):
-            logits: Tensor = self.discriminator(torch.cat(batches), labels)
+            logits: Tensor = judge(torch.cat(batches), labels)
         return list(logits.to(micro_batch.real.dtype).view(len(batches), len(micro_batch.real)))
 
     def _seen(self, micro_batch: MicroBatch, fake: Tensor, draw: int) -> tuple[Tensor, Tensor]:
@@ -111,7 +119,7 @@ class AdversarialObjective:
         real, fake = self._seen(micro_batch, fake.detach(), draw=1)
         real.requires_grad_(penalized)
         fake.requires_grad_(penalized)
-        real_logits, fake_logits = self._judge(micro_batch, real, fake, track=True)
+        real_logits, fake_logits = self._judge(micro_batch, real, fake, track=True, twice=penalized)
         losses = self.loss.discriminator(real_logits, fake_logits)
         if config.label_smoothing and self.loss.smoothing:
             losses = losses + self.loss.smoothing(real_logits, config.label_smoothing)
@@ -132,7 +140,7 @@ class AdversarialObjective:
         self, micro_batch: MicroBatch, real: Tensor, fake: Tensor
     ) -> DiscriminatorOutput:
         mixed = torch.lerp(fake.detach(), real.detach(), micro_batch.mixture).requires_grad_()
-        (logits,) = self._judge(micro_batch, mixed)
+        (logits,) = self._judge(micro_batch, mixed, twice=True)
         return DiscriminatorOutput(mixed, logits)
 
     def backward_generator(

@@ -106,6 +106,21 @@ def skip_step_if(optimizer: torch.optim.Optimizer, failed: Tensor) -> None:
     vars(optimizer)["found_inf"] = failed
 
 
+def make_recordable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Keep learning rates in tensors: a recorded step reads them anew."""
+    kind = torch.float32 if device.type == "cuda" else torch.float64  # as the kernels read them
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"], dtype=kind, device=device)
+        group["capturable"] = device.type == "cuda"
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the optimizer's state dict, with learning rates as numbers."""
+    state = optimizer.state_dict()
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Load a copy of the moments in ``state``, whose tensors may have any memory layout.
 
@@ -124,7 +139,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set learning rates to ``factor`` times the configured ones."""
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+        rate = group["initial_lr"] * factor
+        group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
 
 def scheduled_factor(config: OptimizerConfig, images_seen: int) -> float:

@@ -1,6 +1,8 @@
 """Adversarial trainer: one step of a discriminator and a generator against each other."""
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +16,18 @@ from bngan.networks.norms import iterate_spectral_norms
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
 from bngan.serialization.problem import ConfigurationError
 from bngan.training.base import BaseTrainer, accumulate, to_training_device
-from bngan.training.batches import Batch, DataOnDevice
-from bngan.training.config import OptimizationConfig, optimizer_errors
+from bngan.training.batches import Batch
+from bngan.training.capture import StepPrograms
+from bngan.training.config import ExecutionConfig, OptimizationConfig, optimizer_errors
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import augmentation_draws, mixture_weights, training_latents
 from bngan.training.objective import AdversarialObjective, MicroBatch, NormGroups
-from bngan.training.optimizers import build_optimizer, optimized_parameters, train_affine_only
+from bngan.training.optimizers import (
+    build_optimizer,
+    make_recordable,
+    optimized_parameters,
+    train_affine_only,
+)
 
 
 class Trainer(BaseTrainer):
@@ -27,7 +35,7 @@ class Trainer(BaseTrainer):
 
     Args:
         initial: the generator's parameters and buffers to begin with; None: random ones.
-        data_on_device: whether all images are copied to the device.
+        execution: settings of the speed; None: the defaults.
 
     Raises ``ValueError`` if the batch cannot be split into micro-batches and groups as configured.
     """
@@ -41,11 +49,11 @@ class Trainer(BaseTrainer):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         initial: Mapping[str, Tensor] | None = None,
-        data_on_device: DataOnDevice = "auto",
+        execution: ExecutionConfig | None = None,
     ) -> None:
         if problem := next(optimizer_errors(model, optimization), None):
             raise ConfigurationError(problem)
-        super().__init__(model, optimization, images, seed, device, dtype, data_on_device)
+        super().__init__(model, optimization, images, seed, device, dtype, execution)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = build_generator(model, images)
@@ -66,9 +74,25 @@ class Trainer(BaseTrainer):
         per_pass, norm_batch = optimization.images_per_pass, optimization.norm_batch
         sizes = group_sizes(range(self._mine.start, self._mine.stop), per_pass, norm_batch)
         groups = NormGroups(sizes, groups_are_whole(per_pass, norm_batch))
+        self._programs = StepPrograms(self.device) if self.execution.compile == "step" else None
+        if self._programs:
+            for optimizer in self.optimizers.values():
+                make_recordable(optimizer, self.device)
         self.objective = AdversarialObjective(
-            self.generator, self.discriminator, model, optimization, groups, self.device
+            self.generator,
+            self.discriminator,
+            model,
+            optimization,
+            groups,
+            self.device,
+            compiled=self.execution.compile == "networks",
         )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a copy of ``state``; see ``BaseTrainer``."""
+        super().load_state_dict(state)
+        if self._programs:
+            self._programs.clear()
 
     def draw_noise(self, step: int) -> tuple[Tensor, ...]:
         """Return latents, mixture weights and augmentation draws; ``(n, 0)`` where not used."""
@@ -107,15 +131,26 @@ class Trainer(BaseTrainer):
         penalized = config.penalty != "none" and done % config.penalty_every == 0
         generators_turn = (done + 1) % config.discriminator_steps == 0
         self._set_learning_rates()
-        shares = self._update(batch, penalized, generators_turn)
+        tensors = batch.real, *batch.noise, *(() if batch.labels is None else (batch.labels,))
+        shares = self._run((penalized, generators_turn), tensors)
         self._finish_step()
         return shares
 
+    def _run(self, kind: tuple[bool, bool], tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        update = partial(self._update, *kind)
+        return self._programs.run(kind, update, tensors) if self._programs else update(*tensors)
+
     @exact_convolutions()
     @flushing_subnormals()
-    def _update(self, batch: Batch, penalized: bool, generators_turn: bool) -> dict[str, Tensor]:
-        """Do what a step does on the device; nothing here waits for it."""
-        objective, micro_batches = self.objective, self._micro_batches(batch)
+    def _update(
+        self, penalized: bool, generators_turn: bool, *tensors: Tensor
+    ) -> dict[str, Tensor]:
+        """Do what a step does on the device; nothing here waits for it.
+
+        Args:
+            tensors: the columns of ``MicroBatch`` for all passes; labels are optional.
+        """
+        objective, micro_batches = self.objective, self._micro_batches(*tensors)
         for layers in objective.parametrized.values():
             iterate_spectral_norms(layers)
         reuse = generators_turn and len(micro_batches) == 1
@@ -143,9 +178,7 @@ class Trainer(BaseTrainer):
             norms = {name: norm / world_size() for name, norm in norms.items()}
         return dict(zip(totals, values.unbind(), strict=True)) | norms
 
-    def _micro_batches(self, batch: Batch) -> list[MicroBatch]:
+    def _micro_batches(self, *tensors: Tensor) -> list[MicroBatch]:
         """Split the batch into the samples of each pass."""
         passes = self.config.batch_size // self.config.images_per_pass
-        columns = [values.chunk(passes) for values in (batch.real, *batch.noise)]
-        classes = [None] * passes if batch.labels is None else batch.labels.chunk(passes)
-        return [MicroBatch(*row) for row in zip(*columns, classes, strict=True)]
+        return [MicroBatch(*row) for row in zip(*(t.chunk(passes) for t in tensors), strict=True)]

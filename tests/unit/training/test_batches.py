@@ -9,11 +9,12 @@ import torch
 
 from bngan.data.dataset import ImageSplit
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.training.batches import BatchLoader, prefetched
-from bngan.training.config import OptimizationConfig
+from bngan.training.batches import BatchLoader, DataOnDevice, prefetched
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.trainer import Trainer
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 5, 4, 3), dtype=np.uint8)
+POLICIES: tuple[DataOnDevice, ...] = "never", "always"
 LABELS = np.arange(20) % 4
 
 
@@ -25,8 +26,7 @@ def test_images_on_the_device_are_those_that_take_returns(flip: bool) -> None:
     one, other = (
         loader.load(loader.prepare(indices, noise))
         for loader in (
-            BatchLoader(data, torch.device("cpu"), torch.float32, policy)
-            for policy in ("never", "always")
+            BatchLoader(data, torch.device("cpu"), torch.float32, policy) for policy in POLICIES
         )
     )
     assert other.labels is not None
@@ -40,11 +40,13 @@ def test_images_on_the_device_are_those_that_take_returns(flip: bool) -> None:
 
 def test_training_on_images_of_the_device_is_the_same_training() -> None:
     states = []
-    for policy in ("never", "always"):
+    for policy in POLICIES:
         data = ImageSplit(PIXELS[:, :4], LABELS, flip=True)
         model = ModelConfig("mlp", 4, True, GeneratorConfig(8), DiscriminatorConfig(8))
         config = OptimizationConfig(batch_size=6, augment=["color"])
-        trainer = Trainer(model, config, data.spec, seed=1, data_on_device=policy)
+        trainer = Trainer(
+            model, config, data.spec, seed=1, execution=ExecutionConfig(data_on_device=policy)
+        )
         trainer.fit(data, 60)
         states.append(trainer.ema.module.state_dict())
     for key, value in states[0].items():
