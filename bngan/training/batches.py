@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from bngan.data.dataset import ImageSplit
 from bngan.data.images import from_uint8
+from bngan.training.config import DataOnDevice
 
-DataOnDevice = Literal["auto", "always", "never"]
-"""Whether all images lie on the training device; auto: on a GPU with four times the memory free."""
 AHEAD = 4
 """Number of batches that a thread prepares ahead of a GPU."""
 _FREE_SHARE = 0.25
@@ -55,7 +54,7 @@ class BatchLoader:
         data: the training images.
         device: device of the batches.
         dtype: type of images and noise.
-        policy: whether all images are copied to the device once.
+        policy: whether all images are copied to the device once; see ``ExecutionConfig``.
     """
 
     def __init__(

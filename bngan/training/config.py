@@ -1,18 +1,24 @@
 """Configuration of the course of training, apart from the networks and the data."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Literal
+
+import torch
 
 from bngan.batchnorm.layer import NormBatch
 from bngan.networks.config import ModelConfig
 from bngan.serialization.bounds import bounded
 from bngan.serialization.problem import Problem
 from bngan.training.augmentation import AugmentationName
-from bngan.training.batches import DataOnDevice
 from bngan.training.losses import LOSSES, LossName
 from bngan.training.optimizers import OptimizerConfig, schedule_problem
 from bngan.training.penalties import PenaltyName
+
+_COMPILER = "2.14"
+"""Earliest version of torch whose compiler is tested here."""
 
 
 @dataclass
@@ -62,6 +68,9 @@ class OptimizationConfig(OptimizerConfig):
         return self.batch_size if self.micro_batch is None else self.micro_batch
 
 
+DataOnDevice = Literal["auto", "always", "never"]
+
+
 @dataclass
 class ExecutionConfig:
     """Settings that change the speed of training, and its result by rounding only."""
@@ -79,6 +88,21 @@ SHAPING = tuple(field.name for field in fields(OptimizationConfig))
 """Names of all fields of ``OptimizationConfig``."""
 EXECUTION = tuple(field.name for field in fields(ExecutionConfig))
 """Names of all fields of ``ExecutionConfig``."""
+
+
+def execution_problem(execution: ExecutionConfig, device: str) -> Problem | None:
+    """Return the reason why this machine cannot compile for ``device``, cpu or cuda; else None.
+
+    Capturing takes no compiler.
+    """
+    captured = execution.compile == "step" and device == "cuda"
+    if execution.compile == "off" or captured:
+        return None
+    if torch.__version__ < _COMPILER:
+        return Problem("compile", f"compile needs torch {_COMPILER}, not {torch.__version__}")
+    if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        return Problem("compile", "compile needs a C++ compiler on CPUs, and there is no g++")
+    return None
 
 
 def optimizer_errors(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[Problem]:

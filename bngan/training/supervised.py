@@ -38,7 +38,7 @@ from bngan.numerics.rng import Stream, generator
 from bngan.serialization.bounds import bounded
 from bngan.training.base import BaseTrainer, to_training_device
 from bngan.training.batches import Batch
-from bngan.training.config import OptimizationConfig
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import training_latents
 from bngan.training.optimizers import build_optimizer, train_affine_only
@@ -89,7 +89,8 @@ class SupervisedTrainer(BaseTrainer):
         initial: the base's parameters and buffers.
         features: function from images to the features of the feature term.
 
-    Raises ``ValueError`` for micro-batches, which have no use without batch statistics.
+    Raises ``ValueError`` for micro-batches, which have no use without batch statistics, and for
+    compiled steps.
     """
 
     keeps_statistics = True
@@ -105,10 +106,13 @@ class SupervisedTrainer(BaseTrainer):
         features: FeatureFunction,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        execution: ExecutionConfig | None = None,
     ) -> None:
         if optimization.micro_batch not in (None, optimization.batch_size):
             raise ValueError("micro_batch does not go with the supervised method")
-        super().__init__(model, optimization, data.spec, seed, device, dtype)
+        if execution and execution.compile != "off":
+            raise ValueError("compile does not go with the supervised method")
+        super().__init__(model, optimization, data.spec, seed, device, dtype, execution)
         self.supervision, self.features = supervision, features
         network = build_generator(model, data.spec)
         network.load_state_dict(initial)

@@ -18,7 +18,12 @@ from bngan.serialization.problem import ConfigurationError
 from bngan.training.base import BaseTrainer, accumulate, to_training_device
 from bngan.training.batches import Batch
 from bngan.training.capture import StepPrograms
-from bngan.training.config import ExecutionConfig, OptimizationConfig, optimizer_errors
+from bngan.training.config import (
+    ExecutionConfig,
+    OptimizationConfig,
+    execution_problem,
+    optimizer_errors,
+)
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import augmentation_draws, mixture_weights, training_latents
 from bngan.training.objective import AdversarialObjective, MicroBatch, NormGroups
@@ -52,6 +57,9 @@ class Trainer(BaseTrainer):
         execution: ExecutionConfig | None = None,
     ) -> None:
         if problem := next(optimizer_errors(model, optimization), None):
+            raise ConfigurationError(problem)
+        device_type = torch.device(device).type
+        if execution and (problem := execution_problem(execution, device_type)):
             raise ConfigurationError(problem)
         super().__init__(model, optimization, images, seed, device, dtype, execution)
         with torch.random.fork_rng(devices=[]):

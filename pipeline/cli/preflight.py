@@ -15,6 +15,7 @@ from bngan.data.folder import READ, SPLIT_NAMES, TABLES, nearest_existing_parent
 from bngan.data.sources import is_symbolic
 from bngan.diagnostics import checks
 from bngan.serialization.problem import Problem
+from bngan.training.config import execution_problem
 from pipeline.cli.configuration import load_config
 from pipeline.config.schema import FEWEST, Config
 from pipeline.core.errors import UserError
@@ -35,6 +36,7 @@ def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem
     for keys, look in (
         (("data.path", "data.select", "data.test"), _images),
         (("train.num_workers", "train.accelerator"), _workers),
+        (("train.compile", "train.accelerator"), _compiler),
         (("workspace",), _workspace),
         (("workspace", "model", "data.image_size", "data.channels"), _room),
     ):
@@ -123,6 +125,15 @@ def _workers(config: Config) -> Iterator[Problem]:
     message = missing_workers(have, least, use_gpu, "this machine")
     if message and _training_progress(config) != "finished":
         yield Problem("train.num_workers", message)
+
+
+def _compiler(config: Config) -> Iterator[Problem]:
+    from pipeline.cluster.launch import local_device
+
+    if "RAY_ADDRESS" in os.environ:
+        return
+    if problem := execution_problem(config.train, local_device(config.train.accelerator)):
+        yield problem.within("train")
 
 
 def _workspace(config: Config) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from omegaconf import MISSING
 
 from bngan.networks.config import ModelConfig
 from bngan.serialization.bounds import bounded
-from bngan.training.config import OptimizationConfig
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.supervised import SupervisedConfig
 
 RENAMED = {"train.checkpoint_every": "train.checkpoint_every_seconds"}
@@ -83,7 +83,7 @@ class DataConfig:
 
 
 @dataclass
-class TrainConfig(OptimizationConfig):
+class TrainConfig(OptimizationConfig, ExecutionConfig):
     """Length, workers and optimiser of the training."""
 
     images: int = bounded(400_000, gt=0, most=10**15)

@@ -138,6 +138,8 @@ def _adaptation(config: Config) -> Iterator[Problem]:
         yield Problem("adapt.method", message, ("adapt.base",))
     if config.train.micro_batch is not None:
         yield _about("train.micro_batch", "does not go with adapt.method=supervised")
+    if config.train.compile != "off":
+        yield _about("train.compile", "must be off with adapt.method=supervised")
     if config.extractor.kind == "inception" and adapt.feature_weight:
         text = "must be 0 with extractor.kind=inception, which has no gradient here"
         yield _about("adapt.feature_weight", text)

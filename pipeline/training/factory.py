@@ -12,7 +12,7 @@ from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.networks.config import ModelConfig
 from bngan.training.base import BaseTrainer
-from bngan.training.config import SHAPING, OptimizationConfig
+from bngan.training.config import EXECUTION, SHAPING, ExecutionConfig, OptimizationConfig
 from bngan.training.supervised import SUPERVISION, SupervisedConfig, SupervisedTrainer
 from bngan.training.trainer import Trainer
 from pipeline.config.schema import Config
@@ -45,15 +45,17 @@ def build_trainer(
     data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
     model = ModelConfig.from_dict(settings["model"])
     optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
+    execution = ExecutionConfig(**{key: settings["train"][key] for key in EXECUTION})
     seed, adapt = settings["seed"], settings["adapt"]
+    common: dict[str, Any] = {"device": device, "dtype": dtype, "execution": execution}
     if not adapt:
-        return Trainer(model, optimization, data.spec, seed, device, dtype), data
+        return Trainer(model, optimization, data.spec, seed, **common), data
     reference = Path(settings["reference"])
     initial = Sampler.load(reference / BASE_GENERATOR).generator.state_dict()
     if adapt["method"] == "adversarial":
-        return Trainer(model, optimization, data.spec, seed, device, dtype, initial), data
+        return Trainer(model, optimization, data.spec, seed, initial=initial, **common), data
     extractor = load_extractor(reference).to(device)
     extractor.network.to(dtype).requires_grad_(False)
     supervision = SupervisedConfig(**{key: adapt[key] for key in SUPERVISION})
-    rest = data, seed, initial, extractor.differentiable, device, dtype
-    return SupervisedTrainer(model, optimization, supervision, *rest), data
+    rest = data, seed, initial, extractor.differentiable
+    return SupervisedTrainer(model, optimization, supervision, *rest, **common), data

@@ -9,8 +9,8 @@ import torch
 
 from bngan.data.dataset import ImageSplit
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.training.batches import BatchLoader, DataOnDevice, prefetched
-from bngan.training.config import ExecutionConfig, OptimizationConfig
+from bngan.training.batches import BatchLoader, prefetched
+from bngan.training.config import DataOnDevice, ExecutionConfig, OptimizationConfig
 from bngan.training.trainer import Trainer
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 5, 4, 3), dtype=np.uint8)
