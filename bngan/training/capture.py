@@ -1,6 +1,7 @@
 """Whole training steps as programs: compiled on CPUs, captured as CUDA graphs on GPUs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,10 @@ class StepPrograms:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._record = _capture if device.type == "cuda" else _trace
+        self._record: Callable[..., tuple[Update, dict[str, Tensor]]] = _trace
+        if device.type == "cuda":
+            # One pool for all graphs: no program needs memory of another one's run.
+            self._record = partial(_capture, torch.cuda.graph_pool_handle())
         self._programs: dict[Any, Update | None] = {}
 
     def run(self, kind: Any, update: Update, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -58,11 +62,14 @@ def _trace(update: Update, tensors: tuple[Tensor, ...]) -> tuple[Update, dict[st
     return program, values
 
 
-def _capture(update: Update, tensors: tuple[Tensor, ...]) -> tuple[Update, dict[str, Tensor]]:
+def _capture(
+    pool: Any, update: Update, tensors: tuple[Tensor, ...]
+) -> tuple[Update, dict[str, Tensor]]:
     """Capture the kernels of a step, which run when the graph is replayed."""
     inputs = [tensor.clone() for tensor in tensors]
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Another thread pins memory for later batches meanwhile: it must not spoil the capture.
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         outputs = update(*inputs)
         stacked = torch.stack([value.float() for value in outputs.values()])
 

@@ -16,7 +16,7 @@ from bngan.distributed.collectives import rank
 from bngan.metrics.classifier import untrained_extractor
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.serialization.checkpoint import CheckpointStore
-from bngan.training.config import OptimizationConfig
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from pipeline.core.lock import OWNER
 from pipeline.storage.artifacts import SELECT_FEATURES
 from pipeline.storage.checkpoints import Checkpoints
@@ -47,7 +47,7 @@ def prepare(folder: Path) -> dict[str, Any]:
         "reference": str(folder),
         "attempt": "test",
         "model": asdict(model),
-        "train": asdict(training) | pace | policy,
+        "train": asdict(training) | asdict(ExecutionConfig()) | pace | policy,
         "adapt": None,
         "flip": True,
         "seed": 5,

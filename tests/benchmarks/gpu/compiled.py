@@ -1,9 +1,11 @@
-"""What compiling the networks or replaying a captured step would bring."""
+"""What compiling the networks or replaying a captured step brings."""
 
 import time
+from typing import Any
 
 import torch
 
+from tests.benchmarks.gpu.agreement import error
 from tests.benchmarks.gpu.session import Session, Values
 from tests.benchmarks.gpu.timing import Steps, anatomy, figures, turns
 from tests.benchmarks.gpu.works import dcgan_model, fitting, noise, peers, ready, repeated, trainer
@@ -21,9 +23,12 @@ def run(session: Session) -> None:
     )
     if session.device.type == "cuda":
         for number in (batch, 512):
-            name = f"DCGAN {side}x{side}, batch {number}, bfloat16, bare loop captured"
-            session.attempt(name, lambda n=number: _captured(session, side, n), needs=4)
+            name = f"DCGAN {side}x{side}, batch {number}, bfloat16"
+            ours, loop = f"{name}, captured", f"{name}, bare loop captured"
+            session.attempt(ours, lambda n=number: _ours_captured(session, side, n), needs=4)
+            session.attempt(loop, lambda n=number: _captured(session, side, n), needs=4)
     else:
+        session.add(f"{what}, captured", {}, "skipped: a CPU has no graphs")
         session.add(f"{what}, bare loop captured", {}, "skipped: a CPU has no graphs")
 
 
@@ -44,6 +49,30 @@ def _compiled(session: Session, side: int, batch: int) -> Values:
     gain = timings["eager"].median / timings["compiled"].median
     found = figures(timings["compiled"], batch) | {"of eager": gain}
     return found | anatomy(work, timings["compiled"], session, "bfloat16")
+
+
+def _ours_captured(session: Session, side: int, batch: int) -> Values:
+    """Time our training with ``compile: step`` beside the eager one; both end with equal weights."""
+    options: dict[str, Any] = {"precision": "bfloat16"}
+    trainers = {
+        name: trainer(dcgan_model(64), side, batch, session.device, compile=mode, **options)
+        for name, mode in (("eager", "off"), ("captured", "step"))
+    }
+    works = {name: fitting(trained, noise(side)) for name, trained in trainers.items()}
+    began = time.perf_counter()
+    for work in works.values():
+        work(4)
+    capturing = time.perf_counter() - began
+    eager, captured = (
+        {name: weight.detach() for name, weight in trained.generator.named_parameters()}
+        for trained in trainers.values()
+    )
+    wrong = error(captured, eager)
+    timings = turns(works, session, count=2)
+    gain = timings["eager"].median / timings["captured"].median
+    found = figures(timings["captured"], batch) | {"of eager": gain, "seconds at first": capturing}
+    found |= anatomy(works["eager"], timings["captured"], session, "bfloat16")
+    return found | {"weights": wrong, "ok": wrong < 1e-5}
 
 
 def _captured(session: Session, side: int, batch: int) -> Values:

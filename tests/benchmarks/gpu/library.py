@@ -7,7 +7,7 @@ from bngan.distributed import collectives
 from bngan.generation.sampler import Sampler
 from bngan.networks import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.numerics.precision import exact_convolutions
-from bngan.training.config import OptimizationConfig
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.losses import LOSSES
 from bngan.training.noise import noise_blocks, training_latents
 from bngan.training.penalties import PENALTIES
@@ -17,6 +17,7 @@ __all__ = [
     "LOSSES",
     "PENALTIES",
     "DiscriminatorConfig",
+    "ExecutionConfig",
     "GeneratorConfig",
     "ImageSpec",
     "ImageSplit",

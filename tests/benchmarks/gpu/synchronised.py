@@ -52,6 +52,7 @@ def run(session: Session) -> None:
             return
         session.attempt("one step, posing and plain, float64", lambda: _equality(session))
         session.attempt("a sum of 4 kB over one worker", lambda: _sum(session))
+        session.attempt("a captured step, posing and eager", lambda: _capture(session), needs=3.0)
         for batch in session.choose((64, 128), (4,)):
             what = f"DCGAN 32x32, {batch} images, bfloat16"
             needs = session.choose(6.0, 0.0)
@@ -109,6 +110,21 @@ def _equality(session: Session) -> Values:
         found.append(torch.cat([own["exp_avg"].flatten() for own in states]) * batch)
     wrong = error({"d": found[1].cpu()}, {"d": found[0].cpu()})
     return {"gradients": wrong, "ok": wrong < 1e-9}
+
+
+def _capture(session: Session) -> Values:
+    """Compare a captured training, messages and all, with the eager one, in float64."""
+    if session.device.type != "cuda":
+        return {"note": "a CPU has no graphs"}
+    weights = []
+    for mode in ("off", "step"):
+        options = {"dtype": torch.float64, "compile": mode}
+        with posing():
+            one = trainer(dcgan_model(8), 32, 16, session.device, **options)
+            one.fit(noise(32), 8 * 16)
+        weights.append({name: p.detach() for name, p in one.generator.named_parameters()})
+    wrong = error(weights[1], weights[0])
+    return {"weights": wrong, "ok": wrong < 1e-9}
 
 
 def _sum(session: Session) -> Values:

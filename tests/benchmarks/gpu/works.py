@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.benchmarks.gpu.library import (
     DiscriminatorConfig,
+    ExecutionConfig,
     GeneratorConfig,
     ImageSpec,
     ImageSplit,
@@ -44,8 +45,10 @@ def trainer(
 ) -> Trainer:
     """Return the library's."""
     dtype = options.pop("dtype", torch.float32)
+    execution = ExecutionConfig(compile=options.pop("compile", "off"))
     training = OptimizationConfig(batch_size=batch, **{"beta1": 0.5} | options)
-    return Trainer(model, training, ImageSpec((3, side, side)), 0, device, dtype)
+    spec = ImageSpec((3, side, side))
+    return Trainer(model, training, spec, 0, device, dtype, execution=execution)
 
 
 def fitting(trained: Trainer, data: ImageSplit) -> Steps:
