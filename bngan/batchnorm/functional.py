@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bngan.distributed.collectives import all_reduce_sum
+from bngan.distributed.collectives import all_reduce_sum, sum_in_place
 from bngan.numerics.torch_internals import batch_moments, batch_norm_gradients, opaque_operator
 
 
 class Moments(NamedTuple):
-    """Moments of G groups, float64: counts ``(G, 1)``, means and biased variances ``(G, C)``."""
+    """Moments of G groups: counts ``(G, 1)``, means and biased variances ``(G, C)``."""
 
     counts: Tensor
     mean: Tensor
@@ -45,21 +45,23 @@ class SyncBatchNormFunction(torch.autograd.Function):
         eps: float,
         sizes: list[int],
     ) -> tuple[Tensor, ...]:
-        """Return normalised ``(n, C, ...)``, and counts, means and variances of the groups.
+        """Return normalised ``(n, C, ...)``, and ``_joint_moments``.
 
         ``origin`` ``(C,)`` is the same on all workers: sums of squares cancel less if it is near
         the mean.
         """
         ctx.eps, ctx.sizes = eps, sizes
-        moments = Moments(*_joint_moments(input, origin, sizes))
-        statistics = zip(*_kernels(moments, input), strict=True)
+        moments = _joint_moments(input, origin, sizes)
+        counts, means, variances, _ = moments
         parts = [
             F.batch_norm(part, mean, variance, weight, bias, False, 0.0, eps)
-            for part, (mean, variance) in zip(torch.split(input, sizes), statistics, strict=True)
+            for part, mean, variance in zip(
+                torch.split(input, sizes), means, variances, strict=True
+            )
             if len(part)
         ]
         output = join_groups(parts) if parts else input.clone()
-        ctx.save_for_backward(input, weight, *moments)
+        ctx.save_for_backward(input, weight, counts, means, variances)
         ctx.mark_non_differentiable(*moments)
         ctx.set_materialize_grads(False)  # moments have no gradients
         return output, *moments
@@ -82,12 +84,13 @@ class SyncBatchNormFunction(torch.autograd.Function):
 
 def _no_moments(input: Tensor, origin: Tensor | None, sizes: list[int]) -> tuple[Tensor, ...]:
     """Return tensors without values in place of ``_joint_moments``."""
-    columns = 1, input.shape[1], input.shape[1]
-    return tuple(input.new_empty(len(sizes), n, dtype=torch.float64) for n in columns)
+    kind, double = kernel_dtype(input), torch.float64
+    columns = (1, double), *[(input.shape[1], each) for each in (kind, kind, double)]
+    return tuple(input.new_empty(len(sizes), n, dtype=each) for n, each in columns)
 
 
 @opaque_operator(
-    "joint_moments(Tensor input, Tensor? origin, int[] sizes) -> (Tensor, Tensor, Tensor)",
+    "joint_moments(Tensor input, Tensor? origin, int[] sizes) -> (Tensor, Tensor, Tensor, Tensor)",
     _no_moments,
 )
 @torch.no_grad()
@@ -96,21 +99,33 @@ def _joint_moments(input: Tensor, origin: Tensor | None, sizes: list[int]) -> tu
 
     An operator, since a compiled backward pass would compute moments anew from the running mean,
     which has changed by then.
+
+    Returns:
+        Counts float64, means and variances as kernels take them, and the variances in float64.
     """
     local, (mean, variance) = _local_counts(input, sizes), _local_moments(input, sizes)
-    start = mean.new_zeros((), dtype=torch.float64) if origin is None else origin.double()
+    start = 0.0 if origin is None else origin.double()
     centre = mean - start
-    sums = local * torch.cat([centre, torch.addcmul(variance, centre, centre)], dim=1)
-    joint = _join(local, sums)
-    # A look at counts makes a GPU wait: do it only for shards so small that a count may be 1.
-    if (not input.is_cuda or input.numel() <= input.shape[1]) and (joint.counts <= 1).any():
+    message = torch.cat([local, centre, torch.addcmul(variance, centre, centre)], dim=1)
+    message[:, 1:] *= local
+    sum_in_place(message)
+    counts, centre, variance = _moments(message)
+    refuse_single_values(counts, input, sizes)
+    kind = kernel_dtype(input)
+    return counts.contiguous(), (centre + start).to(kind), variance.to(kind, copy=True), variance
+
+
+def refuse_single_values(counts: Tensor, input: Tensor, sizes: list[int]) -> None:
+    """Raise ``ValueError`` if a group has one value per channel on all workers together.
+
+    A look at counts makes a GPU wait: look only if a part here is that small.
+    """
+    if min(sizes) * input.shape[2:].numel() <= 1 and (counts <= 1).any():
         raise ValueError("batch norm needs more than one value per channel in every group")
-    return joint.counts.contiguous(), joint.mean + start, joint.variance
 
 
-def _join(local: Tensor, sums: Tensor) -> Moments:
-    """Join moments over workers by one message: n, and sums of x and of x^2."""
-    message = all_reduce_sum(torch.cat([local, sums], dim=1))
+def _moments(message: Tensor) -> Moments:
+    """Return the moments of groups from n and the sums of x and of x^2, ``(G, 1 + 2C)``."""
     count = message[:, :1].detach()
     mean, square = (message[:, 1:] / count).chunk(2, dim=1)
     return Moments(count, mean, torch.addcmul(square, mean, mean, value=-1).clamp_min(0))
@@ -124,7 +139,7 @@ def _backward(
     The sums are ``(2, G, C)`` float64. The kernel's gradient has the means of this worker's part
     alone; a map of x makes up for that.
     """
-    means, variances = _kernels(moments, input)
+    _, means, variances = moments
     inverses = (variances + ctx.eps).rsqrt()
     gamma = torch.ones_like(means[0]) if weight is None else weight
     inputs, gradients = torch.split(input, ctx.sizes), torch.split(dy, ctx.sizes)
@@ -169,8 +184,9 @@ def differentiable_backward(
     kind = kernel_dtype(input)
     sizes, values, gradient = ctx.sizes, input.to(kind), dy.to(kind)
     centred = values - _spread(joint.mean, sizes, values)
-    sums = torch.cat([_sums(centred, sizes), _sums(centred.square(), sizes)], dim=1)
-    moments = _join(_local_counts(values, sizes), sums)
+    first, second = _sums(centred, sizes), _sums(centred.square(), sizes)
+    message = torch.cat([_local_counts(values, sizes), first, second], dim=1)
+    moments = _moments(all_reduce_sum(message))
     inverse = (moments.variance + ctx.eps).rsqrt()
     offset = moments.mean * inverse
     sum_dy = _sums(gradient, sizes)
@@ -185,20 +201,14 @@ def differentiable_backward(
     return dx.to(input.dtype), sums
 
 
-def _kernels(moments: Moments, input: Tensor) -> tuple[Tensor, Tensor]:
-    """Return means and variances ``(G, C)`` in the type that kernels take for this input."""
-    kind = kernel_dtype(input)
-    return moments.mean.to(kind), moments.variance.to(kind)
-
-
 def _local_moments(input: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of groups' local parts, ``(G, C)``; 0 for empty ones."""
+    """Return mean and biased variance of groups' local parts, ``(G, C)`` float64; 0 if empty."""
     kind = kernel_dtype(input)
     nothing = input.new_zeros(2, input.shape[1], dtype=kind)
     parts = torch.split(input, sizes)
     moments = [batch_moments(part, kind) if len(part) else nothing for part in parts]
-    mean, variance = (torch.stack(column).double() for column in zip(*moments, strict=True))
-    return mean, variance
+    mean, variance = (torch.stack(column) for column in zip(*moments, strict=True))
+    return mean.double(), variance.double()
 
 
 def kernel_dtype(values: Tensor) -> torch.dtype:
@@ -211,9 +221,10 @@ def _local_counts(values: Tensor, sizes: list[int]) -> Tensor:
 
     A list that becomes a tensor on a GPU would make the step wait.
     """
-    counts = [size * values.shape[2:].numel() for size in sizes]
-    parts = [values.new_full((1, 1), count, dtype=torch.float64) for count in counts]
-    return join_groups(parts)
+    counts, rows = [size * values.shape[2:].numel() for size in sizes], 1
+    if len(set(counts)) == 1:
+        counts, rows = counts[:1], len(counts)
+    return join_groups([values.new_full((rows, 1), n, dtype=torch.float64) for n in counts])
 
 
 def _sums(values: Tensor, sizes: list[int]) -> Tensor:

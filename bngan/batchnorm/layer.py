@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bngan.batchnorm import native
-from bngan.batchnorm.functional import Moments, SyncBatchNormFunction, join_groups
+from bngan.batchnorm.functional import SyncBatchNormFunction, join_groups
 from bngan.distributed.collectives import all_reduce_sum, shard_slices, world_size
 from bngan.numerics.torch_internals import BatchNormBase, UncheckedBatchNorm
 
@@ -125,7 +125,7 @@ class SyncBatchNorm(UncheckedBatchNorm):
             input, self.weight, self.bias, self.running_mean, self.eps, sizes
         )
         if track:
-            counts, mean, variance = Moments(*moments)
+            counts, mean, _, variance = moments
             self._follow(mean, variance * (counts / (counts - 1)))
         normalised: Tensor = output
         return normalised

@@ -7,7 +7,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bngan.batchnorm.functional import Moments, differentiable_backward, join_groups, kernel_dtype
+from bngan.batchnorm.functional import (
+    Moments,
+    differentiable_backward,
+    join_groups,
+    kernel_dtype,
+)
 from bngan.distributed.collectives import rank, sum_in_place, world_size
 
 _NOTHING = 1e-30

@@ -5,7 +5,7 @@ checks each of them with the installed torch. ``pyproject.toml`` bounds torch's 
 bound when that test passes with the new version.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import unwrap
 from typing import Any, TypeVar, cast
@@ -71,6 +71,11 @@ def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Copy each source to its target; on a GPU few kernels do it for all."""
     if targets:
         torch._foreach_copy_(list(targets), list(sources))
+
+
+def divide_all(tensors: Iterable[Tensor], number: float) -> list[Tensor]:
+    """Return each tensor over ``number``; on a GPU one kernel does it for all."""
+    return list(torch._foreach_div(list(tensors), number))
 
 
 def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:

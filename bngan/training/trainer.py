@@ -14,6 +14,7 @@ from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_discriminator, build_generator
 from bngan.networks.norms import iterate_spectral_norms
 from bngan.numerics.precision import exact_convolutions, flushing_subnormals
+from bngan.numerics.torch_internals import divide_all
 from bngan.serialization.problem import ConfigurationError
 from bngan.training.base import BaseTrainer, accumulate, to_training_device
 from bngan.training.batches import Batch
@@ -181,12 +182,14 @@ class Trainer(BaseTrainer):
                 accumulate(totals, objective.backward_generator(micro_batch, again, parameters))
             norms["gradient_norm_g"] = self._step(self.optimizer_g)
 
-        values = torch.stack(list(totals.values())) / self.config.batch_size
+        means = divide_all(totals.values(), self.config.batch_size)
         if world_size() > 1:
             norms = {name: norm / world_size() for name, norm in norms.items()}
-        return dict(zip(totals, values.unbind(), strict=True)) | norms
+        return dict(zip(totals, means, strict=True)) | norms
 
     def _micro_batches(self, *tensors: Tensor) -> list[MicroBatch]:
         """Split the batch into the samples of each pass."""
         passes = self.config.batch_size // self.config.images_per_pass
+        if passes == 1:
+            return [MicroBatch(*tensors)]
         return [MicroBatch(*row) for row in zip(*(t.chunk(passes) for t in tensors), strict=True)]
