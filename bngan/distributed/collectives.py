@@ -5,7 +5,9 @@ batch, and gradients are summed over workers. That is the gradient of the global
 shards. Without a process group every function works as for one worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -28,8 +30,21 @@ def rank() -> int:
     return dist.get_rank() if _initialized() else 0
 
 
+_alone: ContextVar[bool] = ContextVar("without workers", default=False)
+
+
+@contextmanager
+def without_workers() -> Iterator[None]:
+    """Let this worker act alone in the block: ``world_size`` is 1, and nothing sends a message."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def _initialized() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return dist.is_available() and dist.is_initialized() and not _alone.get()
 
 
 def shard_slices(count: int) -> list[slice]:
@@ -125,6 +140,16 @@ def broadcast_from_rank0(*values: float) -> list[float]:
     message = torch.tensor(values, dtype=torch.float64, device=device)
     dist.broadcast(message, src=0)
     return message.tolist()
+
+
+def max_over_workers(value: int) -> int:
+    """Return the greatest of the workers' values; a collective."""
+    if world_size() == 1:
+        return value
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    message = torch.tensor(value, device=device)
+    dist.all_reduce(message, dist.ReduceOp.MAX)
+    return int(message)
 
 
 def broadcast_flag(flag: bool) -> bool:

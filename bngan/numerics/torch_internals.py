@@ -5,6 +5,7 @@ checks each of them with the installed torch. ``pyproject.toml`` bounds torch's 
 bound when that test passes with the new version.
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import unwrap
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 BatchNormBase = _BatchNorm
 """Base class of ``torch.nn.BatchNorm1d/2d/3d`` and of ``torch.nn.SyncBatchNorm``."""
@@ -192,6 +195,54 @@ def _adam(
         moved = start - rate.to(m.dtype) * moment / (root + eps)
         for target, value in ((m, moment), (v, square), (parameter, moved)):
             target.copy_(torch.where(applied, value, target))
+
+
+def peak_memory(function: Callable[[], object], before: Iterable[Tensor]) -> int:
+    """Return the greatest number of bytes of all tensors that exist at once in ``function()``.
+
+    No tensor of ``function`` has values or takes memory.
+
+    Args:
+        before: tensors that exist from the start.
+    """
+    # This import loads a part of the compiler.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True), _Meter() as meter:
+        meter.see(before)
+        function()
+    peak: int = meter.peak
+    return peak
+
+
+class _Meter(TorchDispatchMode):
+    """Sums the sizes of all tensors that exist at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self._known = set[int]()
+
+    def see(self, values: Iterable[Any]) -> None:
+        """Count the memory of tensors that are new."""
+        for storage in (v.untyped_storage() for v in values if isinstance(v, Tensor)):
+            key, size = storage._cdata, storage.nbytes()
+            if key not in self._known:
+                self._known.add(key)
+                self.live += size
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.see(tree_leaves(result))
+        return result
 
 
 class skip_initialization(TorchFunctionMode):

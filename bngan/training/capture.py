@@ -1,6 +1,6 @@
 """Whole training steps as programs: compiled on CPUs, captured as CUDA graphs on GPUs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bngan.numerics.precision import flushing_subnormals
 from bngan.numerics.torch_internals import recorded
+from bngan.training.optimizers import make_recordable
 
 Update = Callable[..., dict[str, Tensor]]
 """Function of tensors that works on a trainer's state in place, and returns values by name."""
@@ -20,9 +21,15 @@ class StepPrograms:
     The first step of a kind runs as it is: it makes what later steps change, such as the moments of
     Adam. The second one is recorded. What ``update`` reads must be its tensors, state that keeps
     its place in memory, or constants of the kind.
+
+    Args:
+        device: device of all tensors.
+        optimizers: those whose steps ``update`` takes.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        for optimizer in optimizers:
+            make_recordable(optimizer, device)
         self._record: Callable[..., tuple[Update, dict[str, Tensor]]] = _trace
         if device.type == "cuda":
             # One pool for all graphs: no program needs memory of another one's run.

@@ -35,10 +35,10 @@ class OptimizationConfig(OptimizerConfig):
     norm_batch: NormBatch = "global"
     """Images that share batch-norm statistics: global, or the size of groups of consecutive images
     of the batch, whichever workers hold them. The size must divide the batch."""
-    micro_batch: int | None = None
+    micro_batch: int | Literal["auto"] | None = None
     """Images in one pass through the networks; null: all. Gradients accumulate over passes: less
     memory, same weights. It must divide the batch and, with batch norm, hold whole norm_batch
-    groups."""
+    groups. auto: as many as fit into the GPUs' memory, found at the start of the training."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of layers' arithmetic (autocast); weights, statistics, logits and losses are always
     float32. Each worker rounds its gradients to bfloat16, so that workers agree with one only to
@@ -64,8 +64,8 @@ class OptimizationConfig(OptimizerConfig):
 
     @property
     def images_per_pass(self) -> int:
-        """Return the number of images of the global batch in one pass through the networks."""
-        return self.batch_size if self.micro_batch is None else self.micro_batch
+        """Return the number of images of the global batch in one pass; for auto, all of them."""
+        return self.micro_batch if isinstance(self.micro_batch, int) else self.batch_size
 
 
 DataOnDevice = Literal["auto", "always", "never"]

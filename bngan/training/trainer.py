@@ -30,7 +30,6 @@ from bngan.training.noise import augmentation_draws, mixture_weights, training_l
 from bngan.training.objective import AdversarialObjective, MicroBatch, NormGroups
 from bngan.training.optimizers import (
     build_optimizer,
-    make_recordable,
     optimized_parameters,
     train_affine_only,
 )
@@ -59,10 +58,9 @@ class Trainer(BaseTrainer):
     ) -> None:
         if problem := next(optimizer_errors(model, optimization), None):
             raise ConfigurationError(problem)
-        device_type = torch.device(device).type
-        if execution and (problem := execution_problem(execution, device_type)):
-            raise ConfigurationError(problem)
         super().__init__(model, optimization, images, seed, device, dtype, execution)
+        if problem := execution_problem(self.execution, self.device.type):
+            raise ConfigurationError(problem)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = build_generator(model, images)
@@ -80,22 +78,18 @@ class Trainer(BaseTrainer):
         self.optimizer_d = build_optimizer(self.discriminator, optimization, lr_d)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.optimizers = {"optimizer_g": self.optimizer_g, "optimizer_d": self.optimizer_d}
-        per_pass, norm_batch = optimization.images_per_pass, optimization.norm_batch
-        sizes = group_sizes(range(self._mine.start, self._mine.stop), per_pass, norm_batch)
-        groups = NormGroups(sizes, groups_are_whole(per_pass, norm_batch))
-        self._programs = StepPrograms(self.device) if self.execution.compile == "step" else None
-        if self._programs:
-            for optimizer in self.optimizers.values():
-                make_recordable(optimizer, self.device)
+        whole, compiled = (self.execution.compile == mode for mode in ("step", "networks"))
+        self._programs = StepPrograms(self.device, self.optimizers.values()) if whole else None
+        nets, settings = (self.generator, self.discriminator), (model, optimization)
         self.objective = AdversarialObjective(
-            self.generator,
-            self.discriminator,
-            model,
-            optimization,
-            groups,
-            self.device,
-            compiled=self.execution.compile == "networks",
+            *nets, *settings, self._groups(), self.device, compiled
         )
+
+    def _groups(self) -> NormGroups:
+        """Return the groups of this worker's samples in one pass."""
+        per_pass, norm_batch = self.config.images_per_pass, self.config.norm_batch
+        sizes = group_sizes(range(self._mine.start, self._mine.stop), per_pass, norm_batch)
+        return NormGroups(sizes, groups_are_whole(per_pass, norm_batch))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a copy of ``state``; see ``BaseTrainer``."""

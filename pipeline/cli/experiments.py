@@ -118,14 +118,19 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
 def plan(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say for every stage whether it would run, and why.
 
-    Runs nothing; a new workspace gets its (empty) MLflow database.
+    Runs nothing; a new workspace gets its (empty) MLflow database. For a training on GPUs it also
+    says what memory a step takes.
     """
     with errors_as_exit_codes():
         settings = _load(config, overrides)
         from pipeline.cli.display import print_plan
+        from pipeline.cli.gpu_memory import gpu_memory
         from pipeline.workflow import runner as workflow
 
-        print_plan(console, workflow.plan(settings))
+        decisions = workflow.plan(settings)
+        print_plan(console, decisions)
+        if line := gpu_memory(settings, decisions):
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()

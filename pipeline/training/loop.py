@@ -32,6 +32,7 @@ from pipeline.cluster.launch import Record
 from pipeline.storage.artifacts import SELECT_FEATURES
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.training.factory import build_trainer
+from pipeline.training.micro_batch import with_micro_batch
 
 SELECTION_SEED = 1_000
 """Seed of the latents for scores during training; the final score uses other seeds."""
@@ -70,8 +71,9 @@ class TrainingLoop:
         tell: Callable[[Record], None],
         preempted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.settings, self.config, self.device = settings, settings["train"], device
         self.tell = tell if rank() == 0 else lambda record: None
+        settings = with_micro_batch(settings, device, store, self.tell)
+        self.settings, self.config, self.device = settings, settings["train"], device
         self.preempted = preempted
         self.trainer, self.data = build_trainer(settings, device)
         self.store = store

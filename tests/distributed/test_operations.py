@@ -15,8 +15,8 @@ from tests.workers import run_workers
 
 BATCH = 8
 LIMITS = {"mlp": (592, 885), "dcgan": (1234, 2869)}
-"""Operators of a step, those that others call included: of one worker, and of each of two. In November 2026
-they were 614, 918, 1246 and 3016."""
+"""Operators of a step, those that others call included: of one worker, and of each of two. In
+November 2026 they were 614, 918, 1246 and 3016."""
 
 
 def operators(network: Any) -> int:

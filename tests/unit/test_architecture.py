@@ -84,7 +84,7 @@ def dangers(source: str) -> set[str]:
             names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
     found |= {f"import {name}" for name in names.values() if name.split(".")[0] in UNPICKLING}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             name = full_name(node, names)
             found |= {name} & (COMMANDS | PROGRAMS)
             if name.endswith(("read_pickle", "unsafe_load", "full_load", "Unpickler")):

@@ -39,7 +39,7 @@ def posing() -> Iterator[None]:
         for module in (layer, collectives):
             stack.enter_context(patch.object(module, "world_size", lambda: 2))
         if dist.get_backend() == "gloo":  # one has no memory to share
-            stack.enter_context(patch.object(collectives, "sum_in_place", dist.all_reduce))
+            stack.enter_context(patch.object(collectives, "_shared_memory", lambda: None))
         yield
 
 

@@ -1,0 +1,113 @@
+"""Memory of a training step on a device: an estimate without the device, and what fits on it."""
+
+import gc
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from bngan.data.dataset import ImageSpec
+from bngan.distributed.collectives import max_over_workers, without_workers, world_size
+from bngan.networks.config import ModelConfig
+from bngan.numerics.torch_internals import peak_memory
+from bngan.training.config import OptimizationConfig, batch_problem
+from bngan.training.trainer import Trainer
+
+_WORKSPACES = 4_000_000
+"""Bytes that libraries for matrices and convolutions took of PyTorch's memory on an H200."""
+
+
+def peak_bytes(
+    model: ModelConfig, optimization: OptimizationConfig, images: ImageSpec, workers: int = 1
+) -> int:
+    """Return an estimate of the bytes that PyTorch allocates on each GPU at a step's peak.
+
+    Two steps run on tensors without values. For DCGAN in bfloat16 the estimate is within 1 % of
+    what an H200 took, with 64 to 2,048 images. Images that lie on the GPU and the driver's own
+    memory come in addition.
+    """
+    trainer = _trainer_of_a_pass(model, optimization, images, workers)
+    networks = [*trainer.networks.values(), trainer.ema.module]
+    before = [tensor for network in networks for tensor in network.state_dict().values()]
+
+    def steps() -> None:
+        for _ in range(2):
+            _step(trainer)
+
+    return peak_memory(steps, before) + _WORKSPACES
+
+
+def largest_pass(
+    model: ModelConfig,
+    optimization: OptimizationConfig,
+    images: ImageSpec,
+    device: torch.device | str,
+) -> int:
+    """Return the largest ``micro_batch`` whose step fits into every worker's memory; a collective.
+
+    Each worker tries by itself, from the whole batch downwards.
+
+    Raises:
+        torch.OutOfMemoryError: on every worker, if no pass fits.
+    """
+    sizes = list(_possible_passes(model, optimization))
+    tried = max_over_workers(_first_that_fits(model, optimization, images, device, sizes))
+    if tried == len(sizes):
+        raise torch.OutOfMemoryError(f"passes of {sizes[-1]} images do not fit into memory")
+    return sizes[tried]
+
+
+def _possible_passes(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[int]:
+    batch = optimization.batch_size
+    for size in (batch // passes for passes in range(1, batch + 1) if batch % passes == 0):
+        if batch_problem(model, replace(optimization, micro_batch=size)) is None:
+            yield size
+
+
+def _first_that_fits(
+    model: ModelConfig,
+    optimization: OptimizationConfig,
+    images: ImageSpec,
+    device: torch.device | str,
+    sizes: list[int],
+) -> int:
+    """Return the place of the first size whose step fits here; their number if none does."""
+    workers = world_size()
+    for place, size in enumerate(sizes):
+        settings = replace(optimization, micro_batch=size)
+        try:
+            with without_workers():
+                _step(_trainer_of_a_pass(model, settings, images, workers, device))
+        except torch.OutOfMemoryError:
+            gc.collect()
+            torch.cuda.empty_cache()
+        else:
+            return place
+    return len(sizes)
+
+
+def _trainer_of_a_pass(
+    model: ModelConfig,
+    optimization: OptimizationConfig,
+    images: ImageSpec,
+    workers: int,
+    device: torch.device | str = "cpu",
+) -> Trainer:
+    """Return a trainer whose batch is one worker's part of one pass, and each step a full one."""
+    settings = replace(
+        optimization,
+        batch_size=max(math.ceil(optimization.images_per_pass / workers), 2),
+        micro_batch=None,
+        norm_batch="global",
+        penalty_every=1,
+        discriminator_steps=1,
+    )
+    return Trainer(model, settings, images, 0, device)
+
+
+def _step(trainer: Trainer) -> None:
+    count, device = trainer.config.batch_size, trainer.device
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
+    real = torch.zeros(count, *trainer.images.shape, device=device)
+    trainer.step(real, labels if trainer.model.conditional else None)
