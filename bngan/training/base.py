@@ -22,13 +22,7 @@ from bngan.distributed.collectives import (
 from bngan.networks.config import ModelConfig
 from bngan.networks.old_keys import with_current_keys
 from bngan.numerics.rng import derived_seed
-from bngan.training.batches import (
-    AHEAD,
-    Batch,
-    BatchLoader,
-    HostBatch,
-    prefetched,
-)
+from bngan.training.batches import Batch, BatchLoader, HostBatch
 from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.ema import ExponentialMovingAverage
 from bngan.training.noise import noise_blocks
@@ -150,7 +144,7 @@ class BaseTrainer(ABC):
         return AveragedMetrics(means, counts)
 
     def _batches(self, data: ImageSplit, until: int) -> Iterator[Batch]:
-        """Yield the batches of the steps up to ``until``; a thread prepares them ahead of a GPU."""
+        """Yield the batches of the steps up to ``until``."""
         loader = self._loader
         if loader is None or loader.data is not data:
             loader = BatchLoader(data, self.device, self.dtype, self.execution.data_on_device)
@@ -161,9 +155,7 @@ class BaseTrainer(ABC):
             return loader.prepare(indices, self.draw_noise(images_seen // self.config.batch_size))
 
         starts = range(self.images_seen, until, self.config.batch_size)
-        ahead = AHEAD if self.device.type == "cuda" else 0
-        for prepared in prefetched(prepare, starts, ahead):
-            batch = loader.load(prepared)
+        for batch in loader.batches(prepare, starts):
             yield batch if self.model.conditional else batch._replace(labels=None)
 
     def passed(self, cadence: int) -> bool:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from bngan.data.dataset import ImageSplit
 from bngan.data.images import from_uint8
 from bngan.training.config import DataOnDevice
 
-AHEAD = 4
+_AHEAD = 4
 """Number of batches that a thread prepares ahead of a GPU."""
 _FREE_SHARE = 0.25
 _CHUNK = 1 << 28
@@ -64,6 +65,18 @@ class BatchLoader:
         self._pinned = device.type == "cuda"
         self._levels = _copied(data.images, device) if _fits(data, device, policy) else None
 
+    def batches(
+        self, prepare: Callable[[int], HostBatch], starts: Iterable[int]
+    ) -> Iterator[Batch]:
+        """Yield the batches of ``prepare`` on the device; a thread prepares them ahead of a GPU."""
+        if self.device.type != "cuda":
+            yield from (self.load(prepare(start)) for start in starts)
+            return
+        # Memory is pinned for the thread's own device, which by default is the first one.
+        here = torch.empty(0, device=self.device).device
+        for batch in prefetched(prepare, starts, _AHEAD, partial(torch.cuda.set_device, here)):
+            yield self.load(batch)
+
     def prepare(self, indices: np.ndarray, noise: tuple[Tensor, ...]) -> HostBatch:
         """Gather a batch on the CPU; any thread may call this."""
         images, labels = None, self.data.labels_of(indices)
@@ -110,17 +123,23 @@ def _copied(images: np.ndarray, device: torch.device) -> Tensor:
 
 
 def prefetched(
-    make: Callable[[_Argument], _Result], arguments: Iterable[_Argument], ahead: int
+    make: Callable[[_Argument], _Result],
+    arguments: Iterable[_Argument],
+    ahead: int,
+    prepare_thread: Callable[[], object] | None = None,
 ) -> Iterator[_Result]:
     """Yield ``make(argument)`` of each argument, in order.
 
     A thread makes up to ``ahead`` results before they are needed; 0: there is no thread.
+
+    Args:
+        prepare_thread: called once in the thread.
     """
     if not ahead:
         yield from map(make, arguments)
         return
     waiting = deque[Future[_Result]]()
-    with ThreadPoolExecutor(1, "batches") as pool:
+    with ThreadPoolExecutor(1, "batches", prepare_thread) as pool:
         try:
             for argument in arguments:
                 waiting.append(pool.submit(make, argument))

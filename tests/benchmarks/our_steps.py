@@ -14,17 +14,21 @@ import torch
 
 from bngan.data.dataset import ImageSpec
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
-from bngan.training.config import OptimizationConfig
+from bngan.training.config import ExecutionConfig, OptimizationConfig
 from bngan.training.trainer import Trainer
 from pipeline.core.environment import set_defaults
 from tests.benchmarks.loops import LATENT, PRECISION, UNITS, WIDTH, bare, batches, dcgan, mlp, work
 from tests.benchmarks.rates import Work
 
+_UNTIMED = 4
+"""Steps before those that are timed, in which ``compile: step`` compiles."""
+
 
 def ours(model: ModelConfig, spec: ImageSpec, batch: int, **options: Any) -> Trainer:
     """The library's."""
+    execution = ExecutionConfig(compile=options.pop("compile", "off"))
     settings: dict[str, Any] = {"precision": PRECISION, "beta1": 0.5, "batch_size": batch}
-    return Trainer(model, OptimizationConfig(**settings | options), spec, 0)
+    return Trainer(model, OptimizationConfig(**settings | options), spec, 0, execution=execution)
 
 
 def our_dcgan(batch: int, **options: Any) -> Trainer:
@@ -34,7 +38,7 @@ def our_dcgan(batch: int, **options: Any) -> Trainer:
     return ours(model, ImageSpec((3, 32, 32)), batch, **options)
 
 
-def our_mlp(batch: int) -> Trainer:
+def our_mlp(batch: int, **options: Any) -> Trainer:
     """The library's, of the article's listing."""
     body = {"width": UNITS, "depth": 2, "norm": "batch", "norm_place": "after_activation"}
     model = ModelConfig(
@@ -44,7 +48,7 @@ def our_mlp(batch: int) -> Trainer:
         GeneratorConfig(**body),  # type: ignore[arg-type]
         DiscriminatorConfig(**body, norm_first=True, allow_blind=True),  # type: ignore[arg-type]
     )
-    return ours(model, ImageSpec((1, 28, 28)), batch)
+    return ours(model, ImageSpec((1, 28, 28)), batch, **options)
 
 
 def works() -> dict[str, Callable[[int], Work]]:
@@ -56,6 +60,9 @@ def works() -> dict[str, Callable[[int], Work]]:
         for kind, step in {"ours": trainer.step, "bare": bare_loops[name]}.items():
             reals = batches(trainer.config.batch_size, trainer.images)
             found[f"{name} {kind}"] = partial(work, step, reals)
+    for batch in (128, 512):
+        step = our_mlp(batch, compile="step").step
+        found[f"mlp{batch} compiled"] = partial(work, step, batches(batch, ImageSpec((1, 28, 28))))
     return found
 
 
@@ -63,9 +70,12 @@ def main() -> None:
     """Answer until there are no more questions."""
     set_defaults()
     torch.set_num_threads(1)
-    known = works()
+    known, begun = works(), set[str]()
     for line in sys.stdin:
         name, steps = line.rsplit(maxsplit=1)
+        if name not in begun:
+            known[name](_UNTIMED)()
+            begun.add(name)
         run = known[name](int(steps))
         started = time.process_time()
         print(run() / (time.process_time() - started), flush=True)

@@ -56,9 +56,10 @@ def others(networks: str, steps: int) -> Iterator[dict[str, Work]]:
     with ExitStack() as stack:
         command = [sys.executable, "-m", "tests.benchmarks.our_steps"]
         ask = stack.enter_context(answering(command, workers_defaults()))
+        kinds = {"ours": "ours", "as workers": "bare"}
+        kinds |= {"compiled": "compiled"} if networks.startswith("mlp") else {}
         found: dict[str, Work] = {
-            name: partial(ask, f"{networks} {kind}", steps)
-            for name, kind in (("ours", "ours"), ("as workers", "bare"))
+            name: partial(ask, f"{networks} {kind}", steps) for name, kind in kinds.items()
         }
         if interpreter := os.environ.get("KERAS_PYTHON"):
             command = [interpreter, str(Path(__file__).with_name("keras_peer.py"))]
@@ -113,7 +114,8 @@ def mlp_rows(batch: int) -> list[Row]:
     return [
         _row(what, found, "example", "plain loop, float32", None),
         *_bare_rows(what, found, None),
-        *_keras_rows(what, found, 1.5),
+        *_keras_rows(what, found, None),
+        *_compiled_rows(f"{what}, compile: step", found),
     ]
 
 
@@ -129,7 +131,15 @@ def _bare_rows(what: str, found: dict[str, float], least: float | None) -> list[
     ]
 
 
-def _keras_rows(what: str, found: dict[str, float], least: float) -> list[Row]:
+def _compiled_rows(what: str, found: dict[str, float]) -> list[Row]:
+    compiled = found | {"ours": found["compiled"]}
+    return [
+        _row(what, compiled, "as workers", f"bare loop, {PRECISION}, with a worker's memory", 1.0),
+        *_keras_rows(what, compiled, 1.15),
+    ]
+
+
+def _keras_rows(what: str, found: dict[str, float], least: float | None) -> list[Row]:
     return [_row(what, found, kind, name, least) for kind, name in KERAS.items() if kind in found]
 
 

@@ -62,7 +62,10 @@ def test_results_come_in_order_from_one_thread(ahead: int) -> None:
         started.append(number)
         return number**2
 
-    assert list(prefetched(make, range(10), ahead)) == [n**2 for n in range(10)]
+    prepared = list[str]()
+    ready = lambda: prepared.append(threading.current_thread().name)  # noqa: E731
+    assert list(prefetched(make, range(10), ahead, ready)) == [n**2 for n in range(10)]
+    assert prepared == (["batches_0"] if ahead else [])
     assert started == list(range(10))
     assert threads == ({"batches_0"} if ahead else {threading.current_thread().name})
 
