@@ -118,9 +118,12 @@ def _joint_moments(input: Tensor, origin: Tensor | None, sizes: list[int]) -> tu
 def refuse_single_values(counts: Tensor, input: Tensor, sizes: list[int]) -> None:
     """Raise ``ValueError`` if a group has one value per channel on all workers together.
 
-    A look at counts makes a GPU wait: look only if a part here is that small.
+    A look at counts makes a GPU wait: look only if a part here is that small. All workers look if
+    any of them has a reason to raise. A step that is captured cannot look; an earlier one did.
     """
-    if min(sizes) * input.shape[2:].numel() <= 1 and (counts <= 1).any():
+    small = min(sizes) * input.shape[2:].numel() <= 1
+    captured = counts.is_cuda and torch.cuda.is_current_stream_capturing()
+    if small and not captured and (counts <= 1).any():
         raise ValueError("batch norm needs more than one value per channel in every group")
 
 

@@ -138,7 +138,7 @@ class SyncBatchNorm(UncheckedBatchNorm):
             running = mean, variance
         affine, settings = (self.weight, self.bias), (self.momentum, self.eps, sizes)
         output: Tensor = native.NativeSyncBatchNormFunction.apply(  # type: ignore[no-untyped-call]
-            input, *affine, running, *settings
+            native.in_layout(input), *affine, running, *settings
         )
         return output
 

@@ -46,9 +46,11 @@ class NativeSyncBatchNormFunction(torch.autograd.Function):
         eps: float,
         sizes: list[int],
     ) -> Tensor:
-        """Return normalised ``(n, C, ...)``, and move ``running`` mean and variance if given."""
+        """Return normalised ``(n, C, ...)``, and move ``running`` mean and variance if given.
+
+        ``input`` is ``in_layout``.
+        """
         ctx.eps, ctx.sizes = eps, sizes
-        input = _in_layout(input)
         counts, means, inverses = _joint_statistics(input, *running, momentum, eps, sizes)
         parts = [
             torch.batch_norm_elemt(part, weight, bias, mean, inverse, eps)
@@ -68,7 +70,7 @@ class NativeSyncBatchNormFunction(torch.autograd.Function):
             dx, sums = differentiable_backward(ctx, input, weight, moments, dy)
             d_bias, d_weight = sums.sum(1)
         else:
-            columns = (torch.split(values, ctx.sizes) for values in (_in_layout(dy), input))
+            columns = (torch.split(values, ctx.sizes) for values in (in_layout(dy), input))
             groups = list(zip(*columns, means, inverses, strict=True))
             dx, d_bias, d_weight = _backward(groups, weight, counts)
         if weight is None:
@@ -153,15 +155,20 @@ def _gather(local: Tensor) -> Tensor:
     """Return the ``(n,)`` tensors of all workers, ``(workers, n)``; a collective."""
     everyone = local.new_zeros(world_size(), len(local))
     if local.is_cuda:
-        dist.all_gather_into_tensor(everyone, local)
+        gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)  # its new name
+        gather(everyone, local)
     else:
         everyone[rank()] = local
         sum_in_place(everyone)  # sums with zeros are exact
     return everyone
 
 
-def _in_layout(values: Tensor) -> Tensor:
-    """Return ``values`` in a layout that the kernels take: channels last, or contiguous."""
+def in_layout(values: Tensor) -> Tensor:
+    """Return ``values`` in a layout that the kernels take: channels last, or contiguous.
+
+    Call it outside of ``apply``: a copy inside would not be a part of the graph that a second
+    derivative goes through.
+    """
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(values.dim())
     if last is not None and values.is_contiguous(memory_format=last):
         return values

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import unwrap
+from operator import getitem
 from typing import Any, TypeVar, cast
 
 import torch
@@ -71,7 +72,7 @@ def batch_norm_gradients(
 
 
 def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy each source to its target; on a GPU few kernels do it for all."""
+    """Copy each source to its target; on a GPU few kernels do it for all of one type."""
     if targets:
         torch._foreach_copy_(list(targets), list(sources))
 
@@ -103,7 +104,7 @@ def without_compiler(kind: type[_Optimizer]) -> type[_Optimizer]:
 def opaque_operator(
     schema: str, fake: Callable[..., Any]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function an operator of torch without a gradient, such as a message among workers.
+    """Make a function an operator of torch without a gradient: a message among workers.
 
     ``torch.compile`` and ``make_fx`` record the call, and a compiled program makes it. Unlike
     ``torch.library.custom_op``, the operator imports no compiler: that would cost each worker 1.1 s.
@@ -112,15 +113,22 @@ def opaque_operator(
         schema: name and types, such as ``"double(Tensor x) -> Tensor"``. Results must be new
             tensors.
         fake: returns results of the right shapes, types and strides for tensors without values.
+
+    The operator has one more argument, ``after``, which ``recorded`` sets: the result of the
+    message before. A compiler thus keeps the order of messages, which all workers must share.
     """
+    extended = schema.replace(") ->", ", *, Tensor? after=None) ->")
+
+    def ordered(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, after=None: call(*arguments)
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         name = f"bngan::{schema.partition('(')[0]}"
-        _OPERATORS.define(schema)  # type: ignore[no-untyped-call]
+        _OPERATORS.define(extended)  # type: ignore[no-untyped-call]
         _OPERATORS.impl(  # type: ignore[no-untyped-call]
-            name, function, "CompositeExplicitAutograd"
+            name, ordered(function), "CompositeExplicitAutograd"
         )
-        torch.library.register_fake(name, fake, lib=_OPERATORS)
+        torch.library.register_fake(name, ordered(fake), lib=_OPERATORS)
         operator: Callable[..., Any] = getattr(torch.ops.bngan, name.removeprefix("bngan::"))
         return operator
 
@@ -157,10 +165,25 @@ def recorded(
     for node in reversed(graph.graph.nodes):
         if str(node.target).startswith("profiler."):
             graph.graph.erase_node(node)
+    _order_messages(graph.graph)
     graph.recompile()
-    # Workers with batches of other sizes must send their messages in the same order.
     options: dict[str, Any] = {"reorder_for_peak_memory": False}
     return torch.compile(graph, fullgraph=True, dynamic=False, options=options), values
+
+
+def _order_messages(graph: torch.fx.Graph) -> None:
+    """Make each message depend on the one before it."""
+    last = None
+    for node in list(graph.nodes):
+        if not str(node.target).startswith("bngan."):
+            continue
+        if last is not None:
+            node.update_kwarg("after", last)
+        results = len(node.target._schema.returns)
+        last = node if results == 1 else node.args[0]  # without a result it changes its argument
+        if results > 1:
+            with graph.inserting_after(node):
+                last = graph.call_function(getitem, (node, 0))
 
 
 def _adam(

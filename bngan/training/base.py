@@ -1,6 +1,5 @@
 """Base class of trainers, and collectives of a training step."""
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -135,12 +134,15 @@ class BaseTrainer(ABC):
             norms += [(seen, name, shares[name]) for name in GRADIENT_NORMS if name in shares]
         if not totals:
             return AveragedMetrics({}, {})
-        sums = all_reduce_sum(torch.stack(list(totals.values()))).tolist()
+        shared = torch.stack([*totals.values(), self._failed.to(self.dtype)])
+        *sums, failed = all_reduce_sum(shared).tolist()
         means = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
-        if not all(math.isfinite(means.get(name, 0)) for name in GRADIENT_NORMS):
-            for self.images_seen, name, norm in norms:
-                if not norm.isfinite():
-                    raise NonFiniteError(f"gradients of the {GRADIENT_NORMS[name]} are not finite")
+        if failed:
+            bad = ((seen, name) for seen, name, norm in norms if not norm.isfinite())
+            # Without such a step here, the flag is of a step before this call.
+            self.images_seen, name = next(bad, (self.images_seen, ""))
+            of = f" of the {GRADIENT_NORMS[name]}" if name else ""
+            raise NonFiniteError(f"gradients{of} are not finite")
         return AveragedMetrics(means, counts)
 
     def _batches(self, data: ImageSplit, until: int) -> Iterator[Batch]:

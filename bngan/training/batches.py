@@ -86,7 +86,7 @@ class BatchLoader:
         return HostBatch(next(columns), images, next(columns), tuple(map(self._pin, noise)))
 
     def load(self, batch: HostBatch) -> Batch:
-        """Return the batch on the device; the copies do not wait for earlier work there."""
+        """Return the batch on the device; the caller does not wait for the copies."""
         indices, labels = self._move(batch.indices), self._move(batch.labels)
         if self._levels is None:
             assert batch.images is not None  # noqa: S101 (for the type checker)

@@ -30,11 +30,8 @@ class StepPrograms:
     def __init__(self, device: torch.device, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         for optimizer in optimizers:
             make_recordable(optimizer, device)
-        self._record: Callable[..., tuple[Update, dict[str, Tensor]]] = _trace
-        if device.type == "cuda":
-            # One pool for all graphs: no program needs memory of another one's run.
-            self._record = partial(_capture, torch.cuda.graph_pool_handle())
-        self._programs: dict[Any, Update | None] = {}
+        self._device = device
+        self.clear()
 
     def run(self, kind: Any, update: Update, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Return ``update(*tensors)``, by the program of this kind if there is one.
@@ -54,7 +51,11 @@ class StepPrograms:
 
     def clear(self) -> None:
         """Forget all programs, since the state has another place in memory."""
-        self._programs.clear()
+        self._programs: dict[Any, Update | None] = {}
+        self._record: Callable[..., tuple[Update, dict[str, Tensor]]] = _trace
+        if self._device.type == "cuda":
+            # One pool for all graphs: no program needs memory of another one's run.
+            self._record = partial(_capture, torch.cuda.graph_pool_handle())
 
 
 def _trace(update: Update, tensors: tuple[Tensor, ...]) -> tuple[Update, dict[str, Tensor]]:
@@ -76,7 +77,8 @@ def _capture(
     inputs = [tensor.clone() for tensor in tensors]
     graph = torch.cuda.CUDAGraph()
     # Another thread pins memory for later batches meanwhile: it must not spoil the capture.
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    options: dict[str, Any] = {"pool": pool, "capture_error_mode": "thread_local"}
+    with torch.cuda.device(inputs[0].device), torch.cuda.graph(graph, **options):
         outputs = update(*inputs)
         stacked = torch.stack([value.float() for value in outputs.values()])
 

@@ -29,7 +29,13 @@ class ExponentialMovingAverage:
         self._averaged = [p.data for p in self.module.parameters()]
         self._current = [p.detach() for p in network.parameters()]
         kept = [name for name, _ in network.named_buffers() if ".parametrizations." not in name]
-        self._buffers = [[net.get_buffer(n) for n in kept] for net in (self.module, network)]
+        pairs = [(self.module.get_buffer(name), network.get_buffer(name)) for name in kept]
+        # One kernel copies tensors of one type.
+        kinds = {mine.dtype for mine, _ in pairs}
+        self._buffers = [
+            list(zip(*(pair for pair in pairs if pair[0].dtype == kind), strict=True))
+            for kind in sorted(kinds, key=str)
+        ]
 
     @torch.no_grad()
     def update(self, batch_size: int, images_seen: int) -> None:
@@ -38,6 +44,7 @@ class ExponentialMovingAverage:
         decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
         move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         move(self._averaged, self._current, None)
-        copy_all(*self._buffers)
+        for mine, theirs in self._buffers:
+            copy_all(mine, theirs)
         if self.network.training:
             iterate_spectral_norms(self._parametrized)

@@ -11,6 +11,7 @@ from bngan.data.dataset import ImageSpec
 from bngan.distributed.collectives import max_over_workers, without_workers, world_size
 from bngan.networks.config import ModelConfig
 from bngan.numerics.torch_internals import peak_memory
+from bngan.serialization.problem import first_line
 from bngan.training.config import OptimizationConfig, batch_problem
 from bngan.training.trainer import Trainer
 
@@ -51,11 +52,18 @@ def largest_pass(
     Raises:
         torch.OutOfMemoryError: on every worker, if no pass fits.
     """
-    sizes = list(_possible_passes(model, optimization))
-    tried = max_over_workers(_first_that_fits(model, optimization, images, device, sizes))
-    if tried == len(sizes):
-        raise torch.OutOfMemoryError(f"passes of {sizes[-1]} images do not fit into memory")
-    return sizes[tried]
+    sizes, problem = list(_possible_passes(model, optimization)), ""
+    workers, place = world_size(), len(sizes)
+    for number, size in enumerate(sizes):
+        settings = replace(optimization, micro_batch=size)
+        problem = _problem_of_a_step(model, settings, images, workers, device)
+        if not problem:
+            place = number
+            break
+    if (place := max_over_workers(place)) == len(sizes):
+        message = f"passes of {sizes[-1]} images do not fit into memory: {problem}"
+        raise torch.OutOfMemoryError(message)
+    return sizes[place]
 
 
 def _possible_passes(model: ModelConfig, optimization: OptimizationConfig) -> Iterator[int]:
@@ -65,26 +73,28 @@ def _possible_passes(model: ModelConfig, optimization: OptimizationConfig) -> It
             yield size
 
 
-def _first_that_fits(
+def _problem_of_a_step(
     model: ModelConfig,
     optimization: OptimizationConfig,
     images: ImageSpec,
+    workers: int,
     device: torch.device | str,
-    sizes: list[int],
-) -> int:
-    """Return the place of the first size whose step fits here; their number if none does."""
-    workers = world_size()
-    for place, size in enumerate(sizes):
-        settings = replace(optimization, micro_batch=size)
-        try:
-            with without_workers():
-                _step(_trainer_of_a_pass(model, settings, images, workers, device))
-        except torch.OutOfMemoryError:
-            gc.collect()
-            torch.cuda.empty_cache()
-        else:
-            return place
-    return len(sizes)
+) -> str:
+    """Return the error of a step that this worker takes alone, or nothing.
+
+    Libraries report that memory is short by errors of their own. No error may end this worker
+    alone: the others would wait for it.
+    """
+    try:
+        with without_workers():
+            _step(_trainer_of_a_pass(model, optimization, images, workers, device))
+    except RuntimeError as error:
+        problem = first_line(error)
+    else:
+        problem = ""
+    gc.collect()
+    torch.cuda.empty_cache()
+    return problem
 
 
 def _trainer_of_a_pass(

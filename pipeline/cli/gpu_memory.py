@@ -9,12 +9,15 @@ from pipeline.workflow.results import Decision
 
 
 def gpu_memory(config: Config, decisions: Sequence[Decision]) -> str | None:
-    """Return in words the memory that a step takes on each GPU; None for a training on CPUs.
+    """Return in words the memory that a step takes on each GPU.
 
+    None: for a training on CPUs, and for the supervised method, which has no discriminator.
     The shape of the images is that of prepared data, or of the configuration if that has it.
     """
     from pipeline.cluster.launch import local_device
 
+    if config.adapt.method == "supervised":
+        return None
     if config.train.accelerator != "gpu" and local_device(config.train.accelerator) == "cpu":
         return None
     spec = _images(config, decisions)

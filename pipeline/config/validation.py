@@ -65,6 +65,9 @@ def config_errors(config: Config, here: bool = True, known: bool = True) -> Iter
         yield from _files(config)
     if known:
         yield from _networks(config)
+    if config.train.micro_batch == "auto" and config.train.compile == "step":
+        text = "=auto does not go with compile=step, whose programs keep memory of their own"
+        yield Problem("train.micro_batch", f"train.micro_batch{text}", ("train.compile",))
     try:
         _ = config.train.workers
     except ValueError as error:

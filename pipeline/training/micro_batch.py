@@ -49,11 +49,14 @@ def with_micro_batch(
             store.storage.write(f"{store.name}/{_FILE}", content)
     batch = settings["train"]["batch_size"]
     tell({"message": f"train.micro_batch=auto: {int(number)} of {batch} images in one pass"})
-    return {**settings, "train": {**settings["train"], "micro_batch": int(number)}}
+    train = {**settings["train"], "micro_batch": int(number)}
+    if train["data_on_device"] == "auto":
+        train["data_on_device"] = "never"  # the pass may fill the memory
+    return {**settings, "train": train}
 
 
 def _recorded(store: Checkpoints) -> int:
     """Return the number of an earlier start of the training, or 0."""
-    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         return int(json.loads(store.storage.read(f"{store.name}/{_FILE}"))["micro_batch"])
     return 0

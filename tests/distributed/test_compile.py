@@ -1,15 +1,24 @@
 """Synchronised batch norm under ``torch.compile``, without a graph break."""
 
 import copy
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bngan.batchnorm.layer import batch_layout, synchronize
+from bngan.data.dataset import ImageSplit
 from bngan.distributed.collectives import rank
+from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
+from bngan.numerics import torch_internals
+from bngan.training.config import ExecutionConfig, OptimizationConfig
+from bngan.training.trainer import Trainer
 from tests.workers import run_workers
 
+DTYPE = torch.float64
 SIZES = [[3], [2, 4]], [[5], [1, 0]]
 """Each worker's samples per group, of two passes."""
 
@@ -21,7 +30,7 @@ def network() -> nn.Module:
 
 def step(forward: nn.Module, sizes: list[int]) -> list[Tensor]:
     """Output, gradients and buffers after a step without an optimiser."""
-    images = torch.randn(sum(sizes), 3, 8, 8, dtype=torch.float64).requires_grad_()
+    images = torch.randn(sum(sizes), 3, 8, 8, dtype=DTYPE).requires_grad_()
     with batch_layout(sizes):
         output = forward(images)
     forward.zero_grad()
@@ -44,6 +53,48 @@ def differences(backend: str) -> list[float]:
         tensors = zip(step(compiled, sizes), expected, strict=True)
         found += [float((a - b).detach().abs().max()) for a, b in tensors]
     return found
+
+
+def messages() -> list[bool]:
+    """Whether each message of a recorded step waits for the one before it."""
+    programs: list[torch.fx.GraphModule] = []
+
+    def keep(program: torch.fx.GraphModule, **options: Any) -> torch.fx.GraphModule:
+        programs.append(program)
+        return program
+
+    with mock.patch.object(torch_internals.torch, "compile", keep):
+        trained("step", batch_size=8, penalty="r1")
+    nodes = (node for node in programs[0].graph.nodes if str(node.target).startswith("bngan."))
+    return ["after" in node.kwargs for node in nodes]
+
+
+def trained(compile: Any, **options: Any) -> dict[str, Any]:
+    model = ModelConfig("dcgan", 8, False, GeneratorConfig(4), DiscriminatorConfig(4, norm="batch"))
+    data = ImageSplit(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), dtype=np.uint8))
+    execution, optimization = ExecutionConfig(compile=compile), OptimizationConfig(**options)
+    trainer = Trainer(model, optimization, data.spec, 1, dtype=DTYPE, execution=execution)
+    trainer.fit(data, 4 * optimization.batch_size)
+    return trainer.state_dict()
+
+
+def apart(batch_size: int) -> float:
+    """Greatest difference of weights between compiled and eager trainings."""
+    one, other = (trained(mode, batch_size=batch_size, penalty="r1") for mode in ("step", "off"))
+    weights = [(one[net], other[net]) for net in ("generator", "discriminator")]
+    return max(float((a[k] - b[k]).abs().max()) for a, b in weights for k in a)
+
+
+def test_a_recorded_step_sends_its_messages_in_order() -> None:
+    for waiting in run_workers(2, messages):
+        assert len(waiting) > 12
+        assert waiting == [False] + [True] * (len(waiting) - 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_two_workers_compile_whole_steps_with_a_penalty(batch_size: int) -> None:
+    assert max(run_workers(2, apart, batch_size)) < 1e-9
 
 
 @pytest.mark.parametrize(

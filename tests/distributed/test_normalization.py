@@ -32,10 +32,17 @@ def batches(total: int, parts: int, trailing: tuple[int, ...]) -> tuple[Tensor, 
     return x, torch.randn(shape, generator=random, dtype=DTYPE)
 
 
+def in_other_layout(x: Tensor) -> Tensor:
+    """As tokens and convolutions hand them on: channels come last in memory, not in shape."""
+    if x.dim() == 3:
+        return x.mT.contiguous().mT
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
 def measure(norm: Any, x: Tensor, weight: Tensor, parameters: list[Tensor]) -> dict[str, Tensor]:
     """Output, gradients, and the gradients of a gradient penalty, for one worker's ``(parts, n)``."""
     x = x.clone().requires_grad_()
-    output = norm(x.flatten(0, 1)).view(x.shape)
+    output = norm(in_other_layout(x.flatten(0, 1))).reshape(x.shape)
     (gradient,) = torch.autograd.grad((output.tanh() * weight).sum(), x, create_graph=True)
     loss = (output.tanh() * weight).sum()
     first = torch.autograd.grad(loss, parameters, retain_graph=True) if parameters else ()

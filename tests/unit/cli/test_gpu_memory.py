@@ -69,3 +69,9 @@ def test_a_training_on_cpus_has_no_such_line(accelerator: Any) -> None:
     settings = config()
     settings.train.accelerator = accelerator
     assert gpu_memory(settings, [PREPARED]) is None
+
+
+def test_a_supervised_adaptation_has_none() -> None:
+    settings = config()
+    settings.adapt.method = "supervised"
+    assert gpu_memory(settings, [PREPARED]) is None

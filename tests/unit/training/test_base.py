@@ -77,6 +77,16 @@ def test_gradients_that_are_not_finite_stop_before_the_step_and_can_be_rolled_ba
     assert resumed.rollbacks == 1
 
 
+def test_a_bad_step_of_the_caller_is_reported_by_the_next_fit() -> None:
+    trainer = tiny_trainer()
+    trainer.fit(DATA, 12)
+    before = copy.deepcopy(dict(trainer.discriminator.named_parameters()))
+    trainer.step(torch.full((6, 1, 4, 4), torch.nan))
+    assert_equal(dict(trainer.discriminator.named_parameters()), before)
+    with pytest.raises(NonFiniteError, match="gradients are not finite"):
+        trainer.fit(DATA, 24)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_a_state_can_be_loaded_and_rolled_back_to_twice(optimizer) -> None:
     """Nothing that training moves may be shared with the state, Adam's step counter included."""

@@ -45,6 +45,7 @@ def test_the_number_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         found = micro_batch.with_micro_batch(auto, "cpu", store, told.append)
         assert found["train"]["micro_batch"] == 16
         assert found["train"]["batch_size"] == 64
+        assert found["train"]["data_on_device"] == "never"
     assert asked == [64]
     assert told == [{"message": "train.micro_batch=auto: 16 of 64 images in one pass"}] * 3
     assert auto["train"]["micro_batch"] == "auto"
