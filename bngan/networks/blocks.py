@@ -99,6 +99,20 @@ class SelfAttention(nn.Module):
         return torch.addcmul(maps, self.gamma, seen)
 
 
+class AveragePool(nn.Module):
+    """Average 2x2 pixels; at the edge of an odd size, those pixels of the window that exist.
+
+    ``nn.AvgPool2d(2, ceil_mode=True)`` does the same, but torch 2.14 compiles a wrong gradient of it.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(N, C, H', W')`` of ``(N, C, H, W)``: half of each size, rounded up."""
+        for dim, size in ((2, maps.shape[2]), (3, maps.shape[3])):
+            if size % 2:  # twice the last line is its average
+                maps = torch.cat([maps, maps.narrow(dim, size - 1, 1)], dim)
+        return F.avg_pool2d(maps, 2)
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax attention over ``(..., T, C)``, in a form that can be differentiated twice."""
     with sdpa_kernel(SDPBackend.MATH):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bngan.data.dataset import ImageSpec
 from bngan.networks.base import Discriminator, Generator
 from bngan.networks.blocks import (
+    AveragePool,
     Block,
     Size,
     ToMap,
@@ -78,7 +79,7 @@ class DiscriminatorBlock(nn.Module):
             conv2=convolution(after, after, True),
         )
         self.skip = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
-        self.pool = nn.AvgPool2d(2, ceil_mode=True) if half else nn.Identity()
+        self.pool = AveragePool() if half else nn.Identity()
         self.attention = attended(after, half, config) if half else None
 
     def forward(self, maps: Tensor) -> Tensor:

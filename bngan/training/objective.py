@@ -65,6 +65,8 @@ class AdversarialObjective:
         self.loss, self.groups, self.device = LOSSES[config.loss], groups, device
         self.joint = model.discriminator.batch_statistics == "joint"
         self.parametrized = {net: parametrized(net) for net in (generator, discriminator)}
+        if compiled:
+            torch.compiler.reset()  # compiled functions of earlier trainers count against a limit
         self._fast = {
             net: torch.compile(net, fullgraph=True, dynamic=False) if compiled else net
             for net in (generator, discriminator)

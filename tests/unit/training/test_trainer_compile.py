@@ -76,7 +76,7 @@ def test_every_recorded_step_is_the_eager_step(choice: Choice) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("compile", ["step", "networks"])
-@pytest.mark.parametrize("choice", FEW[:4], ids=lambda choice: str(CASES.index(choice)))
+@pytest.mark.parametrize("choice", FEW, ids=lambda choice: str(CASES.index(choice)))
 def test_a_compiled_step_is_the_eager_step(choice: Choice, compile: str) -> None:
     compare(choice, compile)
 
