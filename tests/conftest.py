@@ -21,6 +21,11 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 
+def pytest_runtest_call() -> None:
+    """Begin each test with the same random numbers of torch, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Make the current folder one of the tests' own: relative paths do not lead into the checkout."""
