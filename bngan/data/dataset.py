@@ -72,7 +72,7 @@ class ImageSplit:
         mirrored, chosen = indices >= len(self.images), indices % len(self.images)
         images = self.images[chosen]
         images[mirrored] = images[mirrored, :, ::-1]
-        return images, self.labels[chosen]
+        return images, self.labels_of(indices)
 
     def labels_of(self, indices: np.ndarray) -> np.ndarray:
         """Return labels ``(n,)``, as ``take`` does."""

@@ -79,9 +79,11 @@ class BatchLoader:
 
     def prepare(self, indices: np.ndarray, noise: tuple[Tensor, ...]) -> HostBatch:
         """Gather a batch on the CPU; any thread may call this."""
-        images, labels = None, self.data.labels_of(indices)
         if self._levels is None:
-            images = self._pin(torch.from_numpy(self.data.take(indices)[0]))
+            levels, labels = self.data.take(indices)
+            images = self._pin(torch.from_numpy(levels))
+        else:
+            images, labels = None, self.data.labels_of(indices)
         columns = (self._pin(torch.from_numpy(column)) for column in (indices, labels))
         return HostBatch(next(columns), images, next(columns), tuple(map(self._pin, noise)))
 

@@ -80,8 +80,8 @@ class ExecutionConfig:
     steps with a penalty. step: the whole step, compiled on CPUs and captured as CUDA graphs on
     GPUs. Compiling takes 10 to 60 s at the start, and a C++ compiler on CPUs."""
     data_on_device: DataOnDevice = "auto"
-    """Whether all training images are copied to the workers' device: auto, always or never. auto:
-    to a GPU that has four times their size free."""
+    """Copy of all training images on the workers' device: auto, always or never. auto: on a GPU
+    that has four times their size free."""
 
 
 SHAPING = tuple(field.name for field in fields(OptimizationConfig))

@@ -1,7 +1,6 @@
 """The memory that training would take on a GPU, before there is one."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bngan.data.dataset import ImageSpec
 from pipeline.config.schema import Config
@@ -27,8 +26,6 @@ def gpu_memory(config: Config, decisions: Sequence[Decision]) -> str | None:
 
     optimization, workers = config.train, config.train.workers[0]
     passes = optimization.images_per_pass
-    if optimization.micro_batch == "auto":
-        optimization = replace(optimization, micro_batch=None)
     bytes_ = peak_bytes(config.model, optimization, spec, workers)
     share = f"{passes} images in one pass over {workers} worker{'s'[: workers != 1]}"
     return f"memory of a GPU: a step takes about {bytes_ / 1e6:,.0f} MB on each, for {share}"

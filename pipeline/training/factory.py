@@ -35,6 +35,15 @@ def trainer_settings(config: Config, prepared: str, reference: str | None) -> di
     }
 
 
+def training_inputs(
+    settings: Mapping[str, Any],
+) -> tuple[ImageSplit, ModelConfig, OptimizationConfig]:
+    """Return data, networks and optimisation of ``settings``, as ``build_trainer`` takes them."""
+    data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
+    optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
+    return data, ModelConfig.from_dict(settings["model"]), optimization
+
+
 def build_trainer(
     settings: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> tuple[BaseTrainer, ImageSplit]:
@@ -42,9 +51,7 @@ def build_trainer(
 
     ``settings``: those of ``trainer_settings``, but with folders as paths on this machine.
     """
-    data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
-    model = ModelConfig.from_dict(settings["model"])
-    optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
+    data, model, optimization = training_inputs(settings)
     execution = ExecutionConfig(**{key: settings["train"][key] for key in EXECUTION})
     seed, adapt = settings["seed"], settings["adapt"]
     common: dict[str, Any] = {"device": device, "dtype": dtype, "execution": execution}

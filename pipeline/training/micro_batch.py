@@ -3,17 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bngan.data.dataset import ImageSplit
 from bngan.distributed.collectives import broadcast_from_rank0, rank
-from bngan.networks.config import ModelConfig
-from bngan.training.config import SHAPING, OptimizationConfig
 from bngan.training.memory import largest_pass
 from pipeline.storage.checkpoints import Checkpoints
+from pipeline.training.factory import training_inputs
 
 _FILE = "micro_batch.json"
 
@@ -40,9 +37,7 @@ def with_micro_batch(
         return settings
     (number,) = broadcast_from_rank0(_recorded(store) if rank() == 0 else 0)
     if not number:
-        data = ImageSplit.load(Path(settings["prepared"]), "train", settings["flip"])
-        model = ModelConfig.from_dict(settings["model"])
-        optimization = OptimizationConfig(**{key: settings["train"][key] for key in SHAPING})
+        data, model, optimization = training_inputs(settings)
         number = largest_pass(model, optimization, data.spec, device)
         if rank() == 0:
             content = json.dumps({"micro_batch": int(number)}).encode()

@@ -56,7 +56,7 @@ def differences(backend: str) -> list[float]:
 
 
 def messages() -> list[bool]:
-    """Whether each message of a recorded step waits for the one before it."""
+    """Return for each message of a recorded step if it waits for the one before it."""
     programs: list[torch.fx.GraphModule] = []
 
     def keep(program: torch.fx.GraphModule, **options: Any) -> torch.fx.GraphModule:

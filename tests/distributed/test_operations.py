@@ -1,4 +1,4 @@
-"""How many operators a step calls: a GPU waits for the host to launch each of them."""
+"""Number of operators that a step calls: a GPU waits for the host to launch each of them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ November 2026 they were 614, 918, 1246 and 3016."""
 
 
 def operators(network: Any) -> int:
-    """Of a step, the third, on this worker."""
+    """Count the operators of the third step on this worker."""
     body: dict[str, Any] = {"width": 16, "norm": "batch"}
     networks = GeneratorConfig(**body), DiscriminatorConfig(**body)
     model = ModelConfig(network, 16, False, *networks)

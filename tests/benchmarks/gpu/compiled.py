@@ -1,4 +1,4 @@
-"""What compiling the networks or replaying a captured step brings."""
+"""Gains of compiled networks and of captured steps."""
 
 import time
 from typing import Any
