@@ -2,10 +2,16 @@
 
 import hashlib
 import os
+import re
+import tarfile
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+
+from bngan.serialization.problem import one_line
 
 READ = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif"),
@@ -17,44 +23,35 @@ _UNREAD = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".dds", ".xcf"),
 )
 """Suffixes of other images: each counts as unusable, so that none is missed in silence."""
-TABLES = (".parquet", ".arrow", ".zip", ".tar", ".csv", ".json", ".jsonl")
-"""Suffixes of files in which ``datasets`` may find images."""
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
+TABLES = (".parquet", ".arrow")
+"""Suffixes of tables that may hold images."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
+"""Suffixes of archives, which are unpacked if there is nothing else."""
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Names of files that describe images beside or below them."""
 
 
 @dataclass
-class Folder:
-    """Contents of a folder.
+class Listing:
+    """Files of a folder by kind; names are relative to it, and sorted.
 
     Attributes:
-        images: names relative to the folder, sorted, by split.
-        classes: names of the classes, if a sub-folder for each holds the images.
-        ignored: the folder's other files, each ``name: why it is no image``.
-        described: whether images lie in tables, or files such as metadata.csv describe them.
+        images: files with a suffix of an image.
+        tables: files that may hold images in columns.
+        metadata: files that describe images.
+        archives: packed files.
+        others: reason against every other file or folder, by its name.
     """
 
-    images: dict[str, list[str]] = field(default_factory=dict)
-    classes: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    described: bool = False
-
-    def labels(self, split: str) -> list[int]:
-        """Return the class of each image of a split, as an index of ``classes``."""
-        number = {name: place for place, name in enumerate(self.classes)}
-        return [number[_places(name)[1][-1]] for name in self.images[split]]
+    images: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
 
 
-def scan_image_folder(path: str) -> Folder:
-    """Return the images of a folder, their splits and their classes.
-
-    Folders named train, validation or test, or with a synonym that ``datasets`` knows, make splits;
-    files outside of them are then ignored. The sub-folder of an image is its class, if there are
-    several sub-folders and all have the same depth.
+def scan(path: str) -> Listing:
+    """Return the files of a folder and its sub-folders.
 
     Raises:
         ValueError: if the folder, or one in it, cannot be read, or it holds no images or tables.
@@ -62,45 +59,59 @@ def scan_image_folder(path: str) -> Folder:
     if not os.path.isdir(path):
         reason = "it is a file" if os.path.exists(path) else "there is no such folder"
         raise ValueError(f"cannot read {path}: {reason}")
-    folder, names = Folder(), list[str]()
-    for name, _ in walk(path, folder.ignored):
-        suffix = os.path.splitext(name)[1].lower()
-        folder.described |= os.path.basename(name) in _METADATA or suffix in (".parquet", ".arrow")
-        if suffix not in READ and suffix not in _UNREAD:
-            folder.ignored.append(f"{name}: no image by its name")
-        elif name.encode(errors="ignore").decode() != name:
-            folder.ignored.append(f"{name}: its name is not UTF-8")
+    listing = Listing()
+    for name, _ in walk(path, listing.others):
+        low = os.path.basename(name).lower()
+        if name.encode(errors="ignore").decode() != name:
+            listing.others[name] = "its name is not UTF-8"
+        elif low in METADATA:
+            listing.metadata.append(name)
+        elif low.endswith(TABLES):
+            listing.tables.append(name)
+        elif low.endswith(ARCHIVES):
+            listing.archives.append(name)
+        elif low.endswith((*READ, *_UNREAD)):
+            listing.images.append(name)
         else:
-            names.append(name)
-    names.sort()
-    split = any(_places(name)[0] for name in names)
-    places = set()
+            listing.others[name] = "no image by its name"
+    for names in (listing.images, listing.tables, listing.metadata, listing.archives):
+        names.sort()
+    _require_something(path, listing)
+    return listing
+
+
+def _require_something(path: str, listing: Listing) -> None:
+    if listing.images or listing.tables or listing.archives:
+        return
+    kinds = Counter(PurePath(name).suffix or "other" for name in listing.others)
+    kinds.update(PurePath(name).suffix for name in listing.metadata)
+    contents = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    raise ValueError(f"{path} holds no images, only {contents}" if contents else f"{path} is empty")
+
+
+def unpack(path: str, names: Iterable[str], target: Path) -> None:
+    """Unpack archives of a folder, each into a folder of its name in ``target``.
+
+    Raises:
+        ValueError: if one cannot be unpacked; the message names it.
+    """
     for name in names:
-        part, folders = _places(name)
-        if split and not part:
-            folder.ignored.append(f"{name}: outside of the folders that make the splits")
-            continue
-        folder.images.setdefault(part or "train", []).append(name)
-        places.add((len(folders), folders[-1] if folders else ""))
-    if len({depth for depth, _ in places}) == 1 and len(places) > 1:
-        folder.classes = sorted(name for _, name in places)
-    _require_something(path, folder)
-    return folder
-
-
-def _require_something(path: str, folder: Folder) -> None:
-    kinds = Counter(PurePath(line.rpartition(": ")[0]).suffix or "other" for line in folder.ignored)
-    if not folder.images and not any(kind.lower() in TABLES for kind in kinds):
-        contents = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-        raise ValueError(
-            f"{path} holds no images, only {contents}" if contents else f"{path} is empty"
-        )
+        folder = target / re.sub(r"(\.tar)?\.\w+$", "", name)
+        try:
+            if name.lower().endswith(".zip"):
+                with zipfile.ZipFile(os.path.join(path, name)) as archive:
+                    archive.extractall(folder)  # noqa: S202 (a zip, whose names are made safe)
+            else:
+                with tarfile.open(os.path.join(path, name)) as archive:
+                    archive.extractall(folder, filter="data")
+        except (OSError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"cannot unpack {name}: {one_line(error)}") from error
 
 
 def folder_signature(path: str) -> str:
     """Return a hash of the names, sizes and times of all files; their contents are not read."""
     try:
-        states = sorted(_state(name, entry) for name, entry in walk(path, []))
+        states = sorted(_state(name, entry) for name, entry in walk(path, {}))
     except ValueError as error:
         return str(error)
     return hashlib.sha256("".join(states).encode()).hexdigest()
@@ -114,11 +125,11 @@ def _state(name: str, entry: os.DirEntry[str]) -> str:
     return f"{name!r} {state.st_size} {state.st_mtime_ns}\n"
 
 
-def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(path: str, ignored: dict[str, str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield files of a folder and its sub-folders, in no order: relative name and directory entry.
 
     Links are followed, but each folder is entered once. Hidden files and folders, and those that
-    start with ``__`` (archives bring such along), go to ``ignored``.
+    start with ``__`` (archives bring such along), go to ``ignored``, by name with the reason.
 
     Raises:
         ValueError: if a folder cannot be read.
@@ -132,14 +143,14 @@ def walk(path: str, ignored: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]
         try:
             state = os.stat(os.path.join(path, prefix))
             if (state.st_dev, state.st_ino) in entered:
-                ignored.append(f"{prefix}: a link to a folder that is read already")
+                ignored[prefix] = "a link to a folder that is read already"
                 continue
             entered.add((state.st_dev, state.st_ino))
             with os.scandir(os.path.join(path, prefix)) as entries:
                 for entry in entries:
                     name = prefix + entry.name
                     if entry.name.startswith((".", "__")):
-                        ignored.append(f"{name}: hidden")
+                        ignored[name] = "hidden"
                     elif _is_folder(entry):
                         (links if entry.is_symlink() else folders).append(f"{name}/")
                     else:
@@ -160,12 +171,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself: reading it gives the error
         return False
-
-
-def _places(name: str) -> tuple[str | None, list[str]]:
-    """Return the split that one of a file's folders names, and the file's other folders."""
-    folders = name.split("/")[:-1]
-    for place, folder in enumerate(folders):
-        if folder in SPLIT_NAMES:
-            return SPLIT_NAMES[folder], folders[:place] + folders[place + 1 :]
-    return None, folders

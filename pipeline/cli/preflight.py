@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bngan.data.dataset import ImageSpec
-from bngan.data.folder import READ, SPLIT_NAMES, TABLES, nearest_existing_parent, walk
-from bngan.data.sources import is_symbolic
+from bngan.data.folder import nearest_existing_parent
 from bngan.diagnostics import checks
 from bngan.serialization.problem import Problem
 from bngan.training.config import execution_problem
 from pipeline.cli.configuration import load_config
-from pipeline.config.schema import FEWEST, Config
+from pipeline.cli.image_checks import describe_images, too_few_images
+from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
 from pipeline.storage.workspace import Workspace
@@ -34,7 +34,7 @@ def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem
     """Yield what would stop a run; a look at values that ``known`` calls wrong says nothing."""
     wrong = {problem.key for problem in known}
     for keys, look in (
-        (("data.path", "data.select", "data.test"), _images),
+        (("data.path", "data.select", "data.test"), too_few_images),
         (("train.num_workers", "train.accelerator"), _workers),
         (("train.compile", "train.accelerator"), _compiler),
         (("workspace",), _workspace),
@@ -64,7 +64,8 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
         yield from obstacles(config, known)
         yield from _server(config)
 
-    load_config(path, overrides, tell, further)
+    for line in describe_images(load_config(path, overrides, tell, further)):
+        tell(line)
     return "experiment"
 
 
@@ -82,32 +83,6 @@ def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], N
                 wrong[p._replace(message=f"{arm} on {task_name(task)}: {p.message}")] = None
     if wrong:
         raise UserError(*wrong)
-
-
-def _images(config: Config) -> Iterator[Problem]:
-    """Too few files to make three splits of; counted no further than is needed."""
-    data = config.data
-    if is_symbolic(data.path) or not Path(data.path).is_dir():
-        return
-    share, count = min(data.select, data.test), 0
-    try:
-        for name, _ in walk(data.path, []):
-            if set(SPLIT_NAMES) & set(name.split("/")[:-1]) or name.lower().endswith(TABLES):
-                return  # its own splits, or rows that only reading counts
-            count += name.lower().endswith(READ)
-            if round(count * share) >= FEWEST:
-                return
-    except ValueError as error:
-        yield Problem("data.path", f"data.path: {error}")
-        return
-    needed = next(n for n in itertools.count(count) if round(n * share) >= FEWEST)
-    message = (
-        f"data.path: {count} images in {data.path}, and {needed} are needed, so that data.select and "
-        f"data.test leave {FEWEST} for each split"
-    )
-    if not count:
-        message = f"data.path: there are no images in {data.path}"
-    yield Problem("data.path", message)
 
 
 def _workers(config: Config) -> Iterator[Problem]:

@@ -1,10 +1,12 @@
 """The typed schema of an experiment."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from omegaconf import MISSING
 
+from bngan.data.layout import SourceSplit
+from bngan.data.source import ReadOptions
 from bngan.networks.config import ModelConfig
 from bngan.serialization.bounds import bounded
 from bngan.training.config import ExecutionConfig, OptimizationConfig
@@ -61,6 +63,15 @@ class DataConfig:
     """Column of the images in tables; null takes the first image column."""
     label_column: str | None = None
     """Column of labels in tables; null takes the first class column, or 'label'."""
+    splits: dict[str, str] | None = None
+    """Meaning (train, validation or test) of names of folders, tables or splits, such as
+    {Learning: train, Exam: test}; other names then mean nothing, and {} has no splits. null takes
+    train, test, validation and similar names."""
+    class_level: int | None = bounded(None, ge=0)
+    """Level of the folders that name the classes: 1 for those in data.path, or in the folders that
+    make splits, 2 for those below, 0 for no classes. null takes the first level with several names."""
+    unlabelled: str | None = None
+    """Label that means no label, such as -1. Empty cells, null and NaN always mean that."""
     select: float = bounded(0.1, gt=0, lt=0.5, message=_SHARE)
     """Share of the training images that only serve to choose the best checkpoint; data.validation
     is another name of this key."""
@@ -80,6 +91,12 @@ class DataConfig:
     """Number of images to train on, drawn by split_seed; null: all. The other splits stay whole."""
     split_seed: int = bounded(0, ge=0, lt=2**63, message=_SEEDS)
     """Seed of the random splits, separate from `seed` so that repetitions share their data."""
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """Choices of what is read, for ``open_source``."""
+        splits = cast(dict[str, SourceSplit] | None, self.splits)
+        return ReadOptions(self.image_column, self.label_column, splits, self.class_level)
 
 
 @dataclass

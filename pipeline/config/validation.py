@@ -9,6 +9,7 @@ from typing import Any
 from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import EMBEDDED, PREFIX
 from bngan.data.hub import HUB_PREFIX, HubName
+from bngan.data.layout import SOURCE_SPLITS
 from bngan.data.sources import is_symbolic
 from bngan.diagnostics import checks
 from bngan.metrics.protocol import Protocol
@@ -92,6 +93,11 @@ def _data(config: Config) -> Iterator[Problem]:
     yield from source(data.path)
     if data.channels not in (None, 1, 3):
         yield _about("data.channels", f"must be 1, 3 or null, got {data.channels}")
+    for name, split in (data.splits or {}).items():
+        if split not in SOURCE_SPLITS:
+            yield _about(
+                "data.splits", f"must give {' or '.join(SOURCE_SPLITS)} for {name}, got {split}"
+            )
     classes = data.classes
     if classes is not None and (not classes or len(set(classes)) < len(classes)):
         yield _about("data.classes", f"must name classes, each once, got {classes}")

@@ -4,23 +4,38 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
 from bngan.data.dataset import UNLABELLED, Split
 from bngan.data.decoding import Fit, convert, decode
-from bngan.data.sources import Source
+from bngan.data.source import Source
 from pipeline.core.errors import UserError
-from pipeline.data.classes import hashable_labels
 from pipeline.data.inventory import listing
 
-Part = tuple[Source, np.ndarray]
-"""A source, and the indices ``(n,)`` of its images in one split."""
 _PEEK = 100
 """Number of images that decide the size, and whether all images are grey."""
 _CHUNK = 1000
+
+
+class Part(NamedTuple):
+    """Images of a source that make one split.
+
+    Attributes:
+        source: the source of the images.
+        order: their indices in the source ``(n,)``.
+        classes: class of each image of the source, int64 ``(N,)``, or ``UNLABELLED``.
+    """
+
+    source: Source
+    order: np.ndarray
+    classes: np.ndarray
+
+    def labelled(self) -> "Part":
+        """Return the part of the images that have a class."""
+        return self._replace(order=self.order[self.classes[self.order] != UNLABELLED])
 
 
 @dataclass(frozen=True)
@@ -44,8 +59,8 @@ def image_shape(part: Part, wanted: PixelFormat, path: str) -> tuple[int, int, i
     Raises:
         UserError: if no image can be used, or the images differ in size and ``wanted`` has none.
     """
-    (source, order), looked_at, reasons = part, set[tuple[str, tuple[int, int]]](), list[str]()
-    for name, content in source.files(order[:_PEEK]):
+    looked_at, reasons = set[tuple[str, tuple[int, int]]](), list[str]()
+    for name, content in part.source.files(part.order[:_PEEK]):
         try:
             image = decode(content)
             looked_at.add((image.mode, image.size))
@@ -85,13 +100,10 @@ class SplitWriter:
         split: Split,
         part: Part,
         shape: tuple[int, int, int],
-        numbers: dict[Any, int],
     ) -> None:
-        (self.source, self.order), self.shape = part, shape
+        self.source, self.order, self.shape = part.source, part.order, shape
         self.images, self.labels = folder / f"{split}_images.npy", folder / f"{split}_labels.npy"
-        stored = hashable_labels(self.source.labels())
-        coded = [numbers.get(stored[i], UNLABELLED) for i in self.order]
-        self.numbers = np.array(coded, dtype=np.int64)
+        self.numbers = part.classes[part.order]
         self.skipped: list[str] = []
         self.digests = bytearray()
 

@@ -6,9 +6,13 @@ from typing import Any
 import numpy as np
 
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
+from bngan.data.folder import READ
+from bngan.serialization.problem import one_line
 
 LISTED = 20
 """Most names of unused files in a list; ``skipped.txt`` and ``ignored.txt`` have them all."""
+_NAMED = 10
+"""Most classes that a line names."""
 Digests = dict[Split, np.ndarray]
 """64 bits of a hash of each image's pixels. Among a million different images, two agree by chance
 once in 4 * 10^7 data sets."""
@@ -21,11 +25,17 @@ def contents(
     skipped: Sequence[str],
     ignored: Sequence[str],
     commit: str | None,
+    origins: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the inventory in JSON values; ``commit`` is that of a dataset on the Hub."""
+    """Return the inventory in JSON values.
+
+    ``commit`` is that of a dataset on the Hub. ``origins`` has the split that each name in the data
+    makes, such as ``test`` for a folder ``Testing``.
+    """
     known = {split: codes[codes != UNLABELLED] for split, codes in labels.items()}
     return {
         "commit": commit,
+        "splits": {name: split for name, split in origins.items() if name},
         "class_counts": {
             split: np.bincount(codes, minlength=len(classes)).tolist()
             for split, codes in known.items()
@@ -55,6 +65,36 @@ def listing(lines: Sequence[str]) -> str:
     """Return the first ``LISTED`` lines as text, and the number of the others."""
     more = [f"and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
     return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])
+
+
+def understood(classes: Mapping[str, int], splits: Mapping[str, str]) -> str:
+    """Return in one line the number of images of each class, and the split that each name makes."""
+    parts = [f"{one_line(name)} {count:,}" for name, count in classes.items()]
+    if len(parts) > _NAMED:
+        parts[_NAMED:] = [f"and {len(parts) - _NAMED:,} more"]
+    line = f"{len(classes)} classes: {', '.join(parts)}" if classes else "no classes"
+    if splits:
+        pairs = (f"{one_line(name)} -> {split}" for name, split in splits.items())
+        line += f"; splits: {', '.join(pairs)}"
+    return line
+
+
+def untrained(inventory: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Return a warning about classes without images to train on; empty if there are none."""
+    counts = inventory["class_counts"]["train"]
+    if not (lacking := [c for c, n in zip(classes, counts, strict=True) if not n]):
+        return ""
+    more = f" and {len(lacking) - _NAMED:,} more" if len(lacking) > _NAMED else ""
+    return f"no images to train on are of the classes {', '.join(lacking[:_NAMED])}{more}"
+
+
+def unused_images(ignored: Mapping[str, str]) -> str:
+    """Return a warning about images among the files that are ignored; empty if there are none."""
+    images = [f"{n}: {why}" for n, why in sorted(ignored.items()) if n.lower().endswith(READ)]
+    if not images:
+        return ""
+    more = f"; and {len(images) - 3:,} more, which ignored.txt lists" if len(images) > 3 else ""
+    return f"{len(images):,} images are ignored: {'; '.join(map(one_line, images[:3]))}{more}"
 
 
 def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) -> str:

@@ -6,17 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bngan.data.hub import TooLarge
-from bngan.data.sources import Source, open_source
+from bngan.data.layout import SourceSplit
+from bngan.data.source import ReadOptions, Source
+from bngan.data.sources import open_source
 from pipeline.core.errors import RetryableError, UserError
 
 
 @contextmanager
 def opened(
-    path: str,
-    max_download_gb: float,
-    image_column: str | None = None,
-    label_column: str | None = None,
-) -> Iterator[dict[str, Source]]:
+    path: str, max_download_gb: float, options: ReadOptions
+) -> Iterator[dict[SourceSplit, Source]]:
     """Yield the sources that ``open_source`` gives; their cache lasts as long as the block.
 
     Raises:
@@ -25,7 +24,7 @@ def opened(
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
         most = max_download_gb * 1e9
         try:
-            sources = open_source(path, Path(cache), image_column, label_column, most)
+            sources = open_source(path, Path(cache), options, most)
         except TooLarge as error:
             raise UserError(f"data.max_download_gb: {error}") from error
         except ConnectionError as error:

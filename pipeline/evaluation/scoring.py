@@ -204,7 +204,7 @@ def _features_of_folder(folder: Path, reference: Reference) -> Features:
     count, pixels = reference.protocol.count, []
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
         try:
-            source = open_source(str(folder), Path(cache), None, None)["train"]
+            source = open_source(str(folder), Path(cache))["train"]
             if len(source) < count:
                 raise ValueError(
                     f"{len(source)} images, and {reference.protocol.name} needs {count}"

@@ -11,6 +11,8 @@ from mlflow.entities import Run
 
 from bngan.data.decoding import convert, decode
 from bngan.data.hub import pinned
+from bngan.data.layout import SourceSplit
+from bngan.data.source import ReadOptions
 from bngan.metrics.drift import drift
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features
@@ -177,8 +179,10 @@ def _new_images(
     """
     channels, height, width = reference.extractor.info.image_shape
     size, kept, skipped = height if height == width else None, list[np.ndarray](), list[str]()
-    with opened(path, schedule.data.max_download_gb, schedule.data.image_column) as sources:
-        source = sources.get(reference.protocol.split, sources["train"])
+    options = ReadOptions(schedule.data.image_column)
+    with opened(path, schedule.data.max_download_gb, options) as sources:
+        split: SourceSplit = "test" if reference.protocol.split == "test" else "train"
+        source = sources.get(split, sources["train"])
         order = generator(0, Stream.SPLIT, 0).permutation(len(source))
         for name, content in source.files(order):
             if len(kept) == reference.protocol.count:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Collection
 from dataclasses import fields
 from importlib.metadata import version
 from itertools import chain
@@ -14,14 +15,24 @@ from bngan.data.embedded import EMBEDDED
 from bngan.data.folder import folder_signature
 from bngan.data.hub import pinned
 from bngan.data.images import png_bytes
-from bngan.data.sources import Source, is_symbolic
+from bngan.data.layout import SourceSplit
+from bngan.data.source import Source
+from bngan.data.sources import is_symbolic
 from bngan.numerics.rng import Stream, generator
 from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
-from pipeline.data.classes import class_numbers, hashable_labels
+from pipeline.data.classes import class_numbers, codes, known_labels, unknown_labels
 from pipeline.data.conversion import Part, PixelFormat, SplitWriter, image_shape
-from pipeline.data.inventory import Digests, contents, leakage_warning, listing
+from pipeline.data.inventory import (
+    Digests,
+    contents,
+    leakage_warning,
+    listing,
+    understood,
+    untrained,
+    unused_images,
+)
 from pipeline.data.raw import opened
 from pipeline.storage.artifacts import CONTENTS, DATASET
 from pipeline.workflow.stage import Stage, StageContext, Summary
@@ -33,15 +44,15 @@ _ELSEWHERE = ("flip", "max_download_gb")
 def run(context: StageContext) -> Summary:
     """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
-    columns = data.image_column, data.label_column
     wanted = PixelFormat(data.image_size, data.channels, data.fit)
-    with opened(data.path, data.max_download_gb, *columns) as sources:
-        classes, numbers = class_numbers(sources["train"], data.classes)
-        parts = _split(sources, data, numbers)
+    with opened(data.path, data.max_download_gb, data.read_options) as sources:
+        labels = {split: known_labels(s, data.unlabelled) for split, s in sources.items()}
+        classes, numbers = class_numbers(sources["train"], labels["train"], data.classes)
+        coded = {split: codes(labels[split], numbers) for split in sources}
+        parts = _split(sources, data, coded)
         shape = image_shape(parts["train"], wanted, data.path)
         writers = {
-            split: SplitWriter(context.output, split, part, shape, numbers)
-            for split, part in parts.items()
+            split: SplitWriter(context.output, split, part, shape) for split, part in parts.items()
         }
         total = sum(len(writer.order) for writer in writers.values())
         written = chain.from_iterable(writer.write(wanted) for writer in writers.values())
@@ -51,7 +62,7 @@ def run(context: StageContext) -> Summary:
                     count = sum(len(writer.skipped) for writer in writers.values())
                     context.events.progress(done, total, f"{count} skipped")
     skipped = [line for writer in writers.values() for line in writer.skipped]
-    ignored = sorted(one_line(line) for line in _unused(sources))
+    ignored = _ignored(sources)
     for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
         if lines:
             context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
@@ -61,58 +72,65 @@ def run(context: StageContext) -> Summary:
             f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
             f"{listing(skipped)}"
         )
-    return _summarise(context, shape, classes, writers, skipped, ignored)
+    test = _test_split(sources)
+    if test and (unknown := unknown_labels(labels["train"], labels[test])):
+        context.events.message(unknown)
+    if unused := unused_images(sources["train"].ignored):
+        context.events.message(unused)
+    used = {sources["train"].origin: "train"} | ({sources[test].origin: "test"} if test else {})
+    return _summarise(context, shape, classes, writers, skipped, ignored, used)
 
 
-def _unused(sources: dict[str, Source]) -> list[str]:
-    unused = sources["train"].ignored
-    if sources.get("test") and sources.get("validation"):
+def _ignored(sources: dict[SourceSplit, Source]) -> list[str]:
+    ignored = dict(sources["train"].ignored)
+    if {"test", "validation"} <= sources.keys():
         rows = len(sources["validation"])
-        return [*unused, f"split validation: {rows:,} images, and there is a test split to test on"]
-    return unused
+        ignored["split validation"] = f"{rows:,} images, and there is a test split to test on"
+    return sorted(one_line(f"{name}: {why}") for name, why in ignored.items())
 
 
 def _split(
-    sources: dict[str, Source], data: DataConfig, numbers: dict[Any, int]
+    sources: dict[SourceSplit, Source], data: DataConfig, coded: dict[SourceSplit, np.ndarray]
 ) -> dict[Split, Part]:
     """Return random, seeded splits; test is the source's test split, if any, or a share of train.
 
     data.classes and data.limit apply afterwards, so that they move no image to another split.
     """
-    train, test = sources["train"], sources.get("test") or sources.get("validation")
+    train, held_out_source = sources["train"], _test_split(sources)
     order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
     select, held_out = round(len(train) * data.select), round(len(train) * data.test)
-    if test is not None:
-        held_out = 0
-        test_part = test, generator(data.split_seed, Stream.SPLIT, 1).permutation(len(test))
+    if held_out_source is not None:
+        held_out, test = 0, sources[held_out_source]
+        drawn = generator(data.split_seed, Stream.SPLIT, 1).permutation(len(test))
+        test_part = Part(test, drawn, coded[held_out_source])
     else:
-        test_part = train, order[:held_out]
+        test_part = Part(train, order[:held_out], coded["train"])
     parts: dict[Split, Part] = {
-        "train": (train, order[held_out + select :]),
-        "select": (train, order[held_out : held_out + select]),
+        "train": Part(train, order[held_out + select :], coded["train"]),
+        "select": Part(train, order[held_out : held_out + select], coded["train"]),
         "test": test_part,
     }
     if data.classes is not None:
-        parts = {split: _labelled(*part, numbers) for split, part in parts.items()}
+        parts = {split: part.labelled() for split, part in parts.items()}
     if data.limit is not None:
-        kept = parts["train"][1][: data.limit]
+        kept = parts["train"].order[: data.limit]
         if len(kept) < data.limit:
             raise UserError(
                 f"data.limit: {data.limit} images, and there are {len(kept)} to train on"
             )
-        parts["train"] = train, kept
-    for split, (_, chosen) in parts.items():
-        if len(chosen) < FEWEST:
+        parts["train"] = parts["train"]._replace(order=kept)
+    for split, part in parts.items():
+        if len(part.order) < FEWEST:
             raise UserError(
-                f"data.path: {len(chosen)} images are left for the {split} split of {data.path}, "
-                f"and fewer than {FEWEST} cannot be worked with"
+                f"data.path: {len(part.order)} images are left for the {split} split of "
+                f"{data.path}, and fewer than {FEWEST} cannot be worked with"
             )
     return parts
 
 
-def _labelled(source: Source, order: np.ndarray, numbers: dict[Any, int]) -> Part:
-    labels = hashable_labels(source.labels())
-    return source, np.array([i for i in order if labels[i] in numbers], dtype=np.int64)
+def _test_split(sources: Collection[SourceSplit]) -> SourceSplit | None:
+    """Return the split of the data that is tested on; None takes a share of the training split."""
+    return next((split for split in ("test", "validation") if split in sources), None)
 
 
 def _summarise(
@@ -122,24 +140,32 @@ def _summarise(
     writers: dict[Split, SplitWriter],
     skipped: list[str],
     ignored: list[str],
+    used: dict[str, str],
 ) -> Summary:
     output, commit = context.output, writers["train"].source.commit
     labels = {split: writer.numbers for split, writer in writers.items()}
     digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
     counts = {split: len(labels[split]) for split in SPLITS}
-    dataset = {"image_shape": shape, "classes": classes, "counts": counts}
+    dataset: dict[str, Any] = {"image_shape": shape, "classes": classes, "counts": counts}
     (output / DATASET).write_text(json.dumps(dataset, indent=2))
-    inventory = contents(labels, classes, digests, skipped, ignored, commit)
+    inventory = contents(labels, classes, digests, skipped, ignored, commit, used)
     (output / CONTENTS).write_text(json.dumps(inventory, indent=2))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
-    if warning := leakage_warning(inventory["duplicates"], counts):
-        context.events.message(warning)
+    for warning in (
+        leakage_warning(inventory["duplicates"], counts),
+        untrained(inventory, classes),
+    ):
+        if warning:
+            context.events.message(warning)
     height, width, channels = shape
+    sums = np.sum(list(inventory["class_counts"].values()), axis=0).tolist()
+    totals = dict(zip(classes, sums, strict=True))
     note = (
-        f"{counts['train']:,} images to train on, {counts['select']:,} to select and "
-        f"{counts['test']:,} to test with, {height}x{width}x{channels}, "
-        f"{len(classes) or 'no'} classes, {len(skipped):,} skipped, {len(ignored):,} other files, "
+        f"{understood(totals, inventory['splits'])}; {counts['train']:,} images to train on, "
+        f"{counts['select']:,} to select and {counts['test']:,} to test with, "
+        f"{height}x{width}x{channels}, "
+        f"{len(skipped):,} skipped, {len(ignored):,} other files, "
         f"{inventory['duplicates']['repeated']:,} duplicates"
         + (f", commit {commit}" if commit else "")
     )

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pytest
 
-from bngan.data import sources
+from bngan.data import source
 from bngan.data.decoding import decode
 from bngan.data.sources import open_source
 from tests.unit.data.test_decoding import PICTURE, PNG
@@ -94,7 +94,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text for a table": (text_for_a_table, "train.parquet: "),
     "numbers for images": (numbers_for_images, "column 'image' holds no images"),
     "a table without images": (no_images_in_a_table, "has no column 'image'"),
-    "an archive that is none": (bad_archive, "File is not a zip file"),
+    "an archive that is none": (bad_archive, "cannot unpack images.zip: File is not a zip file"),
 }
 
 
@@ -111,17 +111,17 @@ def test_a_folder_that_cannot_be_used_has_a_reason(
     assert str(raised.value).isprintable()
 
 
-def outcome(folder: Path, cache: Path) -> tuple[dict[str, str], list[str]]:
+def outcome(folder: Path, cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     """By name, ``used`` or the reason against it; and what was ignored."""
-    source = open_source(str(folder), cache)["train"]
+    opened = open_source(str(folder), cache)["train"]
     found = {}
-    for name, content in source.files(np.arange(len(source))):
+    for name, content in opened.files(np.arange(len(opened))):
         try:
             decode(content)
             found[name] = "used"
         except ValueError as error:
             found[name] = str(error)
-    return found, source.ignored
+    return found, opened.ignored
 
 
 def test_each_thing_in_a_folder_is_used_or_unusable_or_ignored(tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_each_thing_in_a_folder_is_used_or_unusable_or_ignored(tmp_path: Path) -
         "a/round.png": "cannot be read: Too many levels of symbolic links",
         "a/pipe.png": "cannot be read: no file",
     }
-    assert sorted(ignored) == [
-        "__MACOSX: hidden",
-        "a/loop/: a link to a folder that is read already",
-        "a/notes.md: no image by its name",
-        "a/\udcff.png: its name is not UTF-8",
-    ]
+    assert ignored == {
+        "__MACOSX": "hidden",
+        "a/loop/": "a link to a folder that is read already",
+        "a/notes.md": "no image by its name",
+        "a/\udcff.png": "its name is not UTF-8",
+    }
 
 
 def test_a_linked_folder_is_read_once_whichever_name_comes_first(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_a_linked_folder_is_read_once_whichever_name_comes_first(tmp_path: Path)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "y.png").write_bytes(PNG)
     (folder / "z").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    source = open_source(str(folder), tmp_path / "cache")["train"]
-    assert (source.class_names(), source.labels()) == (["m", "n", "z"], [0, 1, 2])
-    assert source.ignored == ["a/: a link to a folder that is read already"]
+    opened = open_source(str(folder), tmp_path / "cache")["train"]
+    assert (opened.class_names(), opened.labels()) == (["m", "n", "z"], [0, 1, 2])
+    assert opened.ignored == {"a/": "a link to a folder that is read already"}
 
 
 def test_what_must_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_what_must_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(*args: Any) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(sources, "open", refuse, raising=False)
+    monkeypatch.setattr(source, "open", refuse, raising=False)
     used, _ = outcome(folder, tmp_path / "cache")
     assert used == {"a.png": "cannot be read: Permission denied"}
     monkeypatch.undo()

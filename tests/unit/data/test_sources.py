@@ -7,6 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from bngan.data.decoding import convert, decode
+from bngan.data.source import ReadOptions
 from bngan.data.sources import is_symbolic, open_source
 
 
@@ -59,7 +60,7 @@ def test_parquet_files_in_the_hubs_layout(tmp_path) -> None:
     assert list(sources["train"].labels()) == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(first_pixels(sources["test"]), random_image(0))
     with pytest.raises(ValueError, match="no column 'pixels'"):
-        open_source(str(folder), tmp_path / "cache2", image_column="pixels")
+        open_source(str(folder), tmp_path / "cache2", ReadOptions(image_column="pixels"))
 
 
 def test_what_save_to_disk_wrote(tmp_path) -> None:
@@ -84,7 +85,7 @@ def test_names_of_folders_make_splits_and_names_of_image_files_do_not(tmp_path) 
         "test": [0],
     }
     assert sources["train"].class_names() == ["cat", "dog"]
-    assert sources["train"].ignored == ["y.png: outside of the folders that make the splits"]
+    assert sources["train"].ignored == {"y.png": "outside of the folders that make the splits"}
 
 
 def test_folders_of_splits_are_no_classes(tmp_path) -> None:
@@ -102,7 +103,8 @@ def test_images_in_a_folder_are_in_the_order_that_datasets_has_and_of_the_same_c
     ours = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
     theirs = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
     theirs = theirs["train"].cast_column("image", datasets.Image(decode=False))
-    assert ours.table["image"][:] == theirs["image"][:]
+    names = [row["path"].removeprefix(f"{tmp_path}/data/") for row in theirs["image"][:]]
+    assert [row["path"] for row in ours.table["image"][:]] == names
     assert (ours.labels(), ours.class_names()) == (theirs["label"][:], ["a", "a-b", "b"])
 
 
@@ -116,7 +118,7 @@ def test_the_embedded_digits(tmp_path, digits) -> None:
 def test_a_folder_with_nothing_in_it_is_an_error(tmp_path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.json").write_text(json.dumps({}))
-    with pytest.raises(ValueError, match=r"cannot read|no column"):
+    with pytest.raises(ValueError, match=r"holds no images, only 1 \.json"):
         open_source(str(tmp_path / "data"), tmp_path / "cache")
 
 

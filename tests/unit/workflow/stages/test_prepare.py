@@ -96,7 +96,7 @@ def test_the_sources_own_test_split_is_the_test_split(tmp_path) -> None:
 )
 def test_labels_may_be_missing_and_need_not_be_contiguous(labels, kind, classes, tmp_path) -> None:
     write_table(tmp_path / "data", "train", labels, kind)
-    folder, summary = prepared(tmp_path / "data", tmp_path / "a")
+    folder, summary = prepared(tmp_path / "data", tmp_path / "a", unlabelled="-1")
     assert summary["classes"] == classes
     train = ImageSplit.load(folder, "train")
     assert set(train.labels) <= {-1, *range(len(classes))}

@@ -1,0 +1,166 @@
+"""Open a folder of images, or of tables with images, as the sources of its splits."""
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bngan.data.folder import Listing, scan, unpack
+from bngan.data.layout import SourceSplit, arrange, natural_key, table_splits
+from bngan.data.metadata import Descriptions, read_metadata
+from bngan.data.source import ReadOptions, Source
+from bngan.data.tables import Table, image_tables, read_tables
+from bngan.serialization.problem import one_line
+
+if TYPE_CHECKING:  # takes seconds to import
+    import pyarrow as pa
+
+
+def folder_sources(path: str, cache: Path, options: ReadOptions) -> dict[SourceSplit, Source]:
+    """Return the sources of a folder of files: its tables of images, else its images."""
+    listing = scan(path)
+    if not listing.images and not listing.tables:
+        unpack(path, listing.archives, cache / "unpacked")
+        path, listing = str(cache / "unpacked"), scan(str(cache / "unpacked"))
+    others = listing.others
+    others |= dict.fromkeys(listing.archives, "an archive beside other files: unpack it")
+    tables, unused = image_tables(path, listing.tables, options.image_column, options.label_column)
+    if tables:
+        others |= unused | dict.fromkeys(listing.metadata, "it describes no tables")
+        others |= dict.fromkeys(listing.images, "an image beside tables of images")
+        sources = _table_sources(path, cache, tables, others, options)
+    elif listing.images:
+        others |= dict.fromkeys(unused, "a table without images")
+        sources = image_sources(path, place_images(path, listing, options))
+    else:
+        raise ValueError(f"{path}: " + "; ".join(f"{n} {why}" for n, why in unused.items()))
+    for source in sources.values():
+        source.ignored = others
+    return sources
+
+
+def _table_sources(
+    path: str, cache: Path, tables: list[Table], others: dict[str, str], options: ReadOptions
+) -> dict[SourceSplit, Source]:
+    """Return the sources of tables; the reasons against tables of no split go to ``others``."""
+    splits = table_splits([table.name for table in tables], options.splits)
+    parts: dict[SourceSplit, list[Table]] = defaultdict(list)
+    for table in tables:
+        if table.name in splits:
+            parts[splits[table.name][0]].append(table)
+        else:
+            others[table.name] = "its name names no split, as those of other tables do"
+    sources: dict[SourceSplit, Source] = {}
+    for split, chosen in parts.items():
+        rows = read_tables(path, chosen, cache)
+        label = "label" if "label" in rows.column_names else None
+        origin = ", ".join(dict.fromkeys(splits[table.name][1] for table in chosen))
+        sources[split] = Source(rows, "image", label, path, origin=origin)
+    return sources
+
+
+@dataclass
+class PlacedImages:
+    """Images of a folder with their splits and classes.
+
+    Attributes:
+        names: names of the images by split.
+        origins: name of the folders that make a split, by split; empty if none do.
+        given: label of each image, by its name, from metadata files; None if those have no labels.
+        classes: class by folder; empty if folders name no classes.
+    """
+
+    names: dict[SourceSplit, list[str]]
+    origins: dict[SourceSplit, str]
+    given: dict[str, Any] | None
+    classes: dict[str, str]
+
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class, in the order of the classes."""
+        names = [name for chosen in self.names.values() for name in chosen]
+        if self.given is not None:
+            labels = [str(self.given[n]) for n in names if self.given[n] not in (None, "")]
+        else:
+            labels = [self.classes[os.path.dirname(n)] for n in names] if self.classes else []
+        counts = Counter(labels)
+        return {label: counts[label] for label in sorted(counts, key=natural_key)}
+
+
+def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedImages:
+    """Return splits and classes of the images in a folder, of which ``listing`` has the names.
+
+    The reasons against images that are not used go to ``listing.others``.
+
+    Raises:
+        ValueError: if names or metadata contradict each other, or there is no such column.
+    """
+    names, described = listing.images, Descriptions()
+    if listing.metadata:
+        columns = options.image_column, options.label_column
+        described = read_metadata(path, listing.metadata, *columns)
+        names = sorted(described.labels)
+        undescribed = set(listing.images).difference(names)
+        listing.others |= dict.fromkeys(sorted(undescribed), "no metadata file names it")
+        for name in names:
+            listing.others.pop(name, None)
+    elif column := options.image_column or options.label_column:
+        raise ValueError(f"{path} has no column '{column}': there are no tables or metadata files")
+    by_folder = Counter(os.path.dirname(name) for name in names)
+    places = arrange(by_folder, options.splits, options.class_level)
+    images: dict[SourceSplit, list[str]] = defaultdict(list)
+    for name in names:
+        place = places[os.path.dirname(name)]
+        if place.misfit:
+            listing.others[name] = place.misfit
+        else:
+            images[place.split].append(name)
+    origins = {
+        split: ", ".join(
+            sorted({p.origin for p in places.values() if p.split == split and p.origin})
+        )
+        for split in images
+    }
+    classes = {folder: place.label for folder, place in places.items() if place.label is not None}
+    return PlacedImages(images, origins, described.labels if described.labelled else None, classes)
+
+
+def image_sources(path: str, images: PlacedImages) -> dict[SourceSplit, Source]:
+    """Return a source with a row for each image file, for each split.
+
+    Raises:
+        ValueError: if labels of metadata files are of several kinds, such as numbers and texts.
+    """
+    import datasets
+    import pyarrow as pa
+
+    sources: dict[SourceSplit, Source] = {}
+    for split, names in images.names.items():
+        empty = pa.nulls(len(names), pa.binary())
+        paths = pa.StructArray.from_arrays([empty, pa.array(names, pa.string())], ["bytes", "path"])
+        features: dict[str, Any] = {"image": datasets.Image(decode=False)}
+        columns: dict[str, pa.Array] = {"image": paths}
+        if images.given is not None:
+            columns["label"] = _labels([images.given[name] for name in names])
+            schema = pa.schema([("label", columns["label"].type)])
+            features |= datasets.Features.from_arrow_schema(schema)
+        elif images.classes:
+            classes = sorted(set(images.classes.values()), key=natural_key)
+            number = {name: index for index, name in enumerate(classes)}
+            coded = [number[images.classes[os.path.dirname(name)]] for name in names]
+            columns["label"] = pa.array(coded, pa.int64())
+            features["label"] = datasets.ClassLabel(names=classes)
+        info = datasets.DatasetInfo(features=datasets.Features(features))
+        table = datasets.Dataset(pa.table(columns), info)
+        label = "label" if "label" in columns else None
+        sources[split] = Source(table, "image", label, path, origin=images.origins[split])
+    return sources
+
+
+def _labels(values: list[Any]) -> "pa.Array":
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"labels are of several kinds: {one_line(error)}") from error
