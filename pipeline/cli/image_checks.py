@@ -38,16 +38,18 @@ def too_few_images(config: Config) -> Iterator[Problem]:
         return
     counts = {split: len(names) for split, names in placed[1].names.items()}
     own = counts.get("test", counts.get("validation"))
-    train, share = counts.get("train", 0), data.select if own else min(data.select, data.test)
+    train = counts.get("train", 0)
     if own is not None and own < FEWEST:
         message = f"data.path: {own} images to test with in {data.path}, and {FEWEST} are needed"
         yield Problem("data.path", message)
-    if round(train * share) < FEWEST:
-        needed = next(n for n in itertools.count(train) if round(n * share) >= FEWEST)
+    needed = next(
+        n for n in itertools.count(train) if n - sum(data.held_out(n, own is not None)) >= FEWEST
+    )
+    if needed > train:
         keys = "data.select leaves" if own else "data.select and data.test leave"
         message = (
             f"data.path: {train} images in {data.path}, and {needed} are needed, so that {keys} "
-            f"{FEWEST} for each split"
+            f"{FEWEST} to train on"
         )
         yield Problem("data.path", message)
 

@@ -73,10 +73,11 @@ class DataConfig:
     unlabelled: str | None = None
     """Label that means no label, such as -1. Empty cells, null and NaN always mean that."""
     select: float = bounded(0.1, gt=0, lt=0.5, message=_SHARE)
-    """Share of the training images that only serve to choose the best checkpoint; data.validation
-    is another name of this key."""
+    """Share of the training images, and at least 20 of them, that only serve to choose the best
+    checkpoint; data.validation is another name of this key."""
     test: float = bounded(0.1, gt=0, lt=0.5, message=_SHARE)
-    """Share of the training images for the final scores, if the source has no test split."""
+    """Share of the training images, and at least 20 of them, for the final scores, if the source
+    has no test split."""
     max_skipped: float = bounded(
         0.01, ge=0, le=1, message="{key} must lie between 0 and 1, got {value}"
     )
@@ -91,6 +92,14 @@ class DataConfig:
     """Number of images to train on, drawn by split_seed; null: all. The other splits stay whole."""
     split_seed: int = bounded(0, ge=0, lt=2**63, message=_SEEDS)
     """Seed of the random splits, separate from `seed` so that repetitions share their data."""
+
+    def held_out(self, count: int, own_test: bool) -> tuple[int, int]:
+        """Return how many of ``count`` images are to select and to test with.
+
+        ``own_test`` is whether the source has a test split; then no image is taken for it.
+        """
+        select, test = (max(round(count * share), FEWEST) for share in (self.select, self.test))
+        return select, 0 if own_test else test
 
     @property
     def read_options(self) -> ReadOptions:

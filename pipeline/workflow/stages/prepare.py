@@ -98,9 +98,9 @@ def _split(
     """
     train, held_out_source = sources["train"], _test_split(sources)
     order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
-    select, held_out = round(len(train) * data.select), round(len(train) * data.test)
+    select, held_out = data.held_out(len(train), held_out_source is not None)
     if held_out_source is not None:
-        held_out, test = 0, sources[held_out_source]
+        test = sources[held_out_source]
         drawn = generator(data.split_seed, Stream.SPLIT, 1).permutation(len(test))
         test_part = Part(test, drawn, coded[held_out_source])
     else:

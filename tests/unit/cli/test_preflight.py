@@ -22,8 +22,8 @@ DIGITS = ROOT / "configs" / "digits.yaml"
             "train.num_workers=9999 needs as many CPUs, but this machine has",
         ),
         (["train.accelerator=gpu", "train.num_workers=99"], "needs as many GPUs, but this machine"),
-        (["data.path=FEW"], "data.path: 3 images in FEW, and 98 are needed"),
-        (["data.path=EMPTY"], "data.path: there are no images in EMPTY"),
+        (["data.path=FEW"], "data.path: 3 images in FEW, and 60 are needed"),
+        (["data.path=EMPTY"], "data.path: EMPTY is empty"),
         (["workspace=FEW/0.png"], "workspace: FEW/0.png is no folder"),
         (["workspace=FEW/0.png/x"], "workspace: FEW/0.png is no folder"),
         (
@@ -117,7 +117,7 @@ def test_a_message_that_speaks_of_other_keys_stops_no_look_at_those(
     assert len(found) == 5
     assert any(text.startswith(line) for text in found)
     for start in (
-        f"data.path: there are no images in {tmp_path}/few",
+        f"data.path: {tmp_path}/few is empty",
         "train.num_workers=9999 needs as many CPUs",
         f"workspace: {tmp_path} cannot be written to",
         f"workspace: 10 MB are free at {tmp_path}",
