@@ -10,7 +10,7 @@ from bngan.data.folder import Listing, scan, unpack
 from bngan.data.layout import SourceSplit, arrange, natural_key, table_splits
 from bngan.data.metadata import Descriptions, read_metadata
 from bngan.data.source import ReadOptions, Source
-from bngan.data.tables import Table, image_tables, read_tables
+from bngan.data.tables import Table, image_tables, paths_in, read_tables
 from bngan.serialization.problem import one_line
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -54,6 +54,8 @@ def _table_sources(
     sources: dict[SourceSplit, Source] = {}
     for split, chosen in parts.items():
         rows = read_tables(path, chosen, cache)
+        for name in paths_in(rows):
+            others.pop(name, None)
         label = "label" if "label" in rows.column_names else None
         origin = ", ".join(dict.fromkeys(splits[table.name][1] for table in chosen))
         sources[split] = Source(rows, "image", label, path, origin=origin)

@@ -107,6 +107,16 @@ def read_tables(path: str, tables: Sequence[Table], cache: Path) -> "datasets.Da
     return datasets.concatenate_datasets(parts)
 
 
+def paths_in(rows: "datasets.Dataset") -> list[str]:
+    """Return the paths of images that ``rows`` name and do not hold."""
+    from pyarrow import compute
+
+    images = rows.data.table["image"]
+    held = compute.is_valid(compute.struct_field(images, "bytes"))
+    paths = compute.struct_field(images, "path").filter(compute.invert(held))
+    return [path for path in paths.to_pylist() if path is not None]
+
+
 @contextmanager
 def _batches(
     path: str, name: str, columns: list[str] | None = None

@@ -94,7 +94,7 @@ def unused_images(ignored: Mapping[str, str]) -> str:
     if not images:
         return ""
     more = f"; and {len(images) - 3:,} more, which ignored.txt lists" if len(images) > 3 else ""
-    return f"{len(images):,} images are ignored: {'; '.join(map(one_line, images[:3]))}{more}"
+    return f"ignored images: {len(images):,}, such as {'; '.join(map(one_line, images[:3]))}{more}"
 
 
 def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) -> str:

@@ -185,3 +185,50 @@ def test_embedded_data_that_do_not_exist_are_looked_for_nowhere(tmp_path) -> Non
     assert is_symbolic("embedded:faces")
     with pytest.raises(ValueError, match="cannot read embedded:faces: there is no such folder"):
         open_source("embedded:faces", tmp_path)
+
+
+ODD_NAMES = (
+    "batch?",
+    "set [v1]",
+    "a*",
+    "x #2",
+    "a::b",
+    "100%20",
+    "~me",
+    "file:x",
+    "é ü",
+    "a;b",
+    "-x",
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("kind", ["images", "parquet", "saved"])
+def test_a_path_is_a_path_whatever_its_characters_mean_elsewhere(name, kind, tmp_path) -> None:
+    """A neighbour whose name a pattern would match stays outside."""
+    for place, rows in ((tmp_path / name, 3), (tmp_path / "batch1", 2), (tmp_path / "aa", 2)):
+        (draft := tmp_path / "draft").mkdir()
+        if kind == "saved":
+            datasets.DatasetDict({"train": table(rows)}).save_to_disk(str(draft))
+        elif kind == "parquet":
+            table(rows).to_parquet(draft / "x.parquet")
+        else:
+            for i in range(rows):
+                png(random_image(i), draft / f"{i}.png")
+        draft.rename(place)
+    source = open_source(str(tmp_path / name), tmp_path / "cache")["train"]
+    assert len(source) == 3
+    np.testing.assert_array_equal(first_pixels(source), random_image(0))
+
+
+def test_paths_in_a_table_are_relative_to_the_data_not_to_the_current_folder(
+    tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    png(random_image(1), tmp_path / "data" / "x.png")
+    png(random_image(2), tmp_path / "elsewhere" / "x.png")
+    datasets.Dataset.from_dict({"image": ["x.png"]}).to_parquet(tmp_path / "data" / "t.parquet")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    source = open_source(str(tmp_path / "data"), tmp_path / "cache")["train"]
+    np.testing.assert_array_equal(first_pixels(source), random_image(1))

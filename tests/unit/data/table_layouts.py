@@ -1,0 +1,170 @@
+"""Folders with metadata files or tables: rows of docs/folders.md."""
+
+import datasets
+
+from tests.unit.data.folder_makers import (
+    Make,
+    arrow_file,
+    arrow_stream,
+    bytes_table,
+    csv_rows,
+    cut_table,
+    features_table,
+    json_labels,
+    paths_table,
+    saved,
+    table,
+)
+from tests.unit.data.layout import ANY_SKIPPED, Layout, error
+
+NUMBER = datasets.Value("int64")
+CLASSES = datasets.ClassLabel(names=["cat", "dog"])
+
+
+def named(*labels: str) -> Make:
+    """Return metadata that give x0.png, x1.png ... these labels."""
+    return csv_rows(*(f"x{i}.png,{label}" for i, label in enumerate(labels)))
+
+
+METADATA = (
+    Layout(
+        ("x 4", named("a", "b", "a")),
+        "a 2, b 1",
+        "train 3",
+        "ignored images: 1, such as x3.png: no metadata file names it",
+        ignored=1,
+    ),
+    Layout(
+        ("x 4", named("NA", "None", "null", "")), "NA 1, None 1, null 1", "train 4", "3 classes"
+    ),
+    Layout(("x 4", named("001", "1", "001", "1")), "001 2, 1 2", "train 4", "2 classes"),
+    Layout(("x 4", named("-1", "+1", "+1", "-1")), "+1 2, -1 2", "train 4", "2 classes"),
+    Layout(
+        ("x 4", named("-1", "+1", "+1", "-1")), "+1 2", "train 4", "1 classes", {"unlabelled": "-1"}
+    ),
+    Layout(
+        ("a/ 2", "b/ 1", csv_rows("a/0.png,hi", "a/1.png,ho", "b/0.png,ha", head="file_name,text")),
+        "a 2, b 1",
+        "train 3",
+        "2 classes: a 2, b 1",
+    ),
+    Layout(
+        (
+            "a/ 3",
+            "b/ 2",
+            csv_rows("0.png,u", "1.png,v", "2.png,v", name="a/metadata.csv"),
+        ),
+        "u 1, v 2",
+        "train 3",
+        "ignored images: 2, such as b/0.png: no metadata file names it",
+        ignored=2,
+    ),
+    Layout(("x 3", named(*"abab")), "a 2, b 1", "train 3", "1 skipped", ANY_SKIPPED, skipped=1),
+    error(
+        ("x 2", csv_rows("x0.png,a", "x1.png,b", head="name,label")),
+        "metadata.csv: row 1: there is no column file_name, only name, label: write data.image_col",
+    ),
+    Layout(
+        ("x 3", csv_rows("x0.png,a", "x1.png,b", "x2.png,b", head="name,kind")),
+        "a 1, b 2",
+        "train 3",
+        "2 classes",
+        {"image_column": "name", "label_column": "kind"},
+    ),
+    error(("x 2", csv_rows("../x0.png,a")), "../x0.png lies outside of the folder"),
+    error(("x 2", csv_rows("x0.png,a", "x0.png,b")), "metadata.csv: row 2: x0.png has two labels"),
+    error(("x 2", csv_rows("x0.png,a", "x1.png")), "row 2 has 1 cells, and the head 2"),
+    error(
+        ("x 2", csv_rows("x0.png;a", head="file_name;label")),
+        "there is no column file_name, only file_name;label",
+    ),
+    Layout(
+        ("cat/ 3", csv_rows("cat\\0.png,a", "cat\\1.png,b", "cat\\2.png,b")),
+        "a 1, b 2",
+        "train 3",
+        "2 classes",
+    ),
+    Layout(
+        ("x 4", json_labels(1, 10, None, 2)),
+        "1 1, 2 1, 10 1",
+        "train 4",
+        "3 classes",
+    ),
+    error(
+        ("x 2", json_labels(1, "1")),
+        "labels are of several kinds",
+    ),
+    Layout(
+        (
+            "train/ 3",
+            "test/ 1",
+            csv_rows("0.png,a", "1.png,b", "2.png,a", name="train/metadata.csv"),
+            csv_rows("0.png,a", name="test/metadata.csv"),
+        ),
+        "a 3, b 1",
+        "train 3, test 1",
+        "train -> train, test -> test",
+    ),
+    error(("a/ 2", "b/ 2"), "there are no tables or metadata files", {"label_column": "kind"}),
+)
+TABLES = (
+    Layout((table("train.parquet", 4), table("test.parquet", 2)), "none", "train 4, test 2", "spl"),
+    Layout(
+        (table("Train.parquet", 4), table("Test.parquet", 2)),
+        "none",
+        "train 4, test 2",
+        "Train -> train, Test -> test",
+    ),
+    Layout(
+        (
+            table("data/train-00000-of-00002.parquet", 2),
+            table("data/train-00001-of-00002.parquet", 2),
+            table("data/test-00000-of-00001.parquet", 1),
+        ),
+        "none",
+        "train 4, test 1",
+        "splits: train -> train, test -> test",
+    ),
+    Layout((table("x.parquet", 4),), "none", "train 4", "no classes"),
+    Layout(
+        (table("x.parquet", 4), "a 3"),
+        "none",
+        "train 4",
+        "ignored images: 3, such as a0.png: an image beside tables of images",
+        ignored=3,
+    ),
+    Layout(
+        ("cat/ 2", "dog/ 2", features_table), "cat 2, dog 2", "train 4", "1 other files", ignored=1
+    ),
+    error(("cat/ 2", "dog/ 2", cut_table), "cut.parquet: "),
+    error(
+        (
+            table("a.parquet", 2, ["a", "b"]),
+            table("b.parquet", 2, [1, 2], label=NUMBER),
+        ),
+        "b.parquet and a.parquet have labels of two kinds",
+    ),
+    Layout(
+        (table("train.parquet", 4), table("extra.parquet", 2)),
+        "none",
+        "train 4",
+        "1 other files",
+        ignored=1,
+    ),
+    Layout((bytes_table,), "a 2, b 2", "train 4", "2 classes: a 2, b 2"),
+    Layout((paths_table, "a/ 5"), "none", "train 4", "a/4.png: an image beside tables", ignored=1),
+    Layout((arrow_stream,), "none", "train 4", "train -> train"),
+    Layout((arrow_file,), "none", "train 4", "train -> train"),
+    Layout((saved,), "NA 3, b 3", "train 4, test 2", "Train -> train, Test -> test"),
+    Layout((table("x.parquet", 4, ["NA", None, "", "b"]),), "NA 1, b 1", "train 4", "2 classes"),
+    Layout(
+        (table("x.parquet", 4, [-1, 1, 1, -1], label=NUMBER),),
+        "-1 2, 1 2",
+        "train 4",
+        "2 classes",
+    ),
+    Layout(
+        (table("x.parquet", 4, [0, 1, -1, 1], label=CLASSES),), "cat 1, dog 2", "train 4", "2 cl"
+    ),
+    Layout((table("x.parquet", 4, column="picture"),), "none", "train 4", "no classes"),
+)
