@@ -1,6 +1,7 @@
 """Prepared data as memory maps, and the global order in which training visits them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ class ImageSpec:
 
     shape: ImageShape
     class_frequencies: tuple[float, ...] = ()
+    class_names: tuple[str, ...] = ()
+    """Names of the classes by number; empty if they are not known."""
 
     @property
     def classes(self) -> int:
@@ -38,6 +41,7 @@ class ImageSplit:
         labels: int64 ``(N,)``, all ``UNLABELLED`` for data without labels.
         flip: whether each image counts twice, the second time mirrored left to right.
         classes: number of classes, if more exist than occur here.
+        class_names: names of the classes by number; empty if they are not known.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class ImageSplit:
         labels: np.ndarray | None = None,
         flip: bool = False,
         classes: int = 0,
+        class_names: Sequence[str] = (),
     ) -> None:
         self.images, self.flip, self.classes = images, flip, classes
+        self.class_names = tuple(class_names)
         self.labels = np.full(len(images), UNLABELLED) if labels is None else labels
 
     @classmethod
@@ -61,8 +67,8 @@ class ImageSplit:
             np.load(folder / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
             for part in ("images", "labels")
         )
-        description = json.loads((folder / "dataset.json").read_text())
-        return cls(images, labels, flip, len(description["classes"]))
+        names = json.loads((folder / "dataset.json").read_text())["classes"]
+        return cls(images, labels, flip, len(names), names)
 
     def __len__(self) -> int:
         return len(self.images) * (1 + self.flip)
@@ -80,12 +86,13 @@ class ImageSplit:
 
     @cached_property
     def spec(self) -> ImageSpec:
-        """Return the images' shape, as networks take it, and the share of each class."""
+        """Return the images' shape, as networks take it, and the share and name of each class."""
         height, width, channels = self.images.shape[1:]
         known = self.labels[self.labels != UNLABELLED]
         counts = np.bincount(known, minlength=self.classes)
         shares = counts / len(known) if len(known) else np.zeros(0)
-        return ImageSpec((channels, height, width), tuple(shares.tolist()))
+        names = self.class_names if len(known) else ()
+        return ImageSpec((channels, height, width), tuple(shares.tolist()), names)
 
 
 @lru_cache(maxsize=2)

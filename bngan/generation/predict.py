@@ -12,8 +12,17 @@ from bngan.generation.sampler import Sampler
 
 MOST_IMAGES, MOST_BYTES = 10_000, 2**24
 """Limits of one request: number of images, and bytes of their pixels."""
-PARAMETERS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "label": -1, "format": "array"}
-"""Names and defaults of a request's parameters."""
+_ANY = -1
+"""Label of images of any class."""
+PARAMETERS: dict[str, Any] = {
+    "seed": 0,
+    "truncation": 1.0,
+    "label": _ANY,
+    "class_name": None,
+    "format": "array",
+}
+"""Names and defaults of a request's parameters. MLflow gives a parameter one type: through it a
+label is a number, and ``class_name`` is for names."""
 
 
 def predict(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndarray | list[str]:
@@ -29,7 +38,7 @@ def predict(sampler: Sampler, values: Any, params: Mapping[str, Any]) -> np.ndar
     """
     settings = _settings(params)
     indices, label = _indices(values, most_images(sampler)), settings["label"]
-    labels = None if label == -1 else [label] * len(indices)
+    labels = None if label == _ANY else [label] * len(indices)
     images = sampler.images(settings["seed"], indices, settings["truncation"], labels)
     if settings["format"] == "array":
         return images
@@ -60,12 +69,9 @@ def _indices(values: Any, most: int) -> list[int]:
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all parameters, converted to their types."""
     settings = {**PARAMETERS, **given}
-    for name in ("seed", "label"):
-        value = settings[name]
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or not -(2**63) <= value < 2**63:
-            raise ValueError(f"{name} must be a whole number of 64 bits, got {value!r:.60}")
-        settings[name] = int(value)
+    if not _is_whole(settings["seed"]):
+        raise ValueError(f"seed must be a whole number of 64 bits, got {settings['seed']!r:.60}")
+    settings["seed"], settings["label"] = int(settings["seed"]), _label(settings)
     truncation = settings["truncation"]
     number = isinstance(truncation, int | float | np.number) and not isinstance(truncation, bool)
     if not number or not 0 < truncation <= 1:
@@ -74,3 +80,24 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     if settings["format"] not in ("array", "png"):
         raise ValueError(f"format must be array or png, got {settings['format']!r:.60}")
     return settings
+
+
+def _label(settings: Mapping[str, Any]) -> int | str:
+    """Return the class of the images, as a number or a name."""
+    label, name = settings["label"], settings["class_name"]
+    if name is not None:
+        if label != _ANY:
+            raise ValueError("give label or class_name, not both")
+        if not isinstance(name, str):
+            raise ValueError(f"class_name must be a name, got {name!r:.60}")
+        return name
+    if isinstance(label, str):
+        return label
+    if not _is_whole(label):
+        raise ValueError(f"label must be the name or the number of a class, got {label!r:.60}")
+    return int(label)
+
+
+def _is_whole(value: Any) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and -(2**63) <= value < 2**63

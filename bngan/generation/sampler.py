@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from bngan.data.class_names import class_number, numbers_as_names
 from bngan.data.dataset import ImageSpec
 from bngan.data.images import to_uint8
 from bngan.generation.latents import (
@@ -62,6 +63,16 @@ class Sampler:
         self.generator.eval().requires_grad_(False)
         self.device, self.batch, self.grouped = torch.device("cpu"), _BATCH, False
 
+    @property
+    def class_names(self) -> list[str]:
+        """Return the names of the classes that it generates, by number; empty without classes.
+
+        Generators of earlier code know no names: the number is the name.
+        """
+        if not self.model.conditional:
+            return []
+        return list(self.spec.class_names) or numbers_as_names(self.spec.classes)
+
     def to(self, device: torch.device | str) -> "Sampler":
         """Move the generator to ``device``; images still arrive on the CPU."""
         self.device = torch.device(device)
@@ -73,13 +84,13 @@ class Sampler:
         seed: int,
         indices: Sequence[int],
         truncation: float = 1.0,
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int | str] | None = None,
     ) -> np.ndarray:
         """Return uint8 images ``(len(indices), H, W, C)``.
 
         Image i depends on (seed, indices[i]) only. A conditional generator makes an image of class
-        ``labels[i]``. Without ``labels`` it draws classes as often as its training images have
-        them.
+        ``labels[i]``, a number or a name. Without ``labels`` it draws classes as often as its
+        training images have them.
 
         Raises:
             ValueError: if an index is negative, truncation is outside (0, 1], or labels do not fit.
@@ -93,17 +104,17 @@ class Sampler:
         seed: int,
         indices: Sequence[int],
         truncation: float = 1.0,
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int | str] | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield the images of ``images`` batch by batch."""
         if not 0 < truncation <= 1:
             raise ValueError(f"truncation must lie in (0, 1], got {truncation}")
         if any(index < 0 for index in indices):
             raise ValueError("an image index must not be negative")
-        self._check(labels, len(indices))
+        numbers = self._class_numbers(labels, len(indices))
         for start in range(0, len(indices), self.batch):
             chosen = list(indices[start : start + self.batch])
-            classes = None if labels is None else list(map(int, labels[start : start + self.batch]))
+            classes = None if numbers is None else numbers[start : start + self.batch]
             count, lacking = len(chosen), self.batch - len(chosen)
             if self.grouped and lacking:  # fill the batch with further images
                 chosen += range(chosen[-1] + 1, chosen[-1] + 1 + lacking)
@@ -149,17 +160,15 @@ class Sampler:
             return None
         return indexed_labels(seed, indices, self.spec.class_frequencies)
 
-    def _check(self, labels: Sequence[int] | None, count: int) -> None:
+    def _class_numbers(self, labels: Sequence[int | str] | None, count: int) -> list[int] | None:
         if labels is None:
-            return
+            return None
         if not self.model.conditional:
             raise ValueError("this generator knows no classes: it was not trained by class")
         if len(labels) != count:
             raise ValueError(f"{count} images need as many labels, got {len(labels)}")
-        if wrong := [label for label in labels if not 0 <= label < self.spec.classes]:
-            raise ValueError(
-                f"there is no class {wrong[0]}: classes are 0 to {self.spec.classes - 1}"
-            )
+        names = self.class_names
+        return [class_number(label, names) for label in labels]
 
     def calibration_batches(self, count: int = CALIBRATION_LATENTS) -> Iterator[tuple[Tensor, ...]]:
         """Yield inputs for ``calibrate(self.generator, ...)``: this worker's share of ``count``."""
@@ -203,7 +212,9 @@ def _check_spec(spec: ImageSpec) -> None:
     channels, height, width = spec.shape
     if channels not in (1, 3) or not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise ValueError(f"there are no images of shape {spec.shape}")
-    shares = spec.class_frequencies
+    shares, names = spec.class_frequencies, spec.class_names
+    if names and len(names) != len(shares):
+        raise ValueError(f"spec.class_names are {len(names)} names of {len(shares)} classes")
     if shares and (min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6)):
         raise ValueError("spec.class_frequencies are no shares that sum to 1")
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 from zipfile import BadZipFile
@@ -80,6 +80,8 @@ class ExtractorInfo:
     input_range: InputRange = "byte"
     """Range of values for a network from a file: byte (0 to 255), unit (0 to 1) or signed (-1 to
     1)."""
+    class_names: list[str] = field(default_factory=list)
+    """Names of the classes by number; empty if they are not known."""
 
     @property
     def stored_as(self) -> str:

@@ -26,7 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console, errors = Console(), Console(stderr=True)
+# A class or a folder may be called ":bug:".
+console, errors = Console(emoji=False), Console(stderr=True, emoji=False)
 _DEBUG = "BNGAN_DEBUG"
 """Environment variable: tracebacks, please."""
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]

@@ -180,12 +180,14 @@ def print_states(console: Console, states: Sequence[RunState]) -> None:
 
 
 def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> None:
-    """Two lines for each registered version: what it is, and why."""
+    """Two or three lines for each registered version: what it is, why, and its classes."""
     for version in versions:
         named, fid = ", ".join(version["aliases"]) or "no alias", version["fid"]
         score = "" if fid is None else f", FID {readable(fid)} by {version['protocol']}"
         _line(console, f"{version['name']} {version['version']}", f"{named}{score}")
         _line(console, "", version["reason"] or "")
+        if version["classes"]:
+            _line(console, "", f"by class: {version['classes']}")
     if not versions:
         console.print("no models")
 

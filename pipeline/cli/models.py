@@ -42,7 +42,7 @@ def sample(
         float, typer.Option(help="In (0, 1]: less variety, more typical images.")
     ] = 1.0,
     label: Annotated[
-        int | None, typer.Option(help="Number of the class, if it was trained by class.")
+        str | None, typer.Option(help="Name or number of the class, if it was trained by class.")
     ] = None,
     what: Annotated[
         Layout, typer.Option("--as", help="A grid, a row per class, or rows from latent to latent.")
@@ -57,8 +57,8 @@ def sample(
         from pipeline.serving.samples import SampleRequest, write
 
         wanted = SampleRequest(count, seed, truncation, label, what.value, separately)
-        written = write(Workspace.parse(workspace).local, model, wanted, output)
-        console.print(f"{written} of {model}, seed {seed}: {output}", highlight=False, markup=False)
+        for line in write(Workspace.parse(workspace).local, model, wanted, output):
+            console.print(line, highlight=False, markup=False)
 
 
 @app.command()

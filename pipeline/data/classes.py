@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bngan.data.class_names import no_such_class
 from bngan.data.dataset import UNLABELLED
 from bngan.data.layout import natural_key
 from bngan.data.source import Source
@@ -49,9 +50,7 @@ def class_numbers(
     if not names:
         raise UserError("data.classes: these images have no labels to choose by")
     if unknown := [number for number in wanted if not 0 <= number < len(names)]:
-        raise UserError(
-            f"data.classes: there is no class {unknown[0]}: classes are 0 to {len(names) - 1}"
-        )
+        raise UserError(f"data.classes: {no_such_class(unknown[0], names)}")
     place = {number: position for position, number in enumerate(wanted)}
     chosen = {label: place[number] for label, number in numbers.items() if number in place}
     return [names[number] for number in wanted], chosen

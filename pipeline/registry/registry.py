@@ -39,6 +39,8 @@ from pipeline.tracking.mlflow_internals import MLFLOW_MODEL_VERSIONS
 from pipeline.tracking.server import refusal
 from pipeline.tracking.tracker import existing_client, models, tracking_uri, versions_of
 
+CLASSES = "bngan.classes"
+"""Tag of versions that generate by class: the first classes with their numbers."""
 _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 
@@ -99,6 +101,7 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
             "created": version.creation_timestamp / 1000,
             "protocol": version.tags.get("bngan.protocol"),
             "fid": recorded_fid(version.tags),
+            "classes": version.tags.get(CLASSES),
             "reason": version.tags.get("bngan.reason"),
         }
         for each in names

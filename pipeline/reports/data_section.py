@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bngan.data.class_names import numbered_name
 from bngan.data.dataset import SPLITS
 from pipeline.data.inventory import leakage_warning
 from pipeline.reports.page import render_html
@@ -47,7 +48,8 @@ def as_html(contents: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 def _class_rows(contents: Mapping[str, Any], classes: list[str]) -> list[tuple[Any, ...]]:
     counts, unlabelled = contents["class_counts"], contents["unlabelled"]
     columns = (counts[split] for split in SPLITS)
-    rows = list(zip(classes, *columns, strict=True))[:_CLASSES]
+    names = (numbered_name(number, name) for number, name in enumerate(classes))
+    rows = list(zip(names, *columns, strict=True))[:_CLASSES]
     if classes and any(unlabelled.values()):
         rows.append(("without a class", *(unlabelled[split] for split in SPLITS)))
     return rows

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bngan.data.class_names import numbered_name, numbers_as_names
 from bngan.metrics.features import ExtractorInfo
 from pipeline.reports.page import as_text, readable, render_html
 from pipeline.reports.plots import GREY, figure
@@ -40,6 +41,7 @@ makes. Line: old against new, with its 95 % interval.</small></p>
   ["Generated images against new ones", data.fid_new],
 ]) }}
 {% if shares %}{{ table(["Taken for class", "old", "new"], shares) }}{% endif %}
+{% if unlisted > 0 %}<p>And {{ unlisted }} more, whose shares differ less.</p>{% endif %}
 {% else %}
 <p>No new images to compare with.</p>
 {% endif %}
@@ -48,6 +50,8 @@ Features: {{ features }}.</small></p>
 {% endblock %}
 """
 _ALARM = "#d97706"
+_CLASSES = 100
+"""Most classes that the report lists."""
 
 
 def explain(record: Mapping[str, Any]) -> str:
@@ -58,7 +62,10 @@ def explain(record: Mapping[str, Any]) -> str:
 def render(record: Mapping[str, Any]) -> str:
     """Return the HTML of a partition's record, as ``pipeline.monitoring.drift`` makes it."""
     data = record["data"]
-    shares = enumerate(zip(*data["classes"], strict=True)) if data else ()
+    shares = list(zip(*data["classes"], strict=True)) if data else []
+    names = record["extractor"].get("class_names", [])
+    names = names if len(names) == len(shares) else numbers_as_names(len(shares))
+    changed = sorted(range(len(shares)), key=lambda n: -abs(shares[n][1] - shares[n][0]))[:_CLASSES]
     return render_html(
         _PAGE,
         **record,
@@ -66,7 +73,11 @@ def render(record: Mapping[str, Any]) -> str:
         model_verdict=_sentence(_model(record["score"])),
         data_verdict=_sentence(_data(data)),
         histogram=data and _histogram(data),
-        shares=[(str(number), f"{old:.1%}", f"{new:.1%}") for number, (old, new) in shares],
+        shares=[
+            (numbered_name(n, names[n]), *(f"{share:.1%}" for share in shares[n]))
+            for n in sorted(changed)
+        ],
+        unlisted=len(shares) - _CLASSES,
         features=ExtractorInfo(**record["extractor"]).describe(),
     )
 

@@ -1,11 +1,18 @@
 """The card of a registered version: its description in Markdown, for readers of the registry."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from bngan.data.class_names import list_classes
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config.schema import Config
 from pipeline.reports.tables import adaptation, data_summary, score_rows, warnings
+
+_CLASSES = 30
+"""Most classes that the card lists: MLflow keeps 5,000 characters of it."""
+_PUNCTUATION, _ESCAPED = re.compile(r"[]\\`*_[<>#|&~!$:]"), r"\\\g<0>"
+"""Characters of names that Markdown or HTML could read as markup, and what stands for one."""
 
 
 def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
@@ -22,7 +29,11 @@ def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
         f"{kind}, generator norm {model.generator.norm}, {game}, batch {train.batch_size}, "
         f"{train.images:,} images, seed {config.seed}."
     )
-    parameters = "`seed`, `truncation`, `label`, `format`"
+    parameters = "`seed`, `truncation`, `label`, `class_name`, `format`"
+    classes = ""
+    if model.conditional:
+        listed = list_classes(record["data"]["classes"], most=_CLASSES)
+        classes = f"**Classes.** {_PUNCTUATION.sub(_ESCAPED, listed)}.\n\n"
     return f"""![Generated images](get-artifact?path=grid.png&run_uuid={run_id})
 
 {notes}| score | this generator | 95 % interval | real against real |
@@ -35,5 +46,5 @@ Measured by {record["protocol"]["name"]}, {extractor}.
 
 **Training.** {trained}{adaptation(record)}
 
-**Use.** `bngan sample models:/{config.register.model}@champion`; parameters {parameters}.
+{classes}**Use.** `bngan sample models:/{config.register.model}@champion`; parameters {parameters}.
 """

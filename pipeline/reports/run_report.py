@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bngan import __version__
+from bngan.data.class_names import numbered_name
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config.loader import to_yaml
 from pipeline.config.schema import Config
@@ -15,6 +16,8 @@ from pipeline.storage.artifacts import SAMPLE_GRID
 
 Pictures = dict[str, bytes]
 """PNGs by file name."""
+CLASS_GRID, CLASS_ROWS = "classes.png", 64
+"""Name of the picture with a row for each class, and most rows of it."""
 _PAGE = """{% extends "page" %}
 {% from "parts" import image, table %}
 {% block style %}
@@ -27,6 +30,11 @@ pre { overflow-x: auto; padding: .8rem; background: #8881; border-radius: .4rem;
 .note { border-left: .3rem solid #d97706; padding-left: .8rem; }
 figcaption { color: #808080; }
 li { overflow-wrap: anywhere; }
+.rows { display: grid; grid-template-columns: minmax(4rem, max-content) minmax(0, 36rem);
+  gap: .5rem; }
+.rows ol { display: flex; flex-direction: column; list-style: none; margin: 0; padding: 0; }
+.rows li { flex: 1 1 0; min-height: 0; align-content: center; line-height: 1.1; white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis; }
 {% endblock %}
 {% block body %}
 {% set protocol, norm, last = record.protocol, record.batch_norm, history[-1] %}
@@ -47,7 +55,16 @@ by which generated images are farther from the training images than test images 
 are copies.</small></p>
 <h2>Samples</h2>
 {% for name, caption in captions.items() if name in pictures %}
-<figure>{{ image(pictures[name], caption) }}<figcaption>{{ caption }}</figcaption></figure>
+<figure>
+{% if name == class_grid %}
+<div class="rows"><ol>
+{% for class in classes %}<li>{{ class }}</li>
+{% endfor %}
+</ol>{{ image(pictures[name], caption) }}</div>
+{% else %}
+{{ image(pictures[name], caption) }}
+{% endif %}
+<figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}
 <h2>Training</h2>
 <p>{{ last.images }} images in {{ last.seconds | round }} s of training steps,
@@ -85,7 +102,7 @@ image's variance at the end (batch-mate sensitivity).
 """
 _CAPTIONS = {
     SAMPLE_GRID: "Generated images 0 to 63 of seed 0.",
-    "classes.png": "A row for each class.",
+    CLASS_GRID: "A row for each class, the first 64 of them at most.",
     "interpolation.png": "Each row from one latent to another.",
     "neighbours.png": "Above: generated images; below: the training images nearest to them.",
 }
@@ -115,6 +132,8 @@ def render(
         features=ExtractorInfo(**record["extractor"]).describe(),
         pictures=pictures,
         captions=_CAPTIONS,
+        class_grid=CLASS_GRID,
+        classes=list(map(numbered_name, range(CLASS_ROWS), record["data"]["classes"])),
         history=history,
         seconds=seconds,
         adapted=adaptation(record),

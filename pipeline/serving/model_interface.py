@@ -25,6 +25,7 @@ def model_interface() -> dict[str, Any]:
                 ParamSpec("seed", "long", 0),
                 ParamSpec("truncation", "double", 1.0),
                 ParamSpec("label", "long", -1),
+                ParamSpec("class_name", "string", None),
                 ParamSpec("format", "string", "array"),
             ]
         ),

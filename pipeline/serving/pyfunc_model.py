@@ -1,9 +1,10 @@
 """The registered model: an MLflow "model from code" around ``Sampler``.
 
 Input ``index`` (int64 ``(N,)``), parameters ``seed``, ``truncation``, ``format`` and, of a generator
-trained by class, ``label`` (-1: any). Output: uint8 images ``(N, H, W, C)`` or, with ``format=png``, N
-strings: PNG files in base64. Image i depends on (seed, index[i]) and the label only. Weights are
-safetensors and verified; nothing is unpickled. The number of images of a request is limited.
+trained by class, ``label`` (a class's number; -1: any) or ``class_name``. Output: uint8 images
+``(N, H, W, C)`` or, with ``format=png``, N strings: PNG files in base64. Image i depends on (seed,
+index[i]) and the class only. Weights are safetensors and verified; nothing is unpickled. The number
+of images of a request is limited.
 """
 
 from pathlib import Path

@@ -33,7 +33,7 @@ _ARRIVAL_TIMEOUT_S = 30.0
 
 
 def application(workspace: Path, uri: str) -> Starlette:
-    """Return the ASGI application of a model: /invocations, /ping, /health and /version.
+    """Return the ASGI application of a model: /invocations, /classes, /ping, /health and /version.
 
     Raises:
         UserError: if the model does not exist, or has changed since its registration.
@@ -67,6 +67,8 @@ def application_of(sampler: Sampler) -> Starlette:
     routes = [Route("/invocations", invocations, methods=["POST"])]
     for path, text in {"/ping": "\n", "/health": "\n", "/version": mlflow.__version__}.items():
         routes.append(Route(path, PlainTextResponse(text)))
+    classes = json.dumps({"classes": sampler.class_names})
+    routes.append(Route("/classes", Response(classes, media_type="application/json")))
     return Starlette(routes=routes)
 
 

@@ -23,7 +23,7 @@ from bngan.metrics.protocol import EVALUATION_SEEDS
 from pipeline.evaluation.scoring import generated_features, load_reference
 from pipeline.reports.page import readable
 from pipeline.reports.plots import gamma_histogram, training_curves
-from pipeline.reports.run_report import Pictures, render
+from pipeline.reports.run_report import CLASS_GRID, CLASS_ROWS, Pictures, render
 from pipeline.storage import artifacts
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
@@ -129,9 +129,9 @@ def _pictures(
         ),
     }
     if sampler.model.conditional:
-        classes = np.repeat(np.arange(min(sampler.spec.classes, _GRID_COUNT)), _ROW_COUNT)
+        classes = np.repeat(np.arange(min(sampler.spec.classes, CLASS_ROWS)), _ROW_COUNT)
         images = sampler.images(_SEED, range(len(classes)), labels=classes.tolist())
-        pictures["classes.png"] = png_bytes(images, _ROW_COUNT)
+        pictures[CLASS_GRID] = png_bytes(images, _ROW_COUNT)
     _, closest = nearest(reference.extractor(grid[:_ROW_COUNT]).features, train.features)
     originals = ImageSplit.load(context.inputs["prepare"], "train").images[closest]
     pictures["neighbours.png"] = png_bytes(

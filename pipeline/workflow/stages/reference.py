@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bngan.data.class_names import list_classes
 from bngan.data.dataset import SPLITS, UNLABELLED, ImageSpec, ImageSplit, Split
 from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
 from bngan.metrics.classifier import train_classifier, untrained_extractor
@@ -99,6 +100,12 @@ def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | 
         theirs = load_extractor(scored_by) if scored_by else None
     base = Sampler.load(kept)
     _require_same(context.config, base, train.spec)
+    before, after = base.spec.class_names, train.spec.class_names
+    if base.model.conditional and before and before != after:
+        context.events.message(
+            f"each class continues the base's class of its number; the base: {list_classes(before)}; "
+            f"the data: {list_classes(after)}"
+        )
     return (theirs, 0) if theirs and context.config.extractor.kind == "auto" else None
 
 
@@ -148,6 +155,7 @@ def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int
         train.classes,
         progress=lambda done, total: context.events.progress(done, total, "classifier"),
     )
+    extractor.info.class_names = list(train.spec.class_names)
     return extractor, learned
 
 

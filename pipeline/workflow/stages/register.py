@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bngan.data.class_names import list_classes
 from bngan.generation.sampler import Sampler
 from bngan.metrics.features import Features
 from bngan.metrics.memorization import authenticity_estimate
@@ -87,6 +88,8 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
         "floor_fid": f"{record['floor']['fid']:.6g}",
     }
+    if context.config.model.conditional:
+        tags[registry.CLASSES] = list_classes(record["data"]["classes"])
     if adapted := record.get("adapted"):
         tags |= {
             "bngan.base": adapted["base"],

@@ -36,7 +36,7 @@ def test_scores_training_and_data_are_in_words_and_tables() -> None:
     assert "each batch of 64, as in training, the same generator has a FID of 879.12" in found.text
     assert "a gap of -8.71 ± 7.27 (means" in found.text
     assert "decided 3.8% of an image's variance" in found.text
-    assert "Class train select test cat 1,000 300 300 dog 79 59 59" in found.text
+    assert "Class train select test 0 cat 1,000 300 300 1 dog 79 59 59" in found.text
     assert "Generated images 0 to 63 of seed 0." in found.text
     assert "Each row from one latent to another." not in found.text  # there is no such picture
 
