@@ -53,24 +53,32 @@ def other_meaning(label: str, names: Sequence[str]) -> str | None:
 def no_such_class(label: int | str, names: Sequence[str]) -> str:
     """Return a message on a label that means no class; it lists classes, similar names first."""
     similar = _similar(label, names) if isinstance(label, str) else []
-    return f"there is no class {short_name(str(label))}: {list_classes(names, similar)}"
+    known = list_classes(names, similar)
+    known = f"classes are {known}" if _are_numbers(names) else known
+    return f"there is no class {short_name(str(label))}: {known}"
 
 
 def list_classes(names: Sequence[str], first: Sequence[int] = (), most: int = _LISTED) -> str:
     """Return at most ``most`` classes as ``0 cat, 1 dog``, those numbered ``first`` before others.
 
-    The classes' total follows if some are left out.
+    The classes' total follows if some are left out. Classes that have only numbers are ``0 to 9``.
     """
-    if list(names) == numbers_as_names(len(names)):
-        return f"classes are 0 to {len(names) - 1}"
+    if _are_numbers(names):
+        return f"0 to {len(names) - 1}"
     order = [*first, *(number for number in range(len(names)) if number not in first)]
     listed = ", ".join(numbered_name(number, names[number]) for number in order[:most])
     return listed if len(names) <= most else f"{listed}, ... ({len(names):,} in all)"
 
 
 def numbered_name(number: int, name: str) -> str:
-    """Return ``0 cat``, or the number alone if it is the name."""
-    return name if name == str(number) else f"{number} {short_name(name)}"
+    """Return ``0 cat``, or the number alone if it is the name.
+
+    Quotes part a name like ``10`` or ``cat, wild`` from the number before and the class after.
+    """
+    short = short_name(name)
+    if name == str(number):
+        return short
+    return f'{number} "{short}"' if short[0].isdigit() or "," in short else f"{number} {short}"
 
 
 def numbers_as_names(classes: int) -> list[str]:
@@ -84,6 +92,10 @@ def short_name(name: str) -> str:
     if not text.strip():
         return repr(text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return list(names) == numbers_as_names(len(names))
 
 
 def _named(label: str, names: Sequence[str]) -> int | None:

@@ -54,11 +54,12 @@ def sample(
 ) -> None:
     """Write images of a registered generator: a picture of many, or a single one with --count 1."""
     with errors_as_exit_codes():
+        from pipeline.cli.display import print_lines
         from pipeline.serving.samples import SampleRequest, write
 
         wanted = SampleRequest(count, seed, truncation, label, what.value, separately)
-        for line in write(Workspace.parse(workspace).local, model, wanted, output):
-            console.print(line, highlight=False, markup=False)
+        lines = write(Workspace.parse(workspace).local, model, wanted, output)
+        print_lines(console, *lines)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bngan.data.class_names import list_classes
+from bngan.data.class_names import numbered_name, short_name
 from bngan.data.dataset import SPLITS, UNLABELLED, ImageSpec, ImageSplit, Split
 from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
 from bngan.metrics.classifier import train_classifier, untrained_extractor
@@ -27,6 +27,8 @@ from pipeline.workflow.stage import Stage, StageContext, Summary
 SELECT_COUNT = 5000
 """Most real images for scores during training."""
 _TRAIN_COUNT = 50_000
+_LISTED = 10
+"""Most classes that a message lists."""
 
 
 def run(context: StageContext) -> Summary:
@@ -100,12 +102,8 @@ def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | 
         theirs = load_extractor(scored_by) if scored_by else None
     base = Sampler.load(kept)
     _require_same(context.config, base, train.spec)
-    before, after = base.spec.class_names, train.spec.class_names
-    if base.model.conditional and before and before != after:
-        context.events.message(
-            f"each class continues the base's class of its number; the base: {list_classes(before)}; "
-            f"the data: {list_classes(after)}"
-        )
+    if base.model.conditional and (renamed := _renamed(base.spec, train.spec)):
+        context.events.message(f"adapt.base: classes continue by number, {renamed}")
     return (theirs, 0) if theirs and context.config.extractor.kind == "auto" else None
 
 
@@ -122,6 +120,18 @@ def _require_same(config: Config, base: Sampler, images: ImageSpec) -> None:
             f"adapt.base knows {base.spec.classes} classes, and the data has {images.classes}: "
             "choose as many by data.classes"
         )
+
+
+def _renamed(base: ImageSpec, images: ImageSpec) -> str:
+    """Return the classes of a base whose number has another name in the data, as ``0 cat as dog``."""
+    pairs = enumerate(zip(base.class_names, images.class_names, strict=False))
+    renamed = [
+        f"{numbered_name(number, before)} as {short_name(after)}"
+        for number, (before, after) in pairs
+        if before != after
+    ]
+    more = f", ... ({len(renamed):,} in all)" if len(renamed) > _LISTED else ""
+    return ", ".join(renamed[:_LISTED]) + more
 
 
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from bngan.networks.factory import build_generator
 def build(conditional: bool) -> Sampler:
     torch.manual_seed(0)
     model = ModelConfig("dcgan", 6, conditional, GeneratorConfig(8))
-    spec = ImageSpec((3, 16, 16), (0.75, 0.0, 0.25))
+    spec = ImageSpec((3, 16, 16), (0.75, 0.0, 0.25), ("Emoji", "apps", "2nd"))
     sampler = Sampler(model, spec, build_generator(model, spec).state_dict())
     calibrate(sampler.generator, lambda: sampler.calibration_batches(1000))
     return sampler
@@ -60,6 +62,50 @@ def test_a_saved_generator_is_the_same_generator(sampler, tmp_path) -> None:
     again = Sampler.load(tmp_path)
     np.testing.assert_array_equal(again.images(0, range(10)), sampler.images(0, range(10)))
     assert {p.suffix for p in tmp_path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_generator_knows_the_names_of_its_classes(sampler, tmp_path) -> None:
+    sampler.save(tmp_path)
+    again = Sampler.load(tmp_path)
+    if not sampler.model.conditional:
+        assert again.class_names == []
+        return
+    assert again.class_names == ["Emoji", "apps", "2nd"]
+    by_number = sampler.images(0, range(4), labels=[1, 1, 0, 2])
+    by_name = again.images(0, range(4), labels=["apps", "1", "Emoji", "2nd"])
+    np.testing.assert_array_equal(by_name, by_number)
+    for wrong in (3, "appz"):
+        with pytest.raises(ValueError, match=f"there is no class {wrong}: (1 apps|0 Emoji), "):
+            again.images(0, [0], labels=[wrong])
+
+
+def test_a_generator_of_earlier_code_names_classes_by_number(tmp_path) -> None:
+    sampler = build(conditional=True)
+    sampler.save(tmp_path)
+    path = tmp_path / "generator.json"
+    described = json.loads(path.read_text())
+    del described["spec"]["class_names"]
+    path.write_text(json.dumps(described))
+    old = Sampler.load(tmp_path)
+    assert old.class_names == ["0", "1", "2"]
+    labels = [2, 0, 1]
+    np.testing.assert_array_equal(
+        old.images(0, range(3), labels=[str(label) for label in labels]),
+        sampler.images(0, range(3), labels=labels),
+    )
+    with pytest.raises(ValueError, match="there is no class apps: classes are 0 to 2"):
+        old.images(0, [0], labels=["apps"])
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c", "d"], ["a", "b", 3], "abc", {"a": 1}])
+def test_names_that_are_not_of_the_classes_are_refused(names, tmp_path) -> None:
+    build(conditional=True).save(tmp_path)
+    path = tmp_path / "generator.json"
+    described = json.loads(path.read_text())
+    described["spec"]["class_names"] = names
+    path.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"generator.json: spec.class_names"):
+        Sampler.load(tmp_path)
 
 
 def test_labels_occur_as_often_as_in_training_and_depend_on_their_index() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.reports.drift_report import render
 from tests.unit.reports.markup import HOSTILE, safe
-from tests.unit.reports.records import drift_record, new_data
+from tests.unit.reports.records import EXTRACTOR, drift_record, new_data
 
 
 def test_a_report_without_new_images_is_about_the_model_alone() -> None:
@@ -27,6 +27,25 @@ def test_new_images_are_compared_in_words_a_picture_and_two_tables() -> None:
     assert "1,350 images each Distance Old real images against new ones 686.20" in found.text
     assert "Taken for class old new 0 50.0% 100.0% 1 50.0% 0.0%" in found.text
     assert {"img", "table"} <= found.tags
+
+
+def test_classes_that_images_are_taken_for_have_the_extractors_names() -> None:
+    named = {**EXTRACTOR, "class_names": ["cat", HOSTILE]}
+    found = safe(render(drift_record(extractor=named, data=new_data())))
+    assert f"old new 0 cat 50.0% 100.0% 1 {HOSTILE[:30]}" in found.text
+    wrong = {**EXTRACTOR, "class_names": ["cat"]}
+    found = safe(render(drift_record(extractor=wrong, data=new_data())))
+    assert "old new 0 50.0% 100.0% 1 50.0% 0.0%" in found.text
+
+
+def test_of_a_thousand_classes_those_that_differ_most_are_listed() -> None:
+    old, new = [0.001] * 1000, [0.001] * 1000
+    old[900], new[900], new[7] = 0.0, 0.002, 0.0
+    found = safe(render(drift_record(data=new_data(classes=[old, new]))))
+    assert " 7 0.1% 0.0% " in found.text
+    assert " 900 0.0% 0.2% " in found.text
+    assert found.text.count("0.1% 0.1%") == 98
+    assert "And 900 more, whose shares differ less." in found.text
 
 
 @pytest.mark.parametrize("interval", [[-1.0, 1.0], [0.0, 0.0]])

@@ -1,6 +1,7 @@
 """The report of a run."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_batch_norm_is_told_of_where_batches_matter_only() -> None:
         assert "calibrated statistics" not in found.text
 
 
+def test_the_rows_of_classes_have_names() -> None:
+    names = ["cat", "10"] + [f"kind {number}" for number in range(998)]
+    record = copy.deepcopy(run_record())
+    record["data"]["classes"] = names
+    counts = {split: [1] * 1000 for split in ("train", "select", "test")}
+    record["contents"]["class_counts"] = counts
+    text = render(load_config(DIGITS), record, HISTORY, PICTURES, 12.7)
+    rows = re.search(r'<div class="rows"><ol>(.*?)</ol>\s*<img', text, re.DOTALL)
+    assert rows is not None
+    listed = re.findall("<li>(.*?)</li>", rows[1])
+    assert listed == ["0 cat", "1 &#34;10&#34;"] + [f"{n + 2} kind {n}" for n in range(62)]
+    found = safe(text)
+    assert '1 "10" 1 1 1' in found.text
+    assert "And 900 more." in found.text
+
+
 def test_names_and_messages_are_text() -> None:
     record = copy.deepcopy(run_record())
     record["data"]["classes"] = [HOSTILE, "dog"]
@@ -62,5 +79,7 @@ def test_names_and_messages_are_text() -> None:
     config.name = config.data.path = HOSTILE
     found = page(record, config)
     # The name in title, heading and YAML; the class; files; the base; the path, and in YAML.
-    assert found.text.count(HOSTILE) == 3 + 1 + 21 + 1 + 2
+    assert found.text.count(HOSTILE) == 3 + 21 + 1 + 2
+    # The name of a class is cut, in the table and beside the picture of classes.
+    assert found.text.count(HOSTILE[:39] + "…") == 2
     assert "and 10 more" in found.text

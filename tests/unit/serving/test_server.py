@@ -35,6 +35,13 @@ def tiny(shape: tuple[int, int, int] = (1, 8, 8)) -> Sampler:
     return Sampler(config, spec, build_generator(config, spec).state_dict())
 
 
+def by_class(names: tuple[str, ...]) -> Sampler:
+    config = ModelConfig(latent_dim=4, conditional=True, generator=GeneratorConfig(4))
+    spec = ImageSpec((1, 8, 8), (1 / len(names),) * len(names), names)
+    torch.manual_seed(0)
+    return Sampler(config, spec, build_generator(config, spec).state_dict())
+
+
 class Client:
     """Of a server on this machine."""
 
@@ -110,7 +117,9 @@ PARAMETERS = [
     ("seed", "x"), ("seed", 1.5), ("seed", None), ("seed", True), ("seed", 2**63), ("seed", [0]),
     ("seed", -(2**63) - 1), ("truncation", 0), ("truncation", float("nan")), ("truncation", "1"),
     ("truncation", True), ("truncation", 10**400), ("truncation", [1]), ("label", 0),
-    ("label", 2**70), ("label", "x"), ("label", -2), ("format", "gif"), ("format", None),
+    ("label", 2**70), ("label", "x"), ("label", -2), ("label", None), ("label", True),
+    ("label", 1.0), ("label", [1]), ("label", "x" * 10**5), ("class_name", "x"), ("class_name", 1),
+    ("class_name", ["x"]), ("format", "gif"), ("format", None),
     ("format", ["png"]), ("format", {"a": 1}), ("count", 10**9), ("seed\n", 1),
 ]  # fmt: skip
 BODIES = [
@@ -132,6 +141,36 @@ def test_parameters_that_cannot_be_are_refused_by_name(
 ) -> None:
     message = refused(client.post({"inputs": [0], "params": {name: value}}))
     assert name.strip() in message or "knows no classes" in message
+
+
+def test_a_class_is_asked_for_by_name_or_by_number() -> None:
+    names = ("Emoji", "apps", "7", "\udcff")
+    model = by_class(names)
+    with served(model) as client:
+        assert client.get("/classes").json() == {"classes": list(names)}
+        for params, number in (
+            ({"label": "apps"}, 1), ({"label": 1}, 1), ({"label": "1"}, 1), ({"label": "7"}, 2),
+            ({"label": "\udcff"}, 3), ({"class_name": "apps"}, 1), ({"class_name": "1"}, 1),
+        ):  # fmt: skip
+            found = client.post({"inputs": [0, 5], "params": params}).json()["predictions"]
+            np.testing.assert_array_equal(found, model.images(0, [0, 5], labels=[number] * 2))
+        for params in ({"label": -1}, {"class_name": None}, {}):
+            found = client.post({"inputs": [0, 5], "params": params}).json()["predictions"]
+            np.testing.assert_array_equal(found, model.images(0, [0, 5]))
+        there_are = '0 Emoji, 1 apps, 2 "7", 3 \\udcff'
+        for params in ({"label": 7}, {"label": "appz"}, {"class_name": "-1"}, {"label": "\ud800"}):
+            (label,) = params.values()
+            message = refused(client.post({"inputs": [0], "params": params}))
+            assert message.startswith("there is no class ")
+            listed = message.partition(": ")[2]
+            assert sorted(listed.split(", ")) == there_are.split(", ")
+            assert (listed == there_are) is (label != "appz")  # which has a similar one
+        both = {"label": 0, "class_name": "apps"}
+        assert "not both" in refused(client.post({"inputs": [0], "params": both}))
+
+
+def test_a_model_without_classes_lists_none(client: Client) -> None:
+    assert client.get("/classes").json() == {"classes": []}
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda value: repr(value)[:40])
@@ -214,7 +253,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
-NAMES = st.sampled_from(["seed", "truncation", "label", "format"]) | st.text(max_size=5)
+NAMES = st.sampled_from(["seed", "truncation", "label", "class_name", "format"]) | st.text(
+    max_size=5
+)
 SETTINGS = st.dictionaries(NAMES, JSON | st.sampled_from([0, 1, 0.5, "png"]), max_size=4)
 INPUTS = JSON | st.lists(st.integers(-1, 2**65), max_size=5)
 REQUESTS = JSON | st.fixed_dictionaries(

@@ -197,6 +197,18 @@ def test_a_class_that_few_images_lack_is_a_class(tmp_path) -> None:
     train = ImageSplit.load(few, "train")
     assert set(train.labels) == {0, 1}
     assert (train.spec.classes, train.spec.class_frequencies[2]) == (3, 0.0)
+    assert train.spec.class_names == ("0", "1", "2")
+
+
+def test_a_choice_of_a_class_that_is_not_there_names_those_that_are(tmp_path) -> None:
+    kind = datasets.ClassLabel(names=["Emoji", "apps", "devices"])
+    write_table(tmp_path / "data", "train", [i % 3 for i in range(250)], kind)
+    message = "data.classes: there is no class 7: 0 Emoji, 1 apps, 2 devices"
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        prepared(tmp_path / "data", tmp_path / "out", classes=[0, 7])
+    half = {"select": 0.3, "test": 0.3, "classes": [2, 0]}
+    folder, _ = prepared(tmp_path / "data", tmp_path / "chosen", **half)
+    assert ImageSplit.load(folder, "train").spec.class_names == ("devices", "Emoji")
 
 
 @pytest.mark.parametrize(
