@@ -45,6 +45,8 @@ def test_gamma_and_beta_of_a_version_become_another_version(trained: Trained) ->
     assert f"Adapted from {base}; what differs from it: gamma, beta." in version.description
     record = json.loads((Path(two["report"]).parent / "scores.json").read_text())
     assert record["extractor"]["classes"] == 10  # the base's, which knew all digits
+    assert record["extractor"]["class_names"] == list("0123456789")
+    assert record["data"]["classes"] == list("56789")
     again, _ = adapt(adapting, base, *supervised)
     assert statuses(again) == "cached cached cached cached cached"
 

@@ -62,6 +62,17 @@ def test_a_version_samples_the_pixels_that_it_did(
     np.testing.assert_array_equal(images, old.pixels[version])
 
 
+def test_a_version_without_names_of_classes_goes_by_numbers(
+    place: tuple[str, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "one.png"
+    told = call("sample", URI, "--count", "1", "--label", "1", "-o", str(output), *place).stdout
+    assert told.startswith(f"1 image of class 1 of {URI}, ")
+    refused = call("sample", URI, "--label", "seven", "-o", str(output), *place, code=2).stderr
+    assert "there is no class seven: classes are 0 to 2" in refused
+    assert {version["classes"] for version in answer("models", *place)["versions"]} == {None}
+
+
 @pytest.mark.full
 def test_an_old_champion_is_served(old: OldWorkspace, place: tuple[str, str]) -> None:
     expected = old.pixels[CHAMPION]

@@ -241,6 +241,6 @@ def test_served_parameters_that_are_unknown_are_refused(original: Trained) -> No
         status, answer = ask(inputs=index, params={"sed": 7})
         assert (status, answer["message"]) == (
             400,
-            "unknown parameter sed: there are seed, truncation, label, format",
+            "unknown parameter sed: there are seed, truncation, label, class_name, format",
         )
         assert ask(input=index)[0] == ask(inputs=index, params={"truncation": 9})[0] == 400
