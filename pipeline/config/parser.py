@@ -1,7 +1,8 @@
 """Read typed values from YAML and the command line, and collect all mistakes in them."""
 
+import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
@@ -9,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_origin
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError, YAMLError
+from yaml import MappingNode, MarkedYAMLError, YAMLError
 
 from bngan.serialization.problem import Problem, first_line, one_line
+from pipeline.config.hints import declared, hints_of
 from pipeline.config.keys import (
     dotted,
     given_keys,
@@ -27,13 +28,16 @@ from pipeline.config.keys import (
     with_present_names,
 )
 from pipeline.config.omegaconf_errors import as_message, value_message
+from pipeline.config.scalars import require_fit, typed
+from pipeline.config.yaml_reader import compose, key_lines, override_value, to_value
 from pipeline.core.errors import UserError
 
 _Schema = TypeVar("_Schema")
 _LONGEST = 1_000_000
-"""Most characters that a configuration file may have."""
+"""Most bytes that a configuration file may have."""
 _FILLED_IN = re.compile(r"\$\{([\w.]+|oc\.env:BNGAN_\w+(,[^${}]*)?)\}")
 """References that a value may have: to another key, or to an environment variable BNGAN_*."""
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 @dataclass
@@ -85,15 +89,11 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
         UserError: if the file cannot be read, or is not a YAML mapping.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(_LONGEST + 1)
-        if len(text) > _LONGEST:
-            raise UserError(f"{path} is longer than a configuration can be")
-        root = yaml.compose(text, yaml.SafeLoader)
-        if root is not None and not isinstance(root, yaml.MappingNode):
+        root = compose(_text_of(path))
+        if root is not None and not isinstance(root, MappingNode):
             raise UserError(f"{path} is not a mapping of keys to values")
-        given = cast(DictConfig, OmegaConf.create(text))  # refuses endless aliases
-        lines = dict(_lines(root))
+        given = OmegaConf.create(to_value(root, hints_of(kind)) or {})
+        lines = dict(key_lines(root))
     except FileNotFoundError as error:
         raise UserError(f"there is no configuration file {path}") from error
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as error:
@@ -109,12 +109,22 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
     return parsed
 
 
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise UserError(f"{path} is longer than a configuration can be")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path} is UTF-16 text: save it as UTF-8")
+    return content.decode("utf-8-sig")
+
+
 def to_dataclass(
     kind: type[_Schema], given: DictConfig, overrides: Sequence[str], where: str
 ) -> ParsedConfig[_Schema]:
     """Read ``given``, from ``where``, and ``key=value`` overrides as the dataclass ``kind``."""
     schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, Problem]()
-    user, notes = _merged(given, overrides, wrong, other_names(kind))
+    user, notes = _merged(kind, given, overrides, wrong)
     values = list(leaves(cast(dict[str, Any], OmegaConf.to_container(user))))
     free = {f.name for f in fields(cast(Any, kind)) if get_origin(f.type) is dict}
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
@@ -127,6 +137,7 @@ def to_dataclass(
             message = message or unknown_key(path, known) or _nested_list(key, value)
         try:
             if not message:
+                require_fit(value, declared(kind, path)[1])
                 schema.merge_with(nested(path, value))
         except OmegaConfBaseException as error:
             message = value_message(error, path, value, kind)
@@ -152,23 +163,31 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {prefix + dotted(path): value for path, value in leaves(tree) if value != {}}
 
 
-def _lines(node: Any, above: str = "") -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = f"{above}{key.value}"
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, f"{name}.")
+def override_tree(kind: type, override: str) -> DictConfig:
+    """Return the value of an override ``key=value`` as a tree, under the key that it uses.
+
+    Raises:
+        OmegaConfBaseException: if the key has no such form.
+        YAMLError: if the value of a list or a mapping is no YAML.
+        RecursionError: if it has too many brackets in brackets.
+    """
+    key, _, text = override.partition("=")
+    tree = OmegaConf.create({})
+    OmegaConf.update(tree, key, None)  # reads a[b] as well as a.b
+    ((path, _),) = leaves(cast(dict[str, Any], OmegaConf.to_container(tree)))
+    return OmegaConf.create(nested(path, override_value(text, hints_of(kind), path)))
 
 
 def _merged(
-    given: DictConfig, overrides: Sequence[str], wrong: dict[str, Problem], names: Mapping[str, str]
+    kind: type, given: DictConfig, overrides: Sequence[str], wrong: dict[str, Problem]
 ) -> tuple[DictConfig, list[str]]:
     """Merge the overrides into ``given``; return it under present names, and notes on old names.
 
     Malformed overrides, and settings with two names in the file or in the overrides, go into
     ``wrong``.
     """
-    user, here = deepcopy(with_present_names(given, names)), set[str]()
+    names, here = other_names(kind), set[str]()
+    user = deepcopy(with_present_names(given, names))
     for override in overrides:
         place, message = override.partition("=")[0], None
         try:
@@ -176,7 +195,7 @@ def _merged(
                 message = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
                 wrong[f"'{override}'"] = Problem("", message)
                 continue
-            tree = OmegaConf.from_dotlist([override])
+            tree = override_tree(kind, override)
             here |= given_keys(tree)
             user.merge_with(with_present_names(tree, names))
         except (YAMLError, RecursionError):
@@ -213,9 +232,12 @@ def _filled(
 
 def _not_filled_in(schema: Any, path: tuple[Any, ...], value: Any, kind: type) -> Problem | None:
     """Return the mistake in a value that refers to another one, or None."""
-    key = dotted(path)
+    key, hint = dotted(path), declared(kind, path)[1]
     try:
         OmegaConf.select(schema, key)
+        if isinstance(value, str) and (match := _REFERENCE.fullmatch(value)):
+            other = OmegaConf.select(schema, match[1])
+            require_fit(typed(other, False, hint) if isinstance(other, str) else other, hint)
     except OmegaConfBaseException as error:
         return Problem(key, value_message(error, path, value, kind))
     return None
@@ -245,5 +267,5 @@ def _of_file(error: Exception, path: Path) -> str:
         return f"{path} cannot be read: {error.strerror}"
     reason = first_line(error)
     if isinstance(error, UnicodeDecodeError):
-        reason = f"byte {error.start + 1} is not UTF-8"
+        reason = f"byte {error.start + 1} is not UTF-8: save the file as UTF-8"
     return f"{path} is not valid YAML: {reason}"

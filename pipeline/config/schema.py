@@ -18,6 +18,9 @@ SYNONYMS = {"data.validation": "data.select"}
 """Keys of an experiment by their second names, which are read like the first ones."""
 MUST = "must"
 """Key of a field's metadata: text after "must" in the message about a value of another type."""
+KEYS_OF = "keys_of"
+"""Key of a field's metadata: the schema whose dotted keys are the keys of the field's mapping. The
+mapping's values are lists of that schema's values."""
 FEWEST = 20
 """Fewest images that a split may have."""
 _SHARE = "{key} must lie between 0 and 0.5, got {value}"

@@ -1,6 +1,5 @@
 """The schema of a study, and its trials."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -16,8 +15,9 @@ from bngan.serialization.bounds import bounded, out_of_bounds
 from bngan.serialization.problem import Problem, first_line
 from pipeline.config.keys import name_conflicts, other_names, renaming_notes, with_present_key
 from pipeline.config.loader import located_workspace, silent
-from pipeline.config.parser import flatten, read
-from pipeline.config.schema import Config
+from pipeline.config.parser import flatten, override_tree, read
+from pipeline.config.scalars import written
+from pipeline.config.schema import KEYS_OF, Config
 from pipeline.core.names import name_errors
 
 Point = dict[str, Any]
@@ -49,7 +49,7 @@ class Study:
     """Name of the arm with which the others are compared."""
     common: list[str] = field(default_factory=list)
     """Settings (key=value) of all arms, and of the data."""
-    axes: dict[str, list[Any]] = field(default_factory=dict)
+    axes: dict[str, list[Any]] = field(default_factory=dict, metadata={KEYS_OF: Config})
     """Values of other keys; every arm is trained with each of them, unless the arm sets the key
     itself. Such an arm differs from the control in that key too, unless their values are equal."""
     points: int | None = bounded(None, ge=1)
@@ -192,17 +192,15 @@ def main_trials(study: Study, chosen: Mapping[tuple[str, str], Sequence[Point]])
 
 def trial(study: Study, task: str, arm: str, point: Point, seed: int, tuning: bool) -> Trial:
     """Return a trial. The arm's settings override the point's, which override the common ones."""
-    drawn = [f"{key}={_written(value)}" for key, value in point.items()]
-    parsed = OmegaConf.from_dotlist([*study.common, *drawn, *study.arms[arm]])
+    drawn = [f"{key}={written(value)}" for key, value in point.items()]
+    parsed = OmegaConf.create({})
+    for text in (*study.common, *drawn, *study.arms[arm]):
+        parsed.merge_with(override_tree(Config, text))
     settings = flatten(cast(dict[str, Any], OmegaConf.to_container(parsed)))
     treatment = str(settings.pop("treatment", "none"))
-    overrides = tuple(f"{key}={_written(value)}" for key, value in sorted(settings.items()))
+    overrides = tuple(f"{key}={written(value)}" for key, value in sorted(settings.items()))
     pairs = tuple(point.items())
     return Trial(task, arm, pairs, seed, overrides, treatment, study.score_every, tuning)
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _structure(study: Study) -> Iterator[Problem]:

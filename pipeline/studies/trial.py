@@ -41,8 +41,8 @@ def settings(trial: Trial) -> Config:
     """
     if is_file(trial.task):
         return load_config(Path(trial.task), [*trial.overrides, f"seed={trial.seed}"])
-    own = [f"name={trial.task}", "register.model=none", "data.path=embedded:digits"]
-    given = OmegaConf.from_dotlist(own)  # required keys; built-in tasks do not use them
+    own = {"name": trial.task, "register": {"model": "none"}, "data": {"path": "embedded:digits"}}
+    given = OmegaConf.create(own)  # required keys; built-in tasks do not use them
     parsed = to_dataclass(Config, given, [*trial.overrides, f"seed={trial.seed}"], trial.task)
     parsed.raise_if_invalid(config_errors(parsed.values, known=not parsed.wrong))
     return parsed.values
