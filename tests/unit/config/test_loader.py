@@ -2,9 +2,10 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.config.loader import load_config, to_yaml
-from pipeline.config.parser import flatten
+from pipeline.config.parser import flatten, read
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 
@@ -39,6 +40,39 @@ def test_the_resolved_configuration_reads_back(tmp_path) -> None:
     assert load_config(tmp_path / "x.yaml") == config
     assert config.train.lr == 3e-4
     assert Path(config.workspace).is_absolute()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("1.10", "no", "010", "2024_11", "1e3", "12:30", "2024-11-30", "null", "~", "0x10", ".5"),
+        *(
+            "a #b",
+            "a: b",
+            "[v1]",
+            "{a}",
+            "'a'",
+            '"',
+            " a ",
+            "on",
+            "=",
+            "<<",
+            "!x",
+            "-",
+            "é",
+            "a  b",
+        ),
+        "a long text that " + "is folded " * 20 + "when it is written",
+    ],
+)
+def test_a_text_that_we_write_reads_back(word: str, tmp_path: Path) -> None:
+    config = load_config(DIGITS)
+    config.register.model = config.data.image_column = word
+    (tmp_path / "x.yaml").write_text(to_yaml(config), encoding="utf-8")
+    found = read(Config, tmp_path / "x.yaml")
+    assert not found.wrong
+    assert found.values == config
+    assert yaml.safe_load(to_yaml(config))["register"]["model"] == word  # for other readers too
 
 
 BLIND = [

@@ -77,7 +77,7 @@ def test_a_value_that_was_filled_in_is_in_the_error() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("count: x", "count: Value 'x' of type 'str' could not be converted to Integer: write it"),
+        ("count: x", "count: Value 'x' of type 'str' could not be converted to Integer: write a"),
         (
             "perhaps: 1.5",
             "perhaps: Value '1.5' of type 'float' could not be converted to Integer: ",

@@ -132,6 +132,15 @@ def test_the_shipped_one_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_schedule(NIGHTLY)
 
 
+def test_words_are_as_written(tmp_path: Path) -> None:
+    values = {"name": "2024_11", "model": "1.10", "drift": "{tolerance: 1e3}", "workspace": "010"}
+    found = load_schedule(write(tmp_path, **values, data="{image_column: on}"))
+    assert (found.name, found.model, found.data.image_column) == ("2024_11", "1.10", "on")
+    assert (Path(found.workspace).name, found.drift.tolerance) == ("010", 1000.0)
+    with pytest.raises(UserError, match=r"drift\.tolerance: Value '010' of type 'str' could not"):
+        load_schedule(write(tmp_path, **(values | {"drift": "{tolerance: 010}"})))
+
+
 def test_a_job_is_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = list[str]()
 

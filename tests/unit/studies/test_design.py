@@ -112,3 +112,36 @@ def test_arms_and_axes_may_have_keys_by_their_earlier_names(tmp_path: Path) -> N
     trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
     seconds = {(t.arm, settings(t).train.checkpoint_every_seconds) for t in trials}
     assert seconds == {("none", 3.0), ("other", 4.0), ("other", 5.0)}
+
+
+def test_words_of_arms_and_axes_have_the_types_of_the_keys(tmp_path: Path) -> None:
+    (file := tmp_path / "study.yaml").write_text(
+        "name: 2024_11\ntasks: [ring8]\narms: {no: [register.model=1.10, 'workspace=a #b'], 010: []}\n"
+        "control: no\nthresholds: {ring8: 1e3}\ncommon: ['train.augment=[cutout]']\n"
+        "axes: {name: [no, 1e3, 'null'], train.lr: [2.0e-4], train.compile: [off], seed: [1_0]}\n"
+    )
+    found = load_study(file)
+    assert (found.name, found.control, list(found.arms)) == ("2024_11", "no", ["no", "010"])
+    assert found.axes == {
+        "name": ["no", "1e3", "null"],
+        "train.lr": [0.0002],
+        "train.compile": ["off"],
+        "seed": [10],
+    }
+    trials = main_trials(found, dict.fromkeys(_keys(found), points(found)))
+    configs = [settings(trial) for trial in trials if trial.arm == "no" and trial.seed == 0]
+    assert [config.name for config in configs] == ["no", "1e3", "null"]
+    assert {(c.register.model, c.workspace, c.train.lr, c.train.compile) for c in configs} == {
+        ("1.10", "a #b", 0.0002, "off")
+    }
+    assert configs[0].train.augment == ["cutout"]
+
+
+def test_a_number_of_an_axis_is_not_guessed(tmp_path: Path) -> None:
+    (file := tmp_path / "study.yaml").write_text(
+        "name: s\ntasks: [ring8]\narms: {a: []}\ncontrol: a\naxes:\n  train.batch_size: [64, 0100]\n"
+    )
+    with pytest.raises(
+        UserError, match=r"axes\.train\.batch_size: Value '0100' of type 'str' could"
+    ):
+        load_study(file)
