@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pipeline.config.keys import Path, dotted, other_names
 from pipeline.config.schema import KEYS_OF
@@ -58,10 +58,3 @@ def element(hint: Any) -> Any:
     """Return the type of the elements if a type is a list, or has one in its union; else None."""
     lists = (each for each in alternatives(hint) if get_origin(each) is list)
     return next((get_args(each)[0] for each in lists), None)
-
-
-def is_single(hint: Any) -> bool:
-    """Return whether a type has texts, numbers, switches or choices, and no list or mapping."""
-    kinds = alternatives(hint)
-    scalars = (kind in (str, int, float, bool) or get_origin(kind) is Literal for kind in kinds)
-    return bool(kinds) and all(scalars)

@@ -168,10 +168,12 @@ def override_tree(kind: type, override: str) -> DictConfig:
 
     Raises:
         OmegaConfBaseException: if the key has no such form.
-        YAMLError: if the value of a list or a mapping is no YAML.
+        YAMLError: if the value is no text and no YAML, or the key begins with a bracket.
         RecursionError: if it has too many brackets in brackets.
     """
     key, _, text = override.partition("=")
+    if key.startswith("["):  # OmegaConf's answer is an IndexError
+        raise YAMLError(f"'{key}' is no key")
     tree = OmegaConf.create({})
     OmegaConf.update(tree, key, None)  # reads a[b] as well as a.b
     ((path, _),) = leaves(cast(dict[str, Any], OmegaConf.to_container(tree)))
@@ -191,7 +193,7 @@ def _merged(
     for override in overrides:
         place, message = override.partition("=")[0], None
         try:
-            if "=" not in override or override.startswith("-"):
+            if "=" not in override or override.startswith(("-", "[")):
                 message = f"'{override}' is not an override: write key=value, as in train.lr=1e-3"
                 wrong[f"'{override}'"] = Problem("", message)
                 continue

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-from pipeline.config.hints import HintAt, alternatives, element, is_single
+from pipeline.config.hints import HintAt, alternatives, element
 from pipeline.config.keys import Path
 from pipeline.config.scalars import typed
 
@@ -123,18 +123,17 @@ def key_lines(node: yaml.Node | None, above: str = "") -> Iterator[tuple[str, in
 def override_value(text: str, hint_at: HintAt, path: Path) -> Any:
     """Return the value of an override at ``path`` from the text after ``=``.
 
-    A single value is the whole text, whatever characters it has; only quotes around all of it are
-    removed, as YAML does. Lists and mappings are YAML.
+    The value of a key of texts is the whole text, whatever characters it has; only quotes around
+    all of it are removed, as YAML does. Other values are YAML.
 
     Raises:
-        YAMLError: if a list or mapping is not YAML, or more text follows it.
+        YAMLError: if such a value is not YAML, or a comment follows it.
         RecursionError: if it has too many brackets in brackets.
     """
     hint = hint_at(path)
-    if is_single(hint):
-        if (quoted := _quoted(text)) is not None:
-            return typed(quoted, False, hint)
-        return typed(text if str in alternatives(hint) else text.strip(" "), True, hint)
+    if str in alternatives(hint):
+        quoted = _quoted(text)
+        return typed(text, True, hint) if quoted is None else typed(quoted, False, hint)
     root = compose(text)
     if root is not None and text[root.end_mark.index :].strip():
         raise _error("there is a comment behind the value", root)

@@ -1,11 +1,11 @@
 """The type that a schema has for a key."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from pipeline.config.hints import alternatives, declared, element, hints_of, is_single
+from pipeline.config.hints import alternatives, declared, element, hints_of
 from pipeline.config.schema import KEYS_OF, Config
 
 
@@ -51,5 +51,3 @@ def test_unions_are_taken_apart() -> None:
     assert alternatives(None) == ()
     assert element(int | list[str] | None) is str
     assert element(int) is None
-    assert is_single(Literal["auto"] | int | None)
-    assert not any(map(is_single, (int | list[int], dict[str, str], Inner, Any, None)))

@@ -229,6 +229,13 @@ def test_words_that_mean_something_else_elsewhere_are_read(tmp_path: Path) -> No
     assert found.values.data.flip is True
 
 
+def test_an_override_without_a_key_is_named() -> None:
+    digits = Path(__file__).parents[3] / "configs" / "digits.yaml"
+    for override in ("[=", "[a=1", "--x=1", "name"):
+        (problem,) = read(Config, digits, [override]).wrong.values()
+        assert problem.message.startswith(f"'{override}' is not an override: write key=value")
+
+
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     for encoding, message in (
         ("utf-16", "x.yaml is UTF-16 text: save it as UTF-8"),
