@@ -39,7 +39,8 @@ def declared(kind: type, path: Path) -> tuple[Field[Any] | None, Any]:
             key = other_names(schema).get(part, part)
             field, hint = None, list[declared(schema, tuple(key.split(".")))[1]]  # type: ignore[misc]
         else:  # a value of a mapping, or unknown to the schema
-            field, hint = None, get_args(hint)[1] if get_origin(hint) is dict else None
+            mapping = mapping_of(hint)
+            field, hint = None, get_args(mapping)[1] if mapping else None
     return field, hint
 
 
@@ -52,6 +53,11 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the type alone; without None."""
     args = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return tuple(arg for arg in args if arg not in (NoneType, None))
+
+
+def mapping_of(hint: Any) -> Any:
+    """Return the type of the mapping if a type is one, or has one in its union; else None."""
+    return next((each for each in alternatives(hint) if get_origin(each) is dict), None)
 
 
 def element(hint: Any) -> Any:

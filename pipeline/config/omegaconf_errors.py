@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from omegaconf.errors import InterpolationValidationError, ValidationError
 
 from bngan.serialization.problem import first_line
-from pipeline.config.hints import alternatives, declared
+from pipeline.config.hints import alternatives, declared, mapping_of
 from pipeline.config.scalars import mend
 from pipeline.config.schema import MUST
 
@@ -32,6 +32,8 @@ def value_message(error: Exception, path: tuple[Any, ...], value: Any, kind: typ
         kind: the schema.
     """
     key = ".".join(map(str, path))
+    if mapping_of(declared(kind, path)[1]):
+        return f"{key} is a mapping: write it as {{NAME: VALUE}}"
     if not isinstance(error, ValidationError):
         return as_message(error, key)
     field, hint = declared(kind, path)

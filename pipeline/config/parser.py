@@ -5,17 +5,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast, get_origin
+from typing import Any, Generic, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MappingNode, MarkedYAMLError, YAMLError
 
 from bngan.serialization.problem import Problem, first_line, one_line
-from pipeline.config.hints import declared, hints_of
+from pipeline.config.hints import declared, hints_of, mapping_of
 from pipeline.config.keys import (
     dotted,
     given_keys,
@@ -126,14 +126,13 @@ def to_dataclass(
     schema, wrong = deepcopy(_schema(cast(Any, kind))), dict[str, Problem]()
     user, notes = _merged(kind, given, overrides, wrong)
     values = list(leaves(cast(dict[str, Any], OmegaConf.to_container(user))))
-    free = {f.name for f in fields(cast(Any, kind)) if get_origin(f.type) is dict}
     known = flatten(cast(dict[str, Any], OmegaConf.to_container(schema)))
     for path, value in values:
         key = dotted(path)
         if value == {} and any(name.startswith(f"{key}.") for name in known):
             continue
         message = _foreign(key, value)
-        if path[0] not in free:
+        if not any(mapping_of(declared(kind, path[:n])[1]) for n in range(1, len(path) + 1)):
             message = message or unknown_key(path, known) or _nested_list(key, value)
         try:
             if not message:

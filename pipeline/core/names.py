@@ -11,10 +11,10 @@ _LONGEST_NAME = 200
 
 def name_errors(name: str) -> Iterator[Problem]:
     """Yield the reasons why an experiment, study or schedule, and its folder, cannot have a name."""
-    if not re.fullmatch(r"\w[\w .-]*", name):
+    if not re.fullmatch(r"\w[\w .:-]*", name):
         message = (
-            "name must begin with a letter or digit and consist of those, ' ', '.', '-' and '_', got "
-            f"'{name}'"
+            "name must begin with a letter or digit and consist of those, ' ', '.', ':', '-' and '_', "
+            f"got '{name}'"
         )
         yield Problem("name", message)
     yield from _too_long("name", name)

@@ -8,6 +8,7 @@ from pipeline.config.loader import load_config, to_yaml
 from pipeline.config.parser import flatten, read
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
+from tests.environment import ROOT
 
 CONFIGS = sorted(
     (Path(__file__).parents[3] / "configs").glob("*.yaml")  # schedules and studies lie deeper
@@ -116,3 +117,37 @@ def test_every_field_is_documented() -> None:
                     assert isinstance(following, ast.Expr), f"{section.__name__}.{name}"
         pending += [base for base in section.__bases__ if is_dataclass(base)]
     assert len(seen) >= 8
+
+
+@pytest.mark.parametrize(
+    ("override", "splits"),
+    [
+        ("data.splits.Training=train", {"Training": "train"}),
+        ("data.splits={1.10: train, no: test}", {"1.10": "train", "no": "test"}),
+        ("data.splits={}", {}),
+        ("data.splits=null", None),
+    ],
+)
+def test_names_of_splits_are_texts(
+    override: str, splits: dict[str, str] | None, tmp_path: Path
+) -> None:
+    (file := tmp_path / "x.yaml").write_text(
+        "name: x\ndata: {path: embedded:digits}\nregister: {model: x}\n"
+    )
+    config = load_config(file, [override])
+    assert config.data.splits == splits
+    file.write_text(to_yaml(config))
+    assert load_config(file).data.splits == splits
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.splits.x=foo", "data.splits must give train or validation or test for x, got foo"),
+        ("data.splits=train", r"data.splits is a mapping: write it as \{NAME: VALUE\}"),
+        ("data.splits=[a]", r"data.splits is a mapping: write it as \{NAME: VALUE\}"),
+    ],
+)
+def test_wrong_splits_are_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(ROOT / "configs" / "digits.yaml", [override])

@@ -95,7 +95,7 @@ def test_a_value_that_was_filled_in_is_in_the_error() -> None:
         ("counts: [1, null]", "counts must have no empty values"),
         ("lists: {a: 1}", "lists.a is a list: write it as [ONE,OTHER]"),
         ("lists: {a: {b: 1}}", "lists.a.b: 'DictConfig' is incompatible"),
-        ("lists: 1", "lists: Cannot assign int"),
+        ("lists: 1", "lists is a mapping: write it as {NAME: VALUE}"),
         (
             "count: '${word}'",
             "count: While dereferencing interpolation '${word}': Value 'w' of type",
