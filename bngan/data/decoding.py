@@ -4,42 +4,76 @@ Any content gives an array of uint8 or a ``ValueError``, within bounds of time a
 """
 
 import io
-import struct
-import zlib
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, ImagePalette, UnidentifiedImageError
 
+from bngan.data import png
+from bngan.data.high_bits import MAX_PIXELS, Unusable, read_samples, require_size
 from bngan.serialization.problem import one_line
 
 Fit = Literal["crop", "pad", "stretch"]
 _FITS: dict[Fit, Any] = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}
 MAX_BYTES = 2**28
-"""Maximum size of a file; one image of ``_MAX_PIXELS`` pixels has less."""
-_MAX_PIXELS = 64_000_000
-"""Limit that keeps decoding below a GB. WebP has half, since its decoder keeps four copies."""
+"""Maximum size of a file; one image of ``MAX_PIXELS`` pixels has less."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+}
 _COUNTED = 2**24
 """Size of a file, in bytes, up to which its frames are counted: a frame may have 20 bytes, and the
 count visits each."""
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Samples per pixel by a PNG's kind of colour."""
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-_INTERLACED = (*_PASSES, (0, 1, 1, 2))
-"""First column, first row and their steps in the passes of an interlaced PNG."""
+_COLOUR_MAP = 320
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Ways to make an image upright, by EXIF's orientation."""
 
 
-class _Unusable(ValueError):
-    """Pillow can read the file, but it is no image to train on."""
+@dataclass(frozen=True)
+class Decoded:
+    """An image, and the range of the values in its file.
+
+    Attributes:
+        image: PIL image in mode L or RGB.
+        largest: largest value that the file stores; None for 8 bits per sample or fewer.
+        maximum: largest value that the file's header allows.
+    """
+
+    image: Image.Image
+    largest: int | None
+    maximum: int
 
 
-def decode(content: bytes | OSError | None) -> Image.Image:
+def decode(content: bytes | OSError | None, white: int | None = None) -> Image.Image:
+    """Return ``read_image(content, white).image``."""
+    return read_image(content, white).image
+
+
+def read_image(content: bytes | OSError | None, white: int | None = None) -> Decoded:
     """Return a PIL image in mode L or RGB, upright, with transparency laid over white.
 
     If a file holds several pictures, as phones write them into JPEG (MPO), the first one counts.
-    Animations and documents of several pages are refused. So are floats and integers of more than
-    16 bits, because their white is unknown.
+    Animations and documents of several pages are refused. So are floats, signed integers and
+    integers of more than 16 bits, because their white is unknown. Metadata that cannot be read are
+    no reason to refuse an image.
+
+    Args:
+        white: value that is white in grey and RGB images of 9 to 16 bits; None takes the largest
+            one that the file's header allows.
 
     Raises:
         ValueError: if there is no image or it cannot be used; the message gives the reason.
@@ -53,14 +87,11 @@ def decode(content: bytes | OSError | None) -> Image.Image:
     if len(content) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES // 2**20} MiB are too much for an image")
     try:
-        file = Image.open(io.BytesIO(content), formats=_FORMATS)
-        _require_one_picture(file, content)
-        ImageOps.exif_transpose(file, in_place=True)
-        return _plain(file)
-    except _Unusable:
+        return _read_despite_metadata(content, white)
+    except Unusable:
         raise
     except UnidentifiedImageError as error:
-        raise ValueError("unreadable: no image format that is known") from error
+        raise ValueError(f"unreadable: {_unidentified(content)}") from error
     except Exception as error:  # Pillow's parsers raise errors of any kind
         raise ValueError(f"unreadable: {one_line(error)}") from error
 
@@ -74,56 +105,84 @@ def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np
     return pixels.reshape(image.height, image.width, channels)
 
 
-def _require_one_picture(file: Image.Image, content: bytes) -> None:
+def _unidentified(content: bytes) -> str:
+    for signature, name in _SIGNATURES.items():
+        if content.startswith(signature):
+            return f"a damaged {name} file, or one of a kind that is not read"
+    return "no image format that is known"
+
+
+def _read_despite_metadata(content: bytes, white: int | None) -> Decoded:
+    try:
+        return _read(content, white)
+    except Unusable:
+        raise
+    except Exception:
+        if not content.startswith(png.SIGNATURE):
+            raise
+    return _read(png.without_metadata(content), white)
+
+
+def _read(content: bytes, white: int | None) -> Decoded:
+    file = Image.open(io.BytesIO(content), formats=_FORMATS)
+    _require_one_picture(file, content)
+    samples = read_samples(file, content, white)
+    if samples is not None:
+        image = _upright(_flat(samples.image(white)), file)
+        return Decoded(image, int(samples.colour.max()), samples.maximum)
+    _mend_header(file, content)
+    file.load()
+    return Decoded(_upright(_flat(file), file), None, 255)
+
+
+def _require_one_picture(file: ImageFile.ImageFile, content: bytes) -> None:
     """Refuse a file of several pictures or too many pixels, before its pixels are decoded."""
     if getattr(file, "is_animated", False) and file.format != "MPO":
         count = file.n_frames if len(content) < _COUNTED else "several"  # type: ignore[attr-defined]
-        raise _Unusable(f"{count} frames: an image must be one picture")
-    most = _MAX_PIXELS // 2 if file.format == "WEBP" else _MAX_PIXELS
-    if not 0 < file.width * file.height <= most:
-        raise _Unusable(f"{file.width}x{file.height} pixels, and 1 to {most:,} can be read")
-    if file.format == "PNG":
-        _require_all_rows(content)
+        raise Unusable(f"{count} frames: an image must be one picture")
+    # WebP's decoder keeps four copies.
+    require_size(file, MAX_PIXELS // 2 if file.format == "WEBP" else MAX_PIXELS)
+    if file.format == "PNG":  # Pillow would leave missing rows black
+        count, expected = png.counted_bytes(content)
+        if count < expected:
+            raise Unusable(f"unreadable: {count} of {expected} bytes of its pixels are there")
 
 
-def _require_all_rows(content: bytes) -> None:
-    """Refuse a PNG that ends early or has a wrong checksum: Pillow would leave its rest black."""
-    width, height, depth, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
-    expected = sum(
-        -(-(height - y) // down)
-        * (1 + -(-(-(-(width - x) // right) * depth * _SAMPLES[kind]) // 8))
-        for x, y, right, down in (_INTERLACED if interlaced else ((0, 0, 1, 1),))
-        if x < width and y < height
-    )
-    parts, place = [], 8
-    while place + 8 <= len(content):
-        length, name = struct.unpack_from(">I4s", content, place)
-        if name == b"IDAT":
-            parts.append(content[place + 8 : place + 8 + length])
-        place += 12 + length
-    stream, count = zlib.decompressobj(), 0
-    for part in parts:
-        while count <= expected and (rows := stream.decompress(part, 2**20)):
-            count, part = count + len(rows), stream.unconsumed_tail
-    if count < expected:
-        raise _Unusable(f"unreadable: {count} of {expected} bytes of its pixels are there")
+def _mend_header(file: ImageFile.ImageFile, content: bytes) -> None:
+    """Correct entries of the header that Pillow takes for others than they are."""
+    if file.format == "PNG" and "transparency" in file.info:
+        depth, kind = png.depth_and_kind(content)
+        largest, level = 2**depth - 1, file.info["transparency"]
+        if kind == 0 and depth > 1:  # the pixels are scaled to 8 bits, and the level is not
+            file.info["transparency"] = (level & largest) * (255 // largest)
+        elif kind == 2:
+            file.info["transparency"] = tuple(each & largest for each in level)
+    if file.format == "TIFF" and file.mode in ("P", "PA"):
+        colours = file.tag_v2[_COLOUR_MAP]  # type: ignore[attr-defined]
+        if max(colours) < 256:  # colours of 8 bits, and the format has 16
+            file.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Return the image in mode L or RGB."""
-    if image.mode == "F":
-        raise _Unusable("floating-point pixels: save them with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        levels = np.asarray(image)
-        if levels.min() < 0 or levels.max() > 65535:
-            raise _Unusable("pixels of more than 16 bits: save them with 8 or 16")
-        return Image.fromarray((levels >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        layer = _in_mode(image, "RGBA")
-        grey = image.mode in ("1", "L", "LA", "La")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        return image.convert("L" if grey else "RGB")
-    return _in_mode(image, "L" if image.mode in ("1", "L") else "RGB")
+def _upright(image: Image.Image, file: ImageFile.ImageFile) -> Image.Image:
+    """Return the image turned as the EXIF of its loaded file says, if that can be read."""
+    try:
+        turn = _TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow's parsers raise errors of any kind
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return the image in mode L or RGB. Alpha of 0 everywhere is unused, if there are colours."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    mode = "L" if grey else "RGB"
+    if not image.has_transparency_data:
+        return _in_mode(image, mode)
+    layer = _in_mode(_in_mode(image, "LA") if image.mode == "La" else image, "RGBA")
+    unseen = layer.getchannel("A").getbbox() is None
+    if unseen and any(len(set(layer.getchannel(band).getextrema())) > 1 for band in "RGB"):
+        return layer.convert("RGB").convert(mode)
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

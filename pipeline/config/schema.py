@@ -57,7 +57,11 @@ class DataConfig:
     )
     """Side in pixels to resize to; null keeps the images' own size, the same for all of them."""
     channels: int | None = None
-    """1 (grey) or 3 (RGB); null takes 1 if the first images are all grey."""
+    """1 (grey) or 3 (RGB); null takes 1 if all images of all splits are grey."""
+    white: int | None = bounded(None, ge=1, le=65535)
+    """Value that is white in grey and RGB images of 9 to 16 bits, such as 1023 for a sensor of 10
+    bits; larger values are clipped. null takes the largest value that the file's header allows.
+    Images of 8 bits or fewer are used as they are."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """Way to make an image square: crop cuts out the middle, pad adds black, stretch distorts."""
     flip: bool = False

@@ -26,6 +26,7 @@ def contents(
     ignored: Sequence[str],
     commit: str | None,
     origins: Mapping[str, str],
+    pixels: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the inventory in JSON values.
 
@@ -44,6 +45,7 @@ def contents(
         "skipped": _first(skipped),
         "ignored": _first(ignored),
         "duplicates": duplicates(digests),
+        "pixels": dict(pixels),
     }
 
 

@@ -188,7 +188,8 @@ def _new_images(
             if len(kept) == reference.protocol.count:
                 break
             try:
-                pixels = convert(decode(content), channels, size, schedule.data.fit)
+                image = decode(content, schedule.data.white)
+                pixels = convert(image, channels, size, schedule.data.fit)
                 if pixels.shape != (height, width, channels):
                     raise ValueError(f"is not {width}x{height}, as the model's images are")
                 kept.append(pixels)

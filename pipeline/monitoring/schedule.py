@@ -46,6 +46,8 @@ class NewImages:
     """Most gigabytes (10^9 bytes) to download from the Hub at a time."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """Way to resize an image of another size than the model's; use data.fit of its experiment."""
+    white: int | None = bounded(None, ge=1, le=65535)
+    """Value that is white in images of 9 to 16 bits; use data.white of the model's experiment."""
 
 
 @dataclass

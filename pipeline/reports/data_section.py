@@ -6,6 +6,7 @@ from typing import Any
 from bngan.data.class_names import numbered_name
 from bngan.data.dataset import SPLITS
 from pipeline.data.inventory import leakage_warning
+from pipeline.data.pixel_counts import conversions, stored_levels
 from pipeline.reports.page import render_html
 
 _CLASSES = 100
@@ -26,6 +27,8 @@ _SECTION = """
 {% endmacro %}
 <p>{{ contents.duplicates.repeated }} images have exactly the pixels of another one.</p>
 {% if warning %}<p class="note">{{ warning }}.</p>{% endif %}
+{% for line in pixels %}<p>{{ line }}.</p>
+{% endfor %}
 {% if rows %}<div class="wide">{{ table(heads, rows) }}</div>{% endif %}
 {% if unlisted > 0 %}<p>And {{ unlisted }} more.</p>{% endif %}
 {{ listed(contents.skipped, "images cannot be used and are left out") }}
@@ -35,10 +38,12 @@ _SECTION = """
 
 def as_html(contents: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Return the HTML of ``contents`` and ``dataset.json``: a class table, and unused files."""
+    pixels = contents.get("pixels", {})  # absent from the inventories of earlier versions
     return render_html(
         _SECTION,
         contents=contents,
         warning=leakage_warning(contents["duplicates"], data["counts"]),
+        pixels=[line for line in (*conversions(pixels), stored_levels(pixels)) if line],
         heads=("Class", *SPLITS),
         rows=_class_rows(contents, data["classes"]),
         unlisted=len(data["classes"]) - _CLASSES,

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Collection
 from dataclasses import fields
 from importlib.metadata import version
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_numbers, codes, known_labels, unknown_labels
-from pipeline.data.conversion import Part, PixelFormat, SplitWriter, image_shape
+from pipeline.data.conversion import Part, PixelFormat, SplitWriter, image_shape, write_splits
 from pipeline.data.inventory import (
     Digests,
     contents,
@@ -33,6 +32,7 @@ from pipeline.data.inventory import (
     untrained,
     unused_images,
 )
+from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import opened
 from pipeline.storage.artifacts import CONTENTS, DATASET
 from pipeline.workflow.stage import Stage, StageContext, Summary
@@ -44,7 +44,7 @@ _ELSEWHERE = ("flip", "max_download_gb")
 def run(context: StageContext) -> Summary:
     """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
-    wanted = PixelFormat(data.image_size, data.channels, data.fit)
+    wanted = PixelFormat(data.image_size, data.channels, data.fit, data.white)
     with opened(data.path, data.max_download_gb, data.read_options) as sources:
         labels = {split: known_labels(s, data.unlabelled) for split, s in sources.items()}
         classes, numbers = class_numbers(sources["train"], labels["train"], data.classes)
@@ -55,17 +55,19 @@ def run(context: StageContext) -> Summary:
             split: SplitWriter(context.output, split, part, shape) for split, part in parts.items()
         }
         total = sum(len(writer.order) for writer in writers.values())
-        written = chain.from_iterable(writer.write(wanted) for writer in writers.values())
         with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
-            for done, _ in enumerate(written, 1):
+            for done, _ in enumerate(write_splits(writers, wanted), 1):
                 if done % 500 == 0:
-                    count = sum(len(writer.skipped) for writer in writers.values())
-                    context.events.progress(done, total, f"{count} skipped")
+                    unusable = sum(len(writer.skipped) for writer in writers.values())
+                    context.events.progress(done, total, f"{unusable} skipped")
     skipped = [line for writer in writers.values() for line in writer.skipped]
     ignored = _ignored(sources)
     for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
         if lines:
             context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
+    counts = PixelCounts.total(writer.levels for writer in writers.values())
+    for doubt in counts.doubts(data.channels, data.white):
+        context.events.message(doubt)
     if len(skipped) > data.max_skipped * total:
         raise UserError(
             f"data.path: {len(skipped):,} of {total:,} images cannot be used, more than "
@@ -78,7 +80,7 @@ def run(context: StageContext) -> Summary:
     if unused := unused_images(sources["train"].ignored):
         context.events.message(unused)
     used = {sources["train"].origin: "train"} | ({sources[test].origin: "test"} if test else {})
-    return _summarise(context, shape, classes, writers, skipped, ignored, used)
+    return _summarise(context, classes, writers, skipped, ignored, used)
 
 
 def _ignored(sources: dict[SourceSplit, Source]) -> list[str]:
@@ -135,20 +137,20 @@ def _test_split(sources: Collection[SourceSplit]) -> SourceSplit | None:
 
 def _summarise(
     context: StageContext,
-    shape: tuple[int, int, int],
     classes: list[str],
     writers: dict[Split, SplitWriter],
     skipped: list[str],
     ignored: list[str],
     used: dict[str, str],
 ) -> Summary:
-    output, commit = context.output, writers["train"].source.commit
+    output, commit, shape = context.output, writers["train"].source.commit, writers["train"].shape
     labels = {split: writer.numbers for split, writer in writers.items()}
     digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
     counts = {split: len(labels[split]) for split in SPLITS}
     dataset: dict[str, Any] = {"image_shape": shape, "classes": classes, "counts": counts}
     (output / DATASET).write_text(json.dumps(dataset, indent=2))
-    inventory = contents(labels, classes, digests, skipped, ignored, commit, used)
+    pixels = PixelCounts.total(writer.levels for writer in writers.values()).record(shape[2])
+    inventory = contents(labels, classes, digests, skipped, ignored, commit, used, pixels)
     (output / CONTENTS).write_text(json.dumps(inventory, indent=2))
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
@@ -167,6 +169,7 @@ def _summarise(
         f"{height}x{width}x{channels}, "
         f"{len(skipped):,} skipped, {len(ignored):,} other files, "
         f"{inventory['duplicates']['repeated']:,} duplicates"
+        + "".join(f", {line}" for line in conversions(pixels))
         + (f", commit {commit}" if commit else "")
     )
     summary = {"skipped": len(skipped), "duplicates": inventory["duplicates"], "commit": commit}
