@@ -3,7 +3,7 @@
 Any content gives an array of uint8 or a ``ValueError``, within bounds of time and memory.
 """
 
-import io
+import struct
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, ImagePalette, UnidentifiedImageError
 
 from bngan.data import png
-from bngan.data.high_bits import MAX_PIXELS, Unusable, read_samples, require_size
+from bngan.data.high_bits import MAX_PIXELS, Unusable, open_image, read_samples, require_size
 from bngan.serialization.problem import one_line
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -118,13 +118,28 @@ def _read_despite_metadata(content: bytes, white: int | None) -> Decoded:
     except Unusable:
         raise
     except Exception:
-        if not content.startswith(png.SIGNATURE):
+        if content.startswith(png.SIGNATURE):
+            bare = png.without_metadata(content)
+        elif content.startswith(b"\xff\xd8\xff"):
+            bare = _jpeg_without_metadata(content)
+        else:
             raise
-    return _read(png.without_metadata(content), white)
+    return _read(bare, white)
+
+
+def _jpeg_without_metadata(content: bytes) -> bytes:
+    """Return a JPEG without comments and EXIF, ICC and like segments; Adobe's says the colours."""
+    parts, place = [content[:2]], 2
+    while content[place] == 0xFF and content[place + 1] != 0xDA:  # 0xDA begins the pixels
+        marker, length = struct.unpack_from(">xBH", content, place)
+        if not (0xE0 <= marker <= 0xED or marker in (0xEF, 0xFE)):
+            parts.append(content[place : place + 2 + length])
+        place += 2 + length
+    return b"".join([*parts, content[place:]])
 
 
 def _read(content: bytes, white: int | None) -> Decoded:
-    file = Image.open(io.BytesIO(content), formats=_FORMATS)
+    file = open_image(content, _FORMATS)
     _require_one_picture(file, content)
     samples = read_samples(file, content, white)
     if samples is not None:

@@ -81,6 +81,14 @@ def to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
     return scaled.astype(np.uint8)
 
 
+def open_image(content: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:
+    """Open an image file whose pixels are not decoded yet."""
+    file = Image.open(io.BytesIO(content), formats=formats)
+    if not isinstance(file.info.get("xmp", b""), bytes):  # Pillow would fail when it loads pixels
+        del file.info["xmp"]
+    return file
+
+
 def require_size(file: Image.Image, most: int = MAX_PIXELS) -> None:
     """Raise ``Unusable`` if the image has no pixels or more than ``most``."""
     if not 0 < file.width * file.height <= most:
@@ -174,7 +182,7 @@ def _colours(file: ImageFile.ImageFile, content: bytes) -> np.ndarray:
 
     A second reading, with the other order of bytes, gives the lower 8.
     """
-    other, mode = Image.open(io.BytesIO(content), formats=(str(file.format),)), _raw_mode(file)
+    other, mode = open_image(content, (str(file.format),)), _raw_mode(file)
     order = _NATIVE if mode[-1] == "N" else mode[-1]
     upper = _loaded(file, file.mode, mode)
     lower = _loaded(other, file.mode, mode[:-1] + ("B" if order == "L" else "L"))
