@@ -55,7 +55,7 @@ class Samples:
         return self.values.ndim == 3 and self.values.shape[2] in (2, 4)
 
     def image(self, white: int | None) -> Image.Image:
-        """Return an image in mode L, LA, RGB or RGBA.
+        """Return an image in mode L, LA, RGB or RGBA, with transparent values in white.
 
         ``white`` is the value that is white. None takes the header's maximum, and so do files
         whose maximum is smaller; larger values are clipped.
@@ -64,8 +64,8 @@ class Samples:
         if self.white_is_zero:
             np.subtract(255, levels, out=levels)
         if self.transparent:
-            seen = (self.colour != np.array(self.transparent)).reshape(*levels.shape[:2], -1)
-            levels = np.dstack([levels, seen.any(2) * np.uint8(255)])
+            unseen = self.colour == np.array(self.transparent, np.uint16)
+            levels[unseen.all(axis=2) if unseen.ndim == 3 else unseen] = 255
         elif self._has_alpha:
             levels = np.dstack([levels, to_8_bits(self.values[..., -1], self.maximum)])
         return Image.fromarray(levels)
