@@ -8,13 +8,13 @@ import io
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from bngan.data import png
+from bngan.data.pillow_internals import load_as, load_ppm_text, ppm_maximum, ppm_place, raw_mode
 
 MAX_PIXELS = 64_000_000
 """Limit that keeps decoding below a GB."""
@@ -120,7 +120,7 @@ def _of_png(file: ImageFile.ImageFile, content: bytes) -> Samples:
         return Samples(np.asarray(file), 65535, transparent=levels)
     require_size(file, MAX_PIXELS // 2)
     if kind == 4:  # four bytes a pixel, like RGBA
-        pairs = np.asarray(_loaded(file, "RGBA", "RGBA"))
+        pairs = np.asarray(load_as(file, "RGBA", "RGBA"))
         return Samples(_joined(pairs[..., ::2], pairs[..., 1::2]), 65535)
     return Samples(_colours(file, content), 65535, transparent=transparent)
 
@@ -142,7 +142,7 @@ def _of_tiff(file: TiffImageFile, content: bytes, white: int | None) -> Samples 
         return Samples(np.asarray(file), 2**bits - 1, white_is_zero=photometric == 0)
     if tags.get(_PLANES, 1) != 1:
         raise Unusable("pixels of 16 bits in separate planes: save them pixel by pixel")
-    if "RGBa" in _raw_mode(file):
+    if "RGBa" in raw_mode(file):
         if white is not None:
             raise Unusable("colours of 16 bits that are multiplied by alpha, and data.white is set")
         return None
@@ -151,30 +151,19 @@ def _of_tiff(file: TiffImageFile, content: bytes, white: int | None) -> Samples 
 
 
 def _of_ppm(file: ImageFile.ImageFile, content: bytes) -> Samples | None:
-    decoder, _, offset, arguments = file.tile[0]
-    maximum: Any = 65535 if arguments == "I;16B" else (arguments or (0,))[-1]
-    if not isinstance(maximum, int) or maximum < 256:
+    maximum, place = ppm_maximum(file), ppm_place(file)
+    if maximum < 256:
         return None
     shape = (file.height, file.width, 3) if file.mode == "RGB" else (file.height, file.width)
-    if decoder == "ppm_plain":
-        return Samples(_plain_values(file, maximum).reshape(shape), maximum)
+    if place is None:
+        require_size(file, MAX_PIXELS // 8)  # Pillow's reader of text is slow and large
+        scaled = load_ppm_text(file) * (maximum / 65535)
+        return Samples(np.rint(scaled).astype(np.uint16).reshape(shape), maximum)
     require_size(file, MAX_PIXELS // (2 if file.mode == "RGB" else 1))
-    size = math.prod(shape)
-    if offset + 2 * size > len(content):
+    if place + 2 * math.prod(shape) > len(content):
         raise Unusable("unreadable: image file is truncated")
-    values = np.frombuffer(content, ">u2", size, offset)
+    values = np.frombuffer(content, ">u2", math.prod(shape), place)
     return Samples(values.reshape(shape), maximum)
-
-
-def _plain_values(file: ImageFile.ImageFile, maximum: int) -> np.ndarray:
-    """Return uint16 values of a PPM written as text, read as a grey image of 16 bits."""
-    require_size(file, MAX_PIXELS // 8)  # Pillow's reader of text is slow and large
-    decoder, _, offset, _ = file.tile[0]
-    file._size = (file.width * (3 if file.mode == "RGB" else 1), file.height)
-    file._mode = "I"
-    file.tile = [ImageFile._Tile(decoder, (0, 0, *file._size), offset, ("I", maximum))]
-    file.load()
-    return np.rint(np.asarray(file) * (maximum / 65535)).astype(np.uint16)
 
 
 def _colours(file: ImageFile.ImageFile, content: bytes) -> np.ndarray:
@@ -182,27 +171,11 @@ def _colours(file: ImageFile.ImageFile, content: bytes) -> np.ndarray:
 
     A second reading, with the other order of bytes, gives the lower 8.
     """
-    other, mode = open_image(content, (str(file.format),)), _raw_mode(file)
+    other, mode = open_image(content, (str(file.format),)), raw_mode(file)
     order = _NATIVE if mode[-1] == "N" else mode[-1]
-    upper = _loaded(file, file.mode, mode)
-    lower = _loaded(other, file.mode, mode[:-1] + ("B" if order == "L" else "L"))
+    upper = load_as(file, file.mode, mode)
+    lower = load_as(other, file.mode, mode[:-1] + ("B" if order == "L" else "L"))
     return _joined(np.asarray(upper), np.asarray(lower))
-
-
-def _raw_mode(file: ImageFile.ImageFile) -> str:
-    arguments: Any = file.tile[0][3]
-    return arguments if isinstance(arguments, str) else str(arguments[0])
-
-
-def _loaded(file: ImageFile.ImageFile, mode: str, raw_mode: str) -> Image.Image:
-    """Load a file as if its pixels had this raw mode of Pillow's."""
-    file._mode = mode
-    for place, (decoder, box, offset, arguments) in enumerate(file.tile):
-        later = arguments[1:] if isinstance(arguments, tuple) else None
-        changed = raw_mode if later is None else (raw_mode, *later)
-        file.tile[place] = ImageFile._Tile(decoder, box, offset, changed)
-    file.load()
-    return file
 
 
 def _joined(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:

@@ -163,6 +163,7 @@ def test_what_is_safe_is_not() -> None:
 
 LIBRARIES = (
     "bngan/data/datasets_internals.py",
+    "bngan/data/pillow_internals.py",
     "bngan/numerics/torch_internals.py",
     "pipeline/config/omegaconf_errors.py",
     "pipeline/core/ray_internals.py",

@@ -1,0 +1,57 @@
+"""The Pillow that is installed decodes pixels in the layout that it is told."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bngan.data.pillow_internals import load_as, load_ppm_text, ppm_maximum, ppm_place, raw_mode
+from tests.unit.data.test_high_bits import COLOURS, GREY, SENSOR, little, pgm, plain_ppm, png, tiff
+
+
+@pytest.mark.parametrize(
+    ("content", "layout", "swapped"),
+    [
+        (png(COLOURS, 2), "RGB;16B", "RGB;16L"),
+        (tiff(little(COLOURS), (5, 7), 16, 2, 3), "RGB;16L", "RGB;16B"),
+    ],
+)
+def test_the_other_order_of_bytes_gives_the_lower_8_bits(
+    content: bytes, layout: str, swapped: str
+) -> None:
+    for name, expected in ((layout, COLOURS >> 8), (swapped, COLOURS & 255)):
+        file = Image.open(io.BytesIO(content))
+        assert raw_mode(file) == layout
+        np.testing.assert_array_equal(np.asarray(load_as(file, "RGB", name)), expected)
+
+
+def test_the_bytes_of_grey_and_alpha_are_read_as_four_samples() -> None:
+    pairs = np.dstack([GREY, 65535 - GREY])
+    file = Image.open(io.BytesIO(png(pairs, 4)))
+    found = np.asarray(load_as(file, "RGBA", "RGBA"))
+    np.testing.assert_array_equal(found, pairs.astype(">u2").view(np.uint8).reshape(5, 7, 4))
+
+
+@pytest.mark.parametrize(("maximum", "bits"), [(65535, 16), (4095, 12), (1023, 10)])
+def test_the_maximum_and_the_place_of_a_ppm_are_those_of_its_header(
+    maximum: int, bits: int
+) -> None:
+    for values in (GREY >> (16 - bits), COLOURS >> (16 - bits)):
+        content = pgm(values, maximum)
+        file = Image.open(io.BytesIO(content))
+        assert ppm_maximum(file) == maximum
+        assert ppm_place(file) == len(content) - 2 * values.size
+
+
+def test_small_ppms_have_small_maxima() -> None:
+    for content, expected in [(b"P5 1 1 255 a", 255), (b"P5 1 1 9 \1", 9), (b"P4 1 1 a", 255)]:
+        assert ppm_maximum(Image.open(io.BytesIO(content))) == expected
+
+
+def test_the_values_of_a_text_are_scaled_to_16_bits() -> None:
+    for values in (SENSOR, COLOURS >> 6):
+        file = Image.open(io.BytesIO(plain_ppm(values, 1023)))
+        assert ppm_place(file) is None
+        found = load_ppm_text(file).reshape(values.shape)
+        np.testing.assert_array_equal(np.rint(found / 65535 * 1023), values)
