@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bngan.data import embedded
 from bngan.metrics.drift import Drift, drift
@@ -31,6 +32,19 @@ def test_new_images_from_the_hub_are_called_by_their_commit(
     about, _ = _new_images(Schedule("n", "m", "0 3 * * *", data=new), "hub:o/n@main", reference)
     assert (about["path"], about["count"]) == (f"hub:o/n@{commit}", 100)
     assert asked == [("hub:o/n@main", 3e9)]
+
+
+def test_new_images_of_10_bits_are_scaled_like_the_old_ones(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 1024, (30, 8, 8)).astype(np.uint16)
+    for number, each in enumerate(values):
+        Image.fromarray(each).save(tmp_path / f"{number}.png")
+    reference: Any = SimpleNamespace(
+        extractor=SimpleNamespace(info=SimpleNamespace(image_shape=(1, 8, 8))),
+        protocol=SimpleNamespace(split="test", count=30),
+    )
+    schedule = Schedule("n", "m", "0 3 * * *", data=NewImages(white=1023))
+    _, pixels = _new_images(schedule, str(tmp_path), reference)
+    np.testing.assert_array_equal(np.sort(pixels.ravel()), np.sort(values.ravel() >> 2))
 
 
 def classes(random: np.random.Generator, count: int, kinds: int = 10) -> np.ndarray:
