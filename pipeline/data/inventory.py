@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from bngan.data.class_names import short_name
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
 from bngan.data.folder import READ
 from bngan.serialization.problem import one_line
@@ -71,7 +72,7 @@ def listing(lines: Sequence[str]) -> str:
 
 def understood(classes: Mapping[str, int], splits: Mapping[str, str]) -> str:
     """Return in one line the number of images of each class, and the split that each name makes."""
-    parts = [f"{one_line(name)} {count:,}" for name, count in classes.items()]
+    parts = [f"{short_name(name)} {count:,}" for name, count in classes.items()]
     if len(parts) > _NAMED:
         parts[_NAMED:] = [f"and {len(parts) - _NAMED:,} more"]
     line = f"{len(classes)} classes: {', '.join(parts)}" if classes else "no classes"
@@ -86,8 +87,9 @@ def untrained(inventory: Mapping[str, Any], classes: Sequence[str]) -> str:
     counts = inventory["class_counts"]["train"]
     if not (lacking := [c for c, n in zip(classes, counts, strict=True) if not n]):
         return ""
+    names = ", ".join(map(short_name, lacking[:_NAMED]))
     more = f" and {len(lacking) - _NAMED:,} more" if len(lacking) > _NAMED else ""
-    return f"no images to train on are of the classes {', '.join(lacking[:_NAMED])}{more}"
+    return f"no images to train on are of the classes {names}{more}"
 
 
 def unused_images(ignored: Mapping[str, str]) -> str:

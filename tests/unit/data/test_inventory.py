@@ -79,7 +79,7 @@ def test_pictures_of_each_class_and_without_one_are_counted_by_split(tmp_path: P
         assert found["unlabelled"][split] == int((codes == -1).sum()) > 0
     row = [f"{found['class_counts'][split][1]}" for split in SPLITS]
     page = as_html(found, data)
-    assert f"<td>1.0</td><td>{'</td><td>'.join(row)}</td>" in page
+    assert f"<td>1 &#34;1.0&#34;</td><td>{'</td><td>'.join(row)}</td>" in page
     assert "without a class" in page
 
 
@@ -111,7 +111,7 @@ def test_what_is_skipped_is_listed_in_full_with_the_run_and_in_part_in_the_repor
     assert "<summary>30 images cannot be used" in page
     assert "<li>and 10 more</li>" in page
     assert "&lt;i&gt;.txt: no image by its name" in page
-    assert "<td>&lt;b&gt;cat</td>" in page
+    assert "<td>0 &lt;b&gt;cat</td>" in page
     assert not re.search(r"<(script|b|i)>", page)
 
 
