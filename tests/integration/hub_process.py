@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from bngan.data.source import ReadOptions
 from pipeline.data.raw import opened
 from tests.hub import Tree
 from tests.processes import process_with
@@ -33,6 +34,6 @@ def process(**environment: str) -> Iterator[Any]:
 
 def look(path: str, most: float = 1.0) -> tuple[str | None, int, list[str] | None]:
     """Which commit of a dataset is opened, how many images for training it has, and its classes."""
-    with opened(path, most) as sources:
+    with opened(path, most, ReadOptions()) as sources:
         source = sources["train"]
         return source.commit, len(source), source.class_names()
