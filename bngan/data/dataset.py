@@ -67,7 +67,7 @@ class ImageSplit:
             np.load(folder / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
             for part in ("images", "labels")
         )
-        names = json.loads((folder / "dataset.json").read_text())["classes"]
+        names = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["classes"]
         return cls(images, labels, flip, len(names), names)
 
     def __len__(self) -> int:

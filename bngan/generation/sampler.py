@@ -181,7 +181,7 @@ class Sampler:
         state = {k: v.cpu().contiguous() for k, v in self.generator.state_dict().items()}
         save_file(state, folder / WEIGHTS)
         description = {"model": asdict(self.model), "spec": asdict(self.spec), **details}
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Sampler":

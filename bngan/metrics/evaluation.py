@@ -50,7 +50,7 @@ class Reference:
         self.extractor.save(folder)
         self.real.save(folder / _REAL)
         text = json.dumps({"protocol": asdict(self.protocol), "floor": self.floor}, indent=2)
-        (folder / _DESCRIPTION).write_text(text)
+        (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Reference":

@@ -157,7 +157,7 @@ class Extractor:
             state = {name: value.cpu() for name, value in self.network.state_dict().items()}
             self.info.sha256 = state_hash(state)
             save_file(state, path)
-        (folder / INFO).write_text(json.dumps(asdict(self.info), indent=2))
+        (folder / INFO).write_text(json.dumps(asdict(self.info), indent=2), encoding="utf-8")
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

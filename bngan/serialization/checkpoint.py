@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], **summary: Any) -> N
     values = _extract(state, "", tensors)
     with atomic_folder(folder, summary) as draft:
         save_file(tensors, draft / TENSORS)
-        (draft / VALUES).write_text(json.dumps(values))
+        (draft / VALUES).write_text(json.dumps(values), encoding="utf-8")
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
@@ -49,7 +49,10 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if problem := damage(folder):
         raise CheckpointError(problem)
     try:
-        values, tensors = json.loads((folder / VALUES).read_text()), load_file(folder / TENSORS)
+        values, tensors = (
+            json.loads((folder / VALUES).read_text(encoding="utf-8")),
+            load_file(folder / TENSORS),
+        )
         state: dict[str, Any] = _restore(values, tensors)
         problem = not_finite(state)
     # A RecursionError is a RuntimeError, and so is torch's error about strange types.

@@ -106,7 +106,9 @@ def write_manifest(folder: Path, summary: dict[str, Any]) -> None:
     }
     # Hash the content as it will be read: JSON has no tuples and only strings as keys.
     content = json.loads(json.dumps({"files": files, "summary": summary}))
-    (folder / NAME).write_text(json.dumps({**content, "sha256": digest(content)}, indent=1))
+    (folder / NAME).write_text(
+        json.dumps({**content, "sha256": digest(content)}, indent=1), encoding="utf-8"
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

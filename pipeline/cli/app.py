@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import io
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bngan import __version__
-from pipeline.core.environment import inside_a_job, set_defaults
+from pipeline.core.environment import inside_a_job, require_utf8, set_defaults
 from pipeline.core.errors import RetryableError, UserError, root_cause_line
 from pipeline.core.uris import redact
 
@@ -52,6 +53,16 @@ WorkspaceOption = Annotated[
     str,
     typer.Option(help="Folder or URI; the registry is there, unless MLFLOW_TRACKING_URI says."),
 ]
+
+
+def main() -> None:
+    """Run ``bngan`` as a process of its own."""
+    require_utf8()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a character must not end a run.
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="bngan")
 
 
 def _show_version(wanted: bool) -> None:
@@ -130,7 +141,7 @@ def command_output(as_json: bool, interrupted: str = "") -> Iterator[Callable[..
         saved = os.dup(1)
         os.dup2(2, 1)
         try:
-            with os.fdopen(saved, "w", closefd=False) as out:
+            with os.fdopen(saved, "w", encoding="utf-8", closefd=False) as out:
                 yield lambda value, *_: print(json.dumps(value), file=out, flush=True)
         finally:
             sys.stdout.flush()

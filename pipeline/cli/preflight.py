@@ -50,7 +50,7 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
     Raises:
         UserError: with all that is wrong.
     """
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if re.search(r"^cron\s*:", text, re.MULTILINE):
         if overrides:
             raise UserError("a schedule's values are not replaced on the command line")

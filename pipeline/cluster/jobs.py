@@ -121,7 +121,10 @@ def submit_work(client: Any, work: Work) -> Submission:
     """
     environment, until = _environment(), time.monotonic() + _CLUSTER_TIMEOUT_S
     entrypoint = f"python -m pipeline {shlex.join(work.command)}"
-    for what, text in (("the command", entrypoint), (str(work.file), work.file.read_text())):
+    for what, text in (
+        ("the command", entrypoint),
+        (str(work.file), work.file.read_text(encoding="utf-8")),
+    ):
         if redact(text) != text:
             raise UserError(
                 f"{what} has a login, key or secret of the environment in it: leave it out"

@@ -10,8 +10,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.core.environment import own_token, workers_defaults
+from bngan.serialization.problem import first_line
+from pipeline.cluster.address import require_cluster, unavailable
+from pipeline.cluster.working_dir import working_folder
+from pipeline.core.environment import own_token, required, workers_defaults
 from pipeline.core.errors import UserError
+from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT
 
 Record = dict[str, Any]
 """A training worker's report to the driver: plain values and bytes."""
@@ -160,16 +164,9 @@ def _ray() -> Iterator[None]:
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
     try:
         try:
-            if address := os.environ.get("RAY_ADDRESS"):
-                ray.init(address=address, **quiet)
-            else:
-                own_token()
-                # A local cluster is never preempted: start no preemption watcher.
-                os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
+            _connect()
         except SystemExit:
             # Ray has replaced our SIGTERM handler. Restore it, and raise the signal again, so
             # that open runs are closed.
@@ -180,6 +177,31 @@ def _ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect() -> None:
+    """Connect this process with Ray; workers get a copy of its code, and import that."""
+    import ray
+
+    require_cluster()
+    # The working directory of a job is the user's: it need not have this code.
+    os.environ[OVERRIDE_JOB_ENVIRONMENT] = "1"
+    with working_folder() as folder:
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": "WARNING",
+            "runtime_env": {"working_dir": str(folder), "env_vars": required()},
+        }
+        if address := os.environ.get("RAY_ADDRESS"):
+            try:
+                ray.init(address=address, **common)
+            except ConnectionError as error:
+                raise unavailable(address, first_line(error)) from error
+        else:
+            own_token()
+            # A local cluster is never preempted: start no preemption watcher.
+            os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **common)
 
 
 def _queue_beside_the_driver() -> Any:

@@ -1,14 +1,21 @@
-"""The working directory of a job: the code of this process, and a configuration."""
+"""The working directory of jobs and workers: the code of this process, and a configuration.
+
+Ray would put the current folder first on the path of its workers, where a ``pipeline`` of the user, or
+another copy of this project, could be. With a working directory it does not, and workers import these
+files.
+"""
 
 import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import bngan
 from bngan.serialization.manifest import digest
+from pipeline.core.errors import UserError
 
 FILE = "config.yaml"
 """File name of the configuration inside a job's working directory."""
@@ -21,19 +28,51 @@ def _sources() -> Iterator[tuple[str, Path]]:
             yield str(path.relative_to(package.parent)), path
 
 
+@cache
+def _digests() -> dict[str, str]:
+    """Return the digest of each source file when this function was called first."""
+    return _digests_now()
+
+
+def _digests_now() -> dict[str, str]:
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources()}
+
+
 def code_digest() -> str:
     """Return a digest of all uploaded files except the configuration."""
-    files = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources()}
-    return digest(files)
+    return digest(_digests())
+
+
+def require_unchanged_code() -> None:
+    """Check that all source files are as they were when this was called first.
+
+    This process has imported some of them, and its workers import all.
+
+    Raises:
+        UserError: with the name of a file that has changed.
+    """
+    before, now = _digests(), _digests_now()
+    for name in sorted(before | now):
+        if before.get(name) != now.get(name):
+            raise UserError(
+                f"{name} has changed since this command began, and its workers would run other code "
+                "than it does itself: give the command again"
+            )
 
 
 @contextmanager
-def working_folder(file: Path) -> Iterator[Path]:
-    """Yield a temporary folder with the files to upload: code and configuration."""
+def working_folder(file: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary folder with the files to upload: code, and a configuration if given.
+
+    Raises:
+        UserError: if the code has changed since this process began.
+    """
     with tempfile.TemporaryDirectory(prefix="bngan-") as temporary:
         folder = Path(temporary)
         for name, path in _sources():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / name)
-        shutil.copy(file, folder / FILE)
+        require_unchanged_code()
+        if file:
+            shutil.copy(file, folder / FILE)
         yield folder

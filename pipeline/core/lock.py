@@ -44,7 +44,7 @@ def exclusive_lock(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[
     """
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + timeout_s
-    with (folder / OWNER).open("a+") as file:
+    with (folder / OWNER).open("a+", encoding="utf-8") as file:
         while not _locked(file):
             if time.monotonic() >= until:
                 file.seek(0)
@@ -78,7 +78,7 @@ def machine_id() -> str:
     Names of hosts would not do: containers share them.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # no Linux
         return socket.gethostname()

@@ -4,6 +4,8 @@ from typing import Any
 
 JOB_ENVIRONMENT = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable that Ray sets for the driver of a job."""
+OVERRIDE_JOB_ENVIRONMENT = "RAY_OVERRIDE_JOB_RUNTIME_ENV"
+"""Environment variable that lets a driver give its workers another environment than its job has."""
 TALKATIVE_LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",

@@ -115,7 +115,7 @@ def _source(name: str) -> Path | None:
 @cache
 def _read(path: Path) -> tuple[str, frozenset[str]]:
     """Return the digest of a file's code, and all names in its imports, modules or not."""
-    tree, names = ast.parse(path.read_text()), set[str]()
+    tree, names = ast.parse(path.read_text(encoding="utf-8")), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}

@@ -40,16 +40,18 @@ def run(context: StageContext) -> Summary:
     fakes = {seed: _generated(context, reference, seed) for seed in EVALUATION_SEEDS}
     context.events.progress(0, 1, "scores and their intervals")
     record = evaluation(reference, fakes, train.features)
-    history = json.loads((context.inputs["train"] / artifacts.HISTORY).read_text())
+    history = json.loads((context.inputs["train"] / artifacts.HISTORY).read_text(encoding="utf-8"))
     record["batch_norm"] = _batch_norm(context, reference, record["seeds"], history)
     if context.config.adapt.base:
         record["adapted"] = _adapted(context)
     for key, name in {"data": artifacts.DATASET, "contents": artifacts.CONTENTS}.items():
-        record[key] = json.loads((context.inputs["prepare"] / name).read_text())
-    (output / artifacts.SCORES).write_text(json.dumps(record, indent=2))
+        record[key] = json.loads((context.inputs["prepare"] / name).read_text(encoding="utf-8"))
+    (output / artifacts.SCORES).write_text(json.dumps(record, indent=2), encoding="utf-8")
     pictures = _pictures(context, reference, train, history)
     took = time.monotonic() - started
-    (output / artifacts.REPORT).write_text(render(context.config, record, history, pictures, took))
+    (output / artifacts.REPORT).write_text(
+        render(context.config, record, history, pictures, took), encoding="utf-8"
+    )
     for name, content in pictures.items():
         (output / name).write_bytes(content)
     for path in sorted(output.iterdir()):

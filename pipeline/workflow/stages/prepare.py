@@ -148,10 +148,10 @@ def _summarise(
     digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
     counts = {split: len(labels[split]) for split in SPLITS}
     dataset: dict[str, Any] = {"image_shape": shape, "classes": classes, "counts": counts}
-    (output / DATASET).write_text(json.dumps(dataset, indent=2))
+    (output / DATASET).write_text(json.dumps(dataset, indent=2), encoding="utf-8")
     pixels = PixelCounts.total(writer.levels for writer in writers.values()).record(shape[2])
     inventory = contents(labels, classes, digests, skipped, ignored, commit, used, pixels)
-    (output / CONTENTS).write_text(json.dumps(inventory, indent=2))
+    (output / CONTENTS).write_text(json.dumps(inventory, indent=2), encoding="utf-8")
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
     for warning in (

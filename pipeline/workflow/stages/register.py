@@ -42,7 +42,7 @@ _GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
 
 def run(context: StageContext) -> Summary:
     """Write ``registration.json``, with the gate's decision and its numbers."""
-    record = json.loads((context.inputs["evaluate"] / SCORES).read_text())
+    record = json.loads((context.inputs["evaluate"] / SCORES).read_text(encoding="utf-8"))
     grid = (context.inputs["evaluate"] / SAMPLE_GRID).read_bytes()
     context.events.artifact(SAMPLE_GRID, grid)  # the card's picture
     name, tags = context.config.register.model, _tags(context, record)
@@ -68,7 +68,7 @@ def run(context: StageContext) -> Summary:
         "note": f"version {number}: {alias} ({verdict.reason})",
     }
     text = json.dumps({**summary, "gate": verdict.details}, indent=2)
-    (context.output / "registration.json").write_text(text)
+    (context.output / "registration.json").write_text(text, encoding="utf-8")
     context.events.artifact("registration.json", text.encode())
     return summary
 

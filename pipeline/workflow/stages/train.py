@@ -59,7 +59,7 @@ def run(context: StageContext) -> Summary:
     if not config.keeps_statistics:
         calibrate(sampler.generator, sampler.calibration_batches)
     sampler.save(context.output, images_seen=best["images"])
-    (context.output / HISTORY).write_text(json.dumps(history))
+    (context.output / HISTORY).write_text(json.dumps(history), encoding="utf-8")
     seen = state["trainer"]["images_seen"]
     note = f"{note}; best after {best['images']:,} of {seen:,} images"
     return {"training": name, "note": note}
