@@ -1,5 +1,6 @@
 """What a person sees during a run: on standard error, drawn on a terminal, plain lines elsewhere."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -131,8 +132,12 @@ def print_summary(console: Console, result: RunResult, storage: Workspace) -> No
         "samples": folder / SAMPLE_GRID,
         "report": folder / REPORT,
         "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
-        "sample it": f"bngan sample {model['uri']} --workspace {storage.workspace} -o grid.png",
-        "look around": uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}",
+        "sample it": shlex.join(
+            ("bngan", "sample", model["uri"], "--workspace", storage.workspace, "-o", "grid.png")
+        ),
+        "look around": uri
+        if uri.startswith("http")
+        else shlex.join(("mlflow", "ui", "--backend-store-uri", uri)),
     }.items():
         _line(console, name, text)
 

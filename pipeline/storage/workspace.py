@@ -52,7 +52,7 @@ class Workspace:
         return cls(absolute_workspace(text))
 
     def __str__(self) -> str:
-        return self.workspace.split("?")[0]
+        return self.workspace.split("?")[0] if is_uri(self.workspace) else self.workspace
 
     @property
     def remote(self) -> tuple[Any, str] | None:

@@ -18,6 +18,7 @@ from bngan.data.hub import HUB_PREFIX
 from pipeline.core.errors import UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.uris import redact, redact_uri
+from pipeline.tracking.database import database_path, database_uri
 from pipeline.tracking.mlflow_internals import (
     DATABASE_LOGGER,
     MLFLOW_DATASET_CONTEXT,
@@ -39,8 +40,11 @@ logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)
 
 
 def tracking_uri(workspace: Path) -> str:
-    """Return ``MLFLOW_TRACKING_URI`` if set, else the URI of a SQLite file in the workspace."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
+    """Return ``MLFLOW_TRACKING_URI`` if set, else the URI of a SQLite file in the workspace.
+
+    Raises ``UserError`` like ``database_uri``.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(workspace)
 
 
 def existing_client(workspace: Path) -> MlflowClient:
@@ -51,8 +55,8 @@ def existing_client(workspace: Path) -> MlflowClient:
     """
     uri = tracking_uri(workspace)
     require_server(uri)
-    database = uri.removeprefix("sqlite:///").partition("?")[0]
-    if uri.startswith("sqlite:///") and not Path(database).exists():
+    database = database_path(uri)
+    if database and not database.exists():
         raise UserError(f"there is no MLflow database {database}: set --workspace")
     return MlflowClient(uri, registry_uri=uri)
 
