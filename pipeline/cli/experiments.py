@@ -63,12 +63,15 @@ def run(
         settings = _load(config, overrides, here=True)
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline.cli.display import print_summary
+        from pipeline.cli.preflight import require_ray
         from pipeline.workflow import runner as workflow
         from pipeline.workflow.results import StageFailed
 
         options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
         if enforce and until != "register":
             raise UserError("--enforce is about what is registered, and --to ends before")
+        if until not in ("prepare", "reference"):
+            require_ray(settings)
         try:
             result = _bring_up_to_date(settings, options)
         except StageFailed as failure:
@@ -142,10 +145,12 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     with errors_as_exit_codes():
         settings = _load(config, overrides, here=True)
         from pipeline.cli.display import print_differences
+        from pipeline.cluster.address import require_cluster
         from pipeline.training.equivalence_check import LIMIT, compare
         from pipeline.workflow import runner as workflow
         from pipeline.workflow.results import StageFailed
 
+        require_cluster()
         try:
             until = "reference" if settings.adapt.base else "prepare"
             result = _bring_up_to_date(settings, workflow.Options(until=until))

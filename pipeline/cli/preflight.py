@@ -17,6 +17,7 @@ from bngan.serialization.problem import Problem
 from bngan.training.config import execution_problem
 from pipeline.cli.configuration import load_config
 from pipeline.cli.image_checks import describe_images, too_few_images
+from pipeline.cluster.address import require_cluster, socket_folder_problem
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
@@ -97,9 +98,23 @@ def _workers(config: Config) -> Iterator[Problem]:
         gpus = torch.cuda.device_count()
     have = {"CPU": float(cores()), "GPU": float(gpus)}
     (least, _), use_gpu = resolve_workers(have, config.train.workers, accelerator)
-    message = missing_workers(have, least, use_gpu, "this machine")
-    if message and _training_progress(config) != "finished":
-        yield Problem("train.num_workers", message)
+    lacking = missing_workers(have, least, use_gpu, "this machine")
+    for key, message in (("train.num_workers", lacking), ("", socket_folder_problem())):
+        if message and _training_progress(config) != "finished":
+            yield Problem(key, message)
+
+
+def require_ray(config: Config) -> None:
+    """Check that a cluster answers at RAY_ADDRESS, unless the training is finished.
+
+    Raises:
+        UserError: like ``require_cluster``.
+    """
+    try:
+        require_cluster()
+    except UserError:
+        if _training_progress(config) != "finished":
+            raise
 
 
 def _compiler(config: Config) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""The address of a Ray cluster, which the environment variable RAY_ADDRESS holds."""
+"""Where Ray is: the cluster at RAY_ADDRESS, and the folder of the sockets of a local one."""
 
 import os
 import re
@@ -8,6 +8,9 @@ from pipeline.core.errors import ServerUnavailableError, UserError
 
 _TIMEOUT_S = 5.0
 """Seconds that a cluster may take to answer."""
+
+_LONGEST = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+"""Bytes of the folder's name: Linux takes 107 for a socket."""
 
 
 def require_cluster() -> None:
@@ -36,4 +39,16 @@ def unavailable(address: str, reason: str) -> ServerUnavailableError:
     return ServerUnavailableError(
         f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}): start one there, or unset "
         "RAY_ADDRESS to train on this machine alone"
+    )
+
+
+def socket_folder_problem() -> str | None:
+    """Return a message if Ray cannot have its sockets in the folder that the environment names."""
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")
+    folder = os.environ.get(name, "/tmp")  # noqa: S108 (Ray's own choice)
+    if len(os.fsencode(os.path.abspath(folder))) <= _LONGEST:
+        return None
+    return (
+        f"{name}={folder} is too long for Ray, whose sockets are there: set RAY_TMPDIR to a folder of "
+        f"at most {_LONGEST} bytes, such as /tmp"
     )

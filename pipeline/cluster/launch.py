@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bngan.serialization.problem import first_line
-from pipeline.cluster.address import require_cluster, unavailable
+from pipeline.cluster.address import require_cluster, socket_folder_problem, unavailable
 from pipeline.cluster.working_dir import working_folder
 from pipeline.core.environment import own_token, required, workers_defaults
 from pipeline.core.errors import UserError
@@ -198,6 +198,8 @@ def _connect() -> None:
             except ConnectionError as error:
                 raise unavailable(address, first_line(error)) from error
         else:
+            if problem := socket_folder_problem():
+                raise UserError(problem)
             own_token()
             # A local cluster is never preempted: start no preemption watcher.
             os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"

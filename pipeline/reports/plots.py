@@ -64,8 +64,10 @@ def figure(
 ) -> tuple["Axes", Callable[[], bytes]]:
     """Return axes to draw on, ``size`` in inches, and a function that returns the PNG."""
     # Imported here, so that a run that finds everything cached does not pay for it.
+    from matplotlib import rcdefaults
     from matplotlib.figure import Figure
 
+    rcdefaults()  # a matplotlibrc in the current folder is for the user's own plots
     drawing = Figure(figsize=size, layout="constrained")
     axes = drawing.subplots()
     axes.set_title(title, color=GREY)

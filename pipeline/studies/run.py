@@ -14,6 +14,8 @@ from typing import Any, get_args
 
 from bngan.serialization.manifest import digest
 from pipeline.cluster import launch as cluster
+from pipeline.cluster.address import require_cluster
+from pipeline.cluster.working_dir import require_unchanged_code
 from pipeline.config.loader import load_config
 from pipeline.config.schema import Config
 from pipeline.core.lock import exclusive_lock, make_private_dir
@@ -66,8 +68,11 @@ def run_study(study: Study, display: Display) -> Findings:
     """Run the missing trials of a study, and return the findings of all trials.
 
     Raises:
-        UserError: if the configuration of a trial is wrong, or another process runs the study.
+        UserError: if the configuration of a trial is wrong, another process runs the study, or no
+            cluster answers at RAY_ADDRESS.
     """
+    require_cluster()
+    require_unchanged_code()
     storage = Workspace(study.workspace)
     storage.check_writable()
     configurations = cache(settings)  # slow to make, and needed several times

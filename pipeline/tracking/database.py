@@ -5,13 +5,15 @@ from urllib.parse import unquote
 
 from pipeline.core.errors import UserError
 
-_PREFIX = "sqlite:///"
+_DRIVER = "sqlite+pysqlite"
+"""Full name of ``sqlite`` in URIs: for URIs that begin with the short one, MLflow creates the folder
+that they name, quotes and all."""
 
 
 def database_uri(workspace: Path) -> str:
     """Return the URI of the database in a workspace.
 
-    ``?``, ``#``, ``%`` and others are quoted where the installed SQLAlchemy reads quotes.
+    A path with ``?`` or ``%`` is quoted, if the installed SQLAlchemy reads quotes.
 
     Raises:
         UserError: if the database is elsewhere, or the path cannot be a URI.
@@ -20,7 +22,9 @@ def database_uri(workspace: Path) -> str:
     from sqlalchemy.engine import URL
 
     path = str(workspace / "mlflow.db")
-    uri = URL.create("sqlite", database=path).render_as_string(hide_password=False)
+    uri = f"sqlite:///{path}"
+    if database_path(uri) != Path(path):
+        uri = URL.create(_DRIVER, database=path).render_as_string(hide_password=False)
     if database_path(uri) != Path(path):
         raise UserError(
             f"workspace: {workspace} has a ? or % in it, which SQLAlchemy before 2.1 does not read: "
@@ -39,7 +43,7 @@ def database_uri(workspace: Path) -> str:
 
 def database_path(uri: str) -> Path | None:
     """Return the file of a SQLite URI; None for another store, and for a database in memory."""
-    if not uri.startswith(_PREFIX):
+    if not uri.startswith(("sqlite:///", f"{_DRIVER}:///")):
         return None
     from sqlalchemy.engine import make_url
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bngan.serialization.manifest import atomic_folder, read_manifest
+from pipeline.cluster.working_dir import require_unchanged_code
 from pipeline.config.loader import to_yaml
 from pipeline.config.parser import flatten
 from pipeline.config.schema import Config
@@ -96,6 +97,7 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     Raises:
         StageFailed: if a stage raised an exception.
     """
+    require_unchanged_code()  # from here on
     storage = Workspace(config.workspace)
     storage.check_writable()
     with AsyncTracker(storage.local, config.name, display.message) as tracker:
@@ -175,6 +177,7 @@ class _Run:
         with exclusive_lock(lock, f"{stage.name} of this configuration"):
             if (again := self._decide(stage)).hit:
                 return again
+            require_unchanged_code()  # the fingerprint is of the files
             assert decision.fingerprint is not None  # noqa: S101 (tells the type checker)
             return replace(decision, summary=self._attempts(stage, decision.fingerprint, folder))
 
