@@ -63,15 +63,12 @@ def run(
         settings = _load(config, overrides, here=True)
         # Only now: a mistake in the configuration should not wait for MLflow.
         from pipeline.cli.display import print_summary
-        from pipeline.cli.preflight import require_ray
         from pipeline.workflow import runner as workflow
         from pipeline.workflow.results import StageFailed
 
         options = workflow.Options(start, until, tuple(force or ()), allow_mismatch)
         if enforce and until != "register":
             raise UserError("--enforce is about what is registered, and --to ends before")
-        if until not in ("prepare", "reference"):
-            require_ray(settings)
         try:
             result = _bring_up_to_date(settings, options)
         except StageFailed as failure:
@@ -178,8 +175,11 @@ def _load(path: Path, overrides: list[str] | None, here: bool = False) -> "Confi
 
 def _bring_up_to_date(config: "Config", options: "Options") -> "RunResult":
     from pipeline.cli.display import ConsoleDisplay
+    from pipeline.cli.preflight import require_ray
     from pipeline.workflow import runner as workflow
 
+    if options.until not in ("prepare", "reference"):
+        require_ray(config)
     with closing(ConsoleDisplay(errors)) as display, terminate_as_exit():
         return workflow.run(config, display, options)
 

@@ -60,6 +60,34 @@ def test_files_and_functions_stay_short(path: Path) -> None:
             assert node.end_lineno - node.lineno + 1 - docstring <= 40, node.name
 
 
+def opened_by_locale(source: str) -> list[int]:
+    """Lines that open a text file without saying its encoding, which the locale then decides."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+        given = [*node.args, *(k.value for k in node.keywords)]
+        modes = [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        text = any(k.arg in ("text", "universal_newlines") for k in node.keywords)
+        opens = name in ("open", "fdopen", "NamedTemporaryFile") and owner not in ("os", "Image")
+        opens |= owner == "os" and name == "fdopen"
+        binary = any("b" in mode for mode in modes) or (name == "NamedTemporaryFile" and not modes)
+        if name in ("read_text", "write_text") or text or (opens and not binary):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_text_files_are_read_alike_under_every_locale() -> None:
+    for wrong in ("p.read_text()", "open(p)", "p.open('w')", "os.fdopen(1, 'w')", "run(text=True)"):
+        assert opened_by_locale(wrong) == [1], wrong
+    for right in ("p.read_text(encoding='utf-8')", "open(p, 'rb')", "os.open(p, 1)"):
+        assert opened_by_locale(right) == [], right
+    found = {str(p.relative_to(ROOT)): opened_by_locale(p.read_text()) for p in SOURCES}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 COMMANDS = {"eval", "exec", "compile", "os.system", "os.popen", "__import__"}
 PROGRAMS = {"torch.jit.load", "torch.export.load", "mlflow.pyfunc.load_model"}

@@ -49,15 +49,31 @@ def test_a_token_that_is_elsewhere_is_left_alone(
     assert list(home.iterdir()) == []
 
 
-def test_defaults_are_the_safe_ones() -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        # What a shell or a notebook hands on, and what would change what runs.
+        {
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true",
+            "RAY_TRAIN_V2_ENABLED": "0",
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "NVIDIA_TF32_OVERRIDE": "1",
+            "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+        },
+    ],
+)
+def test_defaults_are_the_safe_ones(given: dict[str, str]) -> None:
     names = ("MLFLOW", "RAY", "HF_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(names)}
+    clean |= given
     script = "import json, os; from pipeline.core.environment import set_defaults; set_defaults()"
     script += "; print(json.dumps(dict(os.environ)))"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     assert {name: found[name] for name in found if name in SAFE} == SAFE
+    assert not [name for name in found if "TF32" in name]
     assert inspect.signature(serve).parameters["host"].default == "127.0.0.1"
     assert DEFAULT_ADDRESS.startswith("http://127.0.0.1:")
 
@@ -69,4 +85,42 @@ SAFE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "RAY_AUTH_MODE": "token",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "MPLBACKEND": "agg",
 }
+
+
+def test_a_home_that_cannot_be_written_to_needs_no_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").touch()
+    monkeypatch.setenv("HOME", str(home / "file"))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+    environment.own_token()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0"},
+        {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+    ],
+)
+def test_text_is_utf8_under_every_locale(settings: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, locale, os, sys\n"
+        "from pipeline.core.environment import require_utf8\n"
+        "require_utf8()\n"
+        "print(json.dumps([sys.argv[1:], locale.getpreferredencoding(), os.listdir('.')]))\n"
+    )
+    (tmp_path / "é").touch()
+    command = [sys.executable, str(script), "ü"]
+    given = {**os.environ, **settings}
+    done = subprocess.run(command, env=given, cwd=tmp_path, capture_output=True, check=True)
+    arguments, encoding, names = json.loads(done.stdout)
+    assert (arguments, encoding.lower()) == (["ü"], "utf-8")
+    assert "é" in names
