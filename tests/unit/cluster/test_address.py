@@ -60,6 +60,7 @@ def test_only_folders_in_which_sockets_can_be_are_taken(
             with suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
                 opened.bind(str(path))
                 possible = True
+            path.unlink(missing_ok=True)
             monkeypatch.setenv(name, str(folder))
             problem = socket_folder_problem()
             assert (problem is None) == possible, folder
