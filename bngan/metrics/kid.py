@@ -39,15 +39,17 @@ def kernel_estimate(fake: np.ndarray, real: np.ndarray) -> Estimate:
 def _group_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return kernel sums by groups, without each image's pair with itself if a is b.
 
-    The result is ``(GROUPS, GROUPS)``. Products are float32, whose rounding averages out over the
-    pairs; cubes and sums are float64.
+    The result is ``(GROUPS, GROUPS)``. All numbers are float64: MMD^2 is a small difference of large
+    sums, if the features are far from 0.
     """
     starts_a, starts_b = ([part.start for part in group_slices(len(x))] for x in (a, b))
     rows, width = [], a.shape[1]
     step = max(_CELLS // len(b), 1)
-    one, other = a.astype(np.float32), b.astype(np.float32).T
+    one, other = a.astype(np.float64), b.astype(np.float64).T
     for start in range(0, len(a), step):
-        block = (one[start : start + step] @ other).astype(np.float64) / width + 1
+        block = one[start : start + step] @ other
+        block /= width
+        block += 1
         block *= block * block
         if a is b:
             own = np.arange(len(block))

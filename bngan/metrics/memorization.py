@@ -3,7 +3,7 @@
 import numpy as np
 
 from bngan.metrics.jackknife import Estimate, leave_groups_out
-from bngan.metrics.neighbours import nearest
+from bngan.metrics.neighbours import nearest, radii
 
 _CELLS = 10
 _FEWEST = 20
@@ -20,7 +20,7 @@ def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
     """
     distances, copied = nearest(samples, train)
     own, inverse = np.unique(copied, return_inverse=True)
-    to_others, _ = nearest(train[own], train, own)
+    (to_others,) = radii(train, 1, of=own)
     authentic = (distances > to_others[inverse]).astype(np.float64)
     without = leave_groups_out(lambda some: float(some.mean()), authentic)
     return Estimate(float(authentic.mean()), {"fake": without})
@@ -37,8 +37,9 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
     from scipy.stats import ranksums  # slow to import, and most commands never get here
     from sklearn.cluster import KMeans
 
-    cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(train)
-    sides = [(cells.predict(x), nearest(x, train)[0]) for x in (fake, test)]
+    wide = train.astype(np.float64)  # KMeans expands squares, which cancels in float32
+    cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(wide)
+    sides = [(cells.predict(x.astype(np.float64)), nearest(x, train)[0]) for x in (fake, test)]
     scores, weights = list[float](), list[int]()
     for cell in range(cells.n_clusters):
         ours, theirs = (distances[cell_of == cell] for cell_of, distances in sides)

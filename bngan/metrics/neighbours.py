@@ -1,59 +1,177 @@
-"""Distances between features, a block of rows at a time, so that memory stays bounded."""
+"""Exact distances between features, a block of rows at a time, so that memory stays bounded.
+
+Matrix products give all distances as |a|^2 + |b|^2 - 2ab in float64, about the mean of ``b``. This
+form cancels for samples that are much nearer to each other than to the mean, and it rounds ties
+apart. Sums of squared differences replace it for pairs where its rounding could decide.
+"""
 
 from collections.abc import Iterator
+from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 
 _CELLS = 10_000_000
 """Number of distances in memory at a time."""
+_CACHED = 100_000
+"""Number of values that stay in a processor's cache."""
 
 
-def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield squared Euclidean distances of ``a`` ``(N, d)`` to ``b`` ``(M, d)``, by blocks of rows.
+class Pairs(NamedTuple):
+    """Pairs of samples, in the order of ``i``, then of distances, then of ``j``."""
 
-    They are float32, computed about the mean of ``b``, which keeps cancellation small.
-    """
-    centre = b.mean(axis=0, dtype=np.float64)
-    one, other = (np.ascontiguousarray(x - centre, np.float32) for x in (a, b))
-    lengths_a, lengths_b = (np.einsum("nd,nd->n", x, x) for x in (one, other))
-    step = max(_CELLS // len(b), 1)
-    for start in range(0, len(a), step):
-        rows = slice(start, min(start + step, len(a)))
-        block = one[rows] @ (-2 * other.T)
-        block += lengths_a[rows, None]
-        block += lengths_b
-        yield rows, block.clip(min=0, out=block)
+    i: np.ndarray
+    j: np.ndarray
+    distances: np.ndarray
+    """Exact squared distances."""
 
 
-def radii(samples: np.ndarray, *ks: int) -> list[np.ndarray]:
-    """Return each sample's squared distance to its k-th nearest other, ``(N,)``, for every k.
+class Distances:
+    """Squared Euclidean distances of ``a`` ``(N, d)`` to ``b`` ``(M, d)``.
 
     Raises:
-        ValueError: if there are k samples or fewer.
+        ValueError: if a feature is infinite or not a number.
+    """
+
+    def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ValueError("distances need finite features, and one is infinite or no number")
+        self.a, self.b = a, b
+        self.centre = b.mean(axis=0, dtype=np.float64)
+        self.lengths_a, self.lengths_b = self._lengths(a), self._lengths(b)
+        # The bound of a distance's error, relative to |a|^2 + |b|^2: products and sums of d numbers,
+        # in any order, round 2d times by half of eps; the other operations are less than 16.
+        self.rounding = (a.shape[1] + 8) * float(np.finfo(np.float64).eps)
+
+    def _lengths(self, x: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [_squares(x[part] - self.centre) for part in _parts(len(x), x.shape[1], _CACHED)]
+        )
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield rows and their distances ``(n, M)``, which are rounded and may be negative."""
+        other = self.b - self.centre
+        other *= -2
+        for rows in _parts(len(self.a), len(self.b)):
+            block = (self.a[rows] - self.centre) @ other.T
+            block += self.lengths_a[rows, None]
+            block += self.lengths_b
+            yield rows, block
+
+    def exact(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Return distances ``(n,)`` of ``a[i]`` to ``b[j]``, by squared differences in float64."""
+        distances = np.empty(len(i))
+        for part in _parts(len(i), self.a.shape[1], _CACHED):
+            difference = self.a[i[part]].astype(np.float64)
+            difference -= self.b[j[part]]
+            distances[part] = _squares(difference)
+        return distances
+
+    def nearest(self, rows: slice, block: np.ndarray, k: int) -> Pairs:
+        """Return the pairs of each row with its k nearest samples, and some farther pairs."""
+        reach = block.min(axis=1) if k == 1 else np.partition(block, k - 1)[:, k - 1]
+        # Rounding moves the k-th distance and, again, each candidate. Near the limit, |b|^2 is at
+        # most 2 |a|^2 + 2 |a - b|^2.
+        reach += 8 * self.rounding * (self.lengths_a[rows] + reach.clip(min=0))
+        i, j = _true(block <= reach[:, None])
+        i += rows.start
+        distances = self.exact(i, j)
+        order = np.lexsort((distances, i))  # stable, and j ascends
+        return Pairs(i[order], j[order], distances[order])
+
+    def within(
+        self, rows: slice, block: np.ndarray, limits: np.ndarray, compare: np.ufunc
+    ) -> np.ndarray:
+        """Return whether distances of a block are within ``limits``, as bool ``(n, M)``.
+
+        Args:
+            rows: rows of the block.
+            block: the block.
+            limits: squared distances, ``(M,)`` or ``(n, 1)``.
+            compare: ``np.less`` or ``np.less_equal``.
+        """
+        lengths = self.lengths_b if limits.ndim == 1 else self.lengths_a[rows, None]
+        margin = 4 * self.rounding * (lengths + limits)  # as in nearest, for one rounding
+        inside: np.ndarray = block <= limits + margin
+        i, j = _true(inside & (block >= limits - margin))
+        limit = np.broadcast_to(limits, block.shape)[i, j]
+        inside[i, j] = compare(self.exact(i + rows.start, j), limit)
+        return inside
+
+
+def radii(samples: np.ndarray, *ks: int, of: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return each sample's squared distance to its k-th nearest other, ``(N,)``, for every k.
+
+    ``of`` are the indices of the samples that count; None: all.
+
+    Raises:
+        ValueError: if there are k samples or fewer, or a feature is not finite.
     """
     if len(samples) <= max(ks):
         raise ValueError(f"a {max(ks)}-th neighbour needs more samples than {len(samples)}")
-    distances = np.empty((len(ks), len(samples)), np.float32)
-    for rows, block in squared_distances(samples, samples):
-        own = np.arange(len(block))
-        block[own, own + rows.start] = np.inf
-        nearest = np.partition(block, [k - 1 for k in ks], axis=1)
-        for index, k in enumerate(ks):
-            distances[index, rows] = nearest[:, k - 1]
-    return list(distances)
+    first, number = _distinct(samples)
+    copies = np.bincount(number)
+    asked, back = np.unique(number if of is None else number[of], return_inverse=True)
+    pairs = Distances(samples[first[asked]], samples[first])
+    distances = np.empty((len(ks), len(asked)))
+    for rows, block in pairs.blocks():
+        found = pairs.nearest(rows, block, min(max(ks) + 1, len(first)))
+        seen = np.cumsum(copies[found.j])
+        starts = np.searchsorted(found.i, np.arange(rows.start, rows.stop))
+        before = seen[starts] - copies[found.j[starts]]
+        for index, k in enumerate(ks):  # a sample itself is the first that its row has seen
+            place = np.searchsorted(seen, before + k + 1)
+            distances[index, rows] = found.distances[place]
+    return list(distances[:, back])
 
 
-def nearest(
-    a: np.ndarray, b: np.ndarray, own: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return squared distance ``(N,)`` and index ``(N,)`` of each sample's nearest in ``b``.
 
-    ``own`` ``(N,)`` gives the samples' own indices in ``b``, which do not count.
+    The lowest index counts among equally near ones.
+
+    Raises:
+        ValueError: if a feature is not finite.
     """
-    distances, indices = np.empty(len(a), np.float32), np.empty(len(a), np.int64)
-    for rows, block in squared_distances(a, b):
-        if own is not None:
-            block[np.arange(len(block)), own[rows]] = np.inf
-        indices[rows] = block.argmin(axis=1)
-        distances[rows] = block[np.arange(len(block)), indices[rows]]
+    first, _ = _distinct(b)
+    pairs = Distances(a, b[first])
+    distances, indices = np.empty(len(a)), np.empty(len(a), np.int64)
+    for rows, block in pairs.blocks():
+        found = pairs.nearest(rows, block, 1)
+        best = np.searchsorted(found.i, np.arange(rows.start, rows.stop))
+        distances[rows], indices[rows] = found.distances[best], first[found.j[best]]
     return distances, indices
+
+
+def _distinct(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first index of each different sample, ascending, and each sample's place in it.
+
+    A generator that has collapsed gives many equal samples, whose distances would all be ties.
+    """
+    places, first = dict[bytes, int](), list[int]()
+    number = np.empty(len(samples), np.int64)
+    for index, sample in enumerate(samples):
+        name = blake2b((sample + 0.0).tobytes(), digest_size=16).digest()  # -0.0 equals 0.0
+        number[index] = places.setdefault(name, len(first))
+        if number[index] == len(first):
+            first.append(index)
+    return np.array(first, np.int64), number
+
+
+def _squares(x: np.ndarray) -> np.ndarray:
+    """Return the sum of squares of each row, in the place of ``x``."""
+    total: np.ndarray = np.square(x, out=x).sum(axis=1)
+    return total
+
+
+def _true(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of true values; twice as fast as ``np.nonzero`` if few are true."""
+    i, j = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return i, j
+
+
+def _parts(count: int, width: int, most: int | None = None) -> Iterator[slice]:
+    """Yield slices of ``count`` rows, each of at most ``most`` values (None: ``_CELLS``)."""
+    step = max((most or _CELLS) // width, 1)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bngan.metrics.jackknife import GROUPS, Estimate, group_slices
-from bngan.metrics.neighbours import radii, squared_distances
+from bngan.metrics.neighbours import Distances, radii
 
 K_PRECISION, K_DENSITY = 3, 5
 
@@ -28,12 +28,14 @@ def manifold_estimates(fake: np.ndarray, real: np.ndarray) -> dict[str, Estimate
     in_real_5, in_fake_3 = np.empty_like(in_real_3), np.zeros((len(real), GROUPS), np.int32)
     hit_5 = np.zeros_like(in_fake_3)
     group_of = np.searchsorted(groups_fake, np.arange(len(fake)), side="right") - 1
-    for rows, block in squared_distances(fake, real):
-        in_real_3[rows] = np.add.reduceat(block <= real_3, groups_real, axis=1, dtype=np.int32)
-        inside = block < real_5
+    pairs = Distances(fake, real)
+    for rows, block in pairs.blocks():
+        inside = pairs.within(rows, block, real_3, np.less_equal)
+        in_real_3[rows] = np.add.reduceat(inside, groups_real, axis=1, dtype=np.int32)
+        inside = pairs.within(rows, block, real_5, np.less)
         in_real_5[rows] = np.add.reduceat(inside, groups_real, axis=1, dtype=np.int32)
         owners, starts = np.unique(group_of[rows], return_index=True)
-        within = block <= fake_3[rows, None]
+        within = pairs.within(rows, block, fake_3[rows, None], np.less_equal)
         in_fake_3[:, owners] += np.add.reduceat(within, starts, axis=0, dtype=np.int32).T
         hit_5[:, owners] += np.add.reduceat(inside, starts, axis=0, dtype=np.int32).T
     return {

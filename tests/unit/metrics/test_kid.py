@@ -12,9 +12,10 @@ from tests.unit.metrics.test_precision_recall import normal
 
 
 def kernel_distance(fake: np.ndarray, real: np.ndarray) -> float:
-    """The definition, from all pairs at once; products are float32, as in the library."""
-    pairs, width = ((fake, fake), (real, real), (fake, real)), fake.shape[1]
-    fakes, reals, across = (((a @ b.T).astype(np.float64) / width + 1) ** 3 for a, b in pairs)
+    """The definition, from all pairs at once."""
+    width, (fake, real) = fake.shape[1], (x.astype(np.float64) for x in (fake, real))
+    pairs = (fake, fake), (real, real), (fake, real)
+    fakes, reals, across = ((a @ b.T / width + 1) ** 3 for a, b in pairs)
     own = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (fakes, reals)]
     return float(sum(own) - 2 * across.mean())
 
@@ -43,6 +44,12 @@ def test_kernel_estimates_are_recomputations() -> None:
     np.testing.assert_allclose(found.without["fake"], expected, rtol=1e-6)
     expected = leave_groups_out(lambda x: kernel_distance(fake, x), real)
     np.testing.assert_allclose(found.without["real"], expected, rtol=1e-6)
+
+
+def test_kernel_distance_of_features_far_from_zero_does_not_cancel() -> None:
+    fake, real = normal(0, 300, 20, 50.1), normal(1, 300, 20, 50)
+    found, exact = kernel_estimate(fake, real), kernel_distance(fake, real)
+    assert found.value == pytest.approx(exact, rel=1e-7)  # float32 products: 2e-5
 
 
 def test_kernel_distance_of_one_distribution_is_zero_on_average() -> None:

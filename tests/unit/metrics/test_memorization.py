@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ranksums
+from sklearn.cluster import KMeans
 
 from bngan.metrics.memorization import authenticity_estimate, data_copying
 from tests.unit.metrics.test_precision_recall import distances, normal
@@ -24,6 +26,28 @@ def test_copies_of_training_images_are_found() -> None:
     assert abs(around) < 2
     assert below < -10
     assert above > 3
+
+
+def test_data_copying_between_far_clusters_is_that_of_float64() -> None:
+    def scenes(seed: int, count: int) -> np.ndarray:
+        samples = np.round(normal(seed, count, 8) * 100) / 64  # exact in float32 after the shift
+        samples[::2] += 30_000
+        return samples.astype(np.float32)
+
+    train, test = scenes(0, 400), scenes(1, 300)
+    fake = scenes(2, 300)
+    cells = KMeans(10, random_state=0, n_init=1).fit(train.astype(np.float64))
+    assert len(np.unique(cells.labels_[::2])) > 2  # each cluster has cells of its own
+    assert len(np.unique(cells.labels_[1::2])) > 2
+    scores, weights = [], []
+    of_fake, of_test = (distances(x, cells.cluster_centers_).argmin(1) for x in (fake, test))
+    to_fake, to_test = (distances(x, train).min(1) for x in (fake, test))
+    for cell in range(10):
+        ours, theirs = to_fake[of_fake == cell], to_test[of_test == cell]
+        if min(len(ours), len(theirs)) >= 20:
+            scores.append(ranksums(ours, theirs).statistic)
+            weights.append(len(theirs))
+    assert data_copying(fake, test, train) == pytest.approx(np.average(scores, weights=weights))
 
 
 def test_authenticity_is_as_sure_as_a_share_of_so_many_images() -> None:
