@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bngan.data.dataset import ImageShape
 from bngan.metrics.features import Extractor, ExtractorInfo, InputRange
+from bngan.numerics.precision import exact_convolutions
 from bngan.serialization.problem import first_line
 
 INCEPTION_FEATURES, INCEPTION_CLASSES = 2048, 1008
@@ -18,6 +19,15 @@ _SCALES: dict[InputRange, tuple[float, float]] = {
     "unit": (255.0, 0.0),
     "signed": (127.5, 1.0),
 }
+_TRIED = 3
+"""Number of images that a network is tried on."""
+_TOLERANCE = 1e-4
+"""Largest difference of an image's features between batches, relative to the largest feature.
+
+Other sums of the same float32 numbers differ by 1e-6 or so, and dropout or batch statistics by 1e-2
+and more. Half precision rounds more: it may differ by ``_HALF_STEPS`` of its own steps.
+"""
+_HALF_STEPS = 8
 
 
 def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
@@ -33,7 +43,9 @@ def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
     path = weights or _downloaded()
     info = ExtractorInfo("inception", image_shape, INCEPTION_FEATURES, INCEPTION_CLASSES)
     info.weights, info.sha256 = path.name, file_hash(path)
-    return load_pretrained_extractor(info, path)
+    extractor = load_pretrained_extractor(info, path)
+    _require_steady(extractor.network, image_shape, path)
+    return extractor
 
 
 def from_file(
@@ -42,7 +54,7 @@ def from_file(
     """Return an extractor from a file of ``torch.export.save`` (.pt2) or of TorchScript.
 
     Its network maps float32 ``(N, C, H, W)`` to features ``(N, d)``, or to features and logits
-    ``(N, classes)``, for any N.
+    ``(N, classes)``, for any N. An image's features must not depend on the other images.
 
     Raises:
         ValueError: if the file cannot be used.
@@ -50,16 +62,8 @@ def from_file(
     info = ExtractorInfo("file", image_shape, 0, 0, input_size=size, input_range=range_)
     info.weights, info.sha256 = path.name, file_hash(path)
     extractor = load_pretrained_extractor(info, path)
-    sample = torch.zeros((3, *image_shape), dtype=torch.uint8)
-    try:
-        features, logits = extractor.network(sample)
-    except Exception as error:
-        message = f"{path} does not take images {tuple(sample.shape)}: {first_line(error)}"
-        raise ValueError(message) from error
-    for name, given in {"features (N, d)": features, "logits (N, classes)": logits}.items():
-        if given.dim() != 2 or len(given) != 3:
-            raise ValueError(f"{path} must give {name}, got {tuple(given.shape)} for N = 3")
-    info.features, info.classes = features.shape[1], logits.shape[1]
+    out = _outputs(extractor.network, _trial_images(image_shape)[:1], path)
+    info.features, info.classes = (part.shape[1] for part in out)
     return extractor
 
 
@@ -67,12 +71,78 @@ def load_pretrained_extractor(info: ExtractorInfo, path: Path) -> Extractor:
     """Return the extractor ``info`` from the file at ``path``.
 
     Raises:
-        ValueError: if the file's hash is not that of ``info``, or its network cannot be used.
+        ValueError: if the file's hash is not that of ``info``, or its network cannot be used, for
+            example because it was exported in training mode.
     """
     if file_hash(path) != info.sha256:
         raise ValueError(f"{path} is not the extractor it was: its hash has changed")
     network = _Inception(path) if info.kind == "inception" else _FromFile(path, info)
-    return Extractor(network.eval().requires_grad_(False), info, path)
+    network.eval().requires_grad_(False)
+    if info.kind == "file":
+        _require_steady(network, info.image_shape, path)
+    return Extractor(network, info, path)
+
+
+def _require_steady(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
+    """Raise ``ValueError`` unless an image has the same features at each time and in each batch."""
+    images = _trial_images(image_shape)
+    first, again = (_outputs(network, images, path) for _ in range(2))
+    alone = [_outputs(network, image[None], path) for image in images]
+    for name, one, other, *parts in zip(("features", "logits"), first, again, *alone, strict=True):
+        if not one.float().isfinite().all():
+            raise ValueError(f"{path} gives {name} that are infinite or no numbers")
+        if (apart := _difference(one, other)) > _tolerance(one):
+            raise ValueError(
+                f"{path} gives the same images other {name} the second time, by {apart:.2%}: it draws "
+                "random numbers, as dropout does. Export it in evaluation mode: network.eval()"
+            )
+        if (apart := _difference(one, torch.cat(parts))) > _tolerance(one):
+            raise ValueError(
+                f"{path} gives an image other {name} alone than in a batch, by {apart:.2%}: its batch "
+                "norm is in training mode, or it computes with the batch as a whole. Export it in "
+                "evaluation mode: network.eval()"
+            )
+    features = first[0]
+    if _difference(features, features[:1]) <= torch.finfo(torch.float32).eps:
+        raise ValueError(f"{path} gives different images the same features")
+
+
+def _trial_images(image_shape: ImageShape) -> Tensor:
+    """Return noise ``(N, C, H, W)`` as bytes, each image darker than the one before."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (_TRIED, *image_shape), generator=random, dtype=torch.uint8)
+    return images >> torch.arange(_TRIED, dtype=torch.uint8).view(-1, 1, 1, 1)
+
+
+@exact_convolutions()
+@torch.inference_mode()
+def _outputs(network: nn.Module, images: Tensor, path: Path) -> tuple[Tensor, Tensor]:
+    """Return features and logits. Raises ``ValueError`` if they have another form."""
+    try:
+        features, logits = network(images)
+    except Exception as error:
+        message = f"{path} does not take images {tuple(images.shape)}: {first_line(error)}"
+        raise ValueError(message) from error
+    count = len(images)
+    for name, given in {"features (N, d)": features, "logits (N, classes)": logits}.items():
+        if given.dim() != 2 or len(given) != count:
+            shape = tuple(given.shape)
+            raise ValueError(f"{path} must give {name}, got {shape} for N = {count}")
+        if not given.is_floating_point():
+            raise ValueError(f"{path} must give {name} as real numbers, got {given.dtype}")
+    return features, logits
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference, relative to the largest value."""
+    one, other = one.double(), other.double()
+    if not one.numel():
+        return 0.0
+    return float((one - other).abs().max() / one.abs().max().clamp_min(1e-300))
+
+
+def _tolerance(values: Tensor) -> float:
+    return max(_TOLERANCE, _HALF_STEPS * torch.finfo(values.dtype).eps)
 
 
 class _Inception(nn.Module):
