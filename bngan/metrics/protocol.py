@@ -47,7 +47,10 @@ class Protocol:
     def check(self, available: int) -> None:
         """Raise ``ValueError`` if fewer real images than ``count`` are available."""
         if available < self.count:
+            mend = f"use fid{available}_{self.split}, say"
+            if available < MIN_COUNT:
+                mend = f"scores need {MIN_COUNT}: use more images, or another split"
             raise ValueError(
                 f"{self.name} needs {self.count} real images, but the {self.split} split has "
-                f"{available} for it: use fid{available}_{self.split}, say"
+                f"{available} for it: {mend}"
             )

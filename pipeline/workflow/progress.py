@@ -13,6 +13,15 @@ from pipeline.workflow.resume import stop_reason, training_id
 from pipeline.workflow.stages import prepare, reference, train
 
 
+def is_prepared(config: Config) -> bool:
+    """Return whether the images of exactly this configuration are prepared; write nothing."""
+    try:
+        name = outputs_name(prepare.STAGE, fingerprint(prepare.STAGE, config, {}))
+    except UserError:
+        return False
+    return not Workspace(config.workspace).damage(name)
+
+
 def training_progress(config: Config) -> Literal["not begun", "begun", "finished"]:
     """Return the progress of the training of exactly this configuration; write nothing.
 

@@ -71,7 +71,11 @@ def opened_by_locale(source: str) -> list[int]:
         given = [*node.args, *(k.value for k in node.keywords)]
         modes = [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         text = any(k.arg in ("text", "universal_newlines") for k in node.keywords)
-        opens = name in ("open", "fdopen", "NamedTemporaryFile") and owner not in ("os", "Image", "tarfile")
+        opens = name in ("open", "fdopen", "NamedTemporaryFile") and owner not in (
+            "os",
+            "Image",
+            "tarfile",
+        )
         opens |= owner == "os" and name == "fdopen"
         binary = any("b" in mode for mode in modes) or (name == "NamedTemporaryFile" and not modes)
         if name in ("read_text", "write_text") or text or (opens and not binary):

@@ -1,8 +1,9 @@
 """prepare: convert images from any source to three splits of memory-mappable uint8 arrays."""
 
 import json
+import shutil
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
@@ -34,10 +35,11 @@ from pipeline.data.inventory import (
 )
 from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import opened
+from pipeline.data.volume import array_bytes, described_volume, size_problem
 from pipeline.storage.artifacts import CONTENTS, DATASET
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
-_ELSEWHERE = ("flip", "max_download_gb")
+_ELSEWHERE = ("flip", "max_download_gb", "max_image_size")
 """Keys that do not change the arrays: the train stage mirrors images."""
 
 
@@ -51,6 +53,7 @@ def run(context: StageContext) -> Summary:
         coded = {split: codes(labels[split], numbers) for split in sources}
         parts = _split(sources, data, coded)
         shape = image_shape(parts["train"], wanted, data.path)
+        _require_room(context, shape, {split: len(part.order) for split, part in parts.items()})
         writers = {
             split: SplitWriter(context.output, split, part, shape) for split, part in parts.items()
         }
@@ -81,6 +84,20 @@ def run(context: StageContext) -> Summary:
         context.events.message(unused)
     used = {sources["train"].origin: "train"} | ({sources[test].origin: "test"} if test else {})
     return _summarise(context, classes, writers, skipped, ignored, used)
+
+
+def _require_room(
+    context: StageContext, shape: tuple[int, int, int], counts: Mapping[Split, int]
+) -> None:
+    """Raise ``UserError`` if the arrays are larger than was asked for, or than the disk has room."""
+    if problem := size_problem(shape, counts, context.config.data.max_image_size):
+        raise UserError(problem)
+    free = shutil.disk_usage(context.output).free
+    if free < array_bytes(shape, counts):
+        raise UserError(
+            f"workspace: {free / 1e9:,.2f} GB are free at {context.output}, and "
+            f"{described_volume(shape, counts)}"
+        )
 
 
 def _ignored(sources: dict[SourceSplit, Source]) -> list[str]:

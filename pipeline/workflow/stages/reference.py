@@ -36,13 +36,15 @@ def run(context: StageContext) -> Summary:
     prepared, output = context.inputs["prepare"], context.output
     protocol = Protocol.parse(context.config.evaluate.protocol)
     splits = {split: ImageSplit.load(prepared, split) for split in SPLITS}
-    extractor, learned = _based(context, splits["train"]) or _extractor(context, splits["train"])
+    based = _based(context, splits["train"])
+    learned = 0 if based else _to_learn_from(context.config.extractor.kind, splits["train"])
     available = {name: len(split) for name, split in splits.items()}
     available["train"] -= learned
     try:
         protocol.check(available[protocol.split])
     except ValueError as error:
         raise UserError(f"evaluate.protocol: {error}") from error
+    extractor = based or _extractor(context, splits["train"], learned)
     count = 2 * protocol.count
     counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
     features = _features(context, extractor, splits, counts)
@@ -86,7 +88,7 @@ def _features(
     return features
 
 
-def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | None:
+def _based(context: StageContext, train: ImageSplit) -> Extractor | None:
     """Keep the base of an adaptation; return its extractor, if it has one and kind is auto.
 
     A new classifier would learn nothing from few images. The extractor's recorded accuracy stays
@@ -99,12 +101,15 @@ def _based(context: StageContext, train: ImageSplit) -> tuple[Extractor, int] | 
         kept.mkdir()
         for name in (WEIGHTS, DESCRIPTION):
             shutil.copyfile(generator / name, kept / name)
-        theirs = load_extractor(scored_by) if scored_by else None
+        try:
+            theirs = load_extractor(scored_by) if scored_by else None
+        except ValueError as error:
+            raise UserError(f"adapt.base: {error}") from error
     base = Sampler.load(kept)
     _require_same(context.config, base, train.spec)
     if base.model.conditional and (renamed := _renamed(base.spec, train.spec)):
         context.events.message(f"adapt.base: classes continue by number, {renamed}")
-    return (theirs, 0) if theirs and context.config.extractor.kind == "auto" else None
+    return theirs if context.config.extractor.kind == "auto" else None
 
 
 def _require_same(config: Config, base: Sampler, images: ImageSpec) -> None:
@@ -139,26 +144,38 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
     return float((logits.argmax(axis=1) == labels)[known].mean()) if known.any() else None
 
 
-def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int]:
-    """Return the configured extractor, and how many (first) training images it learned from."""
+def _to_learn_from(kind: str, train: ImageSplit) -> int:
+    """Return how many (first) training images a classifier learns from; 0: there is none to train.
+
+    Raises:
+        UserError: if the images have no classes for the classifier that is asked for.
+    """
+    if kind not in ("auto", "classifier"):
+        return 0
+    learned = len(train) // 2
+    if train.classes >= 2 and (train.labels[:learned] != UNLABELLED).any():
+        return learned
+    if kind == "classifier":
+        raise UserError("extractor.kind: a classifier needs images with labels of two classes")
+    return 0
+
+
+def _extractor(context: StageContext, train: ImageSplit, learned: int) -> Extractor:
+    """Return the configured extractor; a classifier learns from the first ``learned`` images."""
     config, shape = context.config.extractor, train.spec.shape
     path = Path(config.weights) if config.weights else None
     try:
         if config.kind == "inception":
-            return inception(shape, path), 0
+            return inception(shape, path)
         if config.kind == "file":
             if path is None:
                 raise ValueError("extractor.weights must name the file")
-            return from_file(shape, path, config.size, config.range), 0
+            return from_file(shape, path, config.size, config.range)
     except ValueError as error:
         raise UserError(f"extractor: {error}") from error
-    learned = len(train) // 2
+    if not learned:
+        return untrained_extractor(shape)
     labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
-    teachable = train.classes >= 2 and len(labelled) > 0
-    if config.kind == "classifier" and not teachable:
-        raise UserError("extractor.kind: a classifier needs images with labels of two classes")
-    if config.kind == "random" or not teachable:
-        return untrained_extractor(shape), 0
     extractor = train_classifier(
         train.images[labelled],
         train.labels[labelled],
@@ -166,7 +183,7 @@ def _extractor(context: StageContext, train: ImageSplit) -> tuple[Extractor, int
         progress=lambda done, total: context.events.progress(done, total, "classifier"),
     )
     extractor.info.class_names = list(train.spec.class_names)
-    return extractor, learned
+    return extractor
 
 
 def _files(config: Config) -> str:

@@ -55,6 +55,7 @@ def test_class_folders_that_are_links_are_counted(tmp_path: Path) -> None:
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / name).symlink_to(real)
     given = [f"data.path={tmp_path}/images", f"workspace={tmp_path}/w"]
+    given += ["evaluate.protocol=fid20_test"]
     assert list(obstacles(load_config(DIGITS, given))) == []
 
 

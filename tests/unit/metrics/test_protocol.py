@@ -16,3 +16,5 @@ def test_a_protocols_name_says_everything() -> None:
     with pytest.raises(ValueError, match=r"needs 350 .* has 349 for it: use fid349_test"):
         Protocol.parse("fid350_test").check(349)
     Protocol.parse("fid350_test").check(350)
+    with pytest.raises(ValueError, match=r"has 19 for it: scores need 20: use more images"):
+        Protocol.parse("fid350_test").check(19)  # fid19_test is none

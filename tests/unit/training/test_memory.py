@@ -37,6 +37,16 @@ def test_workers_and_passes_share_the_activations() -> None:
     assert memory.peak_bytes(model, passes, spec) == half
 
 
+def test_the_quick_estimate_is_about_the_thorough_one() -> None:
+    spec = ImageSpec((3, 128, 128), (0.5, 0.5))
+    for model in (DCGAN, replace(DCGAN, conditional=True)):
+        setting = OptimizationConfig(batch_size=64)
+        thorough = memory.peak_bytes(model, setting, spec)
+        assert memory.activation_bytes(model, setting, spec) == pytest.approx(thorough, rel=0.3)
+    whole, shared = (memory.activation_bytes(DCGAN, setting, spec, n) for n in (1, 4))
+    assert whole == 4 * shared
+
+
 def limited(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[int]:
     """Let steps of more than so many images run out of memory; return the sizes that are tried."""
     tried, step = list[int](), Trainer.step

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -225,3 +226,38 @@ def test_a_choice_that_leaves_nothing_is_one_clear_line(labelled, data, message,
     write_table(tmp_path / "data", "train", [i % 3 for i in range(200)] if labelled else None)
     with pytest.raises(UserError, match=re.escape(message)):
         prepared(tmp_path / "data", tmp_path / "out", select=0.2, test=0.2, **data)
+
+
+def write_images(folder: Path, count: int, side: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        Image.new("L", (side, side), number).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("data", [{}, {"image_size": 300}])
+def test_large_images_have_to_be_asked_for_before_arrays_are_written(data, tmp_path) -> None:
+    write_images(tmp_path / "data", 100, 300)
+    with pytest.raises(UserError) as caught:
+        prepared(tmp_path / "data", tmp_path / "out", select=0.2, test=0.2, **data)
+    told = str(caught.value)
+    assert told.startswith("data.max_image_size: images of 300x300x1 are larger than 256 pixels")
+    assert "take 0.01 GB (train 0.01, select 0.00, test 0.00)" in told  # 60, 20 and 20 * 90,000
+    assert told.endswith("or data.max_image_size=300 to use them")
+    assert list((tmp_path / "out").iterdir()) == []
+    asked = {**data, "max_image_size": 300}
+    _, summary = prepared(tmp_path / "data", tmp_path / "asked", select=0.2, test=0.2, **asked)
+    assert summary["image_shape"] == (300, 300, 1)
+
+
+def test_arrays_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypatch) -> None:
+    """A memory map of a full disk ends the process without a word."""
+    write_images(tmp_path / "data", 100, 100)
+    room = SimpleNamespace(free=100 * 100 * 100 - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room)
+    with pytest.raises(
+        UserError, match=r"^workspace: 0.00 GB are free .* the prepared images take"
+    ):
+        prepared(tmp_path / "data", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    room.free += 1
+    prepared(tmp_path / "data", tmp_path / "again")

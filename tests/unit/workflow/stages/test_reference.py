@@ -1,7 +1,45 @@
-"""What the reference of an adaptation says of its base's classes."""
+"""reference, called as the function it is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from bngan.data.dataset import ImageSpec
+from pipeline.config.schema import Config, DataConfig, EvaluateConfig, ExtractorConfig
+from pipeline.core.errors import UserError
+from pipeline.workflow.stage import StageContext
+from pipeline.workflow.stages import reference
 from pipeline.workflow.stages.reference import _renamed
+from tests.unit.workflow.stages.test_prepare import Silence, prepared, write_table
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "available"),
+    [
+        ("fid41_test", "auto", "test split has 40 for it: use fid40_test"),
+        ("fid61_train", "auto", "train split has 60 for it: use fid60_train"),  # the other half
+        ("fid121_train", "random", "train split has 120 for it: use fid120_train"),
+    ],
+)
+def test_a_protocol_of_too_many_images_is_told_before_a_classifier_learns(
+    protocol: str, kind: Any, available: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(tmp_path / "data", "train", [i % 2 for i in range(200)])
+    folder, _ = prepared(tmp_path / "data", tmp_path / "out", select=0.2, test=0.2)
+    monkeypatch.setattr(reference, "train_classifier", lambda *_, **__: pytest.fail("it learned"))
+    monkeypatch.setattr(reference, "untrained_extractor", lambda *_: pytest.fail("it was made"))
+    config = Config(
+        name="x",
+        data=DataConfig(path=str(tmp_path / "data")),
+        extractor=ExtractorConfig(kind),
+        evaluate=EvaluateConfig(protocol),
+    )
+    (output := tmp_path / "reference").mkdir()
+    inputs: Any = {"prepare": folder}
+    context = StageContext(config, inputs, {}, output, output, "run", "print", Silence())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"^evaluate.protocol: {protocol} needs .* {available}"):
+        reference.run(context)
 
 
 def spec(*names: str) -> ImageSpec:

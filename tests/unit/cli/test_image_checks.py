@@ -1,0 +1,94 @@
+"""Settings that ask for more or larger images than a folder has, before a run begins."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cli.preflight import obstacles
+from pipeline.config.loader import load_config
+from pipeline.core.errors import UserError
+from tests.unit.workflow.stages.test_prepare import prepared
+
+DIGITS = Path(__file__).parents[3] / "configs" / "digits.yaml"
+
+
+def fill(folder: Path, *places: tuple[str, int]) -> None:
+    for place, count in places:
+        (folder / place).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.full((8, 8), number, np.uint8)
+            Image.fromarray(pixels).save(folder / place / f"{number}.png")
+
+
+CLASSES = ("a", 80), ("b", 70)
+SPLITS = ("train/a", 60), ("train/b", 60), ("test/a", 30), ("test/b", 25)
+VALIDATED = ("train/a", 60), ("train/b", 60), ("val/a", 30), ("val/b", 24)
+
+
+@pytest.mark.parametrize("places", [CLASSES, SPLITS, VALIDATED, [("", 140)]])
+@pytest.mark.parametrize("data", [{}, {"limit": 70}])
+def test_counts_are_those_of_prepare(places, data, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    fill(tmp_path / "set", *places)
+    _, summary = prepared(tmp_path / "set", tmp_path / "out", **data)
+    counts = summary["counts"]
+    learned = counts["train"] // 2 if summary["classes"] else 0
+    given = [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "data.select=0.1"]
+    given += ["data.test=0.1", *(f"data.{key}={value}" for key, value in data.items())]
+    for split, count in {**counts, "train": counts["train"] - learned}.items():
+        for asked in (count, count + 1):
+            config = load_config(DIGITS, [*given, f"evaluate.protocol=fid{asked}_{split}"])
+            told = [problem.message for problem in obstacles(config)]
+            wrong = f"evaluate.protocol: fid{asked}_{split} needs {asked} real images, but the"
+            assert [line[: len(wrong)] for line in told] == [wrong] * (asked > count)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"limit": 111}, "data.limit: 111 images, and there are 110 to train on"),
+        ({"classes": [0, 2]}, "data.classes: there is no class 2: 0 a, 1 b"),
+        ({"classes": [1], "limit": 71}, "data.limit: 71 images, and there are 70 to train on"),
+    ],
+)
+def test_more_than_there_is_is_told_as_prepare_does(data, message, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    fill(tmp_path / "set", *CLASSES)
+    overrides = [f"data.{key}={value}" for key, value in data.items()]
+    overrides += [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w"]
+    overrides += ["data.select=0.1", "data.test=0.1"]
+    config = load_config(DIGITS, [*overrides, "evaluate.protocol=fid20_test"])
+    assert [problem.message for problem in obstacles(config)] == [message]
+    with pytest.raises(UserError, match=message.partition(",")[0]):
+        prepared(tmp_path / "set", tmp_path / "out", **data)
+
+
+def test_large_images_are_asked_for_and_their_gigabytes_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "set", *CLASSES)
+    given = [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "data.image_size=257"]
+    given += ["evaluate.protocol=fid20_test", "data.channels=3"]
+    (problem,) = obstacles(load_config(DIGITS, given))
+    assert problem.key == "data.image_size"
+    assert problem.message.startswith(
+        "data.max_image_size: images of 257x257x3 are larger than 256 pixels: the prepared images "
+        "take 0.03 GB (train 0.02, select 0.01, test 0.01)"  # 150 * 257 * 257 * 3 = 29.7 million
+    )
+    assert "A training step takes about 0.2 GB of memory on each worker" in problem.message
+    given += ["data.max_image_size=257"]
+    config = load_config(DIGITS, given)
+    assert list(obstacles(config)) == []
+    (unknown,) = obstacles(load_config(DIGITS, ["data.image_size=300", f"workspace={tmp_path}/w"]))
+    assert "1,000 images take 0.27 GB" in unknown.message
+    enough = SimpleNamespace(free=100_000_000 + 30_000_000)  # for reports and images
+    monkeypatch.setattr("pipeline.cli.preflight._checkpoints", lambda _: 0)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: enough)
+    assert list(obstacles(config)) == []
+    enough.free -= 1_000_000
+    (problem,) = obstacles(config)
+    assert problem.message.endswith("prepared images, checkpoints and reports take 130 MB")
+    monkeypatch.setattr("pipeline.workflow.progress.is_prepared", lambda _: True)
+    assert list(obstacles(config)) == []
