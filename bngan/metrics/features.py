@@ -21,6 +21,8 @@ ExtractorKind = Literal["classifier", "random", "inception", "file"]
 InputRange = Literal["byte", "unit", "signed"]
 INFO = "extractor.json"
 """Name of the file with an extractor's identity."""
+CLASS_NAMES = "class_names.json"
+"""Name of the file with the names of the classes, if they are known."""
 _BATCH = 250
 
 
@@ -157,7 +159,10 @@ class Extractor:
             state = {name: value.cpu() for name, value in self.network.state_dict().items()}
             self.info.sha256 = state_hash(state)
             save_file(state, path)
-        (folder / INFO).write_text(json.dumps(asdict(self.info), indent=2), encoding="utf-8")
+        record = asdict(self.info)
+        if names := record.pop("class_names"):
+            (folder / CLASS_NAMES).write_text(json.dumps(names), encoding="utf-8")
+        (folder / INFO).write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

@@ -158,6 +158,7 @@ STAGE = Stage(
         "prepare": ("train_images.npy", artifacts.DATASET, artifacts.CONTENTS),
         "reference": (
             artifacts.EXTRACTOR_FILES,
+            artifacts.EXTRACTOR_CLASSES,
             artifacts.REAL_FEATURES,
             artifacts.REFERENCE,
             artifacts.TRAIN_FEATURES,

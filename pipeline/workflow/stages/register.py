@@ -24,6 +24,7 @@ from pipeline.reports.model_card import card
 from pipeline.serving.model_interface import model_interface
 from pipeline.storage.artifacts import (
     DATASET,
+    EXTRACTOR_CLASSES,
     EXTRACTOR_FILES,
     GENERATOR_FILES,
     REAL_FEATURES,
@@ -188,7 +189,7 @@ STAGE = Stage(
         "prepare": ("*.npy", DATASET),
         "train": (GENERATOR_FILES,),
         "evaluate": (SCORES, SAMPLE_GRID),
-        "reference": (EXTRACTOR_FILES, REAL_FEATURES, REFERENCE, TRAIN_FEATURES),
+        "reference": (EXTRACTOR_FILES, EXTRACTOR_CLASSES, REAL_FEATURES, REFERENCE, TRAIN_FEATURES),
     },
     libraries=("mlflow", "numpy", "torch"),
     modules=("pipeline.serving.pyfunc_model",),
