@@ -100,6 +100,10 @@ class DataConfig:
         None, ge=FEWEST, message=f"{{key}} must be at least {FEWEST} images, got {{value}}"
     )
     """Number of images to train on, drawn by split_seed; null: all. The other splits stay whole."""
+    split_by: Literal["content", "order"] = "order"
+    """Law of the random splits. content: a hash of an image's file decides, so that images that are
+    added or removed move no other image; shares hold on average. order: one random order of all
+    images decides, and shares hold exactly."""
     split_seed: int = bounded(0, ge=0, lt=2**63, message=_SEEDS)
     """Seed of the random splits, separate from `seed` so that repetitions share their data."""
 

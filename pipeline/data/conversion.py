@@ -1,15 +1,14 @@
-"""Convert splits of raw images to arrays in files."""
+"""Convert raw images to arrays in files."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from bngan.data.dataset import UNLABELLED, Split
 from bngan.data.decoding import Decoded, Fit, convert, decode, read_image
 from bngan.data.source import Source
 from pipeline.core.errors import UserError
@@ -19,24 +18,6 @@ from pipeline.data.pixel_counts import PixelCounts
 _PEEK = 100
 """Number of images that decide the size, and the channels to begin with."""
 _CHUNK = 1000
-
-
-class Part(NamedTuple):
-    """Images of a source that make one split.
-
-    Attributes:
-        source: the source of the images.
-        order: their indices in the source ``(n,)``.
-        classes: class of each image of the source, int64 ``(N,)``, or ``UNLABELLED``.
-    """
-
-    source: Source
-    order: np.ndarray
-    classes: np.ndarray
-
-    def labelled(self) -> "Part":
-        """Return the part of the images that have a class."""
-        return self._replace(order=self.order[self.classes[self.order] != UNLABELLED])
 
 
 @dataclass(frozen=True)
@@ -56,16 +37,18 @@ class PixelFormat:
     white: int | None = None
 
 
-def image_shape(part: Part, wanted: PixelFormat, path: str) -> tuple[int, int, int]:
-    """Return the shape (H, W, C) of the prepared images, as the first ones decide it.
+def image_shape(
+    source: Source, order: np.ndarray, wanted: PixelFormat, path: str
+) -> tuple[int, int, int]:
+    """Return the shape (H, W, C) of the prepared images, as the first ones at ``order`` decide it.
 
-    C is 1 if they are grey; ``write_splits`` makes it 3 if coloured images follow.
+    C is 1 if they are grey; ``convert_images`` makes it 3 if coloured images follow.
 
     Raises:
         UserError: if no image can be used, or the images differ in size and ``wanted`` has none.
     """
     looked_at, reasons = set[tuple[str, tuple[int, int]]](), list[str]()
-    for name, content in part.source.files(part.order[:_PEEK]):
+    for name, content in source.files(order[:_PEEK]):
         try:
             image = decode(content)
             looked_at.add((image.mode, image.size))
@@ -90,93 +73,97 @@ def image_shape(part: Part, wanted: PixelFormat, path: str) -> tuple[int, int, i
     return sizes[0][1], sizes[0][0], channels
 
 
-class SplitWriter:
-    """Writes one split's arrays, and keeps the unusable names and hashes of pixels.
+class ImagePool:
+    """Converts images of a source to one array, from which splits are taken.
 
     Attributes:
+        source: the source.
+        chosen: indices of its images that are converted, ascending ``(n,)``.
         shape: shape (H, W, C) of the images.
-        numbers: int64 ``(N,)``, the class of each image that is written, or ``UNLABELLED``.
         skipped: unusable images, each ``name: why``.
-        digests: 8 bytes of a hash of each image's pixels.
         levels: colours, sizes and levels of the images so far.
+        used: indices of the images in the array.
+        keys: key of the encoded bytes of each of them.
+        decoded: 64 bits of a hash of each one's pixels before they are resized.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        split: Split,
-        part: Part,
-        shape: tuple[int, int, int],
+        self, file: Path, source: Source, chosen: np.ndarray, shape: tuple[int, int, int]
     ) -> None:
-        self.source, self.order, self.shape = part.source, part.order, shape
-        self.images, self.labels = folder / f"{split}_images.npy", folder / f"{split}_labels.npy"
-        self.numbers = part.classes[part.order]
+        self.file, self.source, self.chosen, self.shape = file, source, chosen, shape
         self.skipped: list[str] = []
-        self.digests = bytearray()
         self.levels = PixelCounts()
-        self._kept: list[int] = []
-        self._array: np.ndarray | None = None
+        self.used: list[int] = []
+        self.keys: list[int] = []
+        self.decoded: list[int] = []
+        self._array = open_memmap(file, "w+", np.uint8, (len(chosen), *shape))
 
-    def add(self, position: int, decoded: Decoded, wanted: PixelFormat) -> None:
-        """Write the image at ``position`` of the split."""
-        if self._array is None:
-            self._array = open_memmap(self.images, "w+", np.uint8, (len(self.order), *self.shape))
+    def add(self, index: int, decoded: Decoded, wanted: PixelFormat) -> None:
+        """Append an image, which is the source's image ``index``."""
         pixels = convert(decoded.image, self.shape[2], wanted.size, wanted.fit)
-        self._array[len(self._kept)] = pixels
-        self._kept.append(position)
-        self.digests += _digest(pixels)
+        self._array[len(self.used)] = pixels
+        self.used.append(index)
         self.levels.add(decoded, pixels)
+        size = repr(decoded.image.size).encode()
+        self.decoded.append(_hash(decoded.image.tobytes() + size))
 
     def make_rgb(self) -> None:
-        """Give the images three channels, which are equal for those written so far."""
+        """Give the images three channels, which are equal for those converted so far."""
         self.shape = (*self.shape[:2], 3)
-        if self._array is not None:
-            self._array = self._rewritten(len(self.order))
-            self.digests = bytearray(b"".join(map(_digest, self._array[: len(self._kept)])))
+        part = self.file.with_suffix(".part")
+        array = open_memmap(part, "w+", np.uint8, (len(self.chosen), *self.shape))
+        for start in range(0, len(self.used), _CHUNK):
+            chunk = slice(start, min(start + _CHUNK, len(self.used)))
+            array[chunk] = self._array[chunk]
+        part.replace(self.file)
+        self._array = array
 
-    def close(self) -> None:
-        """Write the labels, and shorten the images to those that could be used."""
-        if len(self._kept) < len(self.order):
-            self._array = self._rewritten(len(self._kept))
-        self.numbers = self.numbers[self._kept]
-        np.save(self.labels, self.numbers)
+    def write(self, file: Path, order: np.ndarray) -> np.ndarray:
+        """Write the images at ``order``, source indices without unusable ones, into ``file``.
 
-    def _rewritten(self, length: int) -> np.ndarray:
-        """Copy the images so far, which need not fit into memory, to an array of ``length``."""
-        part = self.images.with_suffix(".part")
-        array = open_memmap(part, "w+", np.uint8, (length, *self.shape))
-        for start in range(0, len(self._kept) if self._array is not None else 0, _CHUNK):
-            stop = min(start + _CHUNK, len(self._kept))
-            array[start:stop] = self._array[start:stop]  # type: ignore[index]
+        Returns:
+            64 bits of a hash of each image's pixels, ``(n,)``.
+        """
+        places = np.full(len(self.source), -1)
+        places[self.used] = np.arange(len(self.used))
+        array = open_memmap(file, "w+", np.uint8, (len(order), *self.shape))
+        hashes = np.empty(len(order), np.uint64)
+        for start in range(0, len(order), _CHUNK):
+            images = self._array[places[order[start : start + _CHUNK]]]
+            array[start : start + len(images)] = images
+            hashes[start : start + len(images)] = [_hash(image.tobytes()) for image in images]
         array.flush()
-        part.replace(self.images)
-        return array
+        return hashes
 
 
-def write_splits(writers: Mapping[Split, SplitWriter], wanted: PixelFormat) -> Iterator[None]:
-    """Write the arrays of all splits, and yield after every image.
+def convert_images(
+    pools: Collection[ImagePool], wanted: PixelFormat, key: Callable[[bytes], int]
+) -> Iterator[None]:
+    """Convert the images of all pools, and yield after every image.
 
-    If ``wanted`` leaves the channels open, the first coloured image of any split makes all images
-    RGB, and the result is that of three channels from the start.
+    If ``wanted`` leaves the channels open, the first coloured image of any pool makes all images
+    RGB, and the result is that of three channels from the start. ``key`` is a function of an image's
+    encoded bytes.
     """
-    for writer in writers.values():
-        for position, (name, content) in enumerate(writer.source.files(writer.order)):
+    for pool in pools:
+        contents = pool.source.files(pool.chosen)
+        for index, (name, content) in zip(pool.chosen, contents, strict=True):
             try:
                 decoded = read_image(content, wanted.white)
                 width, height = decoded.image.size
-                if wanted.size is None and (height, width) != writer.shape[:2]:
-                    writer.levels.other_size += 1
+                if wanted.size is None and (height, width) != pool.shape[:2]:
+                    pool.levels.other_size += 1
                     raise ValueError(f"size {width}x{height}; set data.image_size")
                 coloured = decoded.image.mode == "RGB"
-                if coloured and wanted.channels is None and writer.shape[2] == 1:
-                    for each in writers.values():
+                if coloured and wanted.channels is None and pool.shape[2] == 1:
+                    for each in pools:
                         each.make_rgb()
-                writer.add(position, decoded, wanted)
+                pool.add(int(index), decoded, wanted)
+                pool.keys.append(key(cast(bytes, content)))
             except ValueError as error:
-                writer.skipped.append(f"{name}: {error}")
+                pool.skipped.append(f"{name}: {error}")
             yield
-        writer.close()
 
 
-def _digest(pixels: np.ndarray) -> bytes:
-    return hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
+def _hash(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from math import prod
-
-from bngan.data.dataset import Split
+from typing import Any
 
 _GB = 1e9
 
 
-def array_bytes(shape: tuple[int, int, int], counts: Mapping[Split, int]) -> int:
+def array_bytes(shape: tuple[int, int, int], counts: Mapping[Any, int]) -> int:
     """Return the bytes of the prepared images, each of shape (H, W, C)."""
     return prod(shape) * sum(counts.values())
 
 
-def described_volume(shape: tuple[int, int, int], counts: Mapping[Split, int]) -> str:
+def described_volume(shape: tuple[int, int, int], counts: Mapping[Any, int]) -> str:
     """Return in words the gigabytes of the prepared images, by split."""
     total = array_bytes(shape, counts) / _GB
     parts = ", ".join(f"{name} {prod(shape) * count / _GB:,.2f}" for name, count in counts.items())
@@ -21,7 +20,7 @@ def described_volume(shape: tuple[int, int, int], counts: Mapping[Split, int]) -
 
 
 def size_problem(
-    shape: tuple[int, int, int], counts: Mapping[Split, int] | None, most: int
+    shape: tuple[int, int, int], counts: Mapping[Any, int] | None, most: int
 ) -> str | None:
     """Return why these images are larger than was asked for; None if they are not.
 

@@ -3,8 +3,9 @@
 import json
 import shutil
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -18,12 +19,11 @@ from bngan.data.images import png_bytes
 from bngan.data.layout import SourceSplit
 from bngan.data.source import Source
 from bngan.data.sources import is_symbolic
-from bngan.numerics.rng import Stream, generator
 from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_numbers, codes, known_labels, unknown_labels
-from pipeline.data.conversion import Part, PixelFormat, SplitWriter, image_shape, write_splits
+from pipeline.data.conversion import ImagePool, PixelFormat, convert_images, image_shape
 from pipeline.data.inventory import (
     Digests,
     contents,
@@ -34,7 +34,15 @@ from pipeline.data.inventory import (
     unused_images,
 )
 from pipeline.data.pixel_counts import PixelCounts, conversions
-from pipeline.data.raw import opened
+from pipeline.data.raw import RawImages, opened
+from pipeline.data.splits import (
+    Shares,
+    by_content,
+    by_order,
+    content_key,
+    joined_keys,
+    permutation,
+)
 from pipeline.data.volume import array_bytes, described_volume, size_problem
 from pipeline.storage.artifacts import CONTENTS, DATASET
 from pipeline.workflow.stage import Stage, StageContext, Summary
@@ -46,58 +54,171 @@ _ELSEWHERE = ("flip", "max_download_gb", "max_image_size")
 def run(context: StageContext) -> Summary:
     """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
-    wanted = PixelFormat(data.image_size, data.channels, data.fit, data.white)
     with opened(data.path, data.max_download_gb, data.read_options) as sources:
         labels = {split: known_labels(s, data.unlabelled) for split, s in sources.items()}
-        classes, numbers = class_numbers(sources["train"], labels["train"], data.classes)
-        coded = {split: codes(labels[split], numbers) for split in sources}
-        parts = _split(sources, data, coded)
-        shape = image_shape(parts["train"], wanted, data.path)
-        _require_room(context, shape, {split: len(part.order) for split, part in parts.items()})
-        writers = {
-            split: SplitWriter(context.output, split, part, shape) for split, part in parts.items()
-        }
-        total = sum(len(writer.order) for writer in writers.values())
-        with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
-            for done, _ in enumerate(write_splits(writers, wanted), 1):
-                if done % 500 == 0:
-                    unusable = sum(len(writer.skipped) for writer in writers.values())
-                    context.events.progress(done, total, f"{unusable} skipped")
-    skipped = [line for writer in writers.values() for line in writer.skipped]
+        names, numbers = class_numbers(sources["train"], labels["train"], data.classes)
+        classes = {split: codes(labels[split], numbers) for split in sources}
+        raw = RawImages(sources, classes)
+        orders, pools = _convert(context, raw)
     ignored = _ignored(sources)
+    skipped = [line for pool in pools.values() for line in pool.skipped]
     for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
         if lines:
             context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
-    counts = PixelCounts.total(writer.levels for writer in writers.values())
+    counts = PixelCounts.total(pool.levels for pool in pools.values())
     for doubt in counts.doubts(data.channels, data.white):
         context.events.message(doubt)
+    total = sum(len(pool.chosen) for pool in pools.values())
     if len(skipped) > data.max_skipped * total:
         raise UserError(
             f"data.path: {len(skipped):,} of {total:,} images cannot be used, more than "
             f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
             f"{listing(skipped)}"
         )
-    test = _test_split(sources)
-    if test and (unknown := unknown_labels(labels["train"], labels[test])):
+    if raw.test and (unknown := unknown_labels(labels["train"], labels[raw.test])):
         context.events.message(unknown)
     if unused := unused_images(sources["train"].ignored):
         context.events.message(unused)
-    used = {sources["train"].origin: "train"} | ({sources[test].origin: "test"} if test else {})
-    return _summarise(context, classes, writers, skipped, ignored, used)
+    digests: Digests = {
+        split: _write(context, raw, pools, split, orders[split]) for split in SPLITS
+    }
+    for pool in pools.values():
+        pool.file.unlink()
+    shape, commit = pools["train"].shape, sources["train"].commit
+    pixels = counts.record(shape[2])
+    written = {split: raw.classes[raw.source_of(split)][orders[split]] for split in SPLITS}
+    inventory = contents(written, names, digests, skipped, ignored, commit, raw.origins, pixels)
+    return _summarise(context, shape, names, inventory)
+
+
+Orders = dict[Split, np.ndarray]
+"""Images of each prepared split in their order, as indices of their source."""
+
+
+def _convert(context: StageContext, raw: RawImages) -> tuple[Orders, dict[SourceSplit, ImagePool]]:
+    """Convert all images that may be used, and divide those that can be used into splits."""
+    data = context.config.data
+    candidates = raw.candidates(labelled=data.classes is not None)
+    for split, chosen in candidates.items():
+        _require_enough(data, split, len(chosen))
+    orders = _limited(data, _by_order(data, raw, candidates)) if data.split_by == "order" else {}
+    if orders:
+        candidates = {
+            each: np.unique(
+                np.concatenate([o for s, o in orders.items() if raw.source_of(s) == each])
+            )
+            for each in candidates
+        }
+    first = orders.get("train", _shuffled(data, candidates["train"]))
+    wanted = PixelFormat(data.image_size, data.channels, data.fit, data.white)
+    shape = image_shape(raw.sources["train"], first, wanted, data.path)
+    _require_room(context, shape, candidates)
+    pools = {
+        split: ImagePool(context.output / f"{split}.pool", raw.sources[split], chosen, shape)
+        for split, chosen in candidates.items()
+    }
+    total = sum(len(pool.chosen) for pool in pools.values())
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
+        steps = convert_images(pools.values(), wanted, partial(content_key, data.split_seed))
+        for done, _ in enumerate(steps, 1):
+            if done % 500 == 0:
+                unusable = sum(len(pool.skipped) for pool in pools.values())
+                context.events.progress(done, total, f"{unusable} skipped")
+    if not orders:
+        orders = _limited(data, _by_content(data, raw, pools))
+    return {
+        split: order[np.isin(order, pools[raw.source_of(split)].used)]
+        for split, order in orders.items()
+    }, pools
+
+
+def _shuffled(data: DataConfig, chosen: np.ndarray) -> np.ndarray:
+    return np.asarray(chosen[permutation(data.split_seed, len(chosen))])
+
+
+def _by_order(
+    data: DataConfig, raw: RawImages, candidates: Mapping[SourceSplit, np.ndarray]
+) -> Orders:
+    """Return splits by one permutation of all images; ``data.classes`` moves no image."""
+    count = len(raw.sources["train"])
+    orders = by_order(data.split_seed, count, *data.held_out(count, raw.test is not None))
+    if raw.test:
+        orders["test"] = permutation(data.split_seed, len(raw.sources[raw.test]), part=1)
+    return {
+        split: order[np.isin(order, candidates[raw.source_of(split)])]
+        for split, order in orders.items()
+    }
+
+
+def _by_content(data: DataConfig, raw: RawImages, pools: Mapping[SourceSplit, ImagePool]) -> Orders:
+    """Return splits by the keys of the images."""
+    keys = {
+        split: joined_keys(np.array(pool.keys, np.uint64), np.array(pool.decoded, np.uint64))
+        for split, pool in pools.items()
+    }
+    shares = Shares(data.select, 0 if raw.test else data.test, FEWEST)
+    places = by_content(keys["train"], shares)
+    if raw.test:
+        places["test"] = np.argsort(keys[raw.test], kind="stable")
+    return {
+        split: np.array(pools[raw.source_of(split)].used, np.int64)[chosen]
+        for split, chosen in places.items()
+    }
+
+
+def _limited(data: DataConfig, orders: Orders) -> Orders:
+    """Return the orders with ``data.limit`` images to train on. Raise ``UserError`` for too few."""
+    if data.limit is not None:
+        kept = orders["train"][: data.limit]
+        if len(kept) < data.limit:
+            raise UserError(
+                f"data.limit: {data.limit} images, and there are {len(kept)} to train on"
+            )
+        orders = {**orders, "train": kept}
+    for split, order in orders.items():
+        _require_enough(data, split, len(order))
+    return orders
+
+
+def _require_enough(data: DataConfig, split: str, count: int) -> None:
+    if count < FEWEST:
+        raise UserError(
+            f"data.path: {count} images are left for the {split} split of {data.path}, and fewer "
+            f"than {FEWEST} cannot be worked with"
+        )
 
 
 def _require_room(
-    context: StageContext, shape: tuple[int, int, int], counts: Mapping[Split, int]
+    context: StageContext,
+    shape: tuple[int, int, int],
+    candidates: Mapping[SourceSplit, np.ndarray],
 ) -> None:
-    """Raise ``UserError`` if the arrays are larger than was asked for, or than the disk has room."""
+    """Raise ``UserError`` if the arrays are larger than was asked for, or than the disk has room.
+
+    Each image is there twice for a while.
+    """
+    counts = {split: len(chosen) for split, chosen in candidates.items()}
     if problem := size_problem(shape, counts, context.config.data.max_image_size):
         raise UserError(problem)
     free = shutil.disk_usage(context.output).free
-    if free < array_bytes(shape, counts):
+    if free < 2 * array_bytes(shape, counts):
         raise UserError(
-            f"workspace: {free / 1e9:,.2f} GB are free at {context.output}, and "
-            f"{described_volume(shape, counts)}"
+            f"workspace: {free / 1e9:,.2f} GB are free at {context.output}, and twice as much is "
+            f"needed as what follows: {described_volume(shape, counts)}"
         )
+
+
+def _write(
+    context: StageContext,
+    raw: RawImages,
+    pools: Mapping[SourceSplit, ImagePool],
+    split: Split,
+    order: np.ndarray,
+) -> np.ndarray:
+    """Write the arrays of a split; return 64 bits of a hash of each image's pixels."""
+    source = raw.source_of(split)
+    np.save(context.output / f"{split}_labels.npy", raw.classes[source][order])
+    return pools[source].write(context.output / f"{split}_images.npy", order)
 
 
 def _ignored(sources: dict[SourceSplit, Source]) -> list[str]:
@@ -108,67 +229,18 @@ def _ignored(sources: dict[SourceSplit, Source]) -> list[str]:
     return sorted(one_line(f"{name}: {why}") for name, why in ignored.items())
 
 
-def _split(
-    sources: dict[SourceSplit, Source], data: DataConfig, coded: dict[SourceSplit, np.ndarray]
-) -> dict[Split, Part]:
-    """Return random, seeded splits; test is the source's test split, if any, or a share of train.
-
-    data.classes and data.limit apply afterwards, so that they move no image to another split.
-    """
-    train, held_out_source = sources["train"], _test_split(sources)
-    order = generator(data.split_seed, Stream.SPLIT, 0).permutation(len(train))
-    select, held_out = data.held_out(len(train), held_out_source is not None)
-    if held_out_source is not None:
-        test = sources[held_out_source]
-        drawn = generator(data.split_seed, Stream.SPLIT, 1).permutation(len(test))
-        test_part = Part(test, drawn, coded[held_out_source])
-    else:
-        test_part = Part(train, order[:held_out], coded["train"])
-    parts: dict[Split, Part] = {
-        "train": Part(train, order[held_out + select :], coded["train"]),
-        "select": Part(train, order[held_out : held_out + select], coded["train"]),
-        "test": test_part,
-    }
-    if data.classes is not None:
-        parts = {split: part.labelled() for split, part in parts.items()}
-    if data.limit is not None:
-        kept = parts["train"].order[: data.limit]
-        if len(kept) < data.limit:
-            raise UserError(
-                f"data.limit: {data.limit} images, and there are {len(kept)} to train on"
-            )
-        parts["train"] = parts["train"]._replace(order=kept)
-    for split, part in parts.items():
-        if len(part.order) < FEWEST:
-            raise UserError(
-                f"data.path: {len(part.order)} images are left for the {split} split of "
-                f"{data.path}, and fewer than {FEWEST} cannot be worked with"
-            )
-    return parts
-
-
-def _test_split(sources: Collection[SourceSplit]) -> SourceSplit | None:
-    """Return the split of the data that is tested on; None takes a share of the training split."""
-    return next((split for split in ("test", "validation") if split in sources), None)
-
-
 def _summarise(
     context: StageContext,
+    shape: tuple[int, int, int],
     classes: list[str],
-    writers: dict[Split, SplitWriter],
-    skipped: list[str],
-    ignored: list[str],
-    used: dict[str, str],
+    inventory: dict[str, Any],
 ) -> Summary:
-    output, commit, shape = context.output, writers["train"].source.commit, writers["train"].shape
-    labels = {split: writer.numbers for split, writer in writers.items()}
-    digests: Digests = {s: np.frombuffer(writers[s].digests, np.uint64) for s in SPLITS}
-    counts = {split: len(labels[split]) for split in SPLITS}
+    """Write the two JSON files and a picture; return what the stage made, in a line and in numbers."""
+    output, by_class = context.output, inventory["class_counts"]
+    counts = {split: sum(by_class[split]) + inventory["unlabelled"][split] for split in SPLITS}
     dataset: dict[str, Any] = {"image_shape": shape, "classes": classes, "counts": counts}
-    (output / DATASET).write_text(json.dumps(dataset, indent=2), encoding="utf-8")
-    pixels = PixelCounts.total(writer.levels for writer in writers.values()).record(shape[2])
-    inventory = contents(labels, classes, digests, skipped, ignored, commit, used, pixels)
-    (output / CONTENTS).write_text(json.dumps(inventory, indent=2), encoding="utf-8")
+    for name, record in {DATASET: dataset, CONTENTS: inventory}.items():
+        (output / name).write_text(json.dumps(record, indent=2), encoding="utf-8")
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
     for warning in (
@@ -177,20 +249,21 @@ def _summarise(
     ):
         if warning:
             context.events.message(warning)
-    height, width, channels = shape
-    sums = np.sum(list(inventory["class_counts"].values()), axis=0).tolist()
-    totals = dict(zip(classes, sums, strict=True))
-    note = (
-        f"{understood(totals, inventory['splits'])}; {counts['train']:,} images to train on, "
-        f"{counts['select']:,} to select and {counts['test']:,} to test with, "
-        f"{height}x{width}x{channels}, "
-        f"{len(skipped):,} skipped, {len(ignored):,} other files, "
-        f"{inventory['duplicates']['repeated']:,} duplicates"
-        + "".join(f", {line}" for line in conversions(pixels))
-        + (f", commit {commit}" if commit else "")
-    )
-    summary = {"skipped": len(skipped), "duplicates": inventory["duplicates"], "commit": commit}
-    return {**dataset, **summary, "note": note}
+    totals = dict(zip(classes, np.sum(list(by_class.values()), axis=0).tolist(), strict=True))
+    skipped, repeated = inventory["skipped"]["count"], inventory["duplicates"]["repeated"]
+    parts = [
+        f"{counts['train']:,} images to train on",
+        f"{counts['select']:,} to select and {counts['test']:,} to test with",
+        "x".join(map(str, shape)),
+        f"{skipped:,} skipped",
+        f"{inventory['ignored']['count']:,} other files",
+        f"{repeated:,} duplicates",
+        *conversions(inventory["pixels"]),
+        *([f"commit {inventory['commit']}"] if inventory["commit"] else []),
+    ]
+    note = f"{understood(totals, inventory['splits'])}; {', '.join(parts)}"
+    shown = {"duplicates": inventory["duplicates"], "commit": inventory["commit"], "note": note}
+    return {**dataset, "skipped": skipped, **shown}
 
 
 def _identity(config: Config) -> str:

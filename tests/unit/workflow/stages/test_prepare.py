@@ -41,6 +41,7 @@ def prepared(
     path: Path | str, output: Path, events: Silence | None = None, **data: Any
 ) -> tuple[Path, dict[str, Any]]:
     output.mkdir()
+    data = {"split_by": "order", **data}
     config = Config(name="x", data=DataConfig(path=str(path), **data))
     context = StageContext(config, {}, {}, output, output, "run", "print", events or Silence())
     return output, prepare.run(context)
@@ -241,7 +242,7 @@ def test_large_images_have_to_be_asked_for_before_arrays_are_written(data, tmp_p
         prepared(tmp_path / "data", tmp_path / "out", select=0.2, test=0.2, **data)
     told = str(caught.value)
     assert told.startswith("data.max_image_size: images of 300x300x1 are larger than 256 pixels")
-    assert "take 0.01 GB (train 0.01, select 0.00, test 0.00)" in told  # 60, 20 and 20 * 90,000
+    assert "take 0.01 GB (train 0.01)" in told  # 100 * 90,000
     assert told.endswith("or data.max_image_size=300 to use them")
     assert list((tmp_path / "out").iterdir()) == []
     asked = {**data, "max_image_size": 300}
@@ -252,7 +253,7 @@ def test_large_images_have_to_be_asked_for_before_arrays_are_written(data, tmp_p
 def test_arrays_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypatch) -> None:
     """A memory map of a full disk ends the process without a word."""
     write_images(tmp_path / "data", 100, 100)
-    room = SimpleNamespace(free=100 * 100 * 100 - 1)
+    room = SimpleNamespace(free=2 * 100 * 100 * 100 - 1)
     monkeypatch.setattr("shutil.disk_usage", lambda _: room)
     with pytest.raises(
         UserError, match=r"^workspace: 0.00 GB are free .* the prepared images take"
