@@ -27,6 +27,10 @@ TABLES = (".parquet", ".arrow")
 """Suffixes of tables that may hold images."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 """Suffixes of archives, which are unpacked if there is nothing else."""
+_BROUGHT_ALONG = ("__MACOSX", "__pycache__")
+"""Folders that programs make and nobody means."""
+MEANT = (*READ, *_UNREAD, *TABLES, *ARCHIVES)
+"""Suffixes of files that a person may mean as images."""
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Names of files that describe images beside or below them."""
 
@@ -128,8 +132,8 @@ def _state(name: str, entry: os.DirEntry[str]) -> str:
 def walk(path: str, ignored: dict[str, str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield files of a folder and its sub-folders, in no order: relative name and directory entry.
 
-    Links are followed, but each folder is entered once. Hidden files and folders, and those that
-    start with ``__`` (archives bring such along), go to ``ignored``, by name with the reason.
+    Links are followed, but each folder is entered once. Hidden files and folders, and
+    ``__MACOSX``, which archives bring along, go to ``ignored``, by name with the reason.
 
     Raises:
         ValueError: if a folder cannot be read.
@@ -149,7 +153,7 @@ def walk(path: str, ignored: dict[str, str]) -> Iterator[tuple[str, os.DirEntry[
             with os.scandir(os.path.join(path, prefix)) as entries:
                 for entry in entries:
                     name = prefix + entry.name
-                    if entry.name.startswith((".", "__")):
+                    if entry.name.startswith(".") or entry.name in _BROUGHT_ALONG:
                         ignored[name] = "hidden"
                     elif _is_folder(entry):
                         (links if entry.is_symlink() else folders).append(f"{name}/")

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SourceSplit = Literal["train", "validation", "test"]
@@ -43,10 +43,11 @@ class Place:
     misfit: str = ""
 
 
-def natural_key(text: str) -> tuple[list[str | int], str]:
+def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
     """Return a sorting key that puts numbers inside of texts in the order of numbers."""
     parts = re.split(r"([0-9]+)", text)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], text
+    digits = [part.lstrip("0") if index % 2 else part for index, part in enumerate(parts)]
+    return [(len(d) if index % 2 else 0, d) for index, d in enumerate(digits)], text
 
 
 def arrange(
@@ -70,31 +71,42 @@ def arrange(
     """
     paths = {folder: tuple(folder.split("/")) if folder else () for folder in counts}
     require_known(splits or {}, {name for path in paths.values() for name in path})
-    level, meaning = _split_level(paths.values(), splits)
-    places: dict[str, Place] = {}
-    inner: dict[str, Folders] = {}
-    for folder, path in paths.items():
-        if not meaning:
-            places[folder], inner[folder] = Place(), path
-        elif len(path) > level and path[level] in meaning:
-            places[folder] = Place(meaning[path[level]], path[level])
-            inner[folder] = path[:level] + path[level + 1 :]
-        else:
-            places[folder] = Place(misfit=_OUTSIDE_SPLITS)
-    if meaning and all(_repeats(path, level, places[folder]) for folder, path in inner.items()):
-        inner = {folder: path[:level] + path[level + 1 :] for folder, path in inner.items()}
+    places, inner = _below_splits(paths, *_split_level(paths.values(), splits))
     depth = _class_depth(inner.values()) if class_level is None else class_level - 1
-    for folder, path in inner.items():
-        place = places[folder]
-        if depth < 0:
-            continue
+    for folder, path in inner.items() if depth >= 0 else ():
         if len(path) > depth:
             label = unicodedata.normalize("NFC", path[depth])
-            places[folder] = Place(place.split, place.origin, label)
+            places[folder] = replace(places[folder], label=label)
         else:
             places[folder] = Place(misfit=_OUTSIDE_CLASSES)
     _require_most(counts, places)
     return places
+
+
+def _below_splits(
+    paths: Mapping[str, Folders], level: int, meaning: Mapping[str, SourceSplit]
+) -> tuple[dict[str, Place], dict[str, Folders]]:
+    """Return the split of each folder, and the path of each that is used, without the split.
+
+    A folder that holds only a folder of the same meaning, such as ``train/train``, counts as one.
+    """
+    if not meaning:
+        return dict.fromkeys(paths, Place()), dict(paths)
+    places, inner = dict.fromkeys(paths, Place(misfit=_OUTSIDE_SPLITS)), dict[str, Folders]()
+    for name, split in meaning.items():
+        inside = [f for f, path in paths.items() if len(path) > level and path[level] == name]
+        doubled = all(_means(paths[folder][level + 1 : level + 2], split) for folder in inside)
+        for folder in inside:
+            path = paths[folder]
+            places[folder] = Place(split, name)
+            inner[folder] = path[:level] + path[level + 1 + doubled :]
+    return places, inner
+
+
+def _means(names: Folders, split: SourceSplit) -> bool:
+    """Return whether the name, if there is one, has a word for the split."""
+    words = [split_word(name) for name in names]
+    return any(word is not None and SPLIT_NAMES[word] == split for word in words)
 
 
 def _split_level(
@@ -179,12 +191,6 @@ def _spaced(name: str) -> str:
 
 def _without(name: str, word: str) -> str:
     return _spaced(name).replace(word, "", 1).strip()
-
-
-def _repeats(path: Folders, level: int, place: Place) -> bool:
-    """Return whether the folder below a split's folder names that split again: ``train/train``."""
-    word = split_word(path[level]) if len(path) > level else None
-    return word is not None and SPLIT_NAMES[word] == place.split
 
 
 def _class_depth(paths: Iterable[Folders]) -> int:

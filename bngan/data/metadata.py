@@ -1,25 +1,26 @@
 """Read the files that describe images of a folder: metadata.csv, metadata.jsonl, metadata.parquet.
 
 Each row names an image, relative to the file's folder, in the column ``file_name``. Values count as
-they are written: ``NA`` and ``001`` are texts. An empty cell of a CSV file is no value.
+they are written: ``NA`` and ``001`` are texts. Spaces around a cell of a CSV file do not count, and an
+empty cell is no value.
 """
 
 import csv
 import json
 import os
 import posixpath
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bngan.serialization.problem import one_line
 
-_NAME = "file_name"
-
 
 @dataclass
 class Descriptions:
-    """What the files say about the images.
+    """Labels of images from metadata files.
 
     Attributes:
         labels: label of each named image, None if it has none, by the image's name.
@@ -47,12 +48,13 @@ def read_metadata(
         folder, count = posixpath.dirname(name), 0
         try:
             for count, row in _rows(os.path.join(path, name)):  # noqa: B007 (for the message)
-                image, label = _entry(row, image_column or _NAME, label_column)
-                image = _inside(folder, image)
+                image_key = _column(row, image_column, "file_name", "data.image_column")
+                label_key = _column(row, label_column, "label", "data.label_column")
+                image, label = _inside(folder, _text(row, image_key)), row.get(label_key)
                 if image in found.labels and found.labels[image] != label:
                     raise ValueError(f"{image} has two labels")
                 found.labels[image] = label
-                found.labelled |= (label_column or "label") in row
+                found.labelled |= label_key in row
         except (OSError, UnicodeError, ValueError, csv.Error) as error:
             place = f"row {count}: " if count else ""
             raise ValueError(f"{name}: {place}{one_line(error)}") from error
@@ -61,7 +63,8 @@ def read_metadata(
 
 def _rows(file: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield number, from 1, and values of each row."""
-    if file.endswith(".parquet"):
+    kind = os.path.splitext(file)[1].lower()
+    if kind == ".parquet":
         from pyarrow import parquet
 
         with open(file, "rb") as opened:
@@ -69,17 +72,27 @@ def _rows(file: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
         return
     with open(file, encoding="utf-8-sig", newline="") as text:
-        if file.endswith(".jsonl"):
+        if kind == ".jsonl":
             for number, line in enumerate(text, 1):
                 if line.strip():
                     yield number, _record(json.loads(line))
             return
-        head = [cell.strip() for cell in next(csv.reader(text, strict=True), [])]
-        for number, cells in enumerate(csv.reader(text, strict=True), 1):
-            if cells and len(cells) != len(head):
-                raise ValueError(f"row {number} has {len(cells)} cells, and the head {len(head)}")
-            if cells:
-                yield number, dict(zip(head, (cell or None for cell in cells), strict=True))
+        yield from _csv_rows(
+            [cell.strip() for cell in row] for row in csv.reader(text, strict=True)
+        )
+
+
+def _csv_rows(rows: Iterator[list[str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    head = next(rows, [])
+    if len(head) == 1 and (other := re.search(r"[;\t|]", head[0])):
+        raise ValueError(f"its cells are separated by {other[0]!r}: separate them by commas")
+    if twice := [name for name, count in Counter(head).items() if count > 1]:
+        raise ValueError(f"two columns are called {twice[0]}")
+    for number, cells in enumerate(rows, 1):
+        if cells and len(cells) != len(head):
+            raise ValueError(f"row {number} has {len(cells)} cells, and the head {len(head)}")
+        if cells:
+            yield number, dict(zip(head, (cell or None for cell in cells), strict=True))
 
 
 def _record(value: Any) -> dict[str, Any]:
@@ -88,15 +101,26 @@ def _record(value: Any) -> dict[str, Any]:
     return value
 
 
-def _entry(row: dict[str, Any], image_column: str, label_column: str | None) -> tuple[str, Any]:
-    for column in (image_column, label_column):
-        if column is not None and column not in row:
-            columns = ", ".join(map(str, row))
-            key = "data.image_column" if column == image_column else "data.label_column"
-            raise ValueError(f"there is no column {column}, only {columns}: write {key}")
-    if not isinstance(row[image_column], str):
-        raise ValueError(f"{image_column} is no name of a file")
-    return row[image_column], row.get(label_column or "label")
+def _column(row: dict[str, Any], given: str | None, usual: str, key: str) -> str:
+    """Return the column of a row: the one given by ``key``, else the usual one, in any case.
+
+    Raises:
+        ValueError: if there is no such column; the usual one for labels may be missing.
+    """
+    if given is None:
+        same = [name for name in row if str(name).lower() == usual]
+        if same or usual == "label":
+            return same[0] if same else usual
+    elif given in row:
+        return given
+    columns = ", ".join(map(str, row))
+    raise ValueError(f"there is no column {given or usual}, only {columns}: write {key}")
+
+
+def _text(row: dict[str, Any], column: str) -> str:
+    if not isinstance(value := row[column], str):
+        raise ValueError(f"{column} is no name of a file")
+    return value
 
 
 def _inside(folder: str, image: str) -> str:

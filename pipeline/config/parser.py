@@ -198,6 +198,8 @@ def _merged(
                 continue
             tree = override_tree(kind, override)
             here |= given_keys(tree)
+            if mapping_of(declared(kind, tuple(place.split(".")))[1]):
+                OmegaConf.update(user, place, None, force_add=True)  # the override replaces it
             user.merge_with(with_present_names(tree, names))
         except (YAMLError, RecursionError):
             message = f"an override has a value that is not valid YAML: {override}"

@@ -93,11 +93,7 @@ def _data(config: Config) -> Iterator[Problem]:
     yield from source(data.path)
     if data.channels not in (None, 1, 3):
         yield _about("data.channels", f"must be 1, 3 or null, got {data.channels}")
-    for name, split in (data.splits or {}).items():
-        if split not in SOURCE_SPLITS:
-            yield _about(
-                "data.splits", f"must give {' or '.join(SOURCE_SPLITS)} for {name}, got {split}"
-            )
+    yield from split_errors(data.splits)
     classes = data.classes
     if classes is not None and (not classes or len(set(classes)) < len(classes)):
         yield _about("data.classes", f"must name classes, each once, got {classes}")
@@ -105,6 +101,14 @@ def _data(config: Config) -> Iterator[Problem]:
 
 def _about(key: str, text: str, *rests_on: str) -> Problem:
     return Problem(key, f"{key} {text}", rests_on)
+
+
+def split_errors(splits: Mapping[str, str] | None) -> Iterator[Problem]:
+    """Yield a problem for each name of ``data.splits`` that means no split."""
+    for name, split in (splits or {}).items():
+        if split not in SOURCE_SPLITS:
+            meaning = " or ".join(SOURCE_SPLITS)
+            yield _about("data.splits", f"must give {meaning} for {name}, got {split}")
 
 
 def source(path: str) -> Iterator[Problem]:

@@ -14,24 +14,32 @@ from pipeline.core.errors import UserError
 
 
 def known_labels(source: Source, unlabelled: str | None) -> list[Any]:
-    """Return the label of each image; None if it has none.
+    """Return the label of each image: the name of its class if the data names them; else None.
 
-    Null, NaN, an empty text and the text ``unlabelled`` are no labels. Neither is -1 if the data
-    itself names its classes by numbers from 0.
+    Null, NaN, an empty text and the label ``unlabelled`` are no labels. Neither is -1 if the data
+    names its classes, nor a number without a name.
 
     Raises:
         UserError: if a label is a list or a mapping.
     """
-    labels = source.labels()
+    labels, names = source.labels(), source.class_names()
     if any(isinstance(label, list | dict) for label in labels):
         raise UserError(
             "data.label_column: a label must be one value, not a list: name another column"
         )
-    no_label = {None, "", UNLABELLED} if source.class_names() is not None else {None, ""}
-    return [
-        None if label in no_label or label != label or str(label) == unlabelled else label
-        for label in labels
-    ]
+    if names is not None:
+        known = range(len(names))
+        labels = [names[number] if number in known else None for number in labels]
+    return [None if _is_none(label, unlabelled) else label for label in labels]
+
+
+def _is_none(label: Any, unlabelled: str | None) -> bool:
+    return label in (None, "") or label != label or _name(label) == unlabelled
+
+
+def _name(label: Any) -> str:
+    """Return the name of a class; pandas stores whole numbers as floats beside empty values."""
+    return str(int(label) if isinstance(label, float) and label.is_integer() else label)
 
 
 def class_numbers(
@@ -65,12 +73,13 @@ def class_problem(names: Sequence[str], wanted: Sequence[int]) -> str | None:
 
 def _all_classes(source: Source, labels: Sequence[Any]) -> tuple[list[str], dict[Any, int]]:
     present, names = set(labels) - {None}, source.class_names()
-    if names is not None and present:
-        return names, {number: number for number in range(len(names))}
-    values = sorted(present, key=_order)
-    names = [str(value) for value in values]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"data.label_column: {twice[0]} occurs as a number and as a text")
+    if names is None:
+        values = sorted(present, key=_order)
+        names = [_name(value) for value in values]
+    else:
+        names = values = names if present else []
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"data.label_column: two classes have the name {twice[0]}")
     return names, {value: i for i, value in enumerate(values)}
 
 
@@ -83,14 +92,16 @@ def codes(labels: Sequence[Any], numbers: dict[Any, int]) -> np.ndarray:
     return np.array([numbers.get(label, UNLABELLED) for label in labels], dtype=np.int64)
 
 
-def unknown_labels(train: Sequence[Any], test: Sequence[Any]) -> str:
-    """Return a warning about labels that only the test split has; empty if there are none."""
-    unknown = Counter(label for label in test if label is not None)
-    for label in set(train):
-        del unknown[label]
+def unknown_labels(source: Source, train: Sequence[Any], test: Sequence[Any]) -> str:
+    """Return a warning about labels that only the test split has; empty if there are none.
+
+    ``source`` is the training split's, with labels ``train``.
+    """
+    known = {None, *train, *(source.class_names() or ())}
+    unknown = Counter(label for label in test if label not in known)
     if not unknown:
         return ""
-    first = ", ".join(str(label) for label, _ in unknown.most_common(3))
+    first = ", ".join(_name(label) for label, _ in unknown.most_common(3))
     return (
         f"{unknown.total():,} images to test with have labels that no image to train on has "
         f"({first}): they count as images without a class"

@@ -7,7 +7,7 @@ import numpy as np
 
 from bngan.data.class_names import short_name
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
-from bngan.data.folder import READ
+from bngan.data.folder import MEANT
 from bngan.serialization.problem import one_line
 
 LISTED = 20
@@ -93,12 +93,13 @@ def untrained(inventory: Mapping[str, Any], classes: Sequence[str]) -> str:
 
 
 def unused_images(ignored: Mapping[str, str]) -> str:
-    """Return a warning about images among the files that are ignored; empty if there are none."""
-    images = [f"{n}: {why}" for n, why in sorted(ignored.items()) if n.lower().endswith(READ)]
-    if not images:
+    """Return a warning about ignored files that may be meant as images; empty if there are none."""
+    meant = [f"{n}: {why}" for n, why in sorted(ignored.items()) if n.lower().endswith(MEANT)]
+    if not meant:
         return ""
-    more = f"; and {len(images) - 3:,} more, which ignored.txt lists" if len(images) > 3 else ""
-    return f"ignored images: {len(images):,}, such as {'; '.join(map(one_line, images[:3]))}{more}"
+    more = f"; and {len(meant) - 3:,} more, which ignored.txt lists" if len(meant) > 3 else ""
+    named = "; ".join(map(one_line, meant[:3]))
+    return f"ignored: {len(meant):,} images, tables or archives, such as {named}{more}"
 
 
 def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) -> str:

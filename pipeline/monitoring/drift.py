@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mlflow.entities import Run
@@ -179,8 +179,10 @@ def _new_images(
     """
     channels, height, width = reference.extractor.info.image_shape
     size, kept, skipped = height if height == width else None, list[np.ndarray](), list[str]()
-    options = ReadOptions(schedule.data.image_column)
-    with opened(path, schedule.data.max_download_gb, options) as sources:
+    data = schedule.data
+    splits = cast(dict[str, SourceSplit] | None, data.splits)
+    options = ReadOptions(data.image_column, None, splits, data.class_level)
+    with opened(path, data.max_download_gb, options) as sources:
         split: SourceSplit = "test" if reference.protocol.split == "test" else "train"
         source = sources.get(split, sources["train"])
         order = generator(0, Stream.SPLIT, 0).permutation(len(source))

@@ -21,7 +21,7 @@ from bngan.serialization.bounds import bounded, out_of_bounds
 from bngan.serialization.problem import Problem
 from pipeline.config.loader import located_workspace
 from pipeline.config.parser import flatten, read
-from pipeline.config.validation import not_on_all_nodes, source
+from pipeline.config.validation import not_on_all_nodes, source, split_errors
 from pipeline.core.errors import UserError
 from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import secrets
@@ -42,6 +42,10 @@ class NewImages:
     no data. Do not use images that the extractor was trained on: their features differ."""
     image_column: str | None = None
     """Column of the images in tables; null takes the first image column."""
+    splits: dict[str, str] | None = None
+    """Meaning of names of folders, tables or splits; use data.splits of the model's experiment."""
+    class_level: int | None = bounded(None, ge=0)
+    """Level of the class folders; use data.class_level of the model's experiment."""
     max_download_gb: float = bounded(20.0, ge=0, message=_FINITE)
     """Most gigabytes (10^9 bytes) to download from the Hub at a time."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
@@ -197,6 +201,7 @@ def _errors(schedule: Schedule) -> Iterator[Problem]:
     known = flatten(asdict(schedule))
     yield from secrets({k: v for k, v in known.items() if not k.startswith("alarm.")})
     yield from source(schedule.images_of("2000-01-01") or "")
+    yield from split_errors(schedule.data.splits)
     if (webhook := schedule.alarm.webhook) and (reason := _no_address(webhook)):
         # Without the address, which may have secrets in it.
         yield Problem("alarm.webhook", f"alarm.webhook must {reason}")

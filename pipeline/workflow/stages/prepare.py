@@ -75,7 +75,9 @@ def run(context: StageContext) -> Summary:
             f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
             f"{listing(skipped)}"
         )
-    if raw.test and (unknown := unknown_labels(labels["train"], labels[raw.test])):
+    if raw.test and (
+        unknown := unknown_labels(sources["train"], labels["train"], labels[raw.test])
+    ):
         context.events.message(unknown)
     if unused := unused_images(sources["train"].ignored):
         context.events.message(unused)
@@ -251,6 +253,7 @@ def _summarise(
             context.events.message(warning)
     totals = dict(zip(classes, np.sum(list(by_class.values()), axis=0).tolist(), strict=True))
     skipped, repeated = inventory["skipped"]["count"], inventory["duplicates"]["repeated"]
+    unlabelled = sum(inventory["unlabelled"].values())
     parts = [
         f"{counts['train']:,} images to train on",
         f"{counts['select']:,} to select and {counts['test']:,} to test with",
@@ -258,6 +261,7 @@ def _summarise(
         f"{skipped:,} skipped",
         f"{inventory['ignored']['count']:,} other files",
         f"{repeated:,} duplicates",
+        *([f"{unlabelled:,} without a class"] if classes and unlabelled else []),
         *conversions(inventory["pixels"]),
         *([f"commit {inventory['commit']}"] if inventory["commit"] else []),
     ]

@@ -141,6 +141,24 @@ def test_names_of_splits_are_texts(
 
 
 @pytest.mark.parametrize(
+    ("override", "splits"),
+    [
+        ("data.splits={}", {}),
+        ("data.splits={B: train}", {"B": "train"}),
+        ("data.splits.B=test", {"A": "train", "B": "test"}),
+        ("seed=1", {"A": "train"}),
+    ],
+)
+def test_an_override_of_a_mapping_replaces_it(
+    override: str, splits: dict[str, str], tmp_path: Path
+) -> None:
+    (file := tmp_path / "x.yaml").write_text(
+        "name: x\ndata: {path: embedded:digits, splits: {A: train}}\nregister: {model: x}\n"
+    )
+    assert load_config(file, [override]).data.splits == splits
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("data.splits.x=foo", "data.splits must give train or validation or test for x, got foo"),

@@ -21,6 +21,12 @@ FOLDERS_THAT_MAKE_SPLITS = (
         "train -> train, test -> test",
     ),
     Layout(
+        ("train/train/a/ 2", "train/train/b/ 2", "test/a/ 2"),
+        "a 4, b 2",
+        "train 4, test 2",
+        "2 classes: a 4, b 2",
+    ),
+    Layout(
         (
             "seg_train/seg_train/a/ 2",
             "seg_train/seg_train/b/ 2",
@@ -29,7 +35,7 @@ FOLDERS_THAT_MAKE_SPLITS = (
         ),
         "a 3, b 2",
         "train 4, test 1",
-        "ignored images: 3, such as seg_pred/seg_pred/0.png: outside of the folders that make the",
+        "such as seg_pred/seg_pred/0.png: outside of the folders that make the splits",
         ignored=3,
     ),
     Layout(
@@ -79,7 +85,7 @@ FOLDERS_THAT_MAKE_SPLITS = (
         ("x 1", "train/ 3", "test/ 2"),
         "none",
         "train 3, test 2",
-        "ignored images: 1, such as x0.png: outside of the folders that make the splits",
+        "such as x0.png: outside of the folders that make the splits",
         ignored=1,
     ),
     error(
@@ -122,7 +128,7 @@ FOLDERS_THAT_MAKE_CLASSES = (
         ("cat/ 2", "dog/ 2", "cover 1"),
         "cat 2, dog 2",
         "train 4",
-        "ignored images: 1, such as cover0.png: outside of the class folders",
+        "ignored: 1 images, tables or archives, such as cover0.png: outside of the class folders",
         ignored=1,
     ),
     Layout(("cat/ 2", "dog/ 2", "dog/old/ 1"), "cat 2, dog 3", "train 5", "2 classes"),
@@ -158,6 +164,7 @@ OTHER_FILES = (
         "2 other files",
         ignored=2,
     ),
+    Layout(("__extra/ 2", "a 3"), "none", "train 5", "no classes"),
     Layout((".cache/ 2", "__MACOSX/ 2", "a 3"), "none", "train 3", "2 other files", ignored=2),
     Layout(("a 3", "b.heic"), "none", "train 3", "1 skipped", ANY_SKIPPED, skipped=1),
     Layout(

@@ -31,7 +31,7 @@ METADATA = (
         ("x 4", named("a", "b", "a")),
         "a 2, b 1",
         "train 3",
-        "ignored images: 1, such as x3.png: no metadata file names it",
+        "ignored: 1 images, tables or archives, such as x3.png: no metadata file names it",
         ignored=1,
     ),
     Layout(
@@ -56,7 +56,7 @@ METADATA = (
         ),
         "u 1, v 2",
         "train 3",
-        "ignored images: 2, such as b/0.png: no metadata file names it",
+        "ignored: 2 images, tables or archives, such as b/0.png: no metadata file names it",
         ignored=2,
     ),
     Layout(("x 3", named(*"abab")), "a 2, b 1", "train 3", "1 skipped", ANY_SKIPPED, skipped=1),
@@ -71,12 +71,28 @@ METADATA = (
         "2 classes",
         {"image_column": "name", "label_column": "kind"},
     ),
+    Layout(
+        ("x 3", csv_rows("x0.png, a", "x1.png,a ", "x2.png,b", head="File_Name, Label")),
+        "a 2, b 1",
+        "train 3",
+        "2 classes: a 2, b 1",
+    ),
+    Layout(
+        ("x 3", csv_rows("x0.png,a", "x1.png,b", "x2.png,b", name="METADATA.CSV")),
+        "a 1, b 2",
+        "train 3",
+        "2 classes",
+    ),
+    error(
+        ("x 2", csv_rows("x0.png,a,b", "x1.png,b,a", head="file_name,label,label")),
+        "two columns are called label",
+    ),
     error(("x 2", csv_rows("../x0.png,a")), "../x0.png lies outside of the folder"),
     error(("x 2", csv_rows("x0.png,a", "x0.png,b")), "metadata.csv: row 2: x0.png has two labels"),
     error(("x 2", csv_rows("x0.png,a", "x1.png")), "row 2 has 1 cells, and the head 2"),
     error(
         ("x 2", csv_rows("x0.png;a", head="file_name;label")),
-        "there is no column file_name, only file_name;label",
+        "its cells are separated by ';': separate them by commas",
     ),
     Layout(
         ("cat/ 3", csv_rows("cat\\0.png,a", "cat\\1.png,b", "cat\\2.png,b")),
@@ -130,7 +146,7 @@ TABLES = (
         (table("x.parquet", 4), "a 3"),
         "none",
         "train 4",
-        "ignored images: 3, such as a0.png: an image beside tables of images",
+        "ignored: 3 images, tables or archives, such as a0.png: an image beside tables of images",
         ignored=3,
     ),
     Layout(
@@ -165,6 +181,28 @@ TABLES = (
     ),
     Layout(
         (table("x.parquet", 4, [0, 1, -1, 1], label=CLASSES),), "cat 1, dog 2", "train 4", "2 cl"
+    ),
+    Layout(
+        (
+            table("train.parquet", 4, [0, 1, 1, 1], label=CLASSES),
+            table("test.parquet", 2, [0, 0], label=datasets.ClassLabel(names=["dog", "cat"])),
+        ),
+        "cat 1, dog 5",
+        "train 4, test 2",
+        "2 classes: cat 1, dog 5",
+    ),
+    Layout(
+        (table("x.parquet", 4, [0.0, 1.0, -1.0, None], label=datasets.Value("float64")),),
+        "0 1, 1 1",
+        "train 4",
+        "2 without a class",
+        {"unlabelled": "-1"},
+    ),
+    Layout(
+        (table("train.parquet", 3, ["a", "b", "a"]), table("test.parquet", 2, ["a", "c"])),
+        "a 3, b 1",
+        "train 3, test 2",
+        "1 images to test with have labels that no image to train on has (c)",
     ),
     Layout((table("x.parquet", 4, column="picture"),), "none", "train 4", "no classes"),
 )
