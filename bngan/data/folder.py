@@ -27,8 +27,11 @@ TABLES = (".parquet", ".arrow")
 """Suffixes of tables that may hold images."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 """Suffixes of archives, which are unpacked if there is nothing else."""
-_BROUGHT_ALONG = ("__MACOSX", "__pycache__")
-"""Folders that programs make and nobody means."""
+_BROUGHT_ALONG = (
+    *("__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"),
+    "System Volume Information",
+)
+"""Folders that systems and programs make: thumbnails, dustbins and the like."""
 MEANT = (*READ, *_UNREAD, *TABLES, *ARCHIVES)
 """Suffixes of files that a person may mean as images."""
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -70,6 +73,8 @@ def scan(path: str) -> Listing:
             listing.others[name] = "its name is not UTF-8"
         elif low in METADATA:
             listing.metadata.append(name)
+        elif low.startswith("cache-") and low.endswith(".arrow"):
+            listing.others[name] = "a cache of datasets"
         elif low.endswith(TABLES):
             listing.tables.append(name)
         elif low.endswith(ARCHIVES):
@@ -96,20 +101,40 @@ def _require_something(path: str, listing: Listing) -> None:
 def unpack(path: str, names: Iterable[str], target: Path) -> None:
     """Unpack archives of a folder, each into a folder of its name in ``target``.
 
+    The numbers of shards, such as ``train-000001.tar``, do not count.
+
     Raises:
         ValueError: if one cannot be unpacked; the message names it.
     """
     for name in names:
-        folder = target / re.sub(r"(\.tar)?\.\w+$", "", name)
+        folder = target / re.sub(r"([-_]\d+)?(\.tar)?\.\w+$", "", name)
         try:
+            _require_new(folder, os.path.join(path, name))
             if name.lower().endswith(".zip"):
                 with zipfile.ZipFile(os.path.join(path, name)) as archive:
                     archive.extractall(folder)  # noqa: S202 (a zip, whose names are made safe)
             else:
                 with tarfile.open(os.path.join(path, name)) as archive:
                     archive.extractall(folder, filter="data")
-        except (OSError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            *(OSError, RuntimeError, ValueError, tarfile.TarError),
+            *(zipfile.BadZipFile, zlib.error),
+        ) as error:
             raise ValueError(f"cannot unpack {name}: {one_line(error)}") from error
+
+
+def _require_new(folder: Path, archive: str) -> None:
+    """Raise ``ValueError`` if an archive would replace files that another one has brought."""
+    if not folder.is_dir():
+        return
+    if archive.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as packed:
+            members = [name for name in packed.namelist() if not name.endswith("/")]
+    else:
+        with tarfile.open(archive) as tar:
+            members = [member.name for member in tar if not member.isdir()]
+    if twice := next((name for name in members if (folder / name).exists()), None):
+        raise ValueError(f"another archive has a {twice} as well: unpack them by hand")
 
 
 def folder_signature(path: str) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bngan.data.dataset import UNLABELLED
 from bngan.data.folder import Listing, scan, unpack
 from bngan.data.layout import SourceSplit, arrange, natural_key, table_splits
 from bngan.data.metadata import Descriptions, read_metadata
 from bngan.data.source import ReadOptions, Source
-from bngan.data.tables import Table, image_tables, paths_in, read_tables
+from bngan.data.tables import Table, image_tables, read_tables
 from bngan.serialization.problem import one_line
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -19,10 +20,7 @@ if TYPE_CHECKING:  # takes seconds to import
 
 def folder_sources(path: str, cache: Path, options: ReadOptions) -> dict[SourceSplit, Source]:
     """Return the sources of a folder of files: its tables of images, else its images."""
-    listing = scan(path)
-    if not listing.images and not listing.tables:
-        unpack(path, listing.archives, cache / "unpacked")
-        path, listing = str(cache / "unpacked"), scan(str(cache / "unpacked"))
+    path, listing = _unpacked(path, cache)
     others = listing.others
     others |= dict.fromkeys(listing.archives, "an archive beside other files: unpack it")
     tables, unused = image_tables(path, listing.tables, options.image_column, options.label_column)
@@ -40,6 +38,22 @@ def folder_sources(path: str, cache: Path, options: ReadOptions) -> dict[SourceS
     return sources
 
 
+def _unpacked(path: str, cache: Path) -> tuple[str, Listing]:
+    """Return a folder and its files; if it holds only archives, what they hold."""
+    listing, unpacked = scan(path), cache / "unpacked"
+    if listing.images or listing.tables:
+        return path, listing
+    unpack(path, listing.archives, unpacked)
+    inner = scan(str(unpacked))
+    if not inner.images and not inner.tables:
+        raise ValueError(f"{path}: there are no images in {', '.join(listing.archives[:3])}")
+    if any(name.endswith(".cls") for name in inner.others):
+        raise ValueError(f"{path}: archives of WebDataset are not read; write folders or parquet")
+    outside = dict.fromkeys(listing.metadata, "it lies beside the archive, not in it")
+    inner.others |= listing.others | outside
+    return str(unpacked), inner
+
+
 def _table_sources(
     path: str, cache: Path, tables: list[Table], others: dict[str, str], options: ReadOptions
 ) -> dict[SourceSplit, Source]:
@@ -54,11 +68,15 @@ def _table_sources(
     sources: dict[SourceSplit, Source] = {}
     for split, chosen in parts.items():
         rows = read_tables(path, chosen, cache)
-        for name in paths_in(rows):
-            others.pop(name, None)
         label = "label" if "label" in rows.column_names else None
         origin = ", ".join(dict.fromkeys(splits[table.name][1] for table in chosen))
-        sources[split] = Source(rows, "image", label, path, origin=origin)
+        unread = {
+            name for table in chosen for name in table.all_columns if name not in table.columns
+        }
+        columns = tuple(sorted(unread))
+        sources[split] = Source(rows, "image", label, path, columns=columns, origin=origin)
+        for name in sources[split].paths():
+            others.pop(name, None)
     return sources
 
 
@@ -71,12 +89,14 @@ class PlacedImages:
         origins: name of the folders that make a split, by split; empty if none do.
         given: label of each image, by its name, from metadata files; None if those have no labels.
         classes: class by folder; empty if folders name no classes.
+        columns: columns of metadata files that are not read.
     """
 
     names: dict[SourceSplit, list[str]]
     origins: dict[SourceSplit, str]
     given: dict[str, Any] | None
     classes: dict[str, str]
+    columns: tuple[str, ...] = ()
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, in the order of the classes."""
@@ -84,7 +104,7 @@ class PlacedImages:
         if self.given is not None:
             labels = [str(self.given[n]) for n in names if self.given[n] not in (None, "")]
         else:
-            labels = [self.classes[os.path.dirname(n)] for n in names] if self.classes else []
+            labels = [c for n in names if (c := self.classes.get(os.path.dirname(n)))]
         counts = Counter(labels)
         return {label: counts[label] for label in sorted(counts, key=natural_key)}
 
@@ -98,10 +118,12 @@ def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedIma
         ValueError: if names or metadata contradict each other, or there is no such column.
     """
     names, described = listing.images, Descriptions()
-    if listing.metadata:
+    if listing.metadata and options.metadata:
         columns = options.image_column, options.label_column
         described = read_metadata(path, listing.metadata, *columns)
         names = sorted(described.labels)
+        if not names:
+            raise ValueError(f"{listing.metadata[0]} names no images")
         undescribed = set(listing.images).difference(names)
         listing.others |= dict.fromkeys(sorted(undescribed), "no metadata file names it")
         for name in names:
@@ -124,7 +146,8 @@ def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedIma
         for split in images
     }
     classes = {folder: place.label for folder, place in places.items() if place.label is not None}
-    return PlacedImages(images, origins, described.labels if described.labelled else None, classes)
+    given, unread = described.labels if described.labelled else None, sorted(described.unread)
+    return PlacedImages(images, origins, given, classes, tuple(unread))
 
 
 def image_sources(path: str, images: PlacedImages) -> dict[SourceSplit, Source]:
@@ -149,13 +172,16 @@ def image_sources(path: str, images: PlacedImages) -> dict[SourceSplit, Source]:
         elif images.classes:
             classes = sorted(set(images.classes.values()), key=natural_key)
             number = {name: index for index, name in enumerate(classes)}
-            coded = [number[images.classes[os.path.dirname(name)]] for name in names]
+            labels = [images.classes.get(os.path.dirname(name)) for name in names]
+            coded = [UNLABELLED if label is None else number[label] for label in labels]
             columns["label"] = pa.array(coded, pa.int64())
             features["label"] = datasets.ClassLabel(names=classes)
         info = datasets.DatasetInfo(features=datasets.Features(features))
         table = datasets.Dataset(pa.table(columns), info)
         label = "label" if "label" in columns else None
-        sources[split] = Source(table, "image", label, path, origin=images.origins[split])
+        sources[split] = Source(
+            table, "image", label, path, columns=images.columns, origin=images.origins[split]
+        )
     return sources
 
 
@@ -164,5 +190,5 @@ def _labels(values: list[Any]) -> "pa.Array":
 
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ValueError(f"labels are of several kinds: {one_line(error)}") from error

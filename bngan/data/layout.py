@@ -15,13 +15,15 @@ SourceSplit = Literal["train", "validation", "test"]
 """Split of raw data. What ``prepare`` makes of it is a ``Split``."""
 SOURCE_SPLITS: tuple[SourceSplit, ...] = ("train", "validation", "test")
 SPLIT_NAMES: dict[str, SourceSplit] = {
-    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
     **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout"), "test"),
 }
 _OUTSIDE_SPLITS = "outside of the folders that make the splits"
 _OUTSIDE_CLASSES = "outside of the class folders"
 _WORDS = re.compile(r"[a-z]+(?=set)|[a-z]+")
+_NEUTRAL = {"set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures"}
+"""Words beside a split's word that change nothing: ``test_data`` is ``test``."""
 Folders = tuple[str, ...]
 """Names of the folders above a file, from the top."""
 
@@ -58,7 +60,8 @@ def arrange(
     """Return the place of each folder of images.
 
     The topmost level of folders whose names make splits gives the splits. Below it, the topmost level
-    with several names gives the classes, and deeper folders mean nothing.
+    with several names gives the classes, and deeper folders mean nothing. A split without any folder
+    at that level has no classes.
 
     Args:
         counts: number of images by folder, such as ``train/cat``; the empty name is the top.
@@ -73,11 +76,12 @@ def arrange(
     require_known(splits or {}, {name for path in paths.values() for name in path})
     places, inner = _below_splits(paths, *_split_level(paths.values(), splits))
     depth = _class_depth(inner.values()) if class_level is None else class_level - 1
+    labelled = {places[folder].split for folder, path in inner.items() if len(path) > depth}
     for folder, path in inner.items() if depth >= 0 else ():
         if len(path) > depth:
             label = unicodedata.normalize("NFC", path[depth])
             places[folder] = replace(places[folder], label=label)
-        else:
+        elif places[folder].split in labelled or class_level:
             places[folder] = Place(misfit=_OUTSIDE_CLASSES)
     _require_most(counts, places)
     return places
@@ -95,7 +99,8 @@ def _below_splits(
     places, inner = dict.fromkeys(paths, Place(misfit=_OUTSIDE_SPLITS)), dict[str, Folders]()
     for name, split in meaning.items():
         inside = [f for f, path in paths.items() if len(path) > level and path[level] == name]
-        doubled = all(_means(paths[folder][level + 1 : level + 2], split) for folder in inside)
+        below = {paths[folder][level + 1 : level + 2] for folder in inside}
+        doubled = len(below) == 1 and _means(below.pop(), split)
         for folder in inside:
             path = paths[folder]
             places[folder] = Place(split, name)
@@ -190,7 +195,10 @@ def _spaced(name: str) -> str:
 
 
 def _without(name: str, word: str) -> str:
-    return _spaced(name).replace(word, "", 1).strip()
+    """Return the words of a name besides a split's word, without neutral ones and numbers."""
+    others = _WORDS.findall(_spaced(name))
+    others.remove(word)
+    return " ".join(other for other in others if other not in _NEUTRAL)
 
 
 def _class_depth(paths: Iterable[Folders]) -> int:
@@ -210,7 +218,9 @@ def _require_most(counts: Mapping[str, int], places: Mapping[str, Place]) -> Non
     for misfit, count in misfits.items():
         if count > used:
             key = "data.splits" if misfit == _OUTSIDE_SPLITS else "data.class_level"
-            raise ValueError(f"{count:,} of {count + used:,} images lie {misfit}: write {key}")
+            raise ValueError(
+                f"{count:,} of {count + used:,} images lie {misfit}: {key} says which folders those are"
+            )
 
 
 def table_splits(
@@ -221,6 +231,9 @@ def table_splits(
     The word in the file's name counts, as in ``train-00000-of-00001.parquet``, else that of the
     nearest folder. If no name has one, all tables are of the training split. Otherwise those without
     one are left out.
+
+    Raises:
+        ValueError: if files of one split's name lie in several folders.
     """
     found: dict[str, tuple[SourceSplit, str]] = {}
     parts = {name: _parts(name) for name in names}
@@ -234,7 +247,24 @@ def table_splits(
             if given is None and word:
                 found[name] = SPLIT_NAMES[word], part
                 break
+    _require_one_folder(found, parts)
     return found if found or given else {name: ("train", "") for name in names}
+
+
+def _require_one_folder(
+    found: Mapping[str, tuple[SourceSplit, str]], parts: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise ``ValueError`` if one split's files lie in several folders, as configurations do."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name, (split, origin) in found.items():
+        if origin == parts[name][0]:
+            folders[split].add(name.rpartition("/")[0] or ".")
+    for part, places in folders.items():
+        if len(places) > 1:
+            listed = ", ".join(sorted(places))
+            raise ValueError(
+                f"tables of the {part} split lie in several folders, {listed}: set data.path to one"
+            )
 
 
 def _parts(table: str) -> list[str]:

@@ -25,10 +25,12 @@ class Descriptions:
     Attributes:
         labels: label of each named image, None if it has none, by the image's name.
         labelled: whether a file has a column of labels.
+        unread: names of the other columns.
     """
 
     labels: dict[str, Any] = field(default_factory=dict)
     labelled: bool = False
+    unread: set[str] = field(default_factory=set)
 
 
 def read_metadata(
@@ -55,7 +57,10 @@ def read_metadata(
                     raise ValueError(f"{image} has two labels")
                 found.labels[image] = label
                 found.labelled |= label_key in row
-        except (OSError, UnicodeError, ValueError, csv.Error) as error:
+                found.unread |= {one_line(str(key)) for key in row} - {image_key, label_key}
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} is not UTF-8: save it as UTF-8") from error
+        except (OSError, ValueError, csv.Error) as error:
             place = f"row {count}: " if count else ""
             raise ValueError(f"{name}: {place}{one_line(error)}") from error
     return found
@@ -120,6 +125,8 @@ def _column(row: dict[str, Any], given: str | None, usual: str, key: str) -> str
 def _text(row: dict[str, Any], column: str) -> str:
     if not isinstance(value := row[column], str):
         raise ValueError(f"{column} is no name of a file")
+    if not value.isprintable() or value.encode(errors="ignore").decode() != value:
+        raise ValueError(f"{column} has characters that no file's name has: {value!r}")
     return value
 
 

@@ -30,12 +30,14 @@ class ReadOptions:
         label_column: column of labels in tables or metadata files; None looks for it.
         splits: split by the name of a folder, table or split; None goes by usual names.
         class_level: see ``layout.arrange``.
+        metadata: whether metadata files count, or all images without labels do.
     """
 
     image_column: str | None = None
     label_column: str | None = None
     splits: Mapping[str, SourceSplit] | None = None
     class_level: int | None = None
+    metadata: bool = True
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Source:
         label: name of the label column; None if there is none.
         root: folder to which names of image files are relative; None if there are no such files.
         ignored: reason against each file and split that is not used; the same for all splits.
+        columns: names of the columns beside images and labels, which are not read.
         origin: name of the folder, table or split that makes the split; empty if none does.
         commit: commit of a dataset on the Hub; None for other data.
     """
@@ -57,6 +60,7 @@ class Source:
     label: str | None
     root: str | None = None
     ignored: dict[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
     origin: str = ""
     commit: str | None = None
 
@@ -66,6 +70,17 @@ class Source:
     def labels(self) -> list[Any]:
         """Return the labels as stored; None where there is none."""
         return [None] * len(self) if self.label is None else list(self.table[self.label][:])
+
+    def paths(self) -> list[str]:
+        """Return the paths of images that lie in files of their own, relative to ``root``."""
+        from pyarrow import compute
+
+        if self.root is None:
+            return []
+        images = self.table.data.table[self.image]
+        held = compute.is_valid(compute.struct_field(images, "bytes"))
+        paths = compute.struct_field(images, "path").filter(compute.invert(held))
+        return [os.path.normpath(path) for path in paths.to_pylist() if path is not None]
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes; None if the data does not give them."""
@@ -99,3 +114,5 @@ def _content(path: str) -> bytes | OSError:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         return error
+    except ValueError as error:  # a name with a null character
+        return OSError(str(error))

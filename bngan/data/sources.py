@@ -66,7 +66,9 @@ def open_source(
 
 def is_saved(path: str) -> bool:
     """Return whether ``path`` is a folder that ``save_to_disk`` wrote."""
-    return any((Path(path) / name).exists() for name in ("dataset_dict.json", "state.json"))
+    folder = Path(path)
+    single = all((folder / name).exists() for name in ("state.json", "dataset_info.json"))
+    return single or (folder / "dataset_dict.json").exists()
 
 
 def _named_splits(
@@ -83,7 +85,9 @@ def _named_splits(
             continue
         image, label = _columns(path, name, table, options)
         undecoded = _undecoded(table, image)
-        sources[meaning[name]] = Source(undecoded, image, label, None, ignored, name, commit)
+        sources[meaning[name]] = Source(
+            undecoded, image, label, ignored=ignored, origin=name, commit=commit
+        )
     return sources
 
 

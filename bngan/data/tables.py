@@ -32,11 +32,13 @@ class Table:
         name: name of the file, relative to its data.
         image: name of the image column.
         label: name of the label column; None if there is none.
+        all_columns: names of all columns.
     """
 
     name: str
     image: str
     label: str | None
+    all_columns: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -67,13 +69,12 @@ def image_tables(
                 columns = one_line(", ".join(schema.names))
                 others[name] = f"has no column '{chosen}'; it has {columns}"
                 continue
+            usual = next((each for each in schema.names if each.lower() == "label"), None)
             given = label or _first(kinds, "ClassLabel")
             if given is not None and given not in schema.names:
                 columns = one_line(", ".join(schema.names))
                 raise ValueError(f"{name} has no column '{given}'; it has {columns}")
-            found.append(
-                Table(name, chosen, given or ("label" if "label" in schema.names else None))
-            )
+            found.append(Table(name, chosen, given or usual, tuple(map(one_line, schema.names))))
     return found, others
 
 
@@ -100,21 +101,30 @@ def read_tables(path: str, tables: Sequence[Table], cache: Path) -> "datasets.Da
             reason = f"column '{table.image}' holds no images: {one_line(error)}"
             raise ValueError(f"{one_line(table.name)}: {reason}") from error
         part = part.rename_columns(dict(zip(table.columns, ("image", "label"), strict=False)))
-        if parts and part.features != parts[0].features:
-            kinds = f"{part.features.get('label')} and {parts[0].features.get('label')}"
-            raise ValueError(f"{table.name} and {tables[0].name} have labels of two kinds: {kinds}")
         parts.append(part)
-    return datasets.concatenate_datasets(parts)
+    if not any(map(len, parts)):
+        raise ValueError(f"{one_line(tables[0].name)} has no rows")
+    return datasets.concatenate_datasets(_with_one_kind_of_labels(tables, parts))
 
 
-def paths_in(rows: "datasets.Dataset") -> list[str]:
-    """Return the paths of images that ``rows`` name and do not hold."""
-    from pyarrow import compute
-
-    images = rows.data.table["image"]
-    held = compute.is_valid(compute.struct_field(images, "bytes"))
-    paths = compute.struct_field(images, "path").filter(compute.invert(held))
-    return [path for path in paths.to_pylist() if path is not None]
+def _with_one_kind_of_labels(
+    tables: Sequence[Table], parts: "Sequence[datasets.Dataset]"
+) -> "list[datasets.Dataset]":
+    """Return tables with labels of one type; a column without any value takes that of the others."""
+    kinds = [part.features.get("label") for part in parts]
+    known = [place for place, kind in enumerate(kinds) if getattr(kind, "dtype", "") != "null"]
+    first = known[0] if known else 0
+    for place in known:
+        if kinds[place] != kinds[first]:
+            names = f"{one_line(tables[place].name)} and {one_line(tables[first].name)}"
+            raise ValueError(
+                f"{names} have labels of two kinds, {kinds[place]} and {kinds[first]}: write them "
+                "with one type, or set data.label_column"
+            )
+    return [
+        part if kind == kinds[first] else part.cast_column("label", kinds[first])
+        for part, kind in zip(parts, kinds, strict=True)
+    ]
 
 
 @contextmanager
@@ -155,6 +165,7 @@ def _copied(path: str, table: Table, cache: Path) -> Path:
         columns = [schema.field(name) for name in table.columns]
         kept = pa.schema([f.with_type(_plain(f.type)) for f in columns], schema.metadata)
         with pa.ipc.new_stream(file, kept) as writer:
+            writer.write_table(kept.empty_table())  # a file without rows has no batch
             for batch in batches:
                 writer.write_table(pa.Table.from_batches([batch]).cast(kept))
     return Path(copy)
@@ -167,6 +178,10 @@ def _plain(kind: "pa.DataType") -> "pa.DataType":
 
     if types.is_dictionary(kind):
         return _plain(kind.value_type)
+    if types.is_integer(kind) and kind != pa.uint64():
+        return pa.int64()
+    if types.is_floating(kind):
+        return pa.float64()
     if types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()
     if types.is_large_binary(kind) or types.is_binary_view(kind):

@@ -14,7 +14,8 @@ from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.data.classes import class_problem
-from pipeline.data.inventory import understood, unused_images
+from pipeline.data.doubts import mask_warning, unused_images
+from pipeline.data.inventory import understood
 from pipeline.data.volume import array_bytes, size_problem
 
 
@@ -101,7 +102,9 @@ def _most_images(
     """
 
     def used(names: Sequence[str]) -> int:
-        return sum(not chosen or images.classes[os.path.dirname(name)] in chosen for name in names)
+        return sum(
+            not chosen or images.classes.get(os.path.dirname(name)) in chosen for name in names
+        )
 
     train = images.names.get("train", [])
     own = images.names.get("test", images.names.get("validation"))
@@ -160,5 +163,6 @@ def describe_images(config: Config) -> Iterator[str]:
         listing, images = placed
         splits = {o: split for split, o in images.origins.items() if o}
         yield f"data.path: {understood(images.class_counts(), splits)}"
-        if unused := unused_images(listing.others):
-            yield f"data.path: {unused}"
+        names = (name for chosen in images.names.values() for name in chosen)
+        for doubt in filter(None, (mask_warning(names), unused_images(listing.others))):
+            yield f"data.path: {doubt}"

@@ -1,5 +1,6 @@
 """Number the classes of a data set."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -30,20 +31,30 @@ def known_labels(source: Source, unlabelled: str | None) -> list[Any]:
     if names is not None:
         known = range(len(names))
         labels = [names[number] if number in known else None for number in labels]
-    return [None if _is_none(label, unlabelled) else label for label in labels]
+    return [None if _is_none(label, unlabelled) else _text(label) for label in labels]
+
+
+def _text(label: Any) -> Any:
+    """Return a label with equal texts alike: accents in one form, and bytes as text."""
+    if isinstance(label, bytes):
+        label = label.decode(errors="backslashreplace")
+    return unicodedata.normalize("NFC", label) if isinstance(label, str) else label
 
 
 def _is_none(label: Any, unlabelled: str | None) -> bool:
-    return label in (None, "") or label != label or _name(label) == unlabelled
+    return label in (None, "") or label != label or class_name(label) == unlabelled
 
 
-def _name(label: Any) -> str:
+def class_name(label: Any) -> str:
     """Return the name of a class; pandas stores whole numbers as floats beside empty values."""
     return str(int(label) if isinstance(label, float) and label.is_integer() else label)
 
 
 def class_numbers(
-    source: Source, labels: Sequence[Any], wanted: Sequence[int] | None
+    source: Source,
+    labels: Sequence[Any],
+    wanted: Sequence[int] | None,
+    unlabelled: str | None = None,
 ) -> tuple[list[str], dict[Any, int]]:
     """Return class names, and the class number of each of the training source's ``labels``.
 
@@ -52,7 +63,7 @@ def class_numbers(
     Raises:
         UserError: if there are no labels, no such class, or two classes of one name.
     """
-    names, numbers = _all_classes(source, labels)
+    names, numbers = _all_classes(source, labels, unlabelled)
     if wanted is None:
         return names, numbers
     if problem := class_problem(names, wanted):
@@ -71,13 +82,15 @@ def class_problem(names: Sequence[str], wanted: Sequence[int]) -> str | None:
     return None
 
 
-def _all_classes(source: Source, labels: Sequence[Any]) -> tuple[list[str], dict[Any, int]]:
+def _all_classes(
+    source: Source, labels: Sequence[Any], unlabelled: str | None
+) -> tuple[list[str], dict[Any, int]]:
     present, names = set(labels) - {None}, source.class_names()
     if names is None:
         values = sorted(present, key=_order)
-        names = [_name(value) for value in values]
+        names = [class_name(value) for value in values]
     else:
-        names = values = names if present else []
+        names = values = [_text(name) for name in names if name != unlabelled] if present else []
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"data.label_column: two classes have the name {twice[0]}")
     return names, {value: i for i, value in enumerate(values)}
@@ -90,19 +103,3 @@ def _order(value: Any) -> tuple[str, Any]:
 def codes(labels: Sequence[Any], numbers: dict[Any, int]) -> np.ndarray:
     """Return the class of each label, int64 ``(N,)``; ``UNLABELLED`` where there is none."""
     return np.array([numbers.get(label, UNLABELLED) for label in labels], dtype=np.int64)
-
-
-def unknown_labels(source: Source, train: Sequence[Any], test: Sequence[Any]) -> str:
-    """Return a warning about labels that only the test split has; empty if there are none.
-
-    ``source`` is the training split's, with labels ``train``.
-    """
-    known = {None, *train, *(source.class_names() or ())}
-    unknown = Counter(label for label in test if label not in known)
-    if not unknown:
-        return ""
-    first = ", ".join(_name(label) for label, _ in unknown.most_common(3))
-    return (
-        f"{unknown.total():,} images to test with have labels that no image to train on has "
-        f"({first}): they count as images without a class"
-    )

@@ -7,7 +7,6 @@ import numpy as np
 
 from bngan.data.class_names import short_name
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
-from bngan.data.folder import MEANT
 from bngan.serialization.problem import one_line
 
 LISTED = 20
@@ -80,26 +79,6 @@ def understood(classes: Mapping[str, int], splits: Mapping[str, str]) -> str:
         pairs = (f"{one_line(name)} -> {split}" for name, split in splits.items())
         line += f"; splits: {', '.join(pairs)}"
     return line
-
-
-def untrained(inventory: Mapping[str, Any], classes: Sequence[str]) -> str:
-    """Return a warning about classes without images to train on; empty if there are none."""
-    counts = inventory["class_counts"]["train"]
-    if not (lacking := [c for c, n in zip(classes, counts, strict=True) if not n]):
-        return ""
-    names = ", ".join(map(short_name, lacking[:_NAMED]))
-    more = f" and {len(lacking) - _NAMED:,} more" if len(lacking) > _NAMED else ""
-    return f"no images to train on are of the classes {names}{more}"
-
-
-def unused_images(ignored: Mapping[str, str]) -> str:
-    """Return a warning about ignored files that may be meant as images; empty if there are none."""
-    meant = [f"{n}: {why}" for n, why in sorted(ignored.items()) if n.lower().endswith(MEANT)]
-    if not meant:
-        return ""
-    more = f"; and {len(meant) - 3:,} more, which ignored.txt lists" if len(meant) > 3 else ""
-    named = "; ".join(map(one_line, meant[:3]))
-    return f"ignored: {len(meant):,} images, tables or archives, such as {named}{more}"
 
 
 def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bngan.data.decoding import convert, decode
+from bngan.data.source import ReadOptions
 from bngan.data.sources import open_source
 from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Comparison, Reference, compare, evaluation
@@ -27,6 +28,8 @@ from pipeline.storage.workspace import SHARED, Workspace
 ProgressCallback = Callable[[int, int, str], None]
 """Takes progress: units done, units in total, and the name of the work."""
 _CHUNK = 1000
+_ALL_IMAGES = ReadOptions(splits={}, class_level=0, metadata=False)
+"""Names of folders mean nothing among generated images."""
 
 
 def generated_features(
@@ -204,7 +207,7 @@ def _features_of_folder(folder: Path, reference: Reference) -> Features:
     count, pixels = reference.protocol.count, []
     with tempfile.TemporaryDirectory(prefix="bngan-") as cache:
         try:
-            source = open_source(str(folder), Path(cache))["train"]
+            source = open_source(str(folder), Path(cache), _ALL_IMAGES)["train"]
             if len(source) < count:
                 raise ValueError(
                     f"{len(source)} images, and {reference.protocol.name} needs {count}"

@@ -22,16 +22,19 @@ from bngan.data.sources import is_symbolic
 from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
-from pipeline.data.classes import class_numbers, codes, known_labels, unknown_labels
+from pipeline.data.classes import (
+    class_numbers,
+    codes,
+    known_labels,
+)
 from pipeline.data.conversion import ImagePool, PixelFormat, convert_images, image_shape
+from pipeline.data.doubts import doubts, untrained
 from pipeline.data.inventory import (
     Digests,
     contents,
     leakage_warning,
     listing,
     understood,
-    untrained,
-    unused_images,
 )
 from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import RawImages, opened
@@ -56,17 +59,22 @@ def run(context: StageContext) -> Summary:
     data = context.config.data
     with opened(data.path, data.max_download_gb, data.read_options) as sources:
         labels = {split: known_labels(s, data.unlabelled) for split, s in sources.items()}
-        names, numbers = class_numbers(sources["train"], labels["train"], data.classes)
+        names, numbers = class_numbers(
+            sources["train"], labels["train"], data.classes, data.unlabelled
+        )
         classes = {split: codes(labels[split], numbers) for split in sources}
         raw = RawImages(sources, classes)
         orders, pools = _convert(context, raw)
     ignored = _ignored(sources)
     skipped = [line for pool in pools.values() for line in pool.skipped]
-    for name, lines in {"skipped.txt": skipped, "ignored.txt": ignored}.items():
+    listed = sorted(one_line(f"{name}: {why}") for name, why in ignored.items())
+    for name, lines in {"skipped.txt": skipped, "ignored.txt": listed}.items():
         if lines:
             context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
     counts = PixelCounts.total(pool.levels for pool in pools.values())
-    for doubt in counts.doubts(data.channels, data.white):
+    for doubt in filter(
+        None, [*counts.doubts(data.channels, data.white), *doubts(raw, labels, ignored)]
+    ):
         context.events.message(doubt)
     total = sum(len(pool.chosen) for pool in pools.values())
     if len(skipped) > data.max_skipped * total:
@@ -75,12 +83,6 @@ def run(context: StageContext) -> Summary:
             f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
             f"{listing(skipped)}"
         )
-    if raw.test and (
-        unknown := unknown_labels(sources["train"], labels["train"], labels[raw.test])
-    ):
-        context.events.message(unknown)
-    if unused := unused_images(sources["train"].ignored):
-        context.events.message(unused)
     digests: Digests = {
         split: _write(context, raw, pools, split, orders[split]) for split in SPLITS
     }
@@ -89,7 +91,7 @@ def run(context: StageContext) -> Summary:
     shape, commit = pools["train"].shape, sources["train"].commit
     pixels = counts.record(shape[2])
     written = {split: raw.classes[raw.source_of(split)][orders[split]] for split in SPLITS}
-    inventory = contents(written, names, digests, skipped, ignored, commit, raw.origins, pixels)
+    inventory = contents(written, names, digests, skipped, listed, commit, raw.origins, pixels)
     return _summarise(context, shape, names, inventory)
 
 
@@ -223,12 +225,12 @@ def _write(
     return pools[source].write(context.output / f"{split}_images.npy", order)
 
 
-def _ignored(sources: dict[SourceSplit, Source]) -> list[str]:
+def _ignored(sources: dict[SourceSplit, Source]) -> dict[str, str]:
     ignored = dict(sources["train"].ignored)
     if {"test", "validation"} <= sources.keys():
         rows = len(sources["validation"])
         ignored["split validation"] = f"{rows:,} images, and there is a test split to test on"
-    return sorted(one_line(f"{name}: {why}") for name, why in ignored.items())
+    return ignored
 
 
 def _summarise(

@@ -1,6 +1,13 @@
 """Folders of images as people have them: rows of docs/folders.md."""
 
-from tests.unit.data.folder_makers import archive, broken_link, linked_loop, not_utf8, two_forms
+from tests.unit.data.folder_makers import (
+    archive,
+    broken_link,
+    csv_rows,
+    linked_loop,
+    not_utf8,
+    two_forms,
+)
 from tests.unit.data.layout import ANY_SKIPPED, Layout, error
 
 TWO = {"splits": {"Learning": "train", "Exam": "test"}}
@@ -78,6 +85,21 @@ FOLDERS_THAT_MAKE_SPLITS = (
     ),
     Layout(("train/ 4", "dev/ 2"), "none", "train 4, test 2", "dev -> test"),
     Layout(("train/ 4",), "none", "train 4", "train -> train"),
+    Layout(("train/ 4", "test1/ 2"), "none", "train 4, test 2", "test1 -> test"),
+    Layout(("trainval/ 4", "test_data/ 2"), "none", "train 4, test 2", "test_data -> test"),
+    Layout(("1_train/ 4", "2_test/ 2"), "none", "train 4, test 2", "2_test -> test"),
+    Layout(
+        ("train/a/ 2", "train/b/ 2", "test/ 3"),
+        "a 2, b 2",
+        "train 4, test 3",
+        "3 without a class",
+    ),
+    Layout(
+        ("train/train_cat/ 2", "train/train_dog/ 2"),
+        "train_cat 2, train_dog 2",
+        "train 4",
+        "2 classes",
+    ),
     error(("test/ 4",), "has no train split, only test"),
     error(("x 2", "test/ 2"), "has no train split, only test"),
     error(("x 5", "train/ 2"), "5 of 7 images lie outside of the folders that make the splits"),
@@ -136,7 +158,7 @@ FOLDERS_THAT_MAKE_CLASSES = (
     Layout(("cat/images/ 2", "dog/images/ 2"), "cat 2, dog 2", "train 4", "2 classes"),
     error(
         ("x 5", "a/ 1", "b/ 1"),
-        "5 of 7 images lie outside of the class folders: write data.class_level",
+        "5 of 7 images lie outside of the class folders: data.class_level says which folders",
     ),
     Layout(("x 5", "a/ 1", "b/ 1"), "none", "train 7", "no classes", {"class_level": 0}),
     error(("cat/ 2", "dog/ 2"), "4 of 4 images lie outside of the class", {"class_level": 3}),
@@ -157,6 +179,35 @@ FOLDERS_THAT_MAKE_CLASSES = (
     ),
 )
 OTHER_FILES = (
+    Layout(
+        ("cat/ 2", "dog/ 2", "@eaDir/ 2", "$RECYCLE.BIN/ 1"),
+        "cat 2, dog 2",
+        "train 4",
+        "2 other files",
+        ignored=2,
+    ),
+    Layout(
+        ("images/ 2", "masks/ 2"),
+        "images 2, masks 2",
+        "train 4",
+        "2 images are called masks or annotations, such as masks/0.png",
+    ),
+    Layout(
+        ("cat/ 2", "dog/ 2", "unlabeled/ 1"),
+        "cat 2, dog 2",
+        "train 5",
+        "1 without a class",
+        {"unlabelled": "unlabeled"},
+    ),
+    error((archive("a.zip", "x.txt"),), "holds no images, only 1 .txt"),
+    error((archive("a.zip", "0.png"), archive("a.tar.gz", "0.png")), "another archive has a 0.png"),
+    Layout(
+        (archive("a.zip", "0.png", "1.png", "2.png"), csv_rows("0.png,a", "1.png,b")),
+        "none",
+        "train 3",
+        "1 other files",
+        ignored=1,
+    ),
     Layout(
         ("cat/ 2", "dog/ 2", "notes.md", "cat/Thumbs.db"),
         "cat 2, dog 2",

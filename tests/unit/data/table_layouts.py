@@ -169,6 +169,27 @@ TABLES = (
     ),
     Layout((bytes_table,), "a 2, b 2", "train 4", "2 classes: a 2, b 2"),
     Layout((paths_table, "a/ 5"), "none", "train 4", "a/4.png: an image beside tables", ignored=1),
+    error(
+        (table("a32/train-00000-of-00001.parquet", 2), table("a64/train-0.parquet", 2)),
+        "tables of the train split lie in several folders, a32, a64: set data.path to one",
+    ),
+    Layout((table("Train.PARQUET", 4),), "none", "train 4", "Train -> train"),
+    error((table("train.parquet", 0),), "train.parquet has no rows"),
+    Layout(
+        (
+            table("a.parquet", 2, [1, 2], label=NUMBER),
+            table("b.parquet", 2, [None, None], label=datasets.Value("null")),
+        ),
+        "1 1, 2 1",
+        "train 4",
+        "2 without a class",
+    ),
+    Layout(
+        ("x 3", csv_rows("x0.png,train", "x1.png,train", "x2.png,test", head="file_name,split")),
+        "none",
+        "train 3",
+        "the column split is not read, so its values make no splits",
+    ),
     Layout((arrow_stream,), "none", "train 4", "train -> train"),
     Layout((arrow_file,), "none", "train 4", "train -> train"),
     Layout((saved,), "NA 3, b 3", "train 4, test 2", "Train -> train, Test -> test"),
