@@ -2,17 +2,20 @@
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bngan.data.dataset import ImageSpec, Split
 from bngan.data.folder import Listing, scan
 from bngan.data.image_folder import PlacedImages, place_images
-from bngan.data.layout import natural_key
+from bngan.data.layout import natural_key, table_splits
 from bngan.data.sources import is_saved, is_symbolic
+from bngan.data.tables import image_tables, row_count
 from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
 from pipeline.config.schema import FEWEST, Config, DataConfig
+from pipeline.core.errors import UserError
 from pipeline.data.classes import class_problem
 from pipeline.data.doubts import mask_warning, unused_images
 from pipeline.data.inventory import understood
@@ -49,7 +52,11 @@ def too_few_images(config: Config) -> Iterator[Problem]:
 def _too_few_to_split(data: DataConfig, images: PlacedImages) -> Iterator[Problem]:
     counts = {split: len(names) for split, names in images.names.items()}
     own = counts.get("test", counts.get("validation"))
-    train = counts.get("train", 0)
+    if "train" not in counts:
+        message = f"data.path: {data.path} has no train split, only {', '.join(counts)}"
+        yield Problem("data.path", message)
+        return
+    train = counts["train"]
     if own is not None and own < FEWEST:
         message = f"data.path: {own} images to test with in {data.path}, and {FEWEST} are needed"
         yield Problem("data.path", message)
@@ -128,9 +135,9 @@ def too_large_images(config: Config) -> Iterator[Problem]:
 
 
 def array_bytes_of(config: Config) -> int:
-    """Return the bytes of the prepared images, as far as names and settings tell them; else 0."""
+    """Return the least bytes of the prepared images that names and settings tell; else 0."""
     size, counts = config.data.image_size, _counts(config)
-    return array_bytes((size, size, config.data.channels or 3), counts) if size and counts else 0
+    return array_bytes((size, size, config.data.channels or 1), counts) if size and counts else 0
 
 
 def _counts(config: Config) -> dict[Split, int] | None:
@@ -158,7 +165,15 @@ def _described_step(config: Config, shape: tuple[int, int, int]) -> str:
 
 
 def describe_images(config: Config) -> Iterator[str]:
-    """Yield lines about splits and classes of a folder of images, and the images ignored in it."""
+    """Yield lines about splits and classes of a folder, and the images ignored in it.
+
+    Raises:
+        UserError: if a table cannot be read.
+    """
+    try:
+        yield from _described_tables(config.data)
+    except ValueError as error:
+        raise UserError(f"data.path: {error}") from error
     if placed := _placed(config):
         listing, images = placed
         splits = {o: split for split, o in images.origins.items() if o}
@@ -166,3 +181,25 @@ def describe_images(config: Config) -> Iterator[str]:
         names = (name for chosen in images.names.values() for name in chosen)
         for doubt in filter(None, (mask_warning(names), unused_images(listing.others))):
             yield f"data.path: {doubt}"
+
+
+def _described_tables(data: DataConfig) -> Iterator[str]:
+    """Yield a line about tables of images, and one about what is ignored beside them."""
+    path = data.path
+    if is_symbolic(path) or is_saved(path) or not (listing := scan(path)).tables:
+        return
+    tables, unused = image_tables(path, listing.tables, data.image_column, data.label_column)
+    splits = table_splits([table.name for table in tables], data.read_options.splits)
+    rows = Counter[str]()
+    for table in tables:
+        if table.name in splits:
+            rows[splits[table.name][0]] += row_count(path, table)
+    if not rows:
+        return
+    counts = ", ".join(f"{split} {count:,}" for split, count in rows.items())
+    yield f"data.path: tables of images, with rows: {counts}"
+    left = [table.name for table in tables if table.name not in splits]
+    ignored = unused | dict.fromkeys(left, "its name names no split")
+    ignored |= dict.fromkeys(listing.images, "an image beside tables of images")
+    if doubt := unused_images(listing.others | ignored):
+        yield f"data.path: {doubt}"

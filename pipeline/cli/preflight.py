@@ -5,7 +5,6 @@ Nothing is written, and no cluster is asked: a cluster says itself what it lacks
 
 import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipeline.cli.image_checks import (
     too_large_images,
 )
 from pipeline.cluster.address import require_cluster, socket_folder_problem
+from pipeline.config.parser import top_level_keys
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
@@ -57,13 +57,13 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
     Raises:
         UserError: with all that is wrong.
     """
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    if re.search(r"^cron\s*:", text, re.MULTILINE):
+    keys = top_level_keys(path)
+    if "cron" in keys:
         if overrides:
             raise UserError("a schedule's values are not replaced on the command line")
         load_schedule(path)
         return "schedule"
-    if re.search(r"^arms\s*:", text, re.MULTILINE):
+    if "arms" in keys:
         _look_at_study(path, overrides, tell)
         return "study"
 

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,17 +114,25 @@ def _environment() -> dict[str, str]:
     return {_TRACKING: uri}
 
 
+def _referenced(texts: Iterable[str]) -> dict[str, str]:
+    """Return the variables that references in a configuration take their values from."""
+    names = {name for text in texts for name in re.findall(r"oc\.env:(BNGAN_\w+)", text)}
+    found = {name: os.environ[name] for name in sorted(names) if name in os.environ}
+    for problem in secrets(found):
+        raise UserError(problem)
+    return found
+
+
 def submit_work(client: Any, work: Work) -> Submission:
     """Submit under the first free id of NAME, NAME-2, NAME-3 ..., unless the last job still runs.
 
     If ``work.once``, a last job that has succeeded also prevents a new one.
     """
-    environment, until = _environment(), time.monotonic() + _CLUSTER_TIMEOUT_S
+    until = time.monotonic() + _CLUSTER_TIMEOUT_S
     entrypoint = f"python -m pipeline {shlex.join(work.command)}"
-    for what, text in (
-        ("the command", entrypoint),
-        (str(work.file), work.file.read_text(encoding="utf-8")),
-    ):
+    texts = {"the command": entrypoint, str(work.file): work.file.read_text(encoding="utf-8")}
+    environment = _environment() | _referenced(texts.values())
+    for what, text in texts.items():
         if redact(text) != text:
             raise UserError(
                 f"{what} has a login, key or secret of the environment in it: leave it out"

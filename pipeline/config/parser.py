@@ -109,6 +109,14 @@ def read(kind: type[_Schema], path: Path, overrides: Sequence[str] = ()) -> Pars
     return parsed
 
 
+def top_level_keys(path: Path) -> set[str]:
+    """Return the keys at the top of a YAML file, as far as it can be read; nothing is refused."""
+    try:
+        return {key for key, _ in key_lines(compose(_text_of(path))) if "." not in key}
+    except (OSError, RecursionError, UnicodeDecodeError, UserError, YAMLError):
+        return set()
+
+
 def _text_of(path: Path) -> str:
     with path.open("rb") as file:
         content = file.read(_LONGEST + 1)

@@ -135,6 +135,8 @@ def override_value(text: str, hint_at: HintAt, path: Path) -> Any:
         quoted = _quoted(text)
         return typed(text, True, hint) if quoted is None else typed(quoted, False, hint)
     root = compose(text)
+    if root is None and text.strip():
+        raise yaml.YAMLError("a comment is no value")
     if root is not None and text[root.end_mark.index :].strip():
         raise _error("there is a comment behind the value", root)
     return to_value(root, hint_at, path)

@@ -8,10 +8,10 @@ import numpy as np
 
 from bngan.data.decoding import Decoded
 
-_DARK = 4
-"""Mean level, of 255, under which images of 9 to 16 bits are nearly black."""
 _BLACK = 16
-"""Largest level, of 255, under which all images of 8 bits are nearly black."""
+"""Largest level, of 255, under which an image is nearly black."""
+_SOME = 0.1
+"""Share of nearly black images above which they are not black by chance."""
 
 
 @dataclass
@@ -25,8 +25,9 @@ class PixelCounts:
         high_bits: images of 9 to 16 bits per sample.
         largest: largest value that images of 9 to 16 bits store.
         maximum: largest value that their headers allow.
-        level_sum: sum of their mean levels after conversion, which lie in [0, 255].
         largest_of_8_bits: largest level of the other images.
+        black: images of 9 to 16 bits that are nearly black after conversion.
+        black_of_8_bits: other images that are nearly black.
     """
 
     grey: int = 0
@@ -35,8 +36,9 @@ class PixelCounts:
     high_bits: int = 0
     largest: int = 0
     maximum: int = 0
-    level_sum: float = 0.0
     largest_of_8_bits: int = 0
+    black: int = 0
+    black_of_8_bits: int = 0
 
     def add(self, decoded: Decoded, pixels: np.ndarray) -> None:
         """Count an image, and ``pixels``, which were made of it."""
@@ -44,13 +46,15 @@ class PixelCounts:
             self.grey += 1
         else:
             self.coloured += 1
+        level = int(pixels.max())
         if decoded.largest is None:
-            self.largest_of_8_bits = max(self.largest_of_8_bits, int(pixels.max()))
+            self.largest_of_8_bits = max(self.largest_of_8_bits, level)
+            self.black_of_8_bits += level < _BLACK
         else:
             self.high_bits += 1
             self.largest = max(self.largest, decoded.largest)
             self.maximum = max(self.maximum, decoded.maximum)
-            self.level_sum += float(pixels.mean())
+            self.black += level < _BLACK
 
     @classmethod
     def total(cls, parts: Iterable["PixelCounts"]) -> "PixelCounts":
@@ -90,21 +94,28 @@ class PixelCounts:
             )
         if self.high_bits and white is None and self._dark():
             likely = 2 ** self.largest.bit_length() - 1
-            example = f", such as {likely}" if likely < self.maximum else ""
+            example = f", such as {likely}" if 0 < likely < self.maximum else ""
             lines.append(
-                f"the largest value in {self.high_bits:,} images of more than 8 bits is "
-                f"{self.largest:,}, their files take {self.maximum:,} for white, and they become "
-                f"dark or nearly black; set data.white to the value that is white{example}"
+                f"{self.black:,} of {self.high_bits:,} images of more than 8 bits become nearly "
+                f"black: the largest value is {self.largest:,}, and their files take "
+                f"{self.maximum:,} for white; set data.white to the value that is white{example}"
             )
-        if not self.high_bits and self.grey + self.coloured > 0 and self.largest_of_8_bits < _BLACK:
+        if white is not None and self.high_bits and self.largest > white:
             lines.append(
-                f"all images are nearly black: the largest value is {self.largest_of_8_bits}, and "
-                "255 is white; save them with their levels spread over 0 to 255"
+                f"data.white={white}: values up to {self.largest:,} occur, and all above it are white"
+            )
+        if white is not None and not self.high_bits:
+            lines.append(f"data.white={white} has no effect: no image has more than 8 bits")
+        others = self.grey + self.coloured - self.high_bits
+        if others and self.black_of_8_bits > _SOME * others:
+            lines.append(
+                f"{self.black_of_8_bits:,} of {others:,} images of 8 bits are nearly black: no value "
+                f"is above {_BLACK - 1}, and 255 is white; save them with levels from 0 to 255"
             )
         return lines
 
     def _dark(self) -> bool:
-        return 2 * self.largest <= self.maximum or self.level_sum < _DARK * self.high_bits
+        return 2 * self.largest <= self.maximum or self.black > _SOME * self.high_bits
 
 
 def conversions(record: Mapping[str, int]) -> list[str]:

@@ -205,10 +205,11 @@ def _require_room(
     if problem := size_problem(shape, counts, context.config.data.max_image_size):
         raise UserError(problem)
     free = shutil.disk_usage(context.output).free
-    if free < 2 * array_bytes(shape, counts):
+    largest = (*shape[:2], context.config.data.channels or 3)  # one coloured image makes all RGB
+    if free < 2 * array_bytes(largest, counts):
         raise UserError(
             f"workspace: {free / 1e9:,.2f} GB are free at {context.output}, and twice as much is "
-            f"needed as what follows: {described_volume(shape, counts)}"
+            f"needed as what follows: {described_volume(largest, counts)}"
         )
 
 

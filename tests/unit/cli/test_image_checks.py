@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.cli.image_checks import describe_images
 from pipeline.cli.preflight import obstacles
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
+from tests.unit.data.folder_makers import make, table
 from tests.unit.workflow.stages.test_prepare import prepared
 
 DIGITS = Path(__file__).parents[3] / "configs" / "digits.yaml"
@@ -92,3 +94,18 @@ def test_large_images_are_asked_for_and_their_gigabytes_told(
     assert problem.message.endswith("prepared images, checkpoints and reports take 130 MB")
     monkeypatch.setattr("pipeline.workflow.progress.is_prepared", lambda _: True)
     assert list(obstacles(config)) == []
+
+
+def test_tables_are_described_before_a_run(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        (table("train.parquet", 4), table("test.parquet", 2), table("extra.parquet", 3), "x 1"),
+    )
+    config = load_config(DIGITS, [f"data.path={tmp_path}"])
+    rows, ignored = describe_images(config)
+    assert rows == "data.path: tables of images, with rows: test 2, train 4"
+    assert "2 images, tables or archives" in ignored
+    assert "extra.parquet: its name names no split" in ignored
+    (tmp_path / "train.parquet").write_bytes(b"")
+    with pytest.raises(UserError, match=r"data.path: train.parquet: Parquet file size is 0 bytes"):
+        list(describe_images(config))

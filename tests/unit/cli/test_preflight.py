@@ -176,3 +176,9 @@ def test_what_kind_a_file_is(tmp_path: Path) -> None:
         assert all_problems(ROOT / "configs" / f"{name}.yaml", given, print) == kind
     assert all_problems(ROOT / "configs/schedules/nightly.yaml", [], print) == "schedule"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("start", ['"cron": "0 3 * * *"\n', '\ufeffcron: "0 3 * * *"\n'])
+def test_a_schedule_is_one_however_its_key_is_written(start: str, tmp_path: Path) -> None:
+    (file := tmp_path / "s.yaml").write_text(f"{start}name: n\nmodel: m\n", encoding="utf-8")
+    assert all_problems(file, [], print) == "schedule"

@@ -244,3 +244,14 @@ def test_a_secret_of_the_environment_in_a_command_or_its_file_is_not_shown_to_al
             submission.submit_run(path, ["workspace=/shared", override], "http://head:8265")
         assert "PLANTED" not in str(told.value)
     assert cluster.submitted == []
+
+
+def test_a_job_gets_the_variables_that_its_configuration_refers_to(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNGAN_LIMIT", "900")
+    monkeypatch.setenv("BNGAN_OTHER", "x")
+    submit("data.limit=${oc.env:BNGAN_LIMIT,500}", "seed=${oc.env:BNGAN_UNSET,3}")
+    variables = cluster.submitted[0]["runtime_env"]["env_vars"]
+    assert variables["BNGAN_LIMIT"] == "900"
+    assert not {"BNGAN_OTHER", "BNGAN_UNSET"} & set(variables)

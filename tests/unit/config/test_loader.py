@@ -169,3 +169,9 @@ def test_an_override_of_a_mapping_replaces_it(
 def test_wrong_splits_are_refused(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config(ROOT / "configs" / "digits.yaml", [override])
+
+
+@pytest.mark.parametrize("override", ["data.image_size=#64", "data.white= # none"])
+def test_a_comment_is_no_value_of_an_override(override: str) -> None:
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(ROOT / "configs" / "digits.yaml", [override])

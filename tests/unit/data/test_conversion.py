@@ -121,8 +121,8 @@ def test_few_bits_in_files_of_16_are_told_and_can_be_scaled(
     prepared(tmp_path / "data", tmp_path / "a", events)
     message = events.messages[0]  # a second one counts duplicates
     assert message == (
-        f"the largest value in 220 images of more than 8 bits is {most:,}, their files take 65,535 "
-        "for white, and they become dark or nearly black; set data.white to the value that is "
+        "220 of 220 images of more than 8 bits become nearly black: the largest value is "
+        f"{most:,}, and their files take 65,535 for white; set data.white to the value that is "
         f"white, such as {likely}"
     )
     events = Silence()
@@ -157,7 +157,45 @@ def test_masks_of_8_bits_that_are_black_are_told(tmp_path: Path) -> None:
     sensor(tmp_path / "data", 1, np.uint8)
     prepared(tmp_path / "data", tmp_path / "a", events)
     message = events.messages[0]  # a second one counts duplicates
-    assert message.startswith("all images are nearly black: the largest value is 1, and 255 is")
+    assert message.startswith("220 of 220 images of 8 bits are nearly black: no value is above 15")
+
+
+def test_one_bright_pixel_hides_no_dark_images(tmp_path: Path) -> None:
+    events = Silence()
+    values = sensor(tmp_path / "data", 4095)
+    values[0, 0, 0] = 65535
+    Image.fromarray(values[0]).save(tmp_path / "data" / "000.png")
+    prepared(tmp_path / "data", tmp_path / "a", events)
+    assert events.messages[0].startswith("219 of 220 images of more than 8 bits become nearly")
+
+
+@pytest.mark.parametrize(
+    ("most", "dtype", "told"),
+    [
+        (4095, np.uint16, "data.white=255: values up to 4,095 occur, and all above it are white"),
+        (200, np.uint8, "data.white=255 has no effect: no image has more than 8 bits"),
+    ],
+)
+def test_a_white_that_clips_or_does_nothing_is_told(
+    most: int, dtype: type, told: str, tmp_path: Path
+) -> None:
+    events = Silence()
+    sensor(tmp_path / "data", most, dtype)
+    prepared(tmp_path / "data", tmp_path / "a", events, white=255)
+    assert told in events.messages
+
+
+def test_an_unusable_file_and_a_late_coloured_one_leave_no_gap(tmp_path: Path) -> None:
+    name = last_of("test", tmp_path)
+    folder = folder_of(tmp_path / "data", {name})
+    broken = next(path for path in sorted((folder / "train").iterdir()))
+    broken.write_bytes(b"no image")
+    output, summary = prepared(folder, tmp_path / "a", max_skipped=0.1)
+    for split in SPLITS:
+        images, labels = (np.load(output / f"{split}_{part}.npy") for part in ("images", "labels"))
+        assert len(images) == len(labels) == summary["counts"][split]
+        assert images.shape[1:] == (6, 6, 3)
+        assert images.reshape(len(images), -1).max(axis=1).min() > 0
 
 
 def test_inventories_of_earlier_versions_have_no_pixels(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_pictures_that_are_in_train_and_in_test_are_said_and_kept(tmp_path: Path
         "select_in_train": 0,
         "test_in_train": in_train,
     }
-    (message,) = events.messages
+    *_, message = events.messages
     assert message.startswith(f"{in_train} of 40 test images are in train as well")
     assert summary["note"].endswith("40 duplicates")
     assert message in as_html(*told(folder))

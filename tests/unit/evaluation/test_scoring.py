@@ -71,6 +71,17 @@ def test_images_of_a_folder_are_a_random_sample_of_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_features_of_folder(tmp_path, judge).features, found)
 
 
+def test_folders_of_generated_images_make_no_splits(tmp_path: Path) -> None:
+    """40 images are needed, and train alone has 30; a file called metadata.csv means nothing."""
+    for folder, count in (("train/a", 30), ("test", 30), (".", 20)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            Image.new("L", (8, 8), index).save(tmp_path / folder / f"{index:03d}.png")
+    (tmp_path / "metadata.csv").write_text("seed,steps\n1,2\n")
+    judge = reference(untrained_extractor(SHAPE), 80)
+    assert len(_features_of_folder(tmp_path, judge).features) == 80
+
+
 def test_a_reference_whose_extractor_is_damaged_says_so_in_a_line(tmp_path: Path) -> None:
     network, folder = tmp_path / "network.pt", tmp_path / "reference"
     torch.jit.trace(nn.Flatten(), torch.zeros(2, *SHAPE)).save(str(network))

@@ -253,10 +253,10 @@ def test_large_images_have_to_be_asked_for_before_arrays_are_written(data, tmp_p
 def test_arrays_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypatch) -> None:
     """A memory map of a full disk ends the process without a word."""
     write_images(tmp_path / "data", 100, 100)
-    room = SimpleNamespace(free=2 * 100 * 100 * 100 - 1)
+    room = SimpleNamespace(free=2 * 100 * 100 * 100 * 3 - 1)
     monkeypatch.setattr("shutil.disk_usage", lambda _: room)
     with pytest.raises(
-        UserError, match=r"^workspace: 0.00 GB are free .* the prepared images take"
+        UserError, match=r"^workspace: 0.01 GB are free .* the prepared images take"
     ):
         prepared(tmp_path / "data", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
