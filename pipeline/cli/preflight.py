@@ -1,4 +1,4 @@
-"""What would stop a run that its configuration alone does not tell, before anything is begun.
+"""Look for what would stop a run and is not in its configuration, before anything is begun.
 
 Nothing is written, and no cluster is asked: a cluster says itself what it lacks.
 """
@@ -24,6 +24,7 @@ from pipeline.cli.image_checks import (
 from pipeline.cluster.address import require_cluster, socket_folder_problem
 from pipeline.config.parser import top_level_keys
 from pipeline.config.schema import Config
+from pipeline.core.environment import cluster_address
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
 from pipeline.storage.workspace import Workspace
@@ -52,7 +53,7 @@ def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem
 
 
 def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> str:
-    """Look at an experiment's file, a study's or a schedule's; which of them it is.
+    """Look at the file of an experiment, a study or a schedule, and return which of them it is.
 
     Raises:
         UserError: with all that is wrong.
@@ -77,7 +78,7 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
 
 
 def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Every arm on every task, at every point."""
+    """Look at the settings of every arm on every task, at every point."""
     from pipeline.studies.design import load_study, points, task_name, trial
     from pipeline.studies.trial import settings
 
@@ -95,7 +96,7 @@ def _look_at_study(path: Path, overrides: Sequence[str], tell: Callable[[str], N
 def _workers(config: Config) -> Iterator[Problem]:
     from pipeline.cluster.launch import cores, local_device, missing_workers, resolve_workers
 
-    if "RAY_ADDRESS" in os.environ:
+    if cluster_address():
         return
     accelerator, gpus = config.train.accelerator, 0
     if local_device(accelerator) == "cuda":
@@ -111,7 +112,7 @@ def _workers(config: Config) -> Iterator[Problem]:
 
 
 def require_ray(config: Config) -> None:
-    """Check that a cluster answers at RAY_ADDRESS, unless the training is finished.
+    """Check that the cluster at RAY_ADDRESS answers, unless the training is finished.
 
     Raises:
         UserError: like ``require_cluster``.
@@ -126,7 +127,7 @@ def require_ray(config: Config) -> None:
 def _compiler(config: Config) -> Iterator[Problem]:
     from pipeline.cluster.launch import local_device
 
-    if "RAY_ADDRESS" in os.environ:
+    if cluster_address():
         return
     if problem := execution_problem(config.train, local_device(config.train.accelerator)):
         yield problem.within("train")
@@ -166,7 +167,7 @@ def _training_progress(config: Config) -> str:
 
 
 def _checkpoints(config: Config) -> int:
-    """Bytes, as far as they can be told before the images are known."""
+    """Return the checkpoints' bytes, as far as they are known before the images are."""
     size, channels = config.data.image_size or 32, config.data.channels or 3
     images = ImageSpec((channels, size, size), (0.5, 0.5))
     try:

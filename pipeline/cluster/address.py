@@ -1,10 +1,12 @@
-"""Where Ray is: the cluster at RAY_ADDRESS, and the folder of the sockets of a local one."""
+"""Check that Ray can be joined at RAY_ADDRESS, or have its sockets on this machine."""
 
 import os
 import re
 import socket
 
+from pipeline.core.environment import cluster_address
 from pipeline.core.errors import ServerUnavailableError, UserError
+from pipeline.core.ray_internals import running_cluster
 
 _TIMEOUT_S = 5.0
 """Seconds that a cluster may take to answer."""
@@ -14,16 +16,21 @@ _LONGEST = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/pl
 
 
 def require_cluster() -> None:
-    """Check that somebody listens at RAY_ADDRESS, if it is set: Ray itself would try for 5 minutes.
+    """Check that the existing cluster answers, if there is to be one.
+
+    Ray itself would try for 5 minutes.
 
     Raises:
         UserError: if it is no address.
         ServerUnavailableError: if nobody listens there.
     """
-    address = os.environ.get("RAY_ADDRESS", "")
-    if address in ("", "auto", "local"):
+    address = cluster_address()
+    if address is None:
         return
-    parts = re.fullmatch(r"(?:ray://)?(?:\[([^]]+)\]|([^\s:/]+)):(\d{1,5})", address)
+    place = running_cluster() if address == "auto" else address
+    if place is None:
+        raise unavailable(address, "none runs on this machine")
+    parts = re.fullmatch(r"(?:ray://)?(?:\[([^]]+)\]|([^\s:/]+)):(\d{1,5})", place)
     if not parts or int(parts[3]) > 65535:
         raise UserError(
             f"RAY_ADDRESS={address} is no HOST:PORT such as 10.0.0.1:6379: mend or unset it"
@@ -44,7 +51,7 @@ def unavailable(address: str, reason: str) -> ServerUnavailableError:
 
 def socket_folder_problem() -> str | None:
     """Return a message if Ray cannot have its sockets in the folder that the environment names."""
-    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), "")
     folder = os.environ.get(name, "/tmp")  # noqa: S108 (Ray's own choice)
     if len(os.fsencode(os.path.abspath(folder))) <= _LONGEST:
         return None

@@ -3,17 +3,17 @@
 import json
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
 from bngan.serialization.problem import first_line
 from pipeline.cluster.address import require_cluster, socket_folder_problem, unavailable
-from pipeline.cluster.working_dir import working_folder
-from pipeline.core.environment import own_token, required, workers_defaults
+from pipeline.cluster.relay import beside_the_main_thread, checked_worker, fit_and_relay
+from pipeline.cluster.working_dir import checked, working_folder
+from pipeline.core.environment import cluster_address, own_token, required, workers_defaults
 from pipeline.core.errors import UserError
 from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT
 
@@ -47,7 +47,7 @@ def run_training_workers(
         on_record: called here with each record.
 
     Raises:
-        UserError: if the cluster has no room for so many workers.
+        UserError: if the cluster has no room for so many workers, or a worker has other code.
     """
     with _ray():
         import ray
@@ -61,7 +61,7 @@ def run_training_workers(
         failures = FailureConfig(max_failures=max_failures, controller_failure_limit=3)  # type: ignore[call-arg]
         queue = _queue_beside_the_driver()
         trainer = TorchTrainer(
-            worker,
+            checked_worker(worker),
             train_loop_config={**settings, "queue": queue},
             scaling_config=ScalingConfig(
                 num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def run_training_workers(
                 worker_runtime_env={"env_vars": workers_defaults()},  # type: ignore[call-arg]
             ),
         )
-        _fit_and_relay(trainer.fit, queue, on_record)
+        fit_and_relay(trainer.fit, queue, on_record)
     count = str(least) if least == most else f"{least}-{most}"
     return f"{count} {'GPU' if use_gpu else 'CPU'} workers"
 
@@ -86,11 +86,14 @@ def map_tasks(
 
     Tasks run on the cluster at RAY_ADDRESS. Without one they run on the GPUs of this machine, if it has
     several. Otherwise they run in this process, one after the other: on CPUs a task uses all threads.
+
+    Raises:
+        UserError: if a worker has other code.
     """
     import torch
 
     device = local_device(accelerator)
-    if "RAY_ADDRESS" not in os.environ and (device == "cpu" or torch.cuda.device_count() < 2):
+    if cluster_address() is None and (device == "cpu" or torch.cuda.device_count() < 2):
         yield from (function(*task, device) for task in tasks)
         return
     with _ray():
@@ -99,13 +102,17 @@ def map_tasks(
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         use_gpu = accelerator != "cpu" and resources.get("GPU", 0) >= 1
         device, slots = ("cuda", "GPU") if use_gpu else ("cpu", "CPU")
-        remote = ray.remote(num_cpus=1, num_gpus=int(use_gpu))(function)
+        run = checked(lambda index: function(*tasks[index], device))
+        remote = ray.remote(num_cpus=1, num_gpus=int(use_gpu))(run)
         ahead = 2 * max(int(resources.get(slots, 1)), 1)
-        pending = deque(remote.remote(*task, device) for task in tasks[:ahead])
+        pending = deque(remote.remote(index) for index in range(len(tasks))[:ahead])
         for index in range(len(tasks)):
             if index + ahead < len(tasks):
-                pending.append(remote.remote(*tasks[index + ahead], device))
-            yield ray.get(pending.popleft())
+                pending.append(remote.remote(index + ahead))
+            problem, result = ray.get(pending.popleft())
+            if problem:
+                raise UserError(problem)
+            yield result
 
 
 def run_trials(
@@ -128,14 +135,18 @@ def run_trials(
         on_result: called here with the number of the task and its record, as trials end.
 
     Raises:
+        UserError: at once, if a worker has other code.
         RuntimeError: when all trials have ended, if any of them failed.
     """
     with _ray():
         from ray import tune
 
+        run, refused = checked(lambda index: function(tasks[index])), list[str]()
+
         def trainable(chosen: dict[str, int]) -> None:
+            problem, record = run(chosen["index"])
             # As text, since Tune's own logs would split lists.
-            tune.report({"record": json.dumps(function(tasks[chosen["index"]]))})
+            tune.report({"record": json.dumps(record), "refused": problem})
 
         class ReportResults(tune.Callback):
             def __reduce__(self) -> Any:
@@ -144,7 +155,10 @@ def run_trials(
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
             ) -> None:
-                on_result(result["config"]["index"], json.loads(result["record"]))
+                if result["refused"]:
+                    refused.append(result["refused"])
+                else:
+                    on_result(result["config"]["index"], json.loads(result["record"]))
 
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
@@ -152,8 +166,12 @@ def run_trials(
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
             run_config=tune.RunConfig(name=name, callbacks=[ReportResults()], verbose=0, **storage),
         )
-        grid = _beside_the_main_thread(tuner.fit).result()
-        if grid.errors:
+        outcome = beside_the_main_thread(tuner.fit)
+        while not (refused or wait([outcome], timeout=0.5).done):
+            pass
+        if refused:
+            raise UserError(refused[0])
+        if (grid := outcome.result()).errors:
             lines = str(grid.errors[0]).strip().splitlines()
             raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")
 
@@ -192,7 +210,7 @@ def _connect() -> None:
             "logging_level": "WARNING",
             "runtime_env": {"working_dir": str(folder), "env_vars": required()},
         }
-        if address := os.environ.get("RAY_ADDRESS"):
+        if address := cluster_address():
             try:
                 ray.init(address=address, **common)
             except ConnectionError as error:
@@ -251,36 +269,3 @@ def missing_workers(
     if have >= num_workers:
         return None
     return f"train.num_workers={num_workers} needs as many {unit}s, but {where} has {have}"
-
-
-def _fit_and_relay(fit: Callable[[], Any], queue: Any, on_record: Callable[[Record], None]) -> Any:
-    """Return the result of ``fit()``; meanwhile, pass all records on, up to the last."""
-    from ray.util.queue import Empty
-
-    outcome = _beside_the_main_thread(fit)
-    while True:
-        over = outcome.done()
-        try:
-            while True:
-                on_record(queue.get(timeout=0.5))
-        except Empty:
-            if over:
-                return outcome.result()
-
-
-def _beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
-    """Run ``fit()`` on another thread, and return its future.
-
-    On the main thread Ray would take over Ctrl-C for good, and end the process with its own exit
-    code. On another thread Ctrl-C raises as usual, and shutting Ray down ends the workers.
-    """
-    outcome: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(fit())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="ray-fit", daemon=True).start()
-    return outcome

@@ -1,17 +1,20 @@
-"""The working directory of jobs and workers: the code of this process, and a configuration.
+"""Give jobs and workers this process's code as their working directory, and check that they use it.
 
 Ray would put the current folder first on the path of its workers, where a ``pipeline`` of the user, or
 another copy of this project, could be. With a working directory it does not, and workers import these
-files.
+files, unless a node puts others before them.
 """
 
 import hashlib
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import bngan
 from bngan.serialization.manifest import digest
@@ -58,6 +61,43 @@ def require_unchanged_code() -> None:
                 f"{name} has changed since this command began, and its workers would run other code "
                 "than it does itself: give the command again"
             )
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., tuple[str, Any]]:
+    """Return ``function`` for workers, with a check of their code before its first call.
+
+    The new function returns a problem and None, or "" and the result of ``function``. It may use
+    nothing of this project outside itself: Ray would import that on the worker before the check.
+    """
+    from ray import cloudpickle
+
+    packed: bytes = cloudpickle.dumps(function)  # type: ignore[no-untyped-call]
+    expected, unpacked = _digests(), list[Any]()
+
+    def problem() -> str:
+        for package in ("bngan", "pipeline"):
+            found = (spec := find_spec(package)) and spec.origin
+            place = Path(found or f"no {package}")
+            place = place.parent if place.name == "__init__.py" else place
+            files = {f"{package}/{path.relative_to(place)}": path for path in place.rglob("*.py")}
+            for name in sorted({n for n in expected if n.startswith(f"{package}/")} | files.keys()):
+                path = files.get(name)
+                if not path or hashlib.sha256(path.read_bytes()).hexdigest() != expected.get(name):
+                    return (
+                        f"{name} is not the one of this command on {socket.gethostname()}, where a "
+                        f"worker imports {package} from {place}: take that off PYTHONPATH and the "
+                        "paths of site-packages there, and start Ray there again"
+                    )
+        return ""
+
+    def run(*arguments: Any) -> tuple[str, Any]:
+        if not unpacked:
+            if text := problem():
+                return text, None
+            unpacked.append(cloudpickle.loads(packed))
+        return "", unpacked[0](*arguments)
+
+    return run
 
 
 @contextmanager

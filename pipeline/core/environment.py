@@ -50,6 +50,8 @@ _REQUIRED = {
     # Plots go into files; a notebook hands its own backend on to the commands that it starts.
     "MPLBACKEND": "agg",
 }
+_EMPTY = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_TMPDIR", "TMPDIR")
+"""Variables that Ray takes for set even if they are empty, in some places or in all."""
 _REMOVED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 """Variables that give float32 another precision than the configuration says."""
 _KEPT = {"trim_threshold": 1 << 30, "mmap_max": 0, "arena_max": 1, "hugetlb": 1}
@@ -78,14 +80,27 @@ def required() -> dict[str, str]:
     return {**_REQUIRED, "PYTHONUTF8": "1"}
 
 
+def cluster_address() -> str | None:
+    """Return the address of an existing Ray cluster; None if this process is to start its own.
+
+    It is RAY_ADDRESS, unless that is empty or ``local``. For ``auto`` Ray looks for a cluster that
+    runs on this machine.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    return None if address in ("", "local") else address
+
+
 def set_defaults() -> None:
     """Set the variables. Call it before Ray, MLflow or datasets are imported: they read some then."""
+    for name in _EMPTY:
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.update(_REQUIRED)
     for name in _REMOVED:
         os.environ.pop(name, None)
-    if "RAY_ADDRESS" not in os.environ:
+    if cluster_address() is None:
         # A cluster of our own takes Ray's default, said aloud so that Ray need not warn about it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

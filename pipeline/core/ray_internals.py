@@ -1,4 +1,4 @@
-"""Keep Ray's names and habits that its documentation does not promise. It does not import Ray."""
+"""Keep Ray's names and habits that its documentation does not promise. Importing it imports no Ray."""
 
 from typing import Any
 
@@ -26,6 +26,16 @@ def inner_error(error: BaseException) -> BaseException | None:
     if isinstance(inner, dict):
         inner = min(inner.values(), key=lambda failure: isinstance(failure, ConnectionError))
     return inner if isinstance(inner, BaseException) else None
+
+
+def running_cluster() -> str | None:
+    """Return the address of a cluster on this machine, as Ray resolves ``auto``, or None."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        return canonicalize_bootstrap_address("auto")  # type: ignore[no-any-return]
+    except ConnectionError:
+        return None
 
 
 def is_job_known(client: Any, job: str) -> bool:

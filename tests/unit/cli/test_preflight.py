@@ -47,6 +47,20 @@ def test_what_would_stop_a_run_is_told_before_it_begins(
     assert message.replace("FEW", str(few)).replace("EMPTY", str(empty)) in line
 
 
+@pytest.mark.parametrize("address", ["", "local", "10.0.0.1:6379", "auto"])
+def test_a_cluster_says_itself_what_it_lacks(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty RAY_ADDRESS, and ``local``, are no cluster: the look at this machine goes on."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(
+        "pipeline.cli.preflight.execution_problem", lambda *_: Problem("compile", "")
+    )
+    config = load_config(DIGITS, [f"workspace={tmp_path}", "train.num_workers=9999"])
+    here = ["train.num_workers", "train.compile"] if address in ("", "local") else []
+    assert [problem.key for problem in obstacles(config)] == here
+
+
 def test_class_folders_that_are_links_are_counted(tmp_path: Path) -> None:
     for name in "ab":
         (real := tmp_path / "elsewhere" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Where Ray is, and what is said of addresses at which it is not."""
+"""Addresses of Ray, and what is said of those at which it is not."""
 
 import socket
 import tempfile
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cluster import address as module
 from pipeline.cluster.address import require_cluster, socket_folder_problem
 from pipeline.core.errors import ServerUnavailableError, UserError
 
@@ -22,7 +23,8 @@ def listener() -> Iterator[int]:
 
 
 def test_somebody_listens(listener: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in (f"127.0.0.1:{listener}", f"ray://localhost:{listener}", "auto", ""):
+    monkeypatch.setattr(module, "running_cluster", lambda: f"127.0.0.1:{listener}")
+    for address in (f"127.0.0.1:{listener}", f"ray://localhost:{listener}", "auto", "local", ""):
         monkeypatch.setenv("RAY_ADDRESS", address)
         require_cluster()
     monkeypatch.delenv("RAY_ADDRESS")
@@ -37,7 +39,23 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         require_cluster()
 
 
-@pytest.mark.parametrize("address", ["head", "http://head:8265", "head:", "head:99999", "a b:1"])
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [(None, "none runs on this machine"), ("127.0.0.1:1", "Connection refused")],
+)
+def test_no_cluster_runs_on_this_machine(
+    found: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None at all, or one that has died and left its address behind."""
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(module, "running_cluster", lambda: found)
+    with pytest.raises(ServerUnavailableError, match=rf"RAY_ADDRESS=auto \({reason}\)"):
+        require_cluster()
+
+
+@pytest.mark.parametrize(
+    "address", [" ", "Auto", "head", "http://head:8265", "head:", "head:99999", "a b:1"]
+)
 def test_what_is_no_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match="is no HOST:PORT") as refused:
@@ -51,6 +69,7 @@ def test_only_folders_in_which_sockets_can_be_are_taken(
 ) -> None:
     monkeypatch.delenv("TMPDIR", raising=False)
     assert socket_folder_problem() is None
+    monkeypatch.setenv("RAY_TMPDIR", "")  # counts as unset
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         for length in range(len(base) + 2, 60):
             folder = Path(base) / ("é" * 2).ljust(length - len(base) - 3, "x")

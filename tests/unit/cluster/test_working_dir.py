@@ -1,11 +1,16 @@
-"""What a job uploads."""
+"""What a job uploads, and what a worker checks of it."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 
 from pipeline.cluster import working_dir
-from pipeline.cluster.working_dir import require_unchanged_code, working_folder
+from pipeline.cluster.working_dir import checked, require_unchanged_code, working_folder
 from pipeline.core.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("planted_secrets")
@@ -46,3 +51,65 @@ def test_code_that_changes_meanwhile_is_refused(
             pass
     finally:
         working_dir._digests.cache_clear()
+
+
+def test_a_worker_with_the_same_code_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = checked(divmod)
+    assert run(7, 2) == ("", (3, 1))
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: b"")
+    assert run(9, 2) == ("", (4, 1))
+
+
+CODE = """
+import pickle, sys
+run = pickle.load(open(sys.argv[1], "rb"))
+print(*run(7, 2), sep="\\n")
+assert not {"bngan", "pipeline"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bngan/training/ema.py", b"# other\n"),
+        ("bngan/data/images.py", None),
+        ("pipeline/data/raw/__init__.py", b""),
+        ("bngan/__init__.py", b"raise ImportError\n"),
+        ("pipeline.py", b""),
+        ("bngan.py", b""),
+    ],
+)
+def test_a_worker_with_other_code_says_which(
+    name: str, content: bytes | None, tmp_path: Path
+) -> None:
+    """It imports nothing of it, not even to unpickle what it was to call."""
+    packed = tmp_path / "run"
+    packed.write_bytes(cloudpickle.dumps(checked(working_dir.code_digest)))
+    first, second = tmp_path / "first", tmp_path / "second"
+    with working_folder() as folder:
+        shutil.copytree(folder, second)
+        if name.startswith(("bngan/", "pipeline/")):
+            shutil.copytree(folder, first)
+    (changed := first / name).parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        changed.unlink()
+    else:
+        changed.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(packed)],
+        env={**os.environ, "PYTHONPATH": f"{first}{os.pathsep}{second}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    problem, result = done.stdout.splitlines()
+    package, _, inside = name.partition("/")
+    if not inside:  # a module in the place of a package
+        name, package = f"{package[:-3]}/__init__.py", package[:-3]
+        place = first / f"{package}.py"
+    else:
+        place = first / package
+    assert problem.startswith(f"{name} is not the one of this command on ")
+    assert f" imports {package} from {place}: " in problem
+    assert result == "None"

@@ -50,6 +50,34 @@ def test_a_token_that_is_elsewhere_is_left_alone(
 
 
 @pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        (None, None),
+        ("", None),
+        ("local", None),
+        ("auto", "auto"),
+        ("10.0.0.1:6379", "10.0.0.1:6379"),
+        (" ", " "),  # no address, and said to be none
+    ],
+)
+def test_which_cluster_there_is_to_be(
+    given: str | None, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("RAY_ADDRESS", given)
+    assert environment.cluster_address() == address
+
+
+def test_the_security_of_an_existing_cluster_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", {"RAY_ADDRESS": "auto", "RAY_AUTH_MODE": ""})
+        environment.set_defaults()
+        assert "RAY_AUTH_MODE" not in os.environ
+        assert os.environ["RAY_ADDRESS"] == "auto"
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {},
@@ -61,6 +89,9 @@ def test_a_token_that_is_elsewhere_is_left_alone(
             "NVIDIA_TF32_OVERRIDE": "1",
             "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
         },
+        # A cluster of our own, however that is said.
+        {"RAY_ADDRESS": "", "RAY_AUTH_MODE": "", "RAY_TMPDIR": "", "TMPDIR": ""},
+        {"RAY_ADDRESS": "local"},
     ],
 )
 def test_defaults_are_the_safe_ones(given: dict[str, str]) -> None:
@@ -74,6 +105,7 @@ def test_defaults_are_the_safe_ones(given: dict[str, str]) -> None:
     found: dict[str, Any] = json.loads(done.stdout)
     assert {name: found[name] for name in found if name in SAFE} == SAFE
     assert not [name for name in found if "TF32" in name]
+    assert not [name for name in found if name.startswith(("RAY_", "TMPDIR")) and not found[name]]
     assert inspect.signature(serve).parameters["host"].default == "127.0.0.1"
     assert DEFAULT_ADDRESS.startswith("http://127.0.0.1:")
 

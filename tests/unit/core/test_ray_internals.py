@@ -5,10 +5,13 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray._private.runtime_env import constants
+from ray._private.services import find_gcs_addresses
 from ray.exceptions import AuthenticationError, RayTaskError
 from ray.job_submission import JobSubmissionClient
 from ray.train import ControllerError, WorkerGroupError
@@ -18,6 +21,7 @@ from pipeline.core.ray_internals import (
     TALKATIVE_LOGGERS,
     inner_error,
     is_job_known,
+    running_cluster,
 )
 
 
@@ -92,3 +96,34 @@ def test_loggers_that_talk_too_much_are_those_of_modules(name: str) -> None:
 
 def test_the_driver_of_a_job_is_known_by_its_environment() -> None:
     assert constants.RAY_JOB_CONFIG_JSON_ENV_VAR == JOB_ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("processes", "file", "found"),
+    [
+        ([], None, None),
+        ([["raylet", "--gcs-address=10.1.2.3:6379"]], None, "10.1.2.3:6379"),
+        ([], "10.1.2.4:6379", "10.1.2.4:6379"),  # as a node that was killed leaves it
+    ],
+)
+def test_a_cluster_on_this_machine_is_found(
+    processes: list[list[str]],
+    file: str | None,
+    found: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "psutil.process_iter",
+        lambda *_: [SimpleNamespace(info={"cmdline": command}) for command in processes],
+    )
+    find_gcs_addresses.cache_clear()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    if file:
+        (tmp_path / "ray" / "ray_current_cluster").write_text(file)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    try:
+        assert running_cluster() == found
+    finally:
+        find_gcs_addresses.cache_clear()

@@ -1,0 +1,49 @@
+"""Records of workers while Ray runs beside the main thread."""
+
+import queue
+import threading
+from typing import Any
+
+import pytest
+from ray.util.queue import Empty
+
+from pipeline.cluster.relay import fit_and_relay
+from pipeline.core.errors import UserError
+
+
+class Records(queue.Queue[dict[str, Any]]):
+    """As Ray's queue, which has an ``Empty`` of its own."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> dict[str, Any]:
+        try:
+            return super().get(block, timeout and timeout / 100)
+        except queue.Empty:
+            raise Empty from None
+
+
+def test_all_records_are_passed_on_up_to_the_last() -> None:
+    records, found = Records(), list[dict[str, Any]]()
+
+    def fit() -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        for number in range(100):
+            records.put({"value": number})
+        return "result"
+
+    assert fit_and_relay(fit, records, found.append) == "result"
+    assert found == [{"value": number} for number in range(100)]
+
+
+def test_a_refusal_ends_it_although_the_others_still_work() -> None:
+    records, found, end = Records(), list[dict[str, Any]](), threading.Event()
+    records.put({"value": 1})
+    records.put({"refused": "x.py is another one"})
+    with pytest.raises(UserError, match=r"^x\.py is another one$"):
+        fit_and_relay(end.wait, records, found.append)
+    end.set()
+    assert found == [{"value": 1}]
+
+
+def test_an_error_is_that_of_the_work() -> None:
+    with pytest.raises(ZeroDivisionError):
+        fit_and_relay(lambda: 1 / 0, Records(), print)
