@@ -5,13 +5,12 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
 from bngan.serialization.problem import first_line
 from pipeline.cluster.address import require_cluster, socket_folder_problem, unavailable
-from pipeline.cluster.relay import beside_the_main_thread, checked_worker, fit_and_relay
+from pipeline.cluster.relay import checked_worker, fit_and_relay, fit_unless
 from pipeline.cluster.working_dir import checked, working_folder
 from pipeline.core.environment import cluster_address, own_token, required, workers_defaults
 from pipeline.core.errors import UserError
@@ -148,32 +147,40 @@ def run_trials(
             # As text, since Tune's own logs would split lists.
             tune.report({"record": json.dumps(record), "refused": problem})
 
-        class ReportResults(tune.Callback):
-            def __reduce__(self) -> Any:
-                return object, ()  # Tune pickles it to resume a study, which we do ourselves
-
-            def on_trial_result(
-                self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
-            ) -> None:
-                if result["refused"]:
-                    refused.append(result["refused"])
-                else:
-                    on_result(result["config"]["index"], json.loads(result["record"]))
+        def report(result: dict[str, Any]) -> None:
+            if result["refused"]:
+                refused.append(result["refused"])
+            else:
+                on_result(result["config"]["index"], json.loads(result["record"]))
 
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space={"index": tune.grid_search(list(range(len(tasks))))},
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
-            run_config=tune.RunConfig(name=name, callbacks=[ReportResults()], verbose=0, **storage),
+            run_config=tune.RunConfig(
+                name=name, callbacks=[_callback(report)], verbose=0, **storage
+            ),
         )
-        outcome = beside_the_main_thread(tuner.fit)
-        while not (refused or wait([outcome], timeout=0.5).done):
-            pass
-        if refused:
-            raise UserError(refused[0])
-        if (grid := outcome.result()).errors:
+        grid = fit_unless(refused, tuner.fit)
+        if grid.errors:
             lines = str(grid.errors[0]).strip().splitlines()
             raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")
+
+
+def _callback(report: Callable[[dict[str, Any]], None]) -> Any:
+    """Return Tune's callback that passes each result of a trial to ``report``."""
+    from ray import tune
+
+    class ReportResults(tune.Callback):
+        def __reduce__(self) -> Any:
+            return object, ()  # Tune pickles it to resume a study, which we do ourselves
+
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: dict[Any, Any], **info: Any
+        ) -> None:
+            report(result)
+
+    return ReportResults()
 
 
 @contextmanager

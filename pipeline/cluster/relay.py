@@ -1,8 +1,8 @@
 """Wait for Ray beside the main thread, and pass on what workers report meanwhile."""
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 
 from pipeline.cluster.working_dir import checked
@@ -30,7 +30,7 @@ def fit_and_relay(
     """
     from ray.util.queue import Empty
 
-    outcome = beside_the_main_thread(fit)
+    outcome = _beside_the_main_thread(fit)
     while True:
         over = outcome.done()
         try:
@@ -44,7 +44,21 @@ def fit_and_relay(
                 return outcome.result()
 
 
-def beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
+def fit_unless(refused: Sequence[str], fit: Callable[[], Any]) -> Any:
+    """Return the result of ``fit()``, unless ``refused`` gets a message meanwhile.
+
+    Raises:
+        UserError: with the first message, as soon as it is there.
+    """
+    outcome = _beside_the_main_thread(fit)
+    while not (refused or wait([outcome], timeout=0.5).done):
+        pass
+    if refused:
+        raise UserError(refused[0])
+    return outcome.result()
+
+
+def _beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
     """Run ``fit()`` on another thread, and return its future.
 
     On the main thread Ray would take over Ctrl-C for good, and end the process with its own exit

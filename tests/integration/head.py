@@ -35,6 +35,7 @@ class Head:
 
     Attributes:
         address: of its dashboard.
+        ray_address: for RAY_ADDRESS.
         environment: for commands that may use it.
         token: what they prove that with.
     """
@@ -54,7 +55,7 @@ class Head:
             ("port", "ray-client-server-port", "dashboard-agent-listen-port"),
         )
         ports = [part for name in names for part in (f"--{name}", str(reserve_port()))]
-        self.address = f"http://127.0.0.1:{port}"
+        self.address, self.ray_address = f"http://127.0.0.1:{port}", f"127.0.0.1:{ports[1]}"
         command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "2", *ports]
         dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
         self.log = folder / "head.log"

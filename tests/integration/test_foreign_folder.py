@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment import ROOT
+from tests.integration.head import Head
 
 SETTINGS = """
 name: foreign
@@ -30,8 +31,13 @@ HOSTILE = {
 }
 
 
-def command(folder: Path, *arguments: str, safe: bool = True, **environment: str) -> str:
-    """Run bngan in ``folder``: with ``safe`` as the installed script does, else as a module."""
+def command(
+    folder: Path, *arguments: str, safe: bool = True, code: int = 0, **environment: str
+) -> str:
+    """Run bngan in ``folder``: with ``safe`` as the installed script does, else as a module.
+
+    Returns what it printed, or its errors if ``code`` says that it fails.
+    """
     program = [sys.executable, *(["-P"] if safe else []), "-m", "pipeline", *arguments]
     done = subprocess.run(
         program,
@@ -41,8 +47,8 @@ def command(folder: Path, *arguments: str, safe: bool = True, **environment: str
         encoding="utf-8",
         timeout=600,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stderr if code else done.stdout
 
 
 def plant_modules(folder: Path) -> None:
@@ -52,18 +58,51 @@ def plant_modules(folder: Path) -> None:
     (folder / "matplotlibrc").write_text("figure.dpi: nonsense\nsavefig.dpi: 7\n")
 
 
-def test_workers_train_with_the_code_of_their_driver(tmp_path: Path) -> None:
-    folder, mark = tmp_path / "mine", tmp_path / "mark"
-    # Another copy of this project, which tells that it was imported, and works.
+def copy_project(folder: Path, mark: Path) -> None:
+    """Another copy of this project, which works, and makes a file where it is imported."""
     for package in ("bngan", "pipeline"):
         shutil.copytree(ROOT / package, folder / package)
         with (folder / package / "__init__.py").open("a") as file:
             file.write(f"\nopen({str(mark)!r}, 'a').close()\n")
+
+
+def test_workers_train_with_the_code_of_their_driver(tmp_path: Path) -> None:
+    folder, mark = tmp_path / "mine", tmp_path / "mark"
+    copy_project(folder, mark)
     plant_modules(folder)
     (folder / "c.yaml").write_text(SETTINGS.format(workspace=tmp_path / "runs"))
     command(folder, "run", "c.yaml", "--to", "train", **HOSTILE)
     assert not mark.exists()
     assert list(tmp_path.glob("runs/stages/train/*/manifest.json"))
+
+
+@pytest.mark.full
+def test_a_cluster_that_has_another_copy_of_the_project(tmp_path: Path) -> None:
+    """Its path alone changes nothing; where a node puts the copy before all else, it is refused."""
+    folder, mark, switch = tmp_path / "theirs", tmp_path / "mark", tmp_path / "switch"
+    copy_project(folder, mark)
+    (folder / "sitecustomize.py").write_text(
+        f"import os, sys\nif os.path.exists({str(switch)!r}): sys.path.insert(0, {str(folder)!r})\n"
+    )
+    (tmp_path / "c.yaml").write_text(SETTINGS.format(workspace=tmp_path / "runs"))
+    head = Head(folder, PYTHONPATH=str(folder))
+    try:
+        there = {**head.environment, "RAY_ADDRESS": head.ray_address}
+        command(tmp_path, "run", "c.yaml", "--to", "train", **there)
+        assert not mark.exists()
+        assert len(list(tmp_path.glob("runs/stages/train/*/manifest.json"))) == 1
+        switch.touch()
+        more = ("run", "c.yaml", "train.images=800", "--to", "train")
+        told = command(tmp_path, *more, code=2, **there).replace("\n", " ")
+        assert "bngan/__init__.py is not the one of this command on " in told
+        assert f"imports bngan from {folder}/bngan: " in told
+        assert not mark.exists()
+        assert len(list(tmp_path.glob("runs/stages/train/*/manifest.json"))) == 1
+        switch.unlink()  # mended, and the same command goes on
+        command(tmp_path, *more, **there)
+        assert len(list(tmp_path.glob("runs/stages/train/*/manifest.json"))) == 2
+    finally:
+        head.stop()
 
 
 def test_a_folder_with_names_of_libraries(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray.util.queue import Empty
 
-from pipeline.cluster.relay import fit_and_relay
+from pipeline.cluster.relay import fit_and_relay, fit_unless
 from pipeline.core.errors import UserError
 
 
@@ -47,3 +47,19 @@ def test_a_refusal_ends_it_although_the_others_still_work() -> None:
 def test_an_error_is_that_of_the_work() -> None:
     with pytest.raises(ZeroDivisionError):
         fit_and_relay(lambda: 1 / 0, Records(), print)
+
+
+def test_a_message_ends_what_still_works() -> None:
+    refused, end = list[str](), threading.Event()
+
+    def fit() -> str:
+        refused.extend(["first", "second"])
+        end.wait()
+        return "result"
+
+    with pytest.raises(UserError, match=r"^first$"):
+        fit_unless(refused, fit)
+    end.set()
+    assert fit_unless([], lambda: "result") == "result"
+    with pytest.raises(ZeroDivisionError):
+        fit_unless([], lambda: 1 / 0)
