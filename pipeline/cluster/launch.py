@@ -10,7 +10,7 @@ from typing import Any
 
 from bngan.serialization.problem import first_line
 from pipeline.cluster.address import require_cluster, socket_folder_problem, unavailable
-from pipeline.cluster.relay import checked_worker, fit_and_relay, fit_unless
+from pipeline.cluster.relay import beside_the_main_thread, checked_worker, fit_and_relay
 from pipeline.cluster.working_dir import checked, working_folder
 from pipeline.core.environment import cluster_address, own_token, required, workers_defaults
 from pipeline.core.errors import UserError
@@ -134,7 +134,7 @@ def run_trials(
         on_result: called here with the number of the task and its record, as trials end.
 
     Raises:
-        UserError: at once, if a worker has other code.
+        UserError: when all trials have ended, if a worker had other code.
         RuntimeError: when all trials have ended, if any of them failed.
     """
     with _ray():
@@ -161,7 +161,9 @@ def run_trials(
                 name=name, callbacks=[_callback(report)], verbose=0, **storage
             ),
         )
-        grid = fit_unless(refused, tuner.fit)
+        grid = beside_the_main_thread(tuner.fit).result()
+        if refused:
+            raise UserError(refused[0])
         if grid.errors:
             lines = str(grid.errors[0]).strip().splitlines()
             raise RuntimeError(f"{len(grid.errors)} trials failed; the first: {lines[-1]}")

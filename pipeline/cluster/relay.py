@@ -1,8 +1,8 @@
 """Wait for Ray beside the main thread, and pass on what workers report meanwhile."""
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from pipeline.cluster.working_dir import checked
@@ -10,12 +10,23 @@ from pipeline.core.errors import UserError
 
 
 def checked_worker(worker: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """Return a training worker that puts a refusal into the queue if it has other code."""
-    run = checked(worker)
+    """Return a training worker that does nothing if any of the workers has other code.
+
+    Worker 0 then puts the reason into the queue. All of them return: after an exception Ray would try
+    again, and those that train would wait for the others.
+    """
+    load = checked(lambda: worker)
 
     def run_or_refuse(settings: dict[str, Any]) -> None:
-        if problem := run(settings)[0]:
-            settings["queue"].put({"refused": problem})  # after an exception Ray would try again
+        from torch import distributed
+
+        problem, work = load()
+        problems = [problem] * distributed.get_world_size()
+        distributed.all_gather_object(problems, problem)
+        if not any(problems):
+            work(settings)
+        elif distributed.get_rank() == 0:
+            settings["queue"].put({"refused": next(filter(None, problems))})
 
     return run_or_refuse
 
@@ -26,39 +37,27 @@ def fit_and_relay(
     """Return the result of ``fit()``; meanwhile, pass all records on, up to the last.
 
     Raises:
-        UserError: as soon as a worker refuses to run.
+        UserError: in the end, if the workers have refused to train.
     """
     from ray.util.queue import Empty
 
-    outcome = _beside_the_main_thread(fit)
+    outcome, refused = beside_the_main_thread(fit), ""
     while True:
         over = outcome.done()
         try:
             while True:
                 record = queue.get(timeout=0.5)
-                if "refused" in record:
-                    raise UserError(record["refused"])
-                on_record(record)
+                if not (refused := record.get("refused", refused)):
+                    on_record(record)
         except Empty:
-            if over:
-                return outcome.result()
+            if not over:
+                continue
+            if refused:
+                raise UserError(refused) from None
+            return outcome.result()
 
 
-def fit_unless(refused: Sequence[str], fit: Callable[[], Any]) -> Any:
-    """Return the result of ``fit()``, unless ``refused`` gets a message meanwhile.
-
-    Raises:
-        UserError: with the first message, as soon as it is there.
-    """
-    outcome = _beside_the_main_thread(fit)
-    while not (refused or wait([outcome], timeout=0.5).done):
-        pass
-    if refused:
-        raise UserError(refused[0])
-    return outcome.result()
-
-
-def _beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
+def beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
     """Run ``fit()`` on another thread, and return its future.
 
     On the main thread Ray would take over Ctrl-C for good, and end the process with its own exit
