@@ -11,6 +11,7 @@ import pytest
 from pipeline.cluster import launch, working_dir
 from pipeline.cluster.launch import map_tasks, run_training_workers, run_trials
 from pipeline.core.errors import UserError
+from tests.environment import ROOT
 
 Entry = Callable[[Path], list[Any]]
 
@@ -29,14 +30,14 @@ def cluster() -> Iterator[None]:
     found.shutdown()
 
 
-def train(folder: Path) -> list[Any]:
+def train(folder: Path, num_workers: int = 1) -> list[Any]:
     records: list[Any] = []
     run_training_workers(
         train_worker,
         {"mark": str(folder / "mark")},
         name="x",
         storage={"storage_path": str(folder / "ray")},
-        num_workers=(1, 1),
+        num_workers=(num_workers, num_workers),
         accelerator="cpu",
         max_failures=4,
         on_record=records.append,
@@ -139,3 +140,27 @@ def test_other_code_is_refused_before_any_work(
     assert line.startswith(f"{start} {package} from /tmp/ray/")
     assert "PYTHONPATH" in line
     assert not mark.exists()
+
+
+@pytest.mark.full
+def test_no_worker_begins_where_another_has_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one machine of two, something puts another copy before all else on the path."""
+    from ray.cluster_utils import Cluster
+
+    (other := tmp_path / "other" / "bngan").mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other.parent / "sitecustomize.py").write_text(
+        f"import sys; sys.path[:0] = [{str(other.parent)!r}]"
+    )
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        found.add_node(num_cpus=1)
+        found.add_node(num_cpus=1, env_vars={"PYTHONPATH": f"{other.parent}:{ROOT}"})
+        monkeypatch.setenv("RAY_ADDRESS", found.address)
+        with pytest.raises(UserError, match=f"imports bngan from {other}: "):
+            train(tmp_path, num_workers=2)
+    finally:
+        found.shutdown()
+    assert not (tmp_path / "mark").exists()
