@@ -157,10 +157,9 @@ def _require_one_picture(file: ImageFile.ImageFile, content: bytes) -> None:
         raise Unusable(f"{count} frames: an image must be one picture")
     # WebP's decoder keeps four copies.
     require_size(file, MAX_PIXELS // 2 if file.format == "WEBP" else MAX_PIXELS)
-    if file.format == "PNG":  # Pillow would leave missing rows black
-        count, expected = png.counted_bytes(content)
-        if count < expected:
-            raise Unusable(f"unreadable: {count} of {expected} bytes of its pixels are there")
+    # Pillow would leave missing rows black, and does not look at these checksums.
+    if file.format == "PNG" and (problem := png.problem_of_pixels(content)):
+        raise Unusable(f"unreadable: {problem}")
 
 
 def _mend_header(file: ImageFile.ImageFile, content: bytes) -> None:

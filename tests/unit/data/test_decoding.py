@@ -54,6 +54,26 @@ def wrong_checksum() -> bytes:
     return zlib.compress((b"\0" + b"\x80" * 8) * 8)[:-4] + b"\0\0\0\0"
 
 
+def with_pixels(*chunks: bytes, height: int = 8) -> bytes:
+    """A grey PNG, 8 pixels wide, with these chunks for its pixels."""
+    start, end = png(height=height, pixels=b"")[:33], png()[-12:]
+    return start + b"".join(chunks) + end
+
+
+def stored(rows: bytes, last: bool = True) -> bytes:
+    """A zlib stream that only copies; without ``last`` its end, and the checksum, are missing."""
+    head = b"\x78\x01" + struct.pack("<BHH", last, len(rows), len(rows) ^ 0xFFFF) + rows
+    return head + struct.pack(">I", zlib.adler32(rows)) if last else head
+
+
+def wrong(whole: bytes) -> bytes:
+    """The chunk with another checksum."""
+    return whole[:-4] + bytes(each ^ 0x55 for each in whole[-4:])
+
+
+ROWS = (b"\0" + b"\x80" * 8) * 8
+PACKED = stored(ROWS)
+CHANGED = ROWS[:40] + b"\x63" + ROWS[41:]
 BOMB = zlib.compress(bytes(50_000_000))
 PNG, JPEG = encoded(PICTURE, "PNG"), encoded(PICTURE, "JPEG")
 REFUSED: dict[str, tuple[bytes | OSError | None, str]] = {
@@ -81,6 +101,51 @@ REFUSED: dict[str, tuple[bytes | OSError | None, str]] = {
     "PNG with too few rows": (png(rows=4), "unreadable: 36 of 72 bytes of its pixels are there"),
     "interlaced PNG with too few rows": (png(rows=8, interlaced=1), "72 of 79 bytes"),
     "PNG with damaged pixels": (png(pixels=wrong_checksum()), "unreadable: Error -3"),
+    "PNG with another CRC": (
+        with_pixels(wrong(chunk(b"IDAT", PACKED))),
+        "a checksum of its pixels",
+    ),
+    "PNG, the second of three CRCs": (
+        with_pixels(
+            chunk(b"IDAT", PACKED[:20]),
+            wrong(chunk(b"IDAT", PACKED[20:50])),
+            chunk(b"IDAT", PACKED[50:]),
+        ),
+        "a checksum of its pixels is wrong",
+    ),
+    "PNG with a changed pixel and no end": (
+        with_pixels(chunk(b"IDAT", stored(ROWS, False)).replace(ROWS, CHANGED)),
+        "a checksum of its pixels is wrong",
+    ),
+    "PNG with a changed pixel and rows beyond the last": (
+        with_pixels(
+            chunk(b"IDAT", stored(ROWS + ROWS, False)).replace(ROWS + ROWS, CHANGED + ROWS)
+        ),
+        "a checksum of its pixels is wrong",
+    ),
+    "PNG without the end of its pixels": (
+        with_pixels(chunk(b"IDAT", stored(ROWS, False))),
+        "the end of its pixels is missing",
+    ),
+    "PNG with its pixels' checksum cut": (
+        with_pixels(chunk(b"IDAT", PACKED[:-1])),
+        "the end of its pixels is missing",
+    ),
+    "PNG without its pixels' checksum": (
+        with_pixels(chunk(b"IDAT", PACKED[:-4])),
+        "the end of its pixels is missing",
+    ),
+    "interlaced PNG with another CRC": (
+        png(8, 1, pixels=stored(b"\0\1\0\1\0\1\1\0\1\1\1\1"), interlaced=1).replace(
+            struct.pack(">I", zlib.crc32(b"IDAT" + stored(b"\0\1\0\1\0\1\1\0\1\1\1\1"))),
+            b"\1\2\3\4",
+        ),
+        "a checksum of its pixels is wrong",
+    ),
+    "PNG cut within the last CRC": (
+        with_pixels(chunk(b"IDAT", PACKED))[:-14],
+        "a checksum of its pixels is wrong",
+    ),
     "PNG without pixels": (png(pixels=b""), "unreadable: "),
     "PNG of no size": (png(width=0), "unreadable: "),
     "GIF of 12 frames": (moving("GIF"), "12 frames: an image must be one picture"),
@@ -185,6 +250,23 @@ USED: dict[str, tuple[bytes, np.ndarray]] = {
         MIDDLE,
     ),
     "one level transparent": (encoded(Image.fromarray(MIDDLE), "PNG", transparency=3), MIDDLE),
+    "pixels in many chunks, some empty": (
+        with_pixels(*(
+            chunk(b"IDAT", PACKED[i : i + 1]) + chunk(b"IDAT", b"") for i in range(len(PACKED))
+        )),
+        GREY,
+    ),
+    "bytes after the end of the pixels": (with_pixels(chunk(b"IDAT", PACKED + b"junk")), GREY),
+    "PNG without its last chunk": (with_pixels(chunk(b"IDAT", PACKED))[:-12], GREY),
+    "text with a wrong checksum after the pixels": (
+        with_pixels(chunk(b"IDAT", PACKED), wrong(chunk(b"tEXt", b"a\0b"))),
+        GREY,
+    ),
+    "time and resolution with wrong checksums": (
+        with_pixels(wrong(chunk(b"pHYs", bytes(9))), wrong(chunk(b"tIME", bytes(7))),
+            chunk(b"IDAT", PACKED)),
+        GREY,
+    ),
     "rows beyond the last": (png(rows=100), np.full((8, 8), 128, np.uint8)),
     "interlaced": (png(pixels=zlib.compress(
         b"".join((b"\0" + b"\x80" * w) * h for w, h in
