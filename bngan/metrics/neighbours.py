@@ -2,10 +2,12 @@
 
 Matrix products give all distances as |a|^2 + |b|^2 - 2ab in float64, about the mean of ``b``. This
 form cancels for samples that are much nearer to each other than to the mean, and it rounds ties
-apart. Sums of squared differences replace it for pairs where its rounding could decide.
+apart. Where its rounding could decide about many pairs, as between the images of a collapsed
+generator, products about a sample in their middle replace it: the error falls with the distance to
+the centre. Sums of squared differences decide about the pairs that are left.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -15,6 +17,11 @@ _CELLS = 10_000_000
 """Number of distances in memory at a time."""
 _CACHED = 100_000
 """Number of values that stay in a processor's cache."""
+_FEW = 32
+"""Number of pairs of a row that are compared by differences, if more are undecided."""
+_CENTRES = 3
+"""Number of centres that follow one another. Each lowers the error by 10^9 or more, until it is
+small beside the distances themselves; pairs that are left are ties."""
 
 
 class Pairs(NamedTuple):
@@ -29,15 +36,27 @@ class Pairs(NamedTuple):
 class Distances:
     """Squared Euclidean distances of ``a`` ``(N, d)`` to ``b`` ``(M, d)``.
 
+    Args:
+        a: features.
+        b: features.
+        centre: origin of the products ``(d,)``, float64; None: the mean of ``b``.
+        centres_left: number of centres that may follow it.
+
     Raises:
         ValueError: if a feature is infinite or not a number.
     """
 
-    def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
+    def __init__(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        centre: np.ndarray | None = None,
+        centres_left: int = _CENTRES,
+    ) -> None:
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             raise ValueError("distances need finite features, and one is infinite or no number")
-        self.a, self.b = a, b
-        self.centre = b.mean(axis=0, dtype=np.float64)
+        self.a, self.b, self.centres_left = a, b, centres_left
+        self.centre = b.mean(axis=0, dtype=np.float64) if centre is None else centre
         self.lengths_a, self.lengths_b = self._lengths(a), self._lengths(b)
         # The bound of a distance's error, relative to |a|^2 + |b|^2: products and sums of d numbers,
         # in any order, round 2d times by half of eps; the other operations are less than 16.
@@ -50,13 +69,46 @@ class Distances:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield rows and their distances ``(n, M)``, which are rounded and may be negative."""
-        other = self.b - self.centre
-        other *= -2
-        for rows in _parts(len(self.a), len(self.b)):
-            block = (self.a[rows] - self.centre) @ other.T
-            block += self.lengths_a[rows, None]
-            block += self.lengths_b
-            yield rows, block
+        blocks = list(_parts(len(self.a), len(self.b)))
+        once = len(blocks) == 1  # then a part of b at a time is enough
+        columns = _parts(len(self.b), self.b.shape[1]) if once else [slice(None)]
+        others = ((part, self.b[part] - self.centre) for part in columns)
+        kept = others if once else list(others)
+        for rows in blocks:
+            yield rows, self._block(rows, kept)
+
+    def _block(self, rows: slice, others: Iterable[tuple[slice, np.ndarray]]) -> np.ndarray:
+        left = self.a[rows] - self.centre
+        left *= -2
+        block = np.empty((len(left), len(self.b)))
+        for part, other in others:
+            np.matmul(left, other.T, out=block[:, part])
+        block += self.lengths_a[rows, None]
+        block += self.lengths_b
+        return block
+
+    def _nearer(
+        self, rows: slice, block: np.ndarray, undecided: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, "Distances"]]:
+        """Take groups of rows out of ``undecided``, those with more than ``_FEW`` such pairs.
+
+        Yields:
+            indices of rows in the block, ascending; indices of all their undecided columns,
+            ascending; the distances of the former to the latter, about a column that is near.
+        """
+        if not self.centres_left or np.count_nonzero(undecided) <= _FEW * len(undecided):
+            return
+        many = undecided.sum(axis=1) > _FEW
+        while many.any():
+            first = many.argmax()
+            open_ = np.flatnonzero(undecided[first])
+            centre = open_[block[first, open_].argmin()]
+            group = np.flatnonzero(many & undecided[:, centre])
+            columns = np.flatnonzero(undecided[group].any(axis=0))
+            many[group] = undecided[group] = False
+            a, b = self.a[rows][group], self.b[columns]
+            nearer = Distances(a, b, self.b[centre].astype(np.float64), self.centres_left - 1)
+            yield group, columns, nearer
 
     def exact(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Return distances ``(n,)`` of ``a[i]`` to ``b[j]``, by squared differences in float64."""
@@ -73,10 +125,18 @@ class Distances:
         # Rounding moves the k-th distance and, again, each candidate. Near the limit, |b|^2 is at
         # most 2 |a|^2 + 2 |a - b|^2.
         reach += 8 * self.rounding * (self.lengths_a[rows] + reach.clip(min=0))
-        i, j = _true(block <= reach[:, None])
+        near = block <= reach[:, None]
+        found = [
+            Pairs(rows.start + group[i], columns[j], distances)
+            for group, columns, nearer in self._nearer(rows, block, near)
+            for part, distances in nearer.blocks()
+            for i, j, distances in [nearer.nearest(part, distances, k)]
+        ]
+        i, j = _true(near)
         i += rows.start
-        distances = self.exact(i, j)
-        order = np.lexsort((distances, i))  # stable, and j ascends
+        found.append(Pairs(i, j, self.exact(i, j)))
+        i, j, distances = (np.concatenate(each) for each in zip(*found, strict=True))
+        order = np.lexsort((distances, i))  # stable, and j ascends among equals
         return Pairs(i[order], j[order], distances[order])
 
     def within(
@@ -93,7 +153,15 @@ class Distances:
         lengths = self.lengths_b if limits.ndim == 1 else self.lengths_a[rows, None]
         margin = 4 * self.rounding * (lengths + limits)  # as in nearest, for one rounding
         inside: np.ndarray = block <= limits + margin
-        i, j = _true(inside & (block >= limits - margin))
+        undecided = inside & (block >= limits - margin)
+        for group, columns, nearer in self._nearer(rows, block, undecided):
+            limit = limits[columns] if limits.ndim == 1 else limits[group]
+            for part, distances in nearer.blocks():
+                theirs = limit if limits.ndim == 1 else limit[part]
+                inside[np.ix_(group[part], columns)] = nearer.within(
+                    part, distances, theirs, compare
+                )
+        i, j = _true(undecided)
         limit = np.broadcast_to(limits, block.shape)[i, j]
         inside[i, j] = compare(self.exact(i + rows.start, j), limit)
         return inside

@@ -1,10 +1,12 @@
 """Nearest neighbours against brute force by squared differences in float64."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from bngan.metrics.memorization import authenticity_estimate
-from bngan.metrics.neighbours import nearest, radii
+from bngan.metrics.neighbours import Distances, nearest, radii
 from bngan.metrics.precision_recall import manifold_estimates
 from tests.unit.metrics.test_precision_recall import normal
 
@@ -55,13 +57,38 @@ def huge(seed: int) -> np.ndarray:
     return samples
 
 
-SETS = [bursts, far_clusters, levels, collapsed, huge]
+def modes(seed: int) -> np.ndarray:
+    """A collapsed generator: three images that differ by one unit in the last place, in 17 digits."""
+    centres = RNG(0).normal(0, 9, (3, 19)).astype(np.float32)
+    samples = centres[RNG(seed).integers(0, 3, 160)]
+    return samples * (1 + 2.0**-23 * RNG(seed).integers(-1, 2, samples.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("cells", [10_000_000, 7 * 131])
+def nested_modes(seed: int) -> np.ndarray:
+    """Clusters of clusters, each 10^5 or more smaller, around a point that is far from the mean."""
+    samples = np.zeros((150, 7), np.float32)
+    for part, scale in zip(
+        np.split(np.arange(150), 5), (1e-30, 1e-18, 1e-7, 1e3, 1e9), strict=True
+    ):
+        samples[part] = RNG(seed).normal(size=(30, 7)) * scale
+    samples[-1] = 1e28
+    return samples
+
+
+def outlier(seed: int) -> np.ndarray:
+    samples = normal(seed, 140, 11)
+    samples[3, 2] = 1e12
+    return samples
+
+
+SETS = [bursts, far_clusters, levels, collapsed, huge, modes, nested_modes, outlier]
+
+
+@pytest.mark.parametrize(("cells", "few"), [(10_000_000, 32), (7 * 131, 32), (10_000_000, 0)])
 @pytest.mark.parametrize("make", SETS)
-def test_neighbours_and_radii_are_brute_forces(make, cells: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_neighbours_and_radii_are_brute_forces(make, cells: int, few: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("bngan.metrics.neighbours._CELLS", cells)
+    monkeypatch.setattr("bngan.metrics.neighbours._FEW", few)
     a, b = make(1), make(2)
     b = np.concatenate([b, a[5:9], a[5:7]])  # some samples are equal
     apart = squares(a, b)
@@ -74,8 +101,10 @@ def test_neighbours_and_radii_are_brute_forces(make, cells: int, monkeypatch) ->
     np.testing.assert_array_equal(radii(b, 2, of=some)[0], to_others(b, 2)[some])
 
 
+@pytest.mark.parametrize("few", [32, 0])
 @pytest.mark.parametrize("make", SETS)
-def test_scores_by_distances_are_brute_forces(make) -> None:  # type: ignore[no-untyped-def]
+def test_scores_by_distances_are_brute_forces(make, few: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("bngan.metrics.neighbours._FEW", few)
     fake, real = make(1), np.concatenate([make(2), make(1)[:21]])
     apart = squares(fake, real)
     real_3, real_5, fake_3 = to_others(real, 3), to_others(real, 5), to_others(fake, 3)
@@ -89,6 +118,28 @@ def test_scores_by_distances_are_brute_forces(make) -> None:  # type: ignore[no-
     assert found == pytest.approx(expected, abs=1e-12)
     copies = apart.min(axis=1) <= to_others(real, 1)[apart.argmin(axis=1)]
     assert authenticity_estimate(fake, real).value == pytest.approx(1 - copies.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("make", [modes, outlier, nested_modes])
+def test_few_pairs_of_a_collapsed_generator_are_compared_by_differences(
+    make: Callable[[int], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pairs were before: the cost was that of brute force, and more."""
+    compared = list[int]()
+    exact = Distances.exact
+
+    def counted(self: Distances, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        compared.append(len(i))
+        return exact(self, i, j)
+
+    monkeypatch.setattr(Distances, "exact", counted)
+    a, b = make(1), make(2)
+    for call in (lambda: radii(a, 3, 5), lambda: nearest(a, b)):
+        call()
+        assert sum(compared) < 10 * len(a)
+        compared.clear()
+    manifold_estimates(a, b)
+    assert sum(compared) < 20 * len(a)
 
 
 def test_small_sets() -> None:
