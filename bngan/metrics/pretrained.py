@@ -19,8 +19,10 @@ _SCALES: dict[InputRange, tuple[float, float]] = {
     "unit": (255.0, 0.0),
     "signed": (127.5, 1.0),
 }
-_TRIED = 3
-"""Number of images that a network is tried on."""
+_REGISTER_AGAIN = (
+    "Earlier code stored this network untried, and nobody can mend it there: make the reference "
+    "again with a network exported in evaluation mode, and register the model again"
+)
 _TOLERANCE = 1e-4
 """Largest difference of an image's features between batches, relative to the largest feature.
 
@@ -43,7 +45,7 @@ def inception(image_shape: ImageShape, weights: Path | None) -> Extractor:
     path = weights or _downloaded()
     info = ExtractorInfo("inception", image_shape, INCEPTION_FEATURES, INCEPTION_CLASSES)
     info.weights, info.sha256 = path.name, file_hash(path)
-    extractor = load_pretrained_extractor(info, path)
+    extractor = _loaded(info, path)
     _require_steady(extractor.network, image_shape, path)
     return extractor
 
@@ -54,33 +56,44 @@ def from_file(
     """Return an extractor from a file of ``torch.export.save`` (.pt2) or of TorchScript.
 
     Its network maps float32 ``(N, C, H, W)`` to features ``(N, d)``, or to features and logits
-    ``(N, classes)``, for any N. An image's features must not depend on the other images.
+    ``(N, classes)``, for any N. An image's features must not depend on the other images. Four images
+    try that: two of noise and two smooth gradients, twice and one by one. A network passes if it is
+    rarely random (dropout of 0.001 often does), or depends on the batch by less than 1e-4 of its
+    largest feature, or only for other images. It is refused if it has one answer to all four.
 
     Raises:
         ValueError: if the file cannot be used.
     """
     info = ExtractorInfo("file", image_shape, 0, 0, input_size=size, input_range=range_)
     info.weights, info.sha256 = path.name, file_hash(path)
-    extractor = load_pretrained_extractor(info, path)
+    extractor = _loaded(info, path)
+    _require_steady(extractor.network, image_shape, path)
     out = _outputs(extractor.network, _trial_images(image_shape)[:1], path)
     info.features, info.classes = (part.shape[1] for part in out)
     return extractor
 
 
 def load_pretrained_extractor(info: ExtractorInfo, path: Path) -> Extractor:
-    """Return the extractor ``info`` from the file at ``path``.
+    """Return the stored extractor ``info`` from the file at ``path``.
 
     Raises:
         ValueError: if the file's hash is not that of ``info``, or its network cannot be used, for
             example because it was exported in training mode.
     """
+    extractor = _loaded(info, path)
+    if info.kind == "file":
+        try:
+            _require_steady(extractor.network, info.image_shape, path)
+        except ValueError as error:
+            raise ValueError(f"{error}. {_REGISTER_AGAIN}") from error
+    return extractor
+
+
+def _loaded(info: ExtractorInfo, path: Path) -> Extractor:
     if file_hash(path) != info.sha256:
         raise ValueError(f"{path} is not the extractor it was: its hash has changed")
     network = _Inception(path) if info.kind == "inception" else _FromFile(path, info)
-    network.eval().requires_grad_(False)
-    if info.kind == "file":
-        _require_steady(network, info.image_shape, path)
-    return Extractor(network, info, path)
+    return Extractor(network.eval().requires_grad_(False), info, path)
 
 
 def _require_steady(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
@@ -108,10 +121,13 @@ def _require_steady(network: nn.Module, image_shape: ImageShape, path: Path) -> 
 
 
 def _trial_images(image_shape: ImageShape) -> Tensor:
-    """Return noise ``(N, C, H, W)`` as bytes, each image darker than the one before."""
+    """Return bytes ``(4, C, H, W)``: bright and dark noise, and gradients to the right and up."""
     random = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (_TRIED, *image_shape), generator=random, dtype=torch.uint8)
-    return images >> torch.arange(_TRIED, dtype=torch.uint8).view(-1, 1, 1, 1)
+    noise = torch.randint(256, (2, *image_shape), generator=random, dtype=torch.uint8)
+    _, height, width = image_shape
+    right, up = torch.linspace(0, 255, width), torch.linspace(255, 0, height)[:, None]
+    smooth = [each.expand(image_shape).to(torch.uint8) for each in (right, up)]
+    return torch.stack([noise[0], noise[1] >> 1, *smooth])
 
 
 @exact_convolutions()

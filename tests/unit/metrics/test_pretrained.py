@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,13 @@ class Resized(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         side = 8 + images.shape[0]
         return F.interpolate(images, [side, side], mode="bilinear").abs().amax((2, 3))
+
+
+class Smoothness(nn.Module):
+    """Gives zeros for noise."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (30 - images.diff(dim=3).abs().mean((2, 3))).relu()
 
 
 class Change(nn.Module):
@@ -106,6 +114,7 @@ def test_networks_whose_features_are_not_the_images_own_are_refused(
     with pytest.raises(ValueError, match=message) as caught:
         pretrained.from_file(SHAPE, path, None, "byte")
     assert str(caught.value).startswith(str(path))
+    assert "register" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -124,18 +133,49 @@ def test_the_same_networks_in_evaluation_mode_are_taken(name: str, tmp_path: Pat
     assert pretrained.from_file(SHAPE, path, None, "unit").info.features == 16
 
 
+@pytest.mark.parametrize("shape", [SHAPE, (1, 12, 30), (3, 12, 1)])
+def test_trial_images_are_noise_and_gradients(shape: tuple[int, int, int]) -> None:
+    bright, dark, right, up = pretrained._trial_images(shape).numpy().astype(int)
+    _, height, width = shape
+    assert bright.shape == shape
+    assert bright.max() > 200
+    assert 100 < dark.max() < 128
+    np.testing.assert_array_equal(right[0, 0], np.linspace(0, 255, width).astype(int))
+    np.testing.assert_array_equal(up[-1, :, 0], np.linspace(255, 0, height).astype(int))
+    assert (right == right[:1, :1]).all()
+    assert (up == up[:1, :, :1]).all()
+
+
+def test_a_network_that_gives_zeros_for_noise_is_taken(tmp_path: Path) -> None:
+    path = written(Smoothness(), tmp_path / "net.pt")
+    assert pretrained.from_file(SHAPE, path, None, "byte").info.features == 3
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".pt2"])
-def test_a_stored_extractor_is_looked_at_again(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Late(nn.Dropout()), "it draws random numbers, as dropout does"),
+        (nn.Sequential(nn.BatchNorm2d(3), Late(nn.Identity())), "its batch norm is in training"),
+        (Late(Change("batch mean")), "or it computes with the batch as a whole"),
+        (Late(nn.BatchNorm1d(16)), "training"),  # or Expected more than 1 value per channel
+    ],
+)
+def test_a_stored_extractor_is_looked_at_again(
+    network: nn.Module, message: str, suffix: str, tmp_path: Path
+) -> None:
     """Earlier versions registered extractors that were exported in training mode."""
     good = written(Late(nn.Identity()).eval(), tmp_path / f"good{suffix}")
     pretrained.from_file(SHAPE, good, None, "signed").save(tmp_path)
     load_extractor(tmp_path)
     stored = tmp_path / f"extractor{suffix}"
-    written(Late(nn.Dropout()).train(), stored)
+    written(network.train(), stored)
     info = json.loads((tmp_path / INFO).read_text())
     (tmp_path / INFO).write_text(json.dumps({**info, "sha256": pretrained.file_hash(stored)}))
-    with pytest.raises(ValueError, match="it draws random numbers, as dropout does"):
+    with pytest.raises(ValueError, match=message) as caught:
         load_extractor(tmp_path)
+    assert "a network exported in evaluation mode, and register" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_inceptions_weights_without_numbers_are_refused(tmp_path: Path) -> None:
