@@ -10,20 +10,27 @@ from bngan.data.pillow_internals import load_as, load_ppm_text, ppm_maximum, ppm
 from tests.unit.data.test_high_bits import COLOURS, GREY, SENSOR, little, pgm, plain_ppm, png, tiff
 
 
-@pytest.mark.parametrize(
-    ("content", "layout", "swapped"),
-    [
-        (png(COLOURS, 2), "RGB;16B", "RGB;16L"),
-        (tiff(little(COLOURS), (5, 7), 16, 2, 3), "RGB;16L", "RGB;16B"),
-    ],
-)
-def test_the_other_order_of_bytes_gives_the_lower_8_bits(
-    content: bytes, layout: str, swapped: str
-) -> None:
-    for name, expected in ((layout, COLOURS >> 8), (swapped, COLOURS & 255)):
+def layout(content: bytes) -> str:
+    return raw_mode(Image.open(io.BytesIO(content)))
+
+
+PNG, TIFF = png(COLOURS, 2), tiff(little(COLOURS), (5, 7), 16, 2, 3)
+PREMULTIPLIED = tiff(little(np.dstack([COLOURS, GREY])), (5, 7), 16, 2, 4, t338=[1])
+
+
+def test_pillows_names_of_layouts_are_those_that_the_code_takes_apart() -> None:
+    """The only test of these names, which Pillow does not document; others look at values."""
+    assert [layout(PNG), layout(TIFF)] == ["RGB;16B", "RGB;16L"]
+    assert layout(PREMULTIPLIED).startswith("RGBa;16")
+
+
+@pytest.mark.parametrize("content", [PNG, TIFF], ids=["PNG", "TIFF"])
+def test_the_other_order_of_bytes_gives_the_lower_8_bits(content: bytes) -> None:
+    name = layout(content)
+    swapped = name[:-1] + ("L" if name.endswith("B") else "B")
+    for each, expected in ((name, COLOURS >> 8), (swapped, COLOURS & 255)):
         file = Image.open(io.BytesIO(content))
-        assert raw_mode(file) == layout
-        np.testing.assert_array_equal(np.asarray(load_as(file, "RGB", name)), expected)
+        np.testing.assert_array_equal(np.asarray(load_as(file, "RGB", each)), expected)
 
 
 def test_the_bytes_of_grey_and_alpha_are_read_as_four_samples() -> None:
