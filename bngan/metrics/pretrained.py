@@ -19,6 +19,8 @@ _SCALES: dict[InputRange, tuple[float, float]] = {
     "unit": (255.0, 0.0),
     "signed": (127.5, 1.0),
 }
+_CROWD = 32
+"""Images in the batch of a trial."""
 _REGISTER_AGAIN = (
     "Earlier code stored this network untried, and nobody can mend it there: make the reference "
     "again with a network exported in evaluation mode, and register the model again"
@@ -99,7 +101,10 @@ def _loaded(info: ExtractorInfo, path: Path) -> Extractor:
 def _require_steady(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
     """Raise ``ValueError`` unless an image has the same features at each time and in each batch."""
     images = _trial_images(image_shape)
-    first, again = (_outputs(network, images, path) for _ in range(2))
+    random = torch.Generator().manual_seed(1)
+    more = torch.randint(256, (_CROWD - len(images), *image_shape), generator=random)
+    crowd = torch.cat([images, more.to(torch.uint8)])
+    first, again = (_outputs(network, crowd, path) for _ in range(2))
     alone = [_outputs(network, image[None], path) for image in images]
     for name, one, other, *parts in zip(("features", "logits"), first, again, *alone, strict=True):
         if not one.float().isfinite().all():
@@ -109,7 +114,7 @@ def _require_steady(network: nn.Module, image_shape: ImageShape, path: Path) -> 
                 f"{path} gives the same images other {name} the second time, by {apart:.2%}: it draws "
                 "random numbers, as dropout does. Export it in evaluation mode: network.eval()"
             )
-        if (apart := _difference(one, torch.cat(parts))) > _tolerance(one):
+        if (apart := _difference(one[: len(images)], torch.cat(parts))) > _tolerance(one):
             raise ValueError(
                 f"{path} gives an image other {name} alone than in a batch, by {apart:.2%}: its batch "
                 "norm is in training mode, or it computes with the batch as a whole. Export it in "

@@ -113,7 +113,7 @@ def test_images_are_resized_and_scaled_as_the_file_wants_them(tmp_path: Path) ->
 def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "small.pt"
     torch.jit.trace(Small(False), torch.zeros(2, 3, 12, 12)).save(str(path))
-    with pytest.raises(ValueError, match=r"does not take images \(4, 1, 12, 12\)"):
+    with pytest.raises(ValueError, match=r"does not take images \(32, 1, 12, 12\)"):
         from_file((1, 12, 12), path, None, "byte")
     torch.jit.trace(nn.Identity(), torch.zeros(2, 3, 12, 12)).save(str(path))
     with pytest.raises(ValueError, match=r"must give features \(N, d\)"):
