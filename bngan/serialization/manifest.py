@@ -79,11 +79,12 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-def sweep_drafts(parent: Path, age: float = 0.0) -> None:
+def sweep_drafts(parent: Path, age: float = 0.0) -> list[Path]:
     """Remove folders that killed processes left half-written in ``parent``; the living lock theirs.
 
-    Folders younger than ``age`` seconds stay.
+    Folders younger than ``age`` seconds stay. Return the folders that could not be removed whole.
     """
+    left = []
     for path in parent.glob(f".*{_DRAFT}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime < age:
@@ -95,6 +96,8 @@ def sweep_drafts(parent: Path, age: float = 0.0) -> None:
                     path.rename(original)  # the new folder has not come in its place
                 else:
                     shutil.rmtree(path, ignore_errors=True)
+                    left += [path] if path.exists() else []
+    return left
 
 
 def write_manifest(folder: Path, summary: dict[str, Any]) -> None:

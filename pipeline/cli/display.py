@@ -3,6 +3,7 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.table import Table
 from bngan.metrics.evaluation import Comparison
 from bngan.metrics.features import ExtractorInfo
 from bngan.metrics.protocol import Protocol
-from pipeline.core.uris import redact_uri
+from pipeline.core.uris import REGISTERED, redact_uri
 from pipeline.reports.page import readable
 from pipeline.reports.tables import LABELS, score_rows, warnings
 from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
@@ -21,6 +22,7 @@ from pipeline.storage.workspace import Workspace
 from pipeline.tracking.runs import RunState
 from pipeline.tracking.tracker import tracking_uri
 from pipeline.training.equivalence_check import LIMIT, Difference
+from pipeline.workflow.cleanup import Item
 from pipeline.workflow.results import Decision, RunResult, StageResult
 
 _PLAIN_INTERVAL = 10.0
@@ -30,6 +32,8 @@ _MARKS = {
     "failed": "[red]failed[/]",
     "interrupted": "[yellow]interrupted[/]",
 }
+
+_KINDS = {"mlflow": "MLflow"}
 
 
 class ConsoleDisplay:
@@ -182,6 +186,31 @@ def print_states(console: Console, states: Sequence[RunState]) -> None:
         _line(console, "", ", ".join(f"{name} {what}" for name, what in state.stages.items()))
     if not states:
         console.print("no runs")
+
+
+def print_status(console: Console, states: Sequence[RunState], sizes: Mapping[str, int]) -> None:
+    """The states of runs, and the size of their workspace by kind."""
+    print_states(console, states)
+    parts = ", ".join(f"{_KINDS.get(kind, kind)} {megabytes(n)}" for kind, n in sizes.items())
+    _line(console, "workspace", f"{megabytes(sum(sizes.values()))}: {parts}")
+
+
+def megabytes(size: int) -> str:
+    """Bytes as text, in millions."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def print_items(console: Console, items: Sequence[Item], deleted: bool, keep: int | None) -> None:
+    """A line for each folder or version that may go or is gone, and their sum."""
+    for item in items:
+        days = (datetime.now(UTC) - datetime.fromisoformat(item.written)).days
+        why = f"  {days} days old, {item.reason}" if keep else ""
+        print_lines(console, f"{megabytes(item.bytes):>13}  {item.path}{why}")
+    versions = sum(item.path.startswith(REGISTERED) for item in items)
+    counts = f"{len(items) - versions} folders" + (f", {versions} versions" if keep else "")
+    which = f"beyond --keep {keep}" if keep else "no run refers to"
+    done = "removed" if deleted else f"{which}; --delete removes them"
+    print_lines(console, f"{counts}, {megabytes(sum(item.bytes for item in items))}: {done}")
 
 
 def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> None:

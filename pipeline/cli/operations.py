@@ -1,7 +1,8 @@
 """Commands for whoever operates it: status, reap, gc, models, promote, rollback."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,8 +16,12 @@ from pipeline.cli.app import (
     errors,
     errors_as_exit_codes,
 )
-from pipeline.core.errors import UserError
+from pipeline.core.errors import RetryableError, UserError
+from pipeline.core.uris import REGISTERED
 from pipeline.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.workflow.cleanup import Item
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the registered model.")]
 
@@ -29,11 +34,15 @@ def status(
 ) -> None:
     """Say what the newest runs do or have come to, whatever ended them."""
     with command_output(as_json) as emit:
-        from pipeline.cli.display import print_states
+        from pipeline.cli.display import print_status
+        from pipeline.storage.upkeep import sizes
         from pipeline.tracking import runs
 
-        states = runs.states(Workspace.parse(workspace).local, last)
-        emit({"runs": [asdict(state) for state in states]}, print_states, states)
+        storage = Workspace.parse(workspace)
+        states = runs.states(storage.local, last)
+        size = sizes(storage)
+        found = {"runs": [asdict(state) for state in states], "bytes": size}
+        emit(found, print_status, states, size)
 
 
 @app.command()
@@ -51,28 +60,67 @@ def reap(workspace: WorkspaceOption = "runs", as_json: AsJson = False) -> None:
 def gc(
     workspace: WorkspaceOption = "runs",
     delete: Annotated[bool, typer.Option("--delete", help="Remove them, too.")] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Also all but the newest N results of each experiment and stage, checkpoints of "
+            "finished trainings and versions without an alias, and what these need.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List stage outputs and trainings that no run refers to any more, with their sizes."""
-    with command_output(as_json) as emit:
-        from pipeline.workflow.cleanup import garbage, remove
+    with command_output(as_json) as emit, ExitStack() as stack:
+        from pipeline.workflow import cleanup, retention
 
-        storage, folders = Workspace.parse(workspace), []
-        for item in garbage(storage):
-            try:
-                if delete:
-                    remove(storage, item)
-            except UserError as reason:
-                errors.print(f"stays: {escape(str(reason))}", highlight=False, soft_wrap=True)
-                continue
-            folders.append(asdict(item))
-            if not as_json:
-                console.print(f"{item.bytes / 1e6:10,.1f} MB  {item.path}", highlight=False)
-        total = sum(item["bytes"] for item in folders)
-        emit({"folders": folders, "bytes": total, "deleted": delete})
-        if not as_json:
-            done = "removed" if delete else "no run refers to; --delete removes them"
-            console.print(f"{len(folders)} folders, {total / 1e6:,.1f} MB: {done}", highlight=False)
+        storage, blocked = Workspace.parse(workspace), list[str]()
+        if keep and delete:
+            stack.enter_context(retention.no_command_at_work(storage))
+        items = cleanup.garbage(storage)
+        if keep:
+            surplus = retention.surplus(storage, keep)
+            items = surplus.items + items
+            _tell_stays(surplus.obstacles)
+        if delete:
+            items, blocked = _removed(storage, items)
+        from pipeline.cli.display import print_items
+
+        emit(_as_json(items, delete), print_items, items, delete, keep)
+        if blocked:
+            _tell_stays(blocked)
+            raise typer.Exit(2)
+
+
+def _as_json(items: list["Item"], deleted: bool) -> dict[str, object]:
+    kinds: dict[bool, list[object]] = {False: [], True: []}
+    for item in items:
+        kinds[item.path.startswith(REGISTERED)].append(asdict(item))
+    total = sum(item.bytes for item in items)
+    return {"folders": kinds[False], "versions": kinds[True], "bytes": total, "deleted": deleted}
+
+
+def _removed(storage: Workspace, items: list["Item"]) -> tuple[list["Item"], list[str]]:
+    """Remove items; return those that are gone, and why others cannot be removed."""
+    from pipeline.registry.removal import complete_removals
+    from pipeline.workflow.cleanup import remove, remove_rest
+
+    gone, blocked = list["Item"](), complete_removals(storage.local)
+    for item in items:
+        try:
+            remove(storage, item)
+            gone.append(item)
+        except RetryableError as held:
+            _tell_stays([str(held)])
+        except UserError as obstacle:
+            blocked.append(str(obstacle))
+    return gone, [*blocked, *remove_rest(storage)]
+
+
+def _tell_stays(reasons: list[str]) -> None:
+    for reason in reasons:
+        errors.print(f"stays: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

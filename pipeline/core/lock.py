@@ -42,14 +42,7 @@ def exclusive_lock(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[
     Raises:
         RetryableError: if another process has the lock, with its name.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + timeout_s
-    with (folder / OWNER).open("a+", encoding="utf-8") as file:
-        while not _locked(file):
-            if time.monotonic() >= until:
-                file.seek(0)
-                raise RetryableError(f"{what} is locked by {_describe(file.read())}")
-            time.sleep(0.05)
+    with _flocked(folder, what, timeout_s, fcntl.LOCK_EX) as file:
         attempt = uuid.uuid4().hex[:12]
         since = datetime.now(UTC).isoformat(timespec="seconds")
         file.truncate(0)
@@ -58,9 +51,32 @@ def exclusive_lock(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[
         yield attempt
 
 
-def _locked(file: IO[str]) -> bool:
+@contextmanager
+def shared_lock(folder: Path, what: str, timeout_s: float = 0.0) -> Iterator[None]:
+    """Keep ``exclusive_lock`` of ``folder`` away inside the block; any number of processes may.
+
+    The arguments and the error are those of ``exclusive_lock``.
+    """
+    with _flocked(folder, what, timeout_s, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _flocked(folder: Path, what: str, timeout_s: float, kind: int) -> Iterator[IO[str]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + timeout_s
+    with (folder / OWNER).open("a+", encoding="utf-8") as file:
+        while not _locked(file, kind):
+            if time.monotonic() >= until:
+                file.seek(0)
+                raise RetryableError(f"{what} is locked by {_describe(file.read())}")
+            time.sleep(0.05)
+        yield file
+
+
+def _locked(file: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

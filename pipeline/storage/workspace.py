@@ -173,15 +173,29 @@ class Workspace:
         """Return the sorted names of the folders in ``parent``, without drafts."""
         if self.remote:
             names = [Path(i.path).name for i in self._infos(parent) if not i.is_file]
+        elif self.is_linked(parent):
+            return []
         else:
             names = [path.name for path in (self.local / parent).glob("*") if path.is_dir()]
-        return sorted(f"{parent}/{name}" for name in names if not name.startswith("."))
+        found = sorted(f"{parent}/{name}" for name in names if not name.startswith("."))
+        return [name for name in found if not self.is_linked(name)]
 
-    def size(self, name: str) -> int:
-        """Return the bytes in a folder."""
+    def is_linked(self, name: str) -> bool:
+        """Return whether a name leads through a symbolic link in the workspace, to wherever."""
+        local, parts = self.local, Path(name).parts
+        return any(local.joinpath(*parts[: end + 1]).is_symlink() for end in range(len(parts)))
+
+    def measure(self, name: str) -> tuple[int, float]:
+        """Return the bytes below a folder, and when its newest file was written.
+
+        The time is in seconds since the epoch, 0 without files. Links in it are not followed.
+        """
         if self.remote:
-            return sum(info.size for info in self._infos(name, True) if info.is_file)
-        return sum(path.stat().st_size for path in (self.local / name).rglob("*") if path.is_file())
+            files = [info for info in self._infos(name, True) if info.is_file]
+            facts = [(info.size, (info.mtime_ns or 0) / 1e9) for info in files]
+        else:
+            facts = list(measure_files(self.local / name))
+        return sum(size for size, _ in facts), max((written for _, written in facts), default=0.0)
 
     def remove(self, name: str) -> None:
         """Remove a folder everywhere but from other machines' copies."""
@@ -244,7 +258,10 @@ class Workspace:
 
     def unpublish(self, name: str) -> None:
         """Remove a folder from the URI; copies on machines stay."""
-        self._delete(f"{name}/{NAME}")  # what counts goes first
+        begin = len(self._at(""))
+        for info in self._infos(name, True):
+            if info.base_name == NAME:
+                self._delete(info.path[begin:])  # what counts goes first
         with suppress(FileNotFoundError):
             self._filesystem.delete_dir(self._at(name))
 
@@ -256,6 +273,20 @@ class Workspace:
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._filesystem.open_input_stream(self._at(name)) as file, target.open("wb") as out:
             shutil.copyfileobj(cast(IO[bytes], file), out, 1 << 20)
+
+
+def measure_files(folder: Path) -> Iterator[tuple[int, float]]:
+    """Yield bytes and time of writing of the files below a folder; what vanishes meanwhile is not."""
+    pending = [folder]
+    while pending:
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(Path(entry.path))
+                    else:
+                        facts = entry.stat(follow_symlinks=False)
+                        yield facts.st_size, facts.st_mtime
 
 
 SHARED = Workspace("/")

@@ -19,6 +19,7 @@ from pipeline.cluster.working_dir import require_unchanged_code
 from pipeline.config.loader import load_config
 from pipeline.config.schema import Config
 from pipeline.core.lock import exclusive_lock, make_private_dir
+from pipeline.storage.upkeep import in_use
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.design import (
     Measure,
@@ -78,7 +79,7 @@ def run_study(study: Study, display: Display) -> Findings:
     configurations = cache(settings)  # slow to make, and needed several times
     _foresee(study, configurations, display)
     lock = make_private_dir(storage.local) / "locks" / f"study-{study.name}"
-    with exclusive_lock(lock, f"study {study.name}"):
+    with exclusive_lock(lock, f"study {study.name}"), in_use(storage):
         folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
         with AsyncTracker(storage.local, study.name, display.message) as tracker:
             run_id = tracker.start(study.name, {"bngan.kind": "study"})

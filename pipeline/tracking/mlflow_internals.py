@@ -1,7 +1,11 @@
 """Parts of MLflow that are not in its documented interface."""
 
+from collections.abc import Iterator
+
 import requests
+from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT as MLFLOW_DATASET_CONTEXT
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS as MLFLOW_MODEL_VERSIONS
@@ -41,3 +45,21 @@ def ask(uri: str, timeout_s: float) -> requests.Response:
 def status_of(error: MlflowException) -> int:
     """Return the HTTP status of an error: 500 if the server has not answered."""
     return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+
+
+def stored_files(uri: str, tracking_uri: str) -> Iterator[FileInfo]:
+    """Yield the files below the URI of artifacts; MLflow's client lists those of runs alone."""
+    repository = get_artifact_repository(uri, tracking_uri=tracking_uri)
+    pending = [""]
+    while pending:
+        for info in repository.list_artifacts(pending.pop() or None):
+            if info.is_dir:
+                pending.append(info.path)
+            else:
+                yield info
+
+
+def delete_files(uri: str, tracking_uri: str) -> None:
+    """Delete what is at the URI of artifacts, if anything is; MLflow's client never does."""
+    repository = get_artifact_repository(uri, tracking_uri=tracking_uri)
+    repository.delete_artifacts()  # type: ignore[no-untyped-call]

@@ -2,8 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
+
+from mlflow.exceptions import MlflowException
 
 from bngan.diagnostics.collapse import early_stopping_point
 from bngan.serialization.manifest import digest
@@ -11,6 +15,8 @@ from bngan.training.config import SHAPING
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.storage.checkpoints import Checkpoints
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.tracker import all_runs, existing_client
 from pipeline.workflow.fingerprint import Fingerprint
 from pipeline.workflow.stage import StageContext
 
@@ -50,6 +56,10 @@ def check_provenance(
     """
     name, now = f"{store.name}/{ORIGIN}", Fingerprint(code, {}, dict(context.input_digests))
     if not begun:
+        if ended := _earlier(context.storage, Path(store.name).name):
+            context.events.message(
+                f"starts anew: run {ended[:8]} finished this training, and its checkpoints are gone"
+            )
         return [asdict(now)]
     try:
         known: list[dict[str, Any]] = json.loads(context.storage.read(name))
@@ -65,6 +75,15 @@ def check_provenance(
         )
     context.events.message(f"goes on although {difference}")
     return [*known, asdict(now)]
+
+
+def _earlier(storage: Workspace, training: str) -> str | None:
+    """Return the run that has finished a training, or None; MLflow may be away."""
+    with suppress(UserError, MlflowException):
+        client = existing_client(storage.local)
+        for run in all_runs(client, f"tags.training = '{training}' and status = 'FINISHED'"):
+            return str(run.info.run_id)
+    return None
 
 
 def refuse_rewind(where: str, state: Mapping[str, Any] | None, config: Config) -> None:

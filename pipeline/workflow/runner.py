@@ -17,6 +17,7 @@ from pipeline.config.schema import Config
 from pipeline.core.errors import ServerUnavailableError, UserError, root_cause_line
 from pipeline.core.lock import exclusive_lock
 from pipeline.core.uris import redact
+from pipeline.storage.upkeep import in_use
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import heartbeat, reap, run_lifecycle
@@ -100,7 +101,7 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     require_unchanged_code()  # from here on
     storage = Workspace(config.workspace)
     storage.check_writable()
-    with AsyncTracker(storage.local, config.name, display.message) as tracker:
+    with in_use(storage), AsyncTracker(storage.local, config.name, display.message) as tracker:
         for dead in reap(storage.local):
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
         parent = tracker.start(config.name, {"bngan.kind": PIPELINE})

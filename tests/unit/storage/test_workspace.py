@@ -32,7 +32,7 @@ def test_every_machine_gets_what_one_has_written(machine: Machine) -> None:
     write(machine("a"), "second")  # forced: written anew under the same name
     assert content(machine("b")) == "second"
     assert machine("b").folders("stages/prepare") == [NAME]
-    assert machine("b").size(NAME) > len("second")
+    assert machine("b").measure(NAME)[0] > len("second")
     machine("a").remove(NAME)
     assert machine("b").damage(NAME) == f"no outputs at {machine('b')}/{NAME}"
 
