@@ -79,6 +79,7 @@ def gc(
         if keep and delete:
             stack.enter_context(retention.no_command_at_work(storage))
         items = cleanup.garbage(storage)
+        _tell_stays([f"{name} is a symbolic link" for name in cleanup.links(storage)])
         if keep:
             surplus = retention.surplus(storage, keep)
             items = surplus.items + items

@@ -38,7 +38,8 @@ def removable_files(workspace: Path, client: MlflowClient, version: ModelVersion
     if not (named and _is_kept(workspace, client, model)):
         raise UserError(f"{uri} has its files elsewhere: {redact_uri(str(version.source))}")
     every = [other for each in models(client) for other in versions_of(client, each.name)]
-    if sum(model_id_of(other) == model.model_id for other in every) > 1:
+    shared = (version.source, uri)
+    if sum(o.source in shared or model_id_of(o) == model.model_id for o in every) > 1:
         raise UserError(f"{uri} shares its files with another version")
     return model
 
