@@ -20,6 +20,9 @@ from mlflow.entities import Run
 
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
+from pipeline.registry import registry
+from pipeline.registry.logged_model import ModelPackage
+from pipeline.serving.model_interface import model_interface
 from pipeline.tracking import async_tracker as patient
 from pipeline.tracking import runs
 from pipeline.workflow import runner as workflow
@@ -28,6 +31,7 @@ from tests.commands import DIGITS, bngan, running
 from tests.integration.conftest import statuses
 from tests.integration.test_operating import Silent
 from tests.ports import reserve_port
+from tests.unit.serving.test_server import tiny
 from tests.waiting import until
 
 BATCH = 64
@@ -187,6 +191,39 @@ def test_every_command_works_with_the_server_alone(server: Server, tmp_path: Pat
     assert data.dataset.name == "embedded:digits"
     version = client.get_model_version("alone", "1")
     assert client.get_logged_model(version.tags["bngan.model_id"]).model_uri
+
+
+@pytest.mark.full
+def test_versions_go_with_the_files_that_the_server_has(server: Server, tmp_path: Path) -> None:
+    """Only those of this workspace: others use the same server."""
+    tiny().save(tmp_path / "generator")
+    tracker = workflow.Tracker(tmp_path, "kept")
+    for number, workspace in enumerate((tmp_path, tmp_path / "another", tmp_path, tmp_path)):
+        parent = tracker.start("kept", {"bngan.kind": "pipeline"})
+        tracker.params(parent, {"workspace": str(workspace)})
+        tags = {"bngan.fingerprint": str(number)}
+        package = ModelPackage(
+            {"generator": tmp_path / "generator"}, tags, "", {}, ("data", "0"), model_interface()
+        )
+        registry.register(tmp_path, tracker.start("register", {}, parent), "kept", package)
+        tracker.finish(parent, "FINISHED")
+    tracker.client.set_registered_model_alias("kept", "named", "1")
+
+    def weights() -> int:
+        return len(list((server.folder / "kept").rglob("generator.safetensors")))
+
+    before = weights()
+    options = ("gc", "--keep", "1", "--json", "--workspace", tmp_path)
+    listed, removed = bngan(*options), bngan(*options, "--delete")
+    assert "stays: 1 versions that were made in other workspaces" in listed.stderr
+    for output in (listed, removed):
+        (version,) = json.loads(output.stdout)["versions"]
+        assert (version["path"], version["bytes"] > 10_000) == ("models:/kept/3", True)
+    assert weights() == before - 1
+    left = tracker.client.search_model_versions("name = 'kept'")
+    assert sorted(version.version for version in left) == ["1", "2", "4"]
+    with registry.open_generator(tmp_path, "models:/kept@named"):
+        pass
 
 
 @pytest.fixture

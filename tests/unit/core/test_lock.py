@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import RetryableError
-from pipeline.core.lock import OWNER, exclusive_lock, parse_attempt
+from pipeline.core.lock import OWNER, exclusive_lock, parse_attempt, shared_lock
 from pipeline.storage.workspace import Workspace
 
 
@@ -23,6 +23,13 @@ def test_a_lock_says_whose_it_is(tmp_path: Path) -> None:
         pass
     assert parse_attempt((tmp_path / OWNER).read_text()) == attempt
     assert parse_attempt("no JSON") is None
+
+
+def test_a_lock_can_be_shared_by_all_but_an_owner(tmp_path: Path) -> None:
+    with shared_lock(tmp_path, "it"), shared_lock(tmp_path, "it"), pytest.raises(RetryableError):
+        exclusive_lock(tmp_path, "it").__enter__()
+    with exclusive_lock(tmp_path, "it"), pytest.raises(RetryableError, match="it is locked by pro"):
+        shared_lock(tmp_path, "it").__enter__()
 
 
 @pytest.mark.parametrize("there", [False, True])

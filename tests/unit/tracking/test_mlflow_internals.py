@@ -3,6 +3,7 @@
 import importlib
 import logging
 import time
+from pathlib import Path
 
 import pytest
 import requests
@@ -16,7 +17,9 @@ from pipeline.tracking.mlflow_internals import (
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NAME,
     ask,
+    delete_files,
     status_of,
+    stored_files,
 )
 from tests.ports import reserve_port
 from tests.unit.core.test_urllib3_errors import REFUSED, server
@@ -65,3 +68,17 @@ def test_tags_are_those_that_mlflow_documents() -> None:
 def test_the_logger_of_databases_is_that_of_a_module() -> None:
     module = importlib.import_module(DATABASE_LOGGER)
     assert module._logger is logging.getLogger(DATABASE_LOGGER)
+
+
+def test_stored_files_are_listed_with_their_sizes_and_deleted(tmp_path: Path) -> None:
+    root = tmp_path / "a b%20c"
+    (root / "sub" / "sub").mkdir(parents=True)
+    for number, name in enumerate(("f", "sub/f", "sub/sub/f"), 1):
+        (root / name).write_bytes(b"x" * number)
+    uri, store = root.as_uri(), f"sqlite:///{tmp_path}/mlflow.db"
+    found = {file.path: file.file_size for file in stored_files(uri, store)}
+    assert found == {"f": 1, "sub/f": 2, "sub/sub/f": 3}
+    for _ in range(2):  # what is not there is no error
+        delete_files(uri, store)
+        assert (root.exists(), list(stored_files(uri, store))) == (False, [])
+    assert tmp_path.exists()

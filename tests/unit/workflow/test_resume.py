@@ -1,12 +1,18 @@
 """When a training is over, and what cannot be asked of it any more."""
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.config.schema import Config, DataConfig, TrainConfig
 from pipeline.core.errors import UserError
-from pipeline.workflow.resume import refuse_rewind, stop_reason
+from pipeline.storage.checkpoints import Checkpoints
+from pipeline.storage.workspace import Workspace
+from pipeline.tracking.tracker import Tracker
+from pipeline.workflow.resume import check_provenance, refuse_rewind, stop_reason
+from tests.ports import reserve_port
 
 
 def state(*scores: float) -> dict[str, Any]:
@@ -55,3 +61,32 @@ def test_what_it_went_past_cannot_be_asked_of_it(
         refuse_rewind("here", state(3, 2, 4, 5, 1, 1), config(images, patience))
     assert str(caught.value).startswith(message)
     refuse_rewind("here", None, config(images, patience))
+
+
+def test_a_training_whose_checkpoints_are_gone_says_that_it_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    told = list[str]()
+    storage, name = Workspace(str(tmp_path)), "x-0123456789abcdef"
+    context: Any = SimpleNamespace(
+        storage=storage, input_digests={}, events=SimpleNamespace(message=told.append)
+    )
+    store = Checkpoints(storage, f"training/{name}")
+
+    def begin() -> list[str]:
+        told.clear()
+        assert check_provenance(context, store, {}, begun=False)
+        return told
+
+    assert begin() == []  # without a store
+    tracker = Tracker(tmp_path, "x")
+    for training, status in ((name, "KILLED"), ("x-another", "FINISHED")):
+        tracker.finish(tracker.start("train", {"stage": "train", "training": training}), status)
+    assert begin() == []
+    run_id = tracker.start("train", {"stage": "train", "training": name})
+    tracker.finish(run_id, "FINISHED")
+    message = f"starts anew: run {run_id[:8]} finished this training, and its checkpoints are gone"
+    assert begin() == [message]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{reserve_port()}")
+    assert begin() == []  # the server is away: the training begins all the same
