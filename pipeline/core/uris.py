@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from bngan.serialization.problem import Problem
 from pipeline.core.errors import UserError
@@ -35,6 +35,13 @@ _COUNTED, _COUNT = re.compile(r"token|key", re.IGNORECASE), re.compile(r"[\d.,_+
 def is_uri(text: str) -> bool:
     """Return whether ``text`` is a URI and not a path."""
     return "://" in text
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path that a ``file:`` URI or a path means; None for other URIs."""
+    if urlsplit(uri).scheme == "file":
+        return Path(unquote(urlsplit(uri).path))
+    return None if urlsplit(uri).scheme else Path(uri)
 
 
 def carries_secret(uri: str) -> bool:

@@ -1,8 +1,6 @@
 """Remove registered versions with their files; a removal that is killed is completed later."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
@@ -10,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from bngan.serialization.problem import first_line
 from pipeline.core.errors import UserError
-from pipeline.core.uris import REGISTERED, redact_uri
+from pipeline.core.uris import REGISTERED, local_path, redact_uri
 from pipeline.registry.aliases import MISSING, aliases, registry_lock, suppressed
 from pipeline.tracking.database import database_path
 from pipeline.tracking.mlflow_internals import delete_files, stored_files
@@ -64,9 +62,9 @@ def _is_kept(workspace: Path, client: MlflowClient, model: LoggedModel) -> bool:
     root = str(client.get_experiment(model.experiment_id).artifact_location).rstrip("/")
     if not where.startswith(f"{root}/models/{model.model_id}/"):
         return False
-    if urlsplit(where).scheme not in ("", "file"):
+    if (files := local_path(where)) is None or (kept := local_path(root)) is None:
         return True
-    files, kept = (Path(url2pathname(urlsplit(uri).path)).resolve() for uri in (where, root))
+    files, kept = files.resolve(), kept.resolve()
     if owns_store(workspace) and not kept.is_relative_to(workspace.resolve()):
         return False
     return files.is_relative_to(kept)

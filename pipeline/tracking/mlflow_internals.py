@@ -1,5 +1,6 @@
 """Parts of MLflow that are not in its documented interface."""
 
+import shutil
 from collections.abc import Iterator
 
 import requests
@@ -12,6 +13,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS as MLFLOW_MODEL_VERSI
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as MLFLOW_PARENT_RUN_ID
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME as MLFLOW_RUN_NAME
 from mlflow.utils.rest_utils import http_request
+
+from pipeline.core.uris import local_path
 
 DATABASE_LOGGER = "mlflow.store.db.utils"
 """Logger that reports each attempt at a database, with a traceback of 80 lines."""
@@ -60,6 +63,13 @@ def stored_files(uri: str, tracking_uri: str) -> Iterator[FileInfo]:
 
 
 def delete_files(uri: str, tracking_uri: str) -> None:
-    """Delete what is at the URI of artifacts, if anything is; MLflow's client never does."""
+    """Delete what is at the URI of artifacts, if anything is; MLflow's client never does.
+
+    MLflow's own deletion of local files decodes the URI twice, and takes ``a%20b`` for ``a b``.
+    """
+    if folder := local_path(uri):
+        if folder.exists():
+            shutil.rmtree(folder)
+        return
     repository = get_artifact_repository(uri, tracking_uri=tracking_uri)
     repository.delete_artifacts()  # type: ignore[no-untyped-call]

@@ -196,6 +196,7 @@ def test_every_command_works_with_the_server_alone(server: Server, tmp_path: Pat
 @pytest.mark.full
 def test_versions_go_with_the_files_that_the_server_has(server: Server, tmp_path: Path) -> None:
     """Only those of this workspace: others use the same server."""
+    (tmp_path / "generator").mkdir()
     tiny().save(tmp_path / "generator")
     tracker = workflow.Tracker(tmp_path, "kept")
     for number, workspace in enumerate((tmp_path, tmp_path / "another", tmp_path, tmp_path)):

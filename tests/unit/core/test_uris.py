@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pipeline.core.uris import redact
+from pipeline.core.uris import local_path, redact
 
 
 def export(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
@@ -56,3 +57,14 @@ def test_a_traceback_is_shown_without_secrets() -> None:
     assert "PLANTED" in done.stderr
     assert "PLANTED" not in redact(done.stderr)
     assert "OSError: http://host refuses ***" in redact(done.stderr)
+
+
+@pytest.mark.parametrize("name", ["a b", "a%20b", "a#b?c", "\u00e4", "a:b"])
+def test_a_path_is_the_same_as_its_uri(name: str) -> None:
+    path = Path("/x") / name / "y"
+    assert local_path(path.as_uri()) == local_path(str(path)) == path
+
+
+@pytest.mark.parametrize("uri", ["s3://b/x", "mlflow-artifacts:/1/models", "dbfs:/x", "http://h/x"])
+def test_other_uris_are_no_paths(uri: str) -> None:
+    assert local_path(uri) is None
