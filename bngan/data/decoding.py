@@ -96,11 +96,19 @@ def read_image(content: bytes | OSError | None, white: int | None = None) -> Dec
         raise ValueError(f"unreadable: {one_line(error)}") from error
 
 
-def convert(image: Image.Image, channels: int, size: int | None, fit: Fit) -> np.ndarray:
-    """Return uint8 ``(H, W, channels)`` of a decoded image; ``size`` makes it square by ``fit``."""
+def convert(
+    image: Image.Image, channels: int, size: tuple[int, int] | None, fit: Fit
+) -> np.ndarray:
+    """Return uint8 ``(H, W, channels)`` of a decoded image, brought to ``size`` by ``fit``.
+
+    Args:
+        size: (H, W) of the result; None keeps the image's own.
+        fit: crop cuts to the shape of ``size``, pad adds black, stretch changes the proportions.
+    """
     image = _in_mode(image, "L" if channels == 1 else "RGB")
-    if size is not None and image.size != (size, size):
-        image = _FITS[fit](image, (size, size), Image.Resampling.BICUBIC)
+    if size is not None and (image.height, image.width) != size:
+        height, width = size
+        image = _FITS[fit](image, (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels.reshape(image.height, image.width, channels)
 

@@ -37,7 +37,7 @@ def to_pil(image: np.ndarray) -> Image.Image:
 def grid(images: np.ndarray, columns: int | None = None, min_side: int = 512) -> Image.Image:
     """Lay uint8 ``(N, H, W, C)`` out row by row, enlarged by a whole factor to about ``min_side``.
 
-    Without ``columns`` the grid is about square.
+    Without ``columns`` there are about as many as rows, so the grid has the images' proportions.
 
     Raises:
         ValueError: if there is no image.

@@ -21,7 +21,10 @@ FEATURES = 64
 
 
 class Classifier(nn.Module):
-    """Three convolutions (each halves a map above 8 pixels), 64 features, a linear classifier."""
+    """Three convolutions, 64 features, a linear classifier.
+
+    After each convolution a map whose longer side has more than 8 pixels is halved.
+    """
 
     def __init__(self, image_shape: ImageShape, classes: int) -> None:
         super().__init__()

@@ -159,7 +159,8 @@ def convolution(before: int, after: int, bias: bool) -> nn.Module:
 def resolutions(height: int, width: int, depth: int | None) -> list[Size]:
     """Return map sizes from the image down; each is half of the one before, rounded up.
 
-    Without ``depth`` (the number of halvings) they end at 5 pixels or less, after at least one.
+    Without ``depth`` (the number of halvings) they end where the longer side has 5 pixels or less,
+    after at least one: maps of a 96x64 image end at 3x2.
     """
     sizes = [(height, width)]
     while (max(sizes[-1]) > 5 or len(sizes) == 1) if depth is None else (len(sizes) <= depth):
@@ -173,15 +174,16 @@ def widths(config: NetworkConfig, maps: int) -> list[int]:
 
 
 def attended(channels: int, size: Size, config: NetworkConfig) -> nn.Module | None:
-    """Return self-attention if the configuration has it for maps of this size, else None."""
+    """Return self-attention if the configuration names the map's longer side, else None."""
     return SelfAttention(channels) if max(size) in config.attention else None
 
 
 def check_attention(config: NetworkConfig, sizes: list[Size]) -> None:
     """Raise ``ConfigurationError`` if attention is configured for a size that no map has."""
-    sides = [max(size) for size in sizes]
+    sides = {max(size): size for size in sizes}
     if wrong := sorted(set(config.attention) - set(sides)):
-        there = f"there are maps of {', '.join(map(str, sides))}" if sides else "it has no maps"
+        names = (f"{side}" if h == w else f"{side} ({h}x{w})" for side, (h, w) in sides.items())
+        there = f"there are maps of {', '.join(names)}" if sides else "it has no maps"
         raise setting_error(config, "attention", f"not at {wrong[0]} pixels, {there}")
 
 

@@ -21,7 +21,7 @@ class NetworkConfig:
     as many on each smaller map, up to 8 times), or features per token (transformer)."""
     depth: int | None = bounded(None, ge=0, most=1_000)
     """Number of hidden layers (mlp, default 1), doublings or halvings of the size (dcgan, resnet,
-    default: from or to 3-5 pixels), or blocks (transformer, default 4)."""
+    default: from or to 3-5 pixels on the longer side), or blocks (transformer, default 4)."""
     norm: Normalization = "batch"
     """Normalisation of hidden layers: batch, layer, group, instance or none; in the generator also
     self_modulated_batch, whose gamma and beta are functions of the latent (Chen et al. 2019)."""
@@ -37,9 +37,10 @@ class NetworkConfig:
     orthogonal for resnet, glorot for transformer, normal for dcgan with a norm to rescale it, else
     torch."""
     attention: list[int] = field(default_factory=list)
-    """Sides in pixels of the maps that self-attention follows (dcgan, resnet)."""
+    """Sides in pixels of the maps that self-attention follows (dcgan, resnet); of a map that is no
+    square, the longer side."""
     patch_size: int | None = bounded(None, gt=0)
-    """Side of a transformer's patches; null: an eighth of the image's, rounded up."""
+    """Side of a transformer's patches; null: an eighth of the image's longer side, rounded up."""
 
     @property
     def batch_normalised(self) -> bool:

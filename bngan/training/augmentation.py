@@ -20,7 +20,8 @@ _HOLE = 1 / 2
 def augment(images: Tensor, draws: Tensor, names: list[AugmentationName]) -> Tensor:
     """Return changed images ``(N, C, H, W)`` by uniform ``draws`` ``(N, DRAWS)`` in [0, 1).
 
-    Colour comes first, then a shift by up to an eighth of the size, then a hole of half the size.
+    Colour comes first, then a shift by up to an eighth of height and width, then a hole of half
+    the height and width.
     Pixels that are shifted in or cut out are 0, the middle of the range.
     """
     for name, (function, columns) in _AUGMENTATIONS.items():
@@ -55,7 +56,7 @@ def _translation(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _cutout(images: Tensor, draws: Tensor) -> Tensor:
-    """Set a square of half the size to zero; its centre may be anywhere."""
+    """Set a rectangle of half the height and width to zero; its centre may be anywhere."""
     outside = []
     for dim, draw in zip((2, 3), draws.unbind(1), strict=True):
         size = images.shape[dim]

@@ -35,8 +35,8 @@ def _images(config: Config, decisions: Sequence[Decision]) -> ImageSpec | None:
     summary = next((d.summary for d in decisions if d.stage == "prepare" and d.summary), None)
     if summary:
         (height, width, channels), classes = summary["image_shape"], len(summary["classes"])
-    elif config.data.image_size and config.data.channels:
-        height = width = config.data.image_size
+    elif config.data.size and config.data.channels:
+        height, width = config.data.size
         channels, classes = config.data.channels, len(config.data.classes or ())
     else:
         return None

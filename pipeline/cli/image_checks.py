@@ -126,18 +126,18 @@ def _most_images(
 
 def too_large_images(config: Config) -> Iterator[Problem]:
     """Yield a problem if ``data.image_size`` is larger than ``data.max_image_size``."""
-    data, size = config.data, config.data.image_size
-    if size is None or size <= data.max_image_size:
+    data, size = config.data, config.data.size
+    if size is None or max(size) <= data.max_image_size:
         return
-    shape = size, size, data.channels or 3
+    shape = *size, data.channels or 3
     message = size_problem(shape, _counts(config), data.max_image_size)
     yield Problem("data.image_size", f"{message}{_described_step(config, shape)}")
 
 
 def array_bytes_of(config: Config) -> int:
     """Return the least bytes of the prepared images that names and settings tell; else 0."""
-    size, counts = config.data.image_size, _counts(config)
-    return array_bytes((size, size, config.data.channels or 1), counts) if size and counts else 0
+    size, counts = config.data.size, _counts(config)
+    return array_bytes((*size, config.data.channels or 1), counts) if size and counts else 0
 
 
 def _counts(config: Config) -> dict[Split, int] | None:

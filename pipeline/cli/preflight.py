@@ -168,8 +168,8 @@ def _training_progress(config: Config) -> str:
 
 def _checkpoints(config: Config) -> int:
     """Return the checkpoints' bytes, as far as they are known before the images are."""
-    size, channels = config.data.image_size or 32, config.data.channels or 3
-    images = ImageSpec((channels, size, size), (0.5, 0.5))
+    height, width = config.data.size or (32, 32)
+    images = ImageSpec((config.data.channels or 3, height, width), (0.5, 0.5))
     try:
         return _COPIES * _NUMBERS * checks.parameters(config.model, images)
     except ValueError:  # of other images: prepare will know

@@ -26,6 +26,9 @@ FEWEST = 20
 _SHARE = "{key} must lie between 0 and 0.5, got {value}"
 _SEEDS = "seed and data.split_seed must lie in [0, 2^63)"
 _WORKERS = "be a positive number or [min, max]"
+_SIZE = "be a side in pixels or [height, width]"
+_SMALLEST, _LARGEST, _MOST_RATIO = 4, 2**14, 16
+"""Bounds of an image's sides in pixels, and of the longer side as a multiple of the shorter one."""
 
 
 class WorkerRange(NamedTuple):
@@ -43,6 +46,28 @@ class WorkerRange(NamedTuple):
         return cls(*pair)
 
 
+class ImageSize(NamedTuple):
+    """Height and width of the prepared images in pixels."""
+
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, value: int | list[int]) -> "ImageSize":
+        """Read ``data.image_size``. Raises ``ValueError`` if it has no such form."""
+        sides = value if isinstance(value, list) else [value, value]
+        if len(sides) != 2 or any(type(side) is not int for side in sides):
+            raise ValueError(f"must {_SIZE}, got {value}")
+        if min(sides) < _SMALLEST:
+            raise ValueError(f"must be at least {_SMALLEST} pixels, got {value}")
+        if max(sides) > _LARGEST:
+            raise ValueError(f"must be at most {_LARGEST:,} pixels, got {value}")
+        if max(sides) > _MOST_RATIO * min(sides):
+            limit = f"have no side of more than {_MOST_RATIO} times the other"
+            raise ValueError(f"must {limit}, got {value}")
+        return cls(*sides)
+
+
 @dataclass
 class DataConfig:
     """Source, preparation and splits of the images."""
@@ -52,11 +77,10 @@ class DataConfig:
     a dataset on the Hugging Face Hub. REVISION is a branch (by default its own), tag or commit."""
     max_download_gb: float = bounded(20.0, ge=0)
     """Most gigabytes (10^9 bytes) to download from the Hub; more fails before the download."""
-    image_size: int | None = bounded(
-        None, ge=4, most=2**14, message="{key} must be at least 4 pixels, got {value}"
-    )
-    """Side in pixels to resize to; null keeps the images' own size, the same for all of them."""
-    max_image_size: int = bounded(256, ge=4, most=2**14)
+    image_size: int | list[int] | None = field(default=None, metadata={MUST: _SIZE})
+    """Size in pixels to resize to: one side of a square, or [height, width], such as [96, 64] for
+    portraits. null keeps the images' own size, the same for all of them."""
+    max_image_size: int = bounded(256, ge=_SMALLEST, most=_LARGEST)
     """Longest side in pixels of prepared images. Networks are tried up to 256 pixels; more take
     gigabytes of disk and memory, and must be asked for by a higher number."""
     channels: int | None = None
@@ -66,7 +90,8 @@ class DataConfig:
     bits; larger values are clipped. null takes the largest value that the file's header allows.
     Images of 8 bits or fewer are used as they are."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """Way to make an image square: crop cuts out the middle, pad adds black, stretch distorts."""
+    """Way to give an image the shape of image_size: crop cuts out the middle, pad adds black,
+    stretch distorts."""
     flip: bool = False
     """Train on every image's mirror image too. Use it only if left and right mean nothing."""
     image_column: str | None = None
@@ -106,6 +131,14 @@ class DataConfig:
     images decides, and shares hold exactly."""
     split_seed: int = bounded(0, ge=0, lt=2**63, message=_SEEDS)
     """Seed of the random splits, separate from `seed` so that repetitions share their data."""
+
+    @property
+    def size(self) -> ImageSize | None:
+        """``image_size`` as height and width; None for the images' own size.
+
+        Raises ``ValueError`` if ``config_errors`` has a problem.
+        """
+        return None if self.image_size is None else ImageSize.parse(self.image_size)
 
     def held_out(self, count: int, own_test: bool) -> tuple[int, int]:
         """Return how many of ``count`` images are to select and to test with.

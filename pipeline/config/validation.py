@@ -17,7 +17,7 @@ from bngan.serialization.bounds import out_of_bounds
 from bngan.serialization.problem import Problem
 from bngan.training.config import optimizer_errors
 from pipeline.config.parser import flatten
-from pipeline.config.schema import Config
+from pipeline.config.schema import Config, DataConfig, ImageSize
 from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import is_uri
 
@@ -91,12 +91,23 @@ def _texts(values: Mapping[str, Any]) -> Iterator[Problem]:
 def _data(config: Config) -> Iterator[Problem]:
     data = config.data
     yield from source(data.path)
+    if _size_error(data):
+        yield _about("data.image_size", _size_error(data))
     if data.channels not in (None, 1, 3):
         yield _about("data.channels", f"must be 1, 3 or null, got {data.channels}")
     yield from split_errors(data.splits)
     classes = data.classes
     if classes is not None and (not classes or len(set(classes)) < len(classes)):
         yield _about("data.classes", f"must name classes, each once, got {classes}")
+
+
+def _size_error(data: DataConfig) -> str:
+    """Return what is wrong with ``data.image_size``; empty if nothing is."""
+    try:
+        _ = data.size
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _about(key: str, text: str, *rests_on: str) -> Problem:
@@ -170,8 +181,9 @@ def _networks(config: Config) -> Iterator[Problem]:
     for problem in optimizer_errors(config.model, config.train):
         yield problem.within("train")
     # Check networks whose image size is known; the train stage checks the others.
+    if _size_error(config.data) or [*out_of_bounds(config.data), *out_of_bounds(config.model)]:
+        return
     any_size = config.model.network in ("mlp", "transformer")
-    size = config.data.image_size or (16 if any_size else None)
-    if size and not [*out_of_bounds(config.data), *out_of_bounds(config.model)]:
-        stand_in = ImageSpec((config.data.channels or 1, size, size), (0.5, 0.5))
+    if size := config.data.size or (ImageSize(16, 16) if any_size else None):
+        stand_in = ImageSpec((config.data.channels or 1, *size), (0.5, 0.5))
         yield from checks.network_errors(config.model, stand_in)

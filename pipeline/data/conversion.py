@@ -25,13 +25,13 @@ class PixelFormat:
     """Form of the prepared images, as the keys of ``data`` give it.
 
     Attributes:
-        size: side in pixels; None keeps the images' own size.
+        size: (H, W) in pixels; None keeps the images' own size.
         channels: 1 or 3; None lets the images decide.
-        fit: way to make an image square.
+        fit: way to bring an image to ``size``.
         white: value that is white in images of 9 to 16 bits; None takes the header's maximum.
     """
 
-    size: int | None
+    size: tuple[int, int] | None
     channels: int | None
     fit: Fit
     white: int | None = None
@@ -61,7 +61,7 @@ def image_shape(
         )
     channels = wanted.channels or (1 if {mode for mode, _ in looked_at} == {"L"} else 3)
     if wanted.size:
-        return wanted.size, wanted.size, channels
+        return *wanted.size, channels
     sizes = sorted({size for _, size in looked_at})
     if min(sizes[0]) < 4:
         raise UserError("data.image_size: images under 4 pixels have to be enlarged: set it")

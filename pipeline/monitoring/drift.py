@@ -178,7 +178,7 @@ def _new_images(
     They are as many as the old ones, drawn at random, in the shape of the model's images.
     """
     channels, height, width = reference.extractor.info.image_shape
-    size, kept, skipped = height if height == width else None, list[np.ndarray](), list[str]()
+    kept, skipped = list[np.ndarray](), list[str]()
     data = schedule.data
     splits = cast(dict[str, SourceSplit] | None, data.splits)
     options = ReadOptions(data.image_column, None, splits, data.class_level)
@@ -191,10 +191,7 @@ def _new_images(
                 break
             try:
                 image = decode(content, schedule.data.white)
-                pixels = convert(image, channels, size, schedule.data.fit)
-                if pixels.shape != (height, width, channels):
-                    raise ValueError(f"is not {width}x{height}, as the model's images are")
-                kept.append(pixels)
+                kept.append(convert(image, channels, (height, width), schedule.data.fit))
             except ValueError as error:
                 skipped.append(f"{name}: {error}")
     if len(skipped) > _MAX_SKIPPED * (len(kept) + len(skipped)):

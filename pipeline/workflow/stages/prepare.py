@@ -114,7 +114,7 @@ def _convert(context: StageContext, raw: RawImages) -> tuple[Orders, dict[Source
             for each in candidates
         }
     first = orders.get("train", _shuffled(data, candidates["train"]))
-    wanted = PixelFormat(data.image_size, data.channels, data.fit, data.white)
+    wanted = PixelFormat(data.size, data.channels, data.fit, data.white)
     shape = image_shape(raw.sources["train"], first, wanted, data.path)
     _require_room(context, shape, candidates)
     pools = {
