@@ -64,6 +64,16 @@ def test_it_needs_the_shape_of_the_images() -> None:
     assert "a step takes about" in str(gpu_memory(settings, [WAITING]))
 
 
+def test_height_and_width_are_those_of_the_configuration() -> None:
+    settings = config(batch_size=64)
+    settings.data = DataConfig(path="digits", image_size=[24, 40], channels=3)
+    prepared = {"image_shape": [24, 40, 3], "classes": []}
+    found = gpu_memory(settings, [WAITING])
+    assert found == gpu_memory(settings, [replace(PREPARED, summary=prepared)])
+    settings.data.image_size = 32
+    assert found != gpu_memory(settings, [WAITING])
+
+
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
 def test_a_training_on_cpus_has_no_such_line(accelerator: Any) -> None:
     settings = config()

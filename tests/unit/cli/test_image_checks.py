@@ -85,6 +85,12 @@ def test_large_images_are_asked_for_and_their_gigabytes_told(
     assert list(obstacles(config)) == []
     (unknown,) = obstacles(load_config(DIGITS, ["data.image_size=300", f"workspace={tmp_path}/w"]))
     assert "1,000 images take 0.27 GB" in unknown.message
+    lying = [f"data.path={tmp_path}/set", "data.image_size=[100, 257]", *given[1:2], *given[3:5]]
+    (wide,) = obstacles(load_config(DIGITS, lying))
+    assert wide.message.startswith(
+        "data.max_image_size: images of 100x257x3 are larger than 256 pixels: the prepared images "
+        "take 0.01 GB (train 0.01, select 0.00, test 0.00)"  # 150 * 100 * 257 * 3 = 11.6 million
+    )
     enough = SimpleNamespace(free=100_000_000 + 30_000_000)  # for reports and images
     monkeypatch.setattr("pipeline.cli.preflight._checkpoints", lambda _: 0)
     monkeypatch.setattr("shutil.disk_usage", lambda _: enough)

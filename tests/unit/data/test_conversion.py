@@ -205,3 +205,21 @@ def test_inventories_of_earlier_versions_have_no_pixels(tmp_path: Path) -> None:
     )
     del record["pixels"]
     assert "made RGB" not in as_html(record, data)
+
+
+@pytest.mark.parametrize("size", [[24, 40], [7, 5]])
+def test_images_get_height_and_width(size: list[int], tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "data", set(), size=9)
+    found, summary = prepared(folder, tmp_path / "a", image_size=size, fit="stretch")
+    assert summary["image_shape"] == (*size, 1)
+    assert json.loads((found / "dataset.json").read_text())["image_shape"] == [*size, 1]
+    raw = [Image.open(path) for path in sorted((folder / "test").iterdir())]
+    expected = {each.resize((size[1], size[0]), Image.Resampling.BICUBIC).tobytes() for each in raw}
+    assert {each.tobytes() for each in np.load(found / "test_images.npy")} == expected
+
+
+def test_a_side_is_height_and_width(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "data", set(), size=9)
+    found, _ = prepared(folder, tmp_path / "a", image_size=8)
+    expected, _ = prepared(folder, tmp_path / "b", image_size=[8, 8])
+    assert files(found) == files(expected)

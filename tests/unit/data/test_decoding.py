@@ -332,4 +332,4 @@ def test_of_several_pictures_that_a_phone_puts_into_a_jpeg_the_first_counts() ->
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
 def test_tiny_and_extreme_images_become_squares(size: tuple[int, int], fit: Any) -> None:
-    assert convert(decode(png(*size, size[1])), 3, 8, fit).shape == (8, 8, 3)
+    assert convert(decode(png(*size, size[1])), 3, (8, 8), fit).shape == (8, 8, 3)

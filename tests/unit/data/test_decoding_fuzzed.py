@@ -87,7 +87,7 @@ ANYTHING = st.one_of(mutations(), mutations(), mutations(), st.binary(max_size=4
 def pixels_or_reason(content: bytes, channels: int, fit: Any) -> None:
     try:
         image = decode(content)
-        pixels = convert(image, channels, 8, fit)
+        pixels = convert(image, channels, (8, 8), fit)
     except ValueError as error:
         reason = str(error)
         assert reason

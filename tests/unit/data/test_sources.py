@@ -150,7 +150,9 @@ def test_broken_files_are_named_not_guessed(tmp_path) -> None:
 def test_fits() -> None:
     wide = Image.fromarray(np.repeat(np.arange(16, dtype=np.uint8) * 16, 8).reshape(16, 8).T)
     assert wide.size == (16, 8)
-    crop, pad, stretch = (convert(wide, 1, 8, fit)[..., 0] for fit in ("crop", "pad", "stretch"))
+    crop, pad, stretch = (
+        convert(wide, 1, (8, 8), fit)[..., 0] for fit in ("crop", "pad", "stretch")
+    )
     assert crop.shape == pad.shape == stretch.shape == (8, 8)
     assert crop[:, 0].mean() > 50  # the middle of the ramp
     assert pad[0].max() == 0

@@ -134,3 +134,19 @@ def test_a_grid_shows_each_image_in_its_place() -> None:
     assert png_bytes(images[..., :1]).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="at least one"):
         grid(images[:0])
+
+
+@pytest.mark.parametrize("size", [(24, 40), (96, 64)])
+def test_images_are_rows_by_columns_in_arrays_and_pictures(size: tuple[int, int]) -> None:
+    height, width = size
+    model, spec = ModelConfig("dcgan", 6, False, GeneratorConfig(4)), ImageSpec((3, *size))
+    sampler = Sampler(model, spec, build_generator(model, spec).state_dict())
+    images = sampler.images(0, range(6))
+    assert images.shape == (6, height, width, 3)
+    assert sampler.images(0, []).shape == (0, height, width, 3)
+    assert sampler.interpolations(0, 2, 3).shape == (6, height, width, 3)
+    picture = grid(images, columns=3, min_side=1)
+    assert picture.size == (3 * (width + 1) + 1, 2 * (height + 1) + 1)
+    row, column = height + 2, 2 * (width + 1) + 1
+    found = np.asarray(picture)[row : row + height, column : column + width]
+    np.testing.assert_array_equal(found, images[5])

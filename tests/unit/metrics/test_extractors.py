@@ -150,3 +150,45 @@ def test_weights_of_an_extractor_of_ones_own_are_checked(tmp_path: Path) -> None
     save_file(state | {name: 2 * state[name]}, tmp_path / "extractor.safetensors")
     with pytest.raises(ValueError, match=r"extractor\.safetensors cannot be used: its hash has"):
         load_extractor(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(24, 40), (96, 64), (7, 13)])
+def test_a_classifier_sees_transposed_images_alike(size: tuple[int, int]) -> None:
+    ours, theirs = (Classifier((3, *shape), 4).eval() for shape in (size, size[::-1]))
+    state = {}
+    for name, value in ours.state_dict().items():
+        if value.dim() == 4:
+            value = value.mT.contiguous()
+        elif value.shape[-1] == 32 * 16:  # the features of 4x4 places
+            value = value.view(-1, 32, 4, 4).mT.flatten(1)
+        state[name] = value
+    theirs.load_state_dict(state)
+    images = torch.randint(256, (5, 3, *size), dtype=torch.uint8)
+    for found, expected in zip(ours(images), theirs(images.mT), strict=True):
+        assert found.std() > 1e-3
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def lines(size: int, large: int) -> np.ndarray:
+    """The weights ``(large, size)`` of TensorFlow 1's bilinear resizing along one side."""
+    weights = np.zeros((large, size))
+    for place in range(large):
+        left = place * size / large
+        below = int(left)
+        weights[place, below] += 1 - (left - below)
+        weights[place, min(below + 1, size - 1)] += left - below
+    return weights
+
+
+@pytest.mark.parametrize("size", [(24, 40), (96, 64)])
+def test_inception_resizes_height_and_width_each(weights: Path, size: tuple[int, int]) -> None:
+    extractor, seen = inception((3, *size), weights), list[torch.Tensor]()
+    first = next(m for m in extractor.network.modules() if isinstance(m, nn.Conv2d))
+    handle = first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    features = extractor(images).features
+    handle.remove()
+    down, right = (lines(side, 299) for side in size)
+    expected = (np.einsum("yh,nhwc,xw->ncyx", down, images, right) - 128) / 128
+    np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-4)
+    assert features.shape == (2, 2048)

@@ -196,3 +196,19 @@ def test_a_command_gets_it_on_standard_input(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exit code 3"):
         alarm.tell(AlarmConfig(command="exit 3"), {})
     assert alarm.tell(AlarmConfig(), {}) == []
+
+
+@pytest.mark.parametrize("size", [(24, 40), (40, 24)])
+def test_new_images_get_the_models_height_and_width(size: tuple[int, int], tmp_path: Path) -> None:
+    for number in range(30):
+        Image.new("L", (60 + number, 30), number).save(tmp_path / f"{number}.png")
+    reference: Any = SimpleNamespace(
+        extractor=SimpleNamespace(info=SimpleNamespace(image_shape=(1, *size))),
+        protocol=SimpleNamespace(split="test", count=30),
+    )
+    _, pixels = _new_images(Schedule("n", "m", "0 3 * * *"), str(tmp_path), reference)
+    assert pixels.shape == (30, *size, 1)
+    assert sorted(pixels[:, 0, 0, 0].tolist()) == list(range(30))
+    padded = Schedule("n", "m", "0 3 * * *", data=NewImages(fit="pad"))
+    _, pixels = _new_images(padded, str(tmp_path), reference)
+    assert (pixels[:, 0] == 0).all()  # wider than the model's images

@@ -80,3 +80,24 @@ def test_it_is_differentiable_twice(names) -> None:
     given = images(size=5)[:2].requires_grad_()
     assert torch.autograd.gradcheck(lambda x: augment(x, numbers, names), given)
     assert torch.autograd.gradgradcheck(lambda x: augment(x, numbers, names).sin(), given)
+
+
+@pytest.mark.parametrize("size", [(24, 40), (96, 64), (7, 13)])
+def test_a_transposed_image_changes_alike(size: tuple[int, int]) -> None:
+    """The draws of rows and columns are exchanged with the sides."""
+    given, numbers = torch.randn(6, 3, *size, dtype=torch.float64), drawn(3, 5, 6)[:, 0]
+    exchanged = numbers[:, [0, 1, 2, 4, 3, 6, 5]]
+    found, other = augment(given, numbers, ALL), augment(given.mT, exchanged, ALL)
+    torch.testing.assert_close(found, other.mT)
+    assert not torch.allclose(found, given)
+
+
+def test_shifts_and_holes_are_shares_of_each_side() -> None:
+    given = torch.rand(4, 3, 24, 40, dtype=torch.float64) + 10
+    shifted = augment(given, draws(down=0.999, right=0.0), ["translation"])
+    assert torch.equal(shifted[:, :, 3:, :-5], given[:, :, :-3, 5:])  # an eighth: 3 and 5 pixels
+    assert (shifted[:, :, :3] == 0).all()
+    assert (shifted[..., -5:] == 0).all()
+    cut = augment(given, draws(hole_row=0.5, hole_column=0.5), ["cutout"]) == 0
+    assert cut[:, :, 6:18, 10:30].all()
+    assert cut.sum() == 4 * 3 * 12 * 20

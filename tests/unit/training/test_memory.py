@@ -96,3 +96,13 @@ def test_workers_take_what_fits_on_all_of_them() -> None:
 
 def test_a_trainer_takes_auto_for_the_whole_batch() -> None:
     assert Trainer(SMALL, GROUPS, SPEC, 0).config.images_per_pass == 64
+
+
+@pytest.mark.parametrize("network", ["dcgan", "resnet"])
+def test_an_estimate_for_images_that_lie_or_stand(network: Any) -> None:
+    model, setting = replace(DCGAN, network=network), OptimizationConfig(batch_size=16)
+    lying, standing, square = (
+        memory.activation_bytes(model, setting, ImageSpec((3, *size)))
+        for size in ((64, 96), (96, 64), (64, 64))
+    )
+    assert lying == standing == pytest.approx(1.5 * square, rel=0.05)
