@@ -128,9 +128,9 @@ CASES = {
 
 
 def prepare(folder: Path) -> Path:
-    """A small labelled data set in ``folder``."""
+    """A small labelled data set in ``folder``, of images that are not square."""
     random = np.random.default_rng(0)
-    np.save(folder / "train_images.npy", random.integers(0, 256, (37, 9, 9, 1), dtype=np.uint8))
+    np.save(folder / "train_images.npy", random.integers(0, 256, (37, 9, 7, 1), dtype=np.uint8))
     np.save(folder / "train_labels.npy", random.integers(0, 3, 37))
     (folder / "dataset.json").write_text('{"classes": ["0", "1", "2"]}')
     return folder
