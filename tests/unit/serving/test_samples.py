@@ -1,5 +1,7 @@
 """Pictures of classes by name or number, and what is said of them."""
 
+import base64
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bngan.generation.predict import predict
 from bngan.generation.sampler import Sampler
 from pipeline.core.errors import UserError
 from pipeline.registry.registry import OpenedModel
@@ -84,3 +87,20 @@ def test_a_generator_without_classes_takes_no_name(
     serve(tiny(), monkeypatch)
     with pytest.raises(UserError, match="m: this generator knows no classes"):
         samples.write(tmp_path, "m", SampleRequest(4, label="apps"), tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("size", [(24, 40), (96, 64)])
+def test_files_are_as_wide_and_high_as_the_images(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sampler, output = tiny((3, *size)), tmp_path / "one.png"
+    serve(sampler, monkeypatch)
+    samples.write(tmp_path, "m", SampleRequest(2, separately=True), tmp_path / "each")
+    found = [Image.open(path) for path in sorted((tmp_path / "each").iterdir())]
+    assert [image.size for image in found] == [size[::-1]] * 2
+    np.testing.assert_array_equal([np.asarray(each) for each in found], sampler.images(0, range(2)))
+    samples.write(tmp_path, "m", SampleRequest(1), output)
+    assert Image.open(output).size == size[::-1]
+    (encoded,) = predict(sampler, [1], {"format": "png"})
+    decoded = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    np.testing.assert_array_equal(np.asarray(decoded), sampler.images(0, [1])[0])
