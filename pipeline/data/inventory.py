@@ -70,12 +70,19 @@ def listing(lines: Sequence[str]) -> str:
 
 
 def understood(classes: Mapping[str, int], splits: Mapping[str, str]) -> str:
-    """Return in one line the number of images of each class, and the split that each name makes."""
-    parts = [f"{short_name(name)} {count:,}" for name, count in classes.items()]
+    """Return in one line the number of images of each class, and the split that each name makes.
+
+    A colon parts a name that ends with a digit from the number. A lone ``train`` is no news.
+    """
+    names = [short_name(name) for name in classes]
+    parts = [
+        f"{name}: {count:,}" if name[-1:].isdigit() else f"{name} {count:,}"
+        for name, count in zip(names, classes.values(), strict=True)
+    ]
     if len(parts) > _NAMED:
         parts[_NAMED:] = [f"and {len(parts) - _NAMED:,} more"]
     line = f"{len(classes)} classes: {', '.join(parts)}" if classes else "no classes"
-    if splits:
+    if splits and splits != {"train": "train"}:
         pairs = (f"{one_line(name)} -> {split}" for name, split in splits.items())
         line += f"; splits: {', '.join(pairs)}"
     return line

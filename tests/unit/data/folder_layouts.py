@@ -84,7 +84,7 @@ FOLDERS_THAT_MAKE_SPLITS = (
         ignored=1,
     ),
     Layout(("train/ 4", "dev/ 2"), "none", "train 4, test 2", "dev -> test"),
-    Layout(("train/ 4",), "none", "train 4", "train -> train"),
+    Layout(("train/ 4",), "none", "train 4", "no classes; "),
     Layout(("train/ 4", "test1/ 2"), "none", "train 4, test 2", "test1 -> test"),
     Layout(("trainval/ 4", "test_data/ 2"), "none", "train 4, test 2", "test_data -> test"),
     Layout(("1_train/ 4", "2_test/ 2"), "none", "train 4, test 2", "2_test -> test"),
@@ -165,9 +165,9 @@ FOLDERS_THAT_MAKE_CLASSES = (
     Layout(
         ("train/x/a/ 2", "train/x/b/ 2"), "x 4", "train 4", "1 classes: x 4", {"class_level": 1}
     ),
-    Layout(("0/ 2", "2/ 2", "10/ 2"), "0 2, 2 2, 10 2", "train 6", "3 classes: 0 2, 2 2, 10 2"),
-    Layout(("img10/ 2", "img9/ 2"), "img9 2, img10 2", "train 4", "img9 2, img10 2"),
-    Layout(("001/ 2", "1/ 2"), "001 2, 1 2", "train 4", "2 classes: 001 2, 1 2"),
+    Layout(("0/ 2", "2/ 2", "10/ 2"), "0 2, 2 2, 10 2", "train 6", "3 classes: 0: 2, 2: 2, 10: 2"),
+    Layout(("img10/ 2", "img9/ 2"), "img9 2, img10 2", "train 4", "img9: 2, img10: 2"),
+    Layout(("001/ 2", "1/ 2"), "001 2, 1 2", "train 4", "2 classes: 001: 2, 1: 2"),
     Layout((two_forms,), "b 2, é 4", "train 4, test 2", "2 classes: b 2, é 4"),
     Layout(("🚗/ 2", "Ünï ☕/ 2"), "Ünï ☕ 2, 🚗 2", "train 4", "Ünï ☕ 2, 🚗 2"),
     Layout(("set [v1]/ 2", "set */ 2"), "set * 2, set [v1] 2", "train 4", "set * 2, set [v1] 2"),

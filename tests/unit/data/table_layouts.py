@@ -190,8 +190,8 @@ TABLES = (
         "train 3",
         "the column split is not read, so its values make no splits",
     ),
-    Layout((arrow_stream,), "none", "train 4", "train -> train"),
-    Layout((arrow_file,), "none", "train 4", "train -> train"),
+    Layout((arrow_stream,), "none", "train 4", "no classes; "),
+    Layout((arrow_file,), "none", "train 4", "no classes; "),
     Layout((saved,), "NA 3, b 3", "train 4, test 2", "Train -> train, Test -> test"),
     Layout((table("x.parquet", 4, ["NA", None, "", "b"]),), "NA 1, b 1", "train 4", "2 classes"),
     Layout(
