@@ -101,13 +101,11 @@ def _require_something(path: str, listing: Listing) -> None:
 def unpack(path: str, names: Iterable[str], target: Path) -> None:
     """Unpack archives of a folder, each into a folder of its name in ``target``.
 
-    The numbers of shards, such as ``train-000001.tar``, do not count.
-
     Raises:
         ValueError: if one cannot be unpacked; the message names it.
     """
     for name in names:
-        folder = target / re.sub(r"([-_]\d+)?(\.tar)?\.\w+$", "", name)
+        folder = target / re.sub(r"(\.tar)?\.\w+$", "", name)
         try:
             _require_new(folder, os.path.join(path, name))
             if name.lower().endswith(".zip"):

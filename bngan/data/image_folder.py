@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from bngan.data.dataset import UNLABELLED
 from bngan.data.folder import Listing, scan, unpack
-from bngan.data.layout import SourceSplit, arrange, natural_key, table_splits
+from bngan.data.layout import arrange, natural_key
 from bngan.data.metadata import Descriptions, read_metadata
 from bngan.data.source import ReadOptions, Source
+from bngan.data.split_names import SourceSplit, table_splits
 from bngan.data.tables import Table, image_tables, read_tables
 from bngan.serialization.problem import one_line
 
@@ -131,7 +132,8 @@ def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedIma
     elif column := options.image_column or options.label_column:
         raise ValueError(f"{path} has no column '{column}': there are no tables or metadata files")
     by_folder = Counter(os.path.dirname(name) for name in names)
-    places = arrange(by_folder, options.splits, options.class_level)
+    level = 0 if described.labelled else options.class_level
+    places = arrange(by_folder, options.splits, level)
     images: dict[SourceSplit, list[str]] = defaultdict(list)
     for name in names:
         place = places[os.path.dirname(name)]

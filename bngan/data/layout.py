@@ -7,23 +7,20 @@ it decide: ``train`` beside ``test`` is a split, and ``train`` beside ``car`` an
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
-SourceSplit = Literal["train", "validation", "test"]
-"""Split of raw data. What ``prepare`` makes of it is a ``Split``."""
-SOURCE_SPLITS: tuple[SourceSplit, ...] = ("train", "validation", "test")
-SPLIT_NAMES: dict[str, SourceSplit] = {
-    **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
-    **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout"), "test"),
-}
+from bngan.data.split_names import (
+    SOURCE_SPLITS,
+    SPLIT_NAMES,
+    SourceSplit,
+    require_known,
+    sibling_splits,
+    split_word,
+)
+
 _OUTSIDE_SPLITS = "outside of the folders that make the splits"
 _OUTSIDE_CLASSES = "outside of the class folders"
-_WORDS = re.compile(r"[a-z]+(?=set)|[a-z]+")
-_NEUTRAL = {"set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures"}
-"""Words beside a split's word that change nothing: ``test_data`` is ``test``."""
 Folders = tuple[str, ...]
 """Names of the folders above a file, from the top."""
 
@@ -75,16 +72,51 @@ def arrange(
     paths = {folder: tuple(folder.split("/")) if folder else () for folder in counts}
     require_known(splits or {}, {name for path in paths.values() for name in path})
     places, inner = _below_splits(paths, *_split_level(paths.values(), splits))
-    depth = _class_depth(inner.values()) if class_level is None else class_level - 1
-    labelled = {places[folder].split for folder, path in inner.items() if len(path) > depth}
+    if class_level is None:
+        inner = _without_wrappers(inner, places)
+        depth = _class_depth(inner.values())
+    else:
+        depth = class_level - 1
+    labelled = _labelled_splits(inner, places, depth) if depth >= 0 else set()
     for folder, path in inner.items() if depth >= 0 else ():
+        if places[folder].split not in labelled and not class_level:
+            continue
         if len(path) > depth:
             label = unicodedata.normalize("NFC", path[depth])
             places[folder] = replace(places[folder], label=label)
-        elif places[folder].split in labelled or class_level:
+        else:
             places[folder] = Place(misfit=_OUTSIDE_CLASSES)
     _require_most(counts, places)
     return places
+
+
+def _without_wrappers(
+    inner: Mapping[str, Folders], places: Mapping[str, Place]
+) -> dict[str, Folders]:
+    """Return the paths without levels that have one name in all of a split, and more below it."""
+    shorter = dict(inner)
+    for split in SOURCE_SPLITS:
+        inside = [folder for folder in inner if places[folder].split == split]
+        while inside and all(len(shorter[folder]) > 1 for folder in inside):
+            if len({shorter[folder][0] for folder in inside}) > 1:
+                break
+            shorter |= {folder: shorter[folder][1:] for folder in inside}
+    return shorter
+
+
+def _labelled_splits(
+    inner: Mapping[str, Folders], places: Mapping[str, Place], depth: int
+) -> set[SourceSplit]:
+    """Return the splits whose folders at ``depth`` are classes; a lone name of its own is none."""
+    names: dict[SourceSplit, set[str]] = defaultdict(set)
+    for folder, path in inner.items():
+        name = unicodedata.normalize("NFC", "".join(path[depth : depth + 1]))
+        names[places[folder].split] |= {name} - {""}
+    return {
+        split
+        for split, own in names.items()
+        if len(own) > 1 or own & {n for other in names if other != split for n in names[other]}
+    }
 
 
 def _below_splits(
@@ -122,83 +154,12 @@ def _split_level(
         names = {path[level] for path in paths if len(path) > level}
         if given is None:
             whole = level == 0 or all(len(path) > level for path in paths)
-            meaning = _meaning(names, whole)
+            meaning = sibling_splits(names, whole)
         else:
             meaning = {name: given[name] for name in names if name in given}
         if meaning:
             return level, meaning
     return 0, {}
-
-
-def _meaning(names: Collection[str], whole: bool) -> dict[str, SourceSplit]:
-    """Return the split of each name, if folders that stand side by side are splits; else nothing.
-
-    They are if they hold a training split and another one and differ in that word alone, such as
-    ``seg_train`` and ``seg_test``; other names beside them mean nothing. Where the ``whole`` data lies
-    in the folders, they are splits too if each is one of ``SPLIT_NAMES``.
-
-    Raises:
-        ValueError: if there are several such pairs.
-    """
-    groups: dict[str, dict[str, SourceSplit]] = defaultdict(dict)
-    for name in names:
-        if word := split_word(name):
-            groups[_without(name, word)][name] = SPLIT_NAMES[word]
-    pairs = {
-        rest: group
-        for rest, group in groups.items()
-        if "train" in group.values() and len(set(group.values())) > 1
-    }
-    plain = groups.get("", {})
-    if "" in pairs or (whole and len(plain) == len(names)):
-        return plain
-    if len(pairs) > 1:
-        found = ", ".join(sorted(name for group in pairs.values() for name in group))
-        raise ValueError(f"it is not clear which of {found} are splits: write data.splits")
-    return next(iter(pairs.values()), {})
-
-
-def split_meaning(
-    names: Collection[str], given: Mapping[str, SourceSplit] | None = None
-) -> dict[str, SourceSplit]:
-    """Return the meaning of the splits that data itself names; others are left out.
-
-    Raises:
-        ValueError: if two names mean one split, or ``given`` has a name that is not there.
-    """
-    if given is not None:
-        require_known(given, names)
-        meaning = {name: split for name, split in given.items() if name in names}
-    else:
-        words = {name: split_word(name) for name in names}
-        meaning = {n: SPLIT_NAMES[w] for n, w in words.items() if w and not _without(n, w)}
-    if len(set(meaning.values())) < len(meaning):
-        raise ValueError(f"several of the splits {', '.join(meaning)} are one: write data.splits")
-    return meaning
-
-
-def require_known(given: Mapping[str, SourceSplit], names: Collection[str]) -> None:
-    """Raise ``ValueError`` if ``given`` has a name that is not among ``names``."""
-    if unknown := [name for name in given if name not in names]:
-        there = ", ".join(sorted(names)) or "none"
-        raise ValueError(f"data.splits: there is no {unknown[0]}; names are {there}")
-
-
-def split_word(name: str) -> str | None:
-    """Return the one of ``SPLIT_NAMES`` that a name has as a word, if it has exactly one."""
-    words = [word for word in _WORDS.findall(_spaced(name)) if word in SPLIT_NAMES]
-    return words[0] if len(words) == 1 else None
-
-
-def _spaced(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-
-
-def _without(name: str, word: str) -> str:
-    """Return the words of a name besides a split's word, without neutral ones and numbers."""
-    others = _WORDS.findall(_spaced(name))
-    others.remove(word)
-    return " ".join(other for other in others if other not in _NEUTRAL)
 
 
 def _class_depth(paths: Iterable[Folders]) -> int:
@@ -221,53 +182,3 @@ def _require_most(counts: Mapping[str, int], places: Mapping[str, Place]) -> Non
             raise ValueError(
                 f"{count:,} of {count + used:,} images lie {misfit}: {key} says which folders those are"
             )
-
-
-def table_splits(
-    names: Sequence[str], given: Mapping[str, SourceSplit] | None = None
-) -> dict[str, tuple[SourceSplit, str]]:
-    """Return split and origin of each table; the origin is the name that decides.
-
-    The word in the file's name counts, as in ``train-00000-of-00001.parquet``, else that of the
-    nearest folder. If no name has one, all tables are of the training split. Otherwise those without
-    one are left out.
-
-    Raises:
-        ValueError: if files of one split's name lie in several folders.
-    """
-    found: dict[str, tuple[SourceSplit, str]] = {}
-    parts = {name: _parts(name) for name in names}
-    require_known(given or {}, {part for each in parts.values() for part in each})
-    for name in names:
-        for part in parts[name]:
-            word = split_word(part)
-            if given is not None and part in given:
-                found[name] = given[part], part
-                break
-            if given is None and word:
-                found[name] = SPLIT_NAMES[word], part
-                break
-    _require_one_folder(found, parts)
-    return found if found or given else {name: ("train", "") for name in names}
-
-
-def _require_one_folder(
-    found: Mapping[str, tuple[SourceSplit, str]], parts: Mapping[str, Sequence[str]]
-) -> None:
-    """Raise ``ValueError`` if one split's files lie in several folders, as configurations do."""
-    folders: dict[str, set[str]] = defaultdict(set)
-    for name, (split, origin) in found.items():
-        if origin == parts[name][0]:
-            folders[split].add(name.rpartition("/")[0] or ".")
-    for part, places in folders.items():
-        if len(places) > 1:
-            listed = ", ".join(sorted(places))
-            raise ValueError(
-                f"tables of the {part} split lie in several folders, {listed}: set data.path to one"
-            )
-
-
-def _parts(table: str) -> list[str]:
-    """Return the stem of a table's file, without the number of its shard, and its folders."""
-    *folders, file = table.split("/")
-    return [re.sub(r"-\d+-of-\d+$", "", file.rsplit(".", 1)[0]), *reversed(folders)]

@@ -91,13 +91,14 @@ def _csv_rows(rows: Iterator[list[str]]) -> Iterator[tuple[int, dict[str, Any]]]
     head = next(rows, [])
     if len(head) == 1 and (other := re.search(r"[;\t|]", head[0])):
         raise ValueError(f"its cells are separated by {other[0]!r}: separate them by commas")
-    if twice := [name for name, count in Counter(head).items() if count > 1]:
+    if twice := [name for name, count in Counter(head).items() if name and count > 1]:
         raise ValueError(f"two columns are called {twice[0]}")
     for number, cells in enumerate(rows, 1):
-        if cells and len(cells) != len(head):
+        if not any(cells):
+            continue
+        if len(cells) != len(head):
             raise ValueError(f"row {number} has {len(cells)} cells, and the head {len(head)}")
-        if cells:
-            yield number, dict(zip(head, (cell or None for cell in cells), strict=True))
+        yield number, dict(zip(head, (cell or None for cell in cells), strict=True))
 
 
 def _record(value: Any) -> dict[str, Any]:
@@ -113,7 +114,9 @@ def _column(row: dict[str, Any], given: str | None, usual: str, key: str) -> str
         ValueError: if there is no such column; the usual one for labels may be missing.
     """
     if given is None:
-        same = [name for name in row if str(name).lower() == usual]
+        same = sorted(
+            (name for name in row if str(name).lower() == usual), key=lambda n: n != usual
+        )
         if same or usual == "label":
             return same[0] if same else usual
     elif given in row:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bngan.data.decoding import MAX_BYTES
-from bngan.data.layout import SourceSplit
+from bngan.data.split_names import SourceSplit
 from bngan.serialization.problem import one_line
 
 if TYPE_CHECKING:  # takes seconds to import

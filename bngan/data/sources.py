@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from bngan.data.embedded import EMBEDDED, PREFIX
 from bngan.data.hub import HUB_PREFIX, load
 from bngan.data.image_folder import folder_sources
-from bngan.data.layout import SourceSplit, split_meaning
 from bngan.data.source import ReadOptions, Source
+from bngan.data.split_names import SourceSplit, split_meaning
 from bngan.serialization.problem import one_line
 
 if TYPE_CHECKING:  # takes seconds to import; only opening a source needs it

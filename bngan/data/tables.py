@@ -69,7 +69,8 @@ def image_tables(
                 columns = one_line(", ".join(schema.names))
                 others[name] = f"has no column '{chosen}'; it has {columns}"
                 continue
-            usual = next((each for each in schema.names if each.lower() == "label"), None)
+            same = [each for each in schema.names if each.lower() == "label"]
+            usual = "label" if "label" in same else next(iter(same), None)
             given = label or _first(kinds, "ClassLabel")
             if given is not None and given not in schema.names:
                 columns = one_line(", ".join(schema.names))

@@ -1,6 +1,7 @@
 """Look at a folder of images before a run: names alone, without opening an image."""
 
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,9 @@ from pathlib import Path
 from bngan.data.dataset import ImageSpec, Split
 from bngan.data.folder import Listing, scan
 from bngan.data.image_folder import PlacedImages, place_images
-from bngan.data.layout import natural_key, table_splits
+from bngan.data.layout import natural_key
 from bngan.data.sources import is_saved, is_symbolic
+from bngan.data.split_names import table_splits
 from bngan.data.tables import image_tables, row_count
 from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
@@ -20,6 +22,9 @@ from pipeline.data.classes import class_problem
 from pipeline.data.doubts import mask_warning, unused_images
 from pipeline.data.inventory import understood
 from pipeline.data.volume import array_bytes, size_problem
+
+_SPREAD = 4
+"""Standard deviations by which a split may be larger than its share, if content decides."""
 
 
 def _placed(config: Config) -> tuple[Listing, PlacedImages] | None:
@@ -116,12 +121,10 @@ def _most_images(
     train = images.names.get("train", [])
     own = images.names.get("test", images.names.get("validation"))
     select, held_out = data.held_out(len(train), own is not None)
+    by_chance = 0 if data.split_by == "order" else _SPREAD * math.sqrt(len(train) / 4)
     rest = max(len(train) - select - held_out, 0)
-    return {
-        "train": min(rest, used(train)),
-        "select": min(select, used(train)),
-        "test": min(held_out, used(train)) if own is None else used(own),
-    }
+    most = [min(round(count + by_chance), used(train)) for count in (rest, select, held_out)]
+    return {"train": most[0], "select": most[1], "test": most[2] if own is None else used(own)}
 
 
 def too_large_images(config: Config) -> Iterator[Problem]:

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple, cast
 
 from omegaconf import MISSING
 
-from bngan.data.layout import SourceSplit
 from bngan.data.source import ReadOptions
+from bngan.data.split_names import SourceSplit
 from bngan.networks.config import ModelConfig
 from bngan.serialization.bounds import bounded
 from bngan.training.config import ExecutionConfig, OptimizationConfig
@@ -125,10 +125,11 @@ class DataConfig:
         None, ge=FEWEST, message=f"{{key}} must be at least {FEWEST} images, got {{value}}"
     )
     """Number of images to train on, drawn by split_seed; null: all. The other splits stay whole."""
-    split_by: Literal["content", "order"] = "order"
+    split_by: Literal["auto", "content", "order"] = "auto"
     """Law of the random splits. content: a hash of an image's file decides, so that images that are
     added or removed move no other image; shares hold on average. order: one random order of all
-    images decides, and shares hold exactly."""
+    images decides, and shares hold exactly. auto: order for embedded data, and for data that the
+    workspace has split by order before; else content."""
     split_seed: int = bounded(0, ge=0, lt=2**63, message=_SEEDS)
     """Seed of the random splits, separate from `seed` so that repetitions share their data."""
 

@@ -9,8 +9,8 @@ from typing import Any
 from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import EMBEDDED, PREFIX
 from bngan.data.hub import HUB_PREFIX, HubName
-from bngan.data.layout import SOURCE_SPLITS
 from bngan.data.sources import is_symbolic
+from bngan.data.split_names import SOURCE_SPLITS
 from bngan.diagnostics import checks
 from bngan.metrics.protocol import Protocol
 from bngan.serialization.bounds import out_of_bounds

@@ -105,7 +105,7 @@ class ImagePool:
         self.used.append(index)
         self.levels.add(decoded, pixels)
         size = repr(decoded.image.size).encode()
-        self.decoded.append(_hash(decoded.image.tobytes() + size))
+        self.decoded.append(_hash(decoded.image.convert("RGB").tobytes() + size))
 
     def make_rgb(self) -> None:
         """Give the images three channels, which are equal for those converted so far."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from bngan.data.class_names import short_name
 from bngan.data.folder import MEANT
-from bngan.data.layout import SourceSplit
 from bngan.data.source import Source
+from bngan.data.split_names import SourceSplit
 from bngan.serialization.problem import one_line
 from pipeline.data.classes import class_name
 from pipeline.data.raw import RawImages

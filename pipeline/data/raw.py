@@ -10,9 +10,9 @@ import numpy as np
 
 from bngan.data.dataset import UNLABELLED, Split
 from bngan.data.hub import TooLarge
-from bngan.data.layout import SourceSplit
 from bngan.data.source import ReadOptions, Source
 from bngan.data.sources import open_source
+from bngan.data.split_names import SourceSplit
 from pipeline.core.errors import RetryableError, UserError
 
 TEST_SPLITS: tuple[SourceSplit, ...] = ("test", "validation")

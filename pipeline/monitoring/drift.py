@@ -11,8 +11,8 @@ from mlflow.entities import Run
 
 from bngan.data.decoding import convert, decode
 from bngan.data.hub import pinned
-from bngan.data.layout import SourceSplit
 from bngan.data.source import ReadOptions
+from bngan.data.split_names import SourceSplit
 from bngan.metrics.drift import drift
 from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.features import Features

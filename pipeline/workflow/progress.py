@@ -1,5 +1,7 @@
 """The progress of a configuration's training, read from the workspace alone."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +14,23 @@ from pipeline.workflow.fingerprint import fingerprint, outputs_name
 from pipeline.workflow.resume import stop_reason, training_id
 from pipeline.workflow.stages import prepare, reference, train
 
+Progress = Literal["finished", "begun", "not begun"]
+Law = Literal["auto", "content", "order"]
+
 
 def is_prepared(config: Config) -> bool:
     """Return whether the images of exactly this configuration are prepared; write nothing."""
+    return any(_is_prepared(each) for each in _by_either_law(config))
+
+
+def _by_either_law(config: Config) -> Iterator[Config]:
+    """Yield the configurations that this one may mean, since only MLflow knows what auto means."""
+    laws: tuple[Law, ...] = ("order", "content")
+    for law in laws if config.data.split_by == "auto" else (config.data.split_by,):
+        yield replace(config, data=replace(config.data, split_by=law))
+
+
+def _is_prepared(config: Config) -> bool:
     try:
         name = outputs_name(prepare.STAGE, fingerprint(prepare.STAGE, config, {}))
     except UserError:
@@ -22,11 +38,17 @@ def is_prepared(config: Config) -> bool:
     return not Workspace(config.workspace).damage(name)
 
 
-def training_progress(config: Config) -> Literal["not begun", "begun", "finished"]:
+def training_progress(config: Config) -> Progress:
     """Return the progress of the training of exactly this configuration; write nothing.
 
     Other trainings in the workspace do not count, nor does a training on other images.
     """
+    found = {_training_progress(each) for each in _by_either_law(config)}
+    order: tuple[Progress, ...] = ("finished", "begun", "not begun")
+    return next(each for each in order if each in found)
+
+
+def _training_progress(config: Config) -> Progress:
     storage, folders = Workspace(config.workspace), dict[str, Path]()
     for stage in (prepare.STAGE, reference.STAGE):
         try:

@@ -30,6 +30,7 @@ from pipeline.workflow.fingerprint import (
     stage_tags,
 )
 from pipeline.workflow.results import Decision, Display, RunResult, StageFailed, StageResult
+from pipeline.workflow.split_law import with_split_law
 from pipeline.workflow.stage import Stage, StageContext, StageEvents, Summary
 from pipeline.workflow.stages import evaluate, prepare, reference, register, train
 
@@ -44,6 +45,7 @@ def plan(config: Config) -> list[Decision]:
     storage = Workspace(config.workspace)
     storage.check_writable()
     tracker = Tracker(storage.local, config.name)
+    config = with_split_law(config, tracker.client)
     decisions, folders = list[Decision](), dict[str, Path]()
     for stage in STAGES:
         if waiting := [name for name in stage.inputs if name not in folders]:
@@ -104,6 +106,7 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     with in_use(storage), AsyncTracker(storage.local, config.name, display.message) as tracker:
         for dead in reap(storage.local):
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
+        config = with_split_law(config, tracker.client)
         parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
         result = RunResult(parent, {}, {}, {})
         current = _Run(config, tracker, result, display, options)

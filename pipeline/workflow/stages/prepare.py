@@ -16,9 +16,9 @@ from bngan.data.embedded import EMBEDDED
 from bngan.data.folder import folder_signature
 from bngan.data.hub import pinned
 from bngan.data.images import png_bytes
-from bngan.data.layout import SourceSplit
 from bngan.data.source import Source
 from bngan.data.sources import is_symbolic
+from bngan.data.split_names import SourceSplit
 from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
@@ -83,6 +83,8 @@ def run(context: StageContext) -> Summary:
             f"data.max_skipped={data.max_skipped} allows; skipped.txt of the run lists them:\n"
             f"{listing(skipped)}"
         )
+    for split, order in orders.items():
+        _require_enough(data, split, len(order))
     digests: Digests = {
         split: _write(context, raw, pools, split, orders[split]) for split in SPLITS
     }

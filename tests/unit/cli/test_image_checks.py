@@ -38,7 +38,12 @@ def test_counts_are_those_of_prepare(places, data, tmp_path: Path, monkeypatch) 
     _, summary = prepared(tmp_path / "set", tmp_path / "out", **data)
     counts = summary["counts"]
     learned = counts["train"] // 2 if summary["classes"] else 0
-    given = [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "data.select=0.1"]
+    given = [
+        f"data.path={tmp_path}/set",
+        f"workspace={tmp_path}/w",
+        "data.select=0.1",
+        "data.split_by=order",
+    ]
     given += ["data.test=0.1", *(f"data.{key}={value}" for key, value in data.items())]
     for split, count in {**counts, "train": counts["train"] - learned}.items():
         for asked in (count, count + 1):
@@ -59,7 +64,7 @@ def test_counts_are_those_of_prepare(places, data, tmp_path: Path, monkeypatch) 
 def test_more_than_there_is_is_told_as_prepare_does(data, message, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     fill(tmp_path / "set", *CLASSES)
     overrides = [f"data.{key}={value}" for key, value in data.items()]
-    overrides += [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w"]
+    overrides += [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "data.split_by=order"]
     overrides += ["data.select=0.1", "data.test=0.1"]
     config = load_config(DIGITS, [*overrides, "evaluate.protocol=fid20_test"])
     assert [problem.message for problem in obstacles(config)] == [message]
@@ -72,6 +77,7 @@ def test_large_images_are_asked_for_and_their_gigabytes_told(
 ) -> None:
     fill(tmp_path / "set", *CLASSES)
     given = [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "data.image_size=257"]
+    given.append("data.split_by=order")
     given += ["evaluate.protocol=fid20_test", "data.channels=3"]
     (problem,) = obstacles(load_config(DIGITS, given))
     assert problem.key == "data.image_size"

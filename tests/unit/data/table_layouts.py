@@ -87,6 +87,21 @@ METADATA = (
         ("x 2", csv_rows("x0.png,a,b", "x1.png,b,a", head="file_name,label,label")),
         "two columns are called label",
     ),
+    Layout(
+        ("x 1", "a/ 1", "b/ 1", csv_rows("x0.png,u", "a/0.png,v", "b/0.png,v")),
+        "u 1, v 2",
+        "train 3",
+        "2 classes",
+    ),
+    Layout(
+        (
+            "x 3",
+            csv_rows("x0.png,a,,", "x1.png,b,,", "  ,,,", "x2.png,b,,", head="file_name,label,,"),
+        ),
+        "a 1, b 2",
+        "train 3",
+        "2 classes",
+    ),
     error(("x 2", csv_rows("../x0.png,a")), "../x0.png lies outside of the folder"),
     error(("x 2", csv_rows("x0.png,a", "x0.png,b")), "metadata.csv: row 2: x0.png has two labels"),
     error(("x 2", csv_rows("x0.png,a", "x1.png")), "row 2 has 1 cells, and the head 2"),
@@ -174,6 +189,22 @@ TABLES = (
         "tables of the train split lie in several folders, a32, a64: set data.path to one",
     ),
     Layout((table("Train.PARQUET", 4),), "none", "train 4", "Train -> train"),
+    error(
+        (table("a/train/0.parquet", 2), table("b/train/0.parquet", 2)),
+        "tables of the train split lie in several folders, a, b: set data.path to one",
+    ),
+    Layout(
+        (table("train_station.parquet", 2), table("bus.parquet", 2)),
+        "none",
+        "train 4",
+        "no classes",
+    ),
+    Layout(
+        (table("mnist_train.parquet", 3), table("mnist_test.parquet", 2)),
+        "none",
+        "train 3, test 2",
+        "mnist_test -> test",
+    ),
     error((table("train.parquet", 0),), "train.parquet has no rows"),
     Layout(
         (
