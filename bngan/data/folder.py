@@ -34,6 +34,10 @@ _BROUGHT_ALONG = (
 """Folders that systems and programs make: thumbnails, dustbins and the like."""
 MEANT = (*READ, *_UNREAD, *TABLES, *ARCHIVES)
 """Suffixes of files that a person may mean as images."""
+_UNPACKING_ERRORS = (
+    *(OSError, RuntimeError, ValueError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error),
+)
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Names of files that describe images beside or below them."""
 
@@ -114,10 +118,7 @@ def unpack(path: str, names: Iterable[str], target: Path) -> None:
             else:
                 with tarfile.open(os.path.join(path, name)) as archive:
                     archive.extractall(folder, filter="data")
-        except (
-            *(OSError, RuntimeError, ValueError, tarfile.TarError),
-            *(zipfile.BadZipFile, zlib.error),
-        ) as error:
+        except _UNPACKING_ERRORS as error:
             raise ValueError(f"cannot unpack {name}: {one_line(error)}") from error
 
 

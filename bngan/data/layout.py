@@ -77,17 +77,22 @@ def arrange(
         depth = _class_depth(inner.values())
     else:
         depth = class_level - 1
-    labelled = _labelled_splits(inner, places, depth) if depth >= 0 else set()
-    for folder, path in inner.items() if depth >= 0 else ():
-        if places[folder].split not in labelled and not class_level:
-            continue
-        if len(path) > depth:
-            label = unicodedata.normalize("NFC", path[depth])
-            places[folder] = replace(places[folder], label=label)
-        else:
-            places[folder] = Place(misfit=_OUTSIDE_CLASSES)
+    if depth >= 0:
+        labelled = set(SOURCE_SPLITS) if class_level else _labelled_splits(inner, places, depth)
+        places |= {
+            folder: _class_place(places[folder], path[depth : depth + 1])
+            for folder, path in inner.items()
+            if places[folder].split in labelled
+        }
     _require_most(counts, places)
     return places
+
+
+def _class_place(place: Place, name: Folders) -> Place:
+    """Return the place with the class that a folder's ``name`` gives; without a name, a misfit."""
+    if not name:
+        return Place(misfit=_OUTSIDE_CLASSES)
+    return replace(place, label=unicodedata.normalize("NFC", name[0]))
 
 
 def _without_wrappers(

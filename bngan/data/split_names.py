@@ -28,13 +28,12 @@ def sibling_splits(names: Collection[str], whole: bool) -> dict[str, SourceSplit
     Raises:
         ValueError: if there are several such pairs.
     """
-    groups = _groups(names)
-    plain = groups.pop("", {})
+    pairs = _groups(names)
+    plain = pairs.pop("", {})
     if len(set(plain.values())) > 1 and "train" in plain.values():
         return plain
     if whole and len(plain) == len(names):
         return plain
-    pairs = groups
     if len(pairs) > 1 or any(len(set(g.values())) < len(g) for g in pairs.values()):
         found = ", ".join(sorted(name for group in pairs.values() for name in group))
         raise ValueError(f"it is not clear which of {found} are splits: write data.splits")

@@ -68,6 +68,10 @@ class ImageSize(NamedTuple):
         return cls(*sides)
 
 
+SplitLaw = Literal["auto", "content", "order"]
+"""Law of the random splits, see ``DataConfig.split_by``."""
+
+
 @dataclass
 class DataConfig:
     """Source, preparation and splits of the images."""
@@ -125,7 +129,7 @@ class DataConfig:
         None, ge=FEWEST, message=f"{{key}} must be at least {FEWEST} images, got {{value}}"
     )
     """Number of images to train on, drawn by split_seed; null: all. The other splits stay whole."""
-    split_by: Literal["auto", "content", "order"] = "auto"
+    split_by: SplitLaw = "auto"
     """Law of the random splits. content: a hash of an image's file decides, so that images that are
     added or removed move no other image; shares hold on average. order: one random order of all
     images decides, and shares hold exactly. auto: order for embedded data, and for data that the

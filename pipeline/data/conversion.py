@@ -83,8 +83,8 @@ class ImagePool:
         skipped: unusable images, each ``name: why``.
         levels: colours, sizes and levels of the images so far.
         used: indices of the images in the array.
-        keys: key of the encoded bytes of each of them.
-        decoded: 64 bits of a hash of each one's pixels before they are resized.
+        keys: key of the encoded bytes of each of them; empty if no key is asked for.
+        decoded: 64 bits of a hash of each one's pixels before they are resized; empty likewise.
     """
 
     def __init__(
@@ -104,6 +104,10 @@ class ImagePool:
         self._array[len(self.used)] = pixels
         self.used.append(index)
         self.levels.add(decoded, pixels)
+
+    def identify(self, key: int, decoded: Decoded) -> None:
+        """Remember what the last image is known by, whatever else there is."""
+        self.keys.append(key)
         size = repr(decoded.image.size).encode()
         self.decoded.append(_hash(decoded.image.convert("RGB").tobytes() + size))
 
@@ -137,13 +141,13 @@ class ImagePool:
 
 
 def convert_images(
-    pools: Collection[ImagePool], wanted: PixelFormat, key: Callable[[bytes], int]
+    pools: Collection[ImagePool], wanted: PixelFormat, key: Callable[[bytes], int] | None
 ) -> Iterator[None]:
     """Convert the images of all pools, and yield after every image.
 
     If ``wanted`` leaves the channels open, the first coloured image of any pool makes all images
     RGB, and the result is that of three channels from the start. ``key`` is a function of an image's
-    encoded bytes.
+    encoded bytes; None if nothing asks for keys.
     """
     for pool in pools:
         contents = pool.source.files(pool.chosen)
@@ -159,7 +163,8 @@ def convert_images(
                     for each in pools:
                         each.make_rgb()
                 pool.add(int(index), decoded, wanted)
-                pool.keys.append(key(cast(bytes, content)))
+                if key:
+                    pool.identify(key(cast(bytes, content)), decoded)
             except ValueError as error:
                 pool.skipped.append(f"{name}: {error}")
             yield

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from bngan.data.dataset import Split
 from bngan.numerics.rng import Stream, generator
@@ -63,6 +61,9 @@ def joined_keys(keys: np.ndarray, *labels: Sequence[object] | np.ndarray) -> np.
         labels: sequences of N values, such as hashes of pixels. Two images belong together if they
             have the same value in one of them, or if a chain of images joins them.
     """
+    from scipy.sparse import coo_array  # every command imports this module, and few come here
+    from scipy.sparse.csgraph import connected_components
+
     count = len(keys)
     if not count:
         return keys

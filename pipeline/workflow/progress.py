@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bngan.serialization.checkpoint import CheckpointError, load_checkpoint
-from pipeline.config.schema import Config
+from pipeline.config.schema import Config, SplitLaw
 from pipeline.core.errors import UserError
 from pipeline.storage.checkpoints import Checkpoints
 from pipeline.storage.workspace import Workspace
@@ -15,7 +15,6 @@ from pipeline.workflow.resume import stop_reason, training_id
 from pipeline.workflow.stages import prepare, reference, train
 
 Progress = Literal["finished", "begun", "not begun"]
-Law = Literal["auto", "content", "order"]
 
 
 def is_prepared(config: Config) -> bool:
@@ -25,7 +24,7 @@ def is_prepared(config: Config) -> bool:
 
 def _by_either_law(config: Config) -> Iterator[Config]:
     """Yield the configurations that this one may mean, since only MLflow knows what auto means."""
-    laws: tuple[Law, ...] = ("order", "content")
+    laws: tuple[SplitLaw, ...] = ("order", "content")
     for law in laws if config.data.split_by == "auto" else (config.data.split_by,):
         yield replace(config, data=replace(config.data, split_by=law))
 

@@ -44,7 +44,7 @@ _KINDS = (PIPELINE, "study")
 
 @dataclass(eq=False)
 class Invocation:
-    """What one command made and found: its run and the runs of its stages."""
+    """The run of one command, and the runs of the stages that it made or found."""
 
     experiment: str
     started: int = 0

@@ -22,20 +22,10 @@ from bngan.data.split_names import SourceSplit
 from bngan.serialization.problem import one_line
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
-from pipeline.data.classes import (
-    class_numbers,
-    codes,
-    known_labels,
-)
+from pipeline.data.classes import class_numbers, codes, known_labels
 from pipeline.data.conversion import ImagePool, PixelFormat, convert_images, image_shape
 from pipeline.data.doubts import doubts, untrained
-from pipeline.data.inventory import (
-    Digests,
-    contents,
-    leakage_warning,
-    listing,
-    understood,
-)
+from pipeline.data.inventory import Digests, contents, leakage_warning, listing, understood
 from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import RawImages, opened
 from pipeline.data.splits import (
@@ -72,10 +62,7 @@ def run(context: StageContext) -> Summary:
         if lines:
             context.events.artifact(name, "".join(f"{line}\n" for line in lines).encode())
     counts = PixelCounts.total(pool.levels for pool in pools.values())
-    for doubt in filter(
-        None, [*counts.doubts(data.channels, data.white), *doubts(raw, labels, ignored)]
-    ):
-        context.events.message(doubt)
+    _tell(context, *counts.doubts(data.channels, data.white), *doubts(raw, labels, ignored))
     total = sum(len(pool.chosen) for pool in pools.values())
     if len(skipped) > data.max_skipped * total:
         raise UserError(
@@ -95,6 +82,12 @@ def run(context: StageContext) -> Summary:
     written = {split: raw.classes[raw.source_of(split)][orders[split]] for split in SPLITS}
     inventory = contents(written, names, digests, skipped, listed, commit, raw.origins, pixels)
     return _summarise(context, shape, names, inventory)
+
+
+def _tell(context: StageContext, *warnings: str) -> None:
+    """Send each warning that is not empty."""
+    for warning in filter(None, warnings):
+        context.events.message(warning)
 
 
 Orders = dict[Split, np.ndarray]
@@ -125,8 +118,8 @@ def _convert(context: StageContext, raw: RawImages) -> tuple[Orders, dict[Source
     }
     total = sum(len(pool.chosen) for pool in pools.values())
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
-        steps = convert_images(pools.values(), wanted, partial(content_key, data.split_seed))
-        for done, _ in enumerate(steps, 1):
+        key = None if orders else partial(content_key, data.split_seed)
+        for done, _ in enumerate(convert_images(pools.values(), wanted, key), 1):
             if done % 500 == 0:
                 unusable = sum(len(pool.skipped) for pool in pools.values())
                 context.events.progress(done, total, f"{unusable} skipped")
@@ -250,12 +243,7 @@ def _summarise(
         (output / name).write_text(json.dumps(record, indent=2), encoding="utf-8")
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
-    for warning in (
-        leakage_warning(inventory["duplicates"], counts),
-        untrained(inventory, classes),
-    ):
-        if warning:
-            context.events.message(warning)
+    _tell(context, leakage_warning(inventory["duplicates"], counts), untrained(inventory, classes))
     totals = dict(zip(classes, np.sum(list(by_class.values()), axis=0).tolist(), strict=True))
     skipped, repeated = inventory["skipped"]["count"], inventory["duplicates"]["repeated"]
     unlabelled = sum(inventory["unlabelled"].values())

@@ -1,4 +1,4 @@
-"""What a terminal shows of names that it could take for markup or emoji."""
+"""Show names on a terminal that could take them for markup or emoji."""
 
 from pipeline.cli.app import console
 from pipeline.cli.display import print_lines, print_versions

@@ -1,4 +1,4 @@
-"""Addresses of Ray, and what is said of those at which it is not."""
+"""Refuse addresses at which no Ray answers, and folders too long for its sockets."""
 
 import socket
 import tempfile

@@ -1,4 +1,4 @@
-"""What a job uploads, and what a worker checks of it."""
+"""Upload code with a job, and check it in its workers."""
 
 import os
 import shutil

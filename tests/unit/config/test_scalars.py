@@ -1,4 +1,4 @@
-"""What a word means at a key of some type, by the rules of YAML 1.2 in plain digits."""
+"""Read words by the type of their key: YAML 1.2, in plain digits."""
 
 import math
 from typing import Any, Literal

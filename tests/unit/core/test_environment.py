@@ -89,7 +89,7 @@ def test_the_security_of_an_existing_cluster_is_its_own(monkeypatch: pytest.Monk
             "NVIDIA_TF32_OVERRIDE": "1",
             "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
         },
-        # A cluster of our own, however that is said.
+        # Each of these values means a cluster of our own.
         {"RAY_ADDRESS": "", "RAY_AUTH_MODE": "", "RAY_TMPDIR": "", "TMPDIR": ""},
         {"RAY_ADDRESS": "local"},
     ],

@@ -1,4 +1,4 @@
-"""The Pillow that is installed decodes pixels in the layout that it is told."""
+"""Decode pixels by the installed Pillow in the layout that a file's header names."""
 
 import io
 

@@ -27,7 +27,7 @@ def test_a_key_is_the_keyed_blake2b_of_the_bytes() -> None:
 
 
 def test_images_that_come_and_go_move_no_other() -> None:
-    """Of 10,000 images; by order, 100 more would move a third of them."""
+    """Add and remove 100 of 10,000 images; by order, a third of the others would move."""
     contents = images(10_000)
     before = splits_of(contents)
     more, fewer = splits_of([*images(100, 1), *contents]), splits_of(contents[100:])
