@@ -24,16 +24,15 @@ def folder_sources(path: str, cache: Path, options: ReadOptions) -> dict[SourceS
     path, listing = _unpacked(path, cache)
     others = listing.others
     others |= dict.fromkeys(listing.archives, "an archive beside other files: unpack it")
-    tables, unused = image_tables(path, listing.tables, options.image_column, options.label_column)
-    if tables:
-        others |= unused | dict.fromkeys(listing.metadata, "it describes no tables")
-        others |= dict.fromkeys(listing.images, "an image beside tables of images")
-        sources = _table_sources(path, cache, tables, others, options)
+    tables = place_tables(path, listing, options)
+    if tables.parts:
+        sources = _table_sources(path, cache, tables, others)
     elif listing.images:
-        others |= dict.fromkeys(unused, "a table without images")
+        others |= dict.fromkeys(tables.without_images, "a table without images")
         sources = image_sources(path, place_images(path, listing, options))
     else:
-        raise ValueError(f"{path}: " + "; ".join(f"{n} {why}" for n, why in unused.items()))
+        reasons = (f"{name} {why}" for name, why in tables.without_images.items())
+        raise ValueError(f"{path}: {'; '.join(reasons)}")
     for source in sources.values():
         source.ignored = others
     return sources
@@ -55,26 +54,59 @@ def _unpacked(path: str, cache: Path) -> tuple[str, Listing]:
     return str(unpacked), inner
 
 
-def _table_sources(
-    path: str, cache: Path, tables: list[Table], others: dict[str, str], options: ReadOptions
-) -> dict[SourceSplit, Source]:
-    """Return the sources of tables; the reasons against tables of no split go to ``others``."""
-    splits = table_splits([table.name for table in tables], options.splits)
+@dataclass(frozen=True)
+class PlacedTables:
+    """Tables of a folder with their splits.
+
+    Attributes:
+        parts: tables with images, by split.
+        origins: names of files or folders that make a split, by split; empty if none do.
+        without_images: reason against each other table, by its name.
+    """
+
+    parts: dict[SourceSplit, list[Table]]
+    origins: dict[SourceSplit, str]
+    without_images: dict[str, str]
+
+
+def place_tables(path: str, listing: Listing, options: ReadOptions) -> PlacedTables:
+    """Return the splits of the tables in a folder, of which ``listing`` has the names.
+
+    If tables have images, the reasons against all other files go to ``listing.others``.
+
+    Raises:
+        ValueError: if a table cannot be read, or names contradict each other.
+    """
+    tables, unused = image_tables(path, listing.tables, options.image_column, options.label_column)
+    splits = table_splits([table.name for table in tables], options.splits) if tables else {}
     parts: dict[SourceSplit, list[Table]] = defaultdict(list)
     for table in tables:
         if table.name in splits:
             parts[splits[table.name][0]].append(table)
         else:
-            others[table.name] = "its name names no split, as those of other tables do"
+            listing.others[table.name] = "its name names no split, as those of other tables do"
+    if tables:
+        listing.others |= unused | dict.fromkeys(listing.metadata, "it describes no tables")
+        listing.others |= dict.fromkeys(listing.images, "an image beside tables of images")
+    origins = {
+        split: ", ".join(dict.fromkeys(splits[table.name][1] for table in chosen))
+        for split, chosen in parts.items()
+    }
+    return PlacedTables(parts, origins, unused)
+
+
+def _table_sources(
+    path: str, cache: Path, tables: PlacedTables, others: dict[str, str]
+) -> dict[SourceSplit, Source]:
+    """Return the sources of tables; images that they name are taken out of ``others``."""
     sources: dict[SourceSplit, Source] = {}
-    for split, chosen in parts.items():
+    for split, chosen in tables.parts.items():
         rows = read_tables(path, chosen, cache)
         label = "label" if "label" in rows.column_names else None
-        origin = ", ".join(dict.fromkeys(splits[table.name][1] for table in chosen))
         unread = {
             name for table in chosen for name in table.all_columns if name not in table.columns
         }
-        columns = tuple(sorted(unread))
+        columns, origin = tuple(sorted(unread)), tables.origins[split]
         sources[split] = Source(rows, "image", label, path, columns=columns, origin=origin)
         for name in sources[split].paths():
             others.pop(name, None)
@@ -99,15 +131,12 @@ class PlacedImages:
     classes: dict[str, str]
     columns: tuple[str, ...] = ()
 
-    def class_counts(self) -> dict[str, int]:
-        """Return the number of images of each class, in the order of the classes."""
+    def labels(self) -> list[Any]:
+        """Return the label of each image, in the order of ``names``; None if it has none."""
         names = [name for chosen in self.names.values() for name in chosen]
         if self.given is not None:
-            labels = [str(self.given[n]) for n in names if self.given[n] not in (None, "")]
-        else:
-            labels = [c for n in names if (c := self.classes.get(os.path.dirname(n)))]
-        counts = Counter(labels)
-        return {label: counts[label] for label in sorted(counts, key=natural_key)}
+            return [self.given[name] for name in names]
+        return [self.classes.get(os.path.dirname(name)) for name in names]
 
 
 def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedImages:

@@ -81,12 +81,8 @@ def image_tables(
 
 def row_count(path: str, table: Table) -> int:
     """Return the number of rows of a file. Raises ``ValueError`` if it cannot be read."""
-    with _batches(path, table.name, [table.image]) as (_, batches):
-        if table.name.lower().endswith(".parquet"):
-            from pyarrow import parquet
-
-            return int(parquet.read_metadata(os.path.join(path, table.name)).num_rows)
-        return sum(len(batch) for batch in batches)
+    with _batches(path, table.name, []) as (_, batches):
+        return sum(batch.num_rows for batch in batches)
 
 
 def read_tables(path: str, tables: Sequence[Table], cache: Path) -> "datasets.Dataset":

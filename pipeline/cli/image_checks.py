@@ -5,20 +5,21 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bngan.data.dataset import ImageSpec, Split
 from bngan.data.folder import Listing, scan
-from bngan.data.image_folder import PlacedImages, place_images
+from bngan.data.image_folder import PlacedImages, place_images, place_tables
 from bngan.data.layout import natural_key
 from bngan.data.sources import is_saved, is_symbolic
-from bngan.data.split_names import table_splits
-from bngan.data.tables import image_tables, row_count
+from bngan.data.tables import row_count
 from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
 from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
-from pipeline.data.classes import class_problem
+from pipeline.data.classes import class_name, class_problem, without_none
 from pipeline.data.doubts import mask_warning, unused_images
 from pipeline.data.inventory import understood
 from pipeline.data.volume import array_bytes, size_problem
@@ -27,31 +28,49 @@ _SPREAD = 4
 """Standard deviations by which a split may be larger than its share, if content decides."""
 
 
-def _placed(config: Config) -> tuple[Listing, PlacedImages] | None:
-    """Return a folder's images by split; None if only reading the data can tell them.
+@dataclass
+class ImageFolder:
+    """A folder of images or tables, looked at once.
 
-    Raises:
-        ValueError: if the folder cannot be read, or its names contradict each other.
+    Attributes:
+        config: the configuration whose ``data.path`` is the folder.
     """
-    path = config.data.path
-    if is_symbolic(path) or is_saved(path) or not Path(path).is_dir():
-        return None
-    listing = scan(path)
-    if listing.tables or not listing.images:
-        return None
-    return listing, place_images(path, listing, config.data.read_options)
+
+    config: Config
+
+    @cached_property
+    def listing(self) -> Listing | None:
+        """Return the folder's files; None if ``data.path`` is something else.
+
+        Raises:
+            ValueError: if the folder cannot be read.
+        """
+        path = self.config.data.path
+        other = is_symbolic(path) or is_saved(path) or not Path(path).is_dir()
+        return None if other else scan(path)
+
+    @cached_property
+    def images(self) -> PlacedImages | None:
+        """Return the images by split; None if only reading the data can tell them.
+
+        Raises:
+            ValueError: if the folder cannot be read, or its names contradict each other.
+        """
+        if (listing := self.listing) is None or listing.tables or not listing.images:
+            return None
+        return place_images(self.config.data.path, listing, self.config.data.read_options)
 
 
-def too_few_images(config: Config) -> Iterator[Problem]:
+def too_few_images(folder: ImageFolder) -> Iterator[Problem]:
     """Yield a problem if a folder has too few images, for three splits or for what is asked for."""
     try:
-        if (placed := _placed(config)) is None:
+        if (images := folder.images) is None:
             return
     except ValueError as error:
         yield Problem("data.path", f"data.path: {error}")
         return
-    problems = [*_too_few_to_split(config.data, placed[1])]
-    yield from problems or _too_few_asked_for(config, placed[1])
+    problems = [*_too_few_to_split(folder.config.data, images)]
+    yield from problems or _too_few_asked_for(folder.config, images)
 
 
 def _too_few_to_split(data: DataConfig, images: PlacedImages) -> Iterator[Problem]:
@@ -127,31 +146,31 @@ def _most_images(
     return {"train": most[0], "select": most[1], "test": most[2] if own is None else used(own)}
 
 
-def too_large_images(config: Config) -> Iterator[Problem]:
+def too_large_images(folder: ImageFolder) -> Iterator[Problem]:
     """Yield a problem if ``data.image_size`` is larger than ``data.max_image_size``."""
-    data, size = config.data, config.data.size
+    data, size = folder.config.data, folder.config.data.size
     if size is None or max(size) <= data.max_image_size:
         return
     shape = *size, data.channels or 3
-    message = size_problem(shape, _counts(config), data.max_image_size)
-    yield Problem("data.image_size", f"{message}{_described_step(config, shape)}")
+    message = size_problem(shape, _counts(folder), data.max_image_size)
+    yield Problem("data.image_size", f"{message}{_described_step(folder.config, shape)}")
 
 
-def array_bytes_of(config: Config) -> int:
+def array_bytes_of(folder: ImageFolder) -> int:
     """Return the least bytes of the prepared images that names and settings tell; else 0."""
-    size, counts = config.data.size, _counts(config)
-    return array_bytes((*size, config.data.channels or 1), counts) if size and counts else 0
+    data, counts = folder.config.data, _counts(folder)
+    return array_bytes((*data.size, data.channels or 1), counts) if data.size and counts else 0
 
 
-def _counts(config: Config) -> dict[Split, int] | None:
+def _counts(folder: ImageFolder) -> dict[Split, int] | None:
+    data = folder.config.data
     try:
-        placed = _placed(config)
+        if (images := folder.images) is None:
+            return None
     except ValueError:  # too_few_images tells
         return None
-    if placed is None:
-        return None
-    counts = _most_images(config.data, placed[1])
-    return {**counts, "train": min(counts["train"], config.data.limit or counts["train"])}
+    counts = _most_images(data, images)
+    return {**counts, "train": min(counts["train"], data.limit or counts["train"])}
 
 
 def _described_step(config: Config, shape: tuple[int, int, int]) -> str:
@@ -173,36 +192,24 @@ def describe_images(config: Config) -> Iterator[str]:
     Raises:
         UserError: if a table cannot be read.
     """
+    folder, data = ImageFolder(config), config.data
     try:
-        yield from _described_tables(config.data)
+        listing, images = folder.listing, folder.images
+        if listing is None:
+            return
+        if images:
+            labels = without_none(images.labels(), data.unlabelled)
+            counts = Counter(class_name(label) for label in labels if label is not None)
+            classes = {name: counts[name] for name in sorted(counts, key=natural_key)}
+            splits = {origin: split for split, origin in images.origins.items() if origin}
+            yield f"data.path: {understood(classes, splits)}"
+            masks = mask_warning(name for names in images.names.values() for name in names)
+            yield from [f"data.path: {masks}"] if masks else []
+        elif parts := place_tables(data.path, listing, data.read_options).parts:
+            rows = {s: sum(row_count(data.path, t) for t in each) for s, each in parts.items()}
+            listed = ", ".join(f"{split} {count:,}" for split, count in rows.items())
+            yield f"data.path: tables of images, with rows: {listed}"
+        if ignored := unused_images(listing.others):
+            yield f"data.path: {ignored}"
     except ValueError as error:
         raise UserError(f"data.path: {error}") from error
-    if placed := _placed(config):
-        listing, images = placed
-        splits = {o: split for split, o in images.origins.items() if o}
-        yield f"data.path: {understood(images.class_counts(), splits)}"
-        names = (name for chosen in images.names.values() for name in chosen)
-        for doubt in filter(None, (mask_warning(names), unused_images(listing.others))):
-            yield f"data.path: {doubt}"
-
-
-def _described_tables(data: DataConfig) -> Iterator[str]:
-    """Yield a line about tables of images, and one about what is ignored beside them."""
-    path = data.path
-    if is_symbolic(path) or is_saved(path) or not (listing := scan(path)).tables:
-        return
-    tables, unused = image_tables(path, listing.tables, data.image_column, data.label_column)
-    splits = table_splits([table.name for table in tables], data.read_options.splits)
-    rows = Counter[str]()
-    for table in tables:
-        if table.name in splits:
-            rows[splits[table.name][0]] += row_count(path, table)
-    if not rows:
-        return
-    counts = ", ".join(f"{split} {count:,}" for split, count in rows.items())
-    yield f"data.path: tables of images, with rows: {counts}"
-    left = [table.name for table in tables if table.name not in splits]
-    ignored = unused | dict.fromkeys(left, "its name names no split")
-    ignored |= dict.fromkeys(listing.images, "an image beside tables of images")
-    if doubt := unused_images(listing.others | ignored):
-        yield f"data.path: {doubt}"

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from bngan.data.dataset import ImageSpec
@@ -16,6 +17,7 @@ from bngan.serialization.problem import Problem
 from bngan.training.config import execution_problem
 from pipeline.cli.configuration import load_config
 from pipeline.cli.image_checks import (
+    ImageFolder,
     array_bytes_of,
     describe_images,
     too_few_images,
@@ -39,17 +41,18 @@ _NUMBERS = 20
 
 def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem]:
     """Yield what would stop a run; a look at values that ``known`` calls wrong says nothing."""
-    wrong = {problem.key for problem in known}
+    wrong, folder = {problem.key for problem in known}, ImageFolder(config)
+    sizes = ("data.image_size", "data.max_image_size", "data.channels", "model")
     for keys, look in (
-        (("data.path", "data.select", "data.test"), too_few_images),
-        (("data.image_size", "data.max_image_size", "data.channels", "model"), too_large_images),
-        (("train.num_workers", "train.accelerator"), _workers),
-        (("train.compile", "train.accelerator"), _compiler),
-        (("workspace",), _workspace),
-        (("workspace", "model", "data.image_size", "data.channels"), _room),
+        (("data.path", "data.select", "data.test"), partial(too_few_images, folder)),
+        (sizes, partial(too_large_images, folder)),
+        (("train.num_workers", "train.accelerator"), partial(_workers, config)),
+        (("train.compile", "train.accelerator"), partial(_compiler, config)),
+        (("workspace",), partial(_workspace, config)),
+        (("workspace", "model", "data.image_size", "data.channels"), partial(_room, folder)),
     ):
         if not any(key == seen or key.startswith(f"{seen}.") for key in wrong for seen in keys):
-            yield from look(config)
+            yield from look()
 
 
 def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> str:
@@ -141,9 +144,10 @@ def _workspace(config: Config) -> Iterator[Problem]:
         yield Problem("workspace", f"workspace: {there} cannot be written to")
 
 
-def _room(config: Config) -> Iterator[Problem]:
+def _room(folder: ImageFolder) -> Iterator[Problem]:
+    config = folder.config
     there = nearest_existing_parent(Workspace(config.workspace).local)
-    arrays, checkpoints = array_bytes_of(config), _checkpoints(config)
+    arrays, checkpoints = array_bytes_of(folder), _checkpoints(config)
     free, needed = shutil.disk_usage(there).free, _ROOM + arrays + checkpoints
     if free < needed:  # what is there already has its place
         from pipeline.workflow.progress import is_prepared

@@ -31,6 +31,11 @@ def known_labels(source: Source, unlabelled: str | None) -> list[Any]:
     if names is not None:
         known = range(len(names))
         labels = [names[number] if number in known else None for number in labels]
+    return without_none(labels, unlabelled)
+
+
+def without_none(labels: Sequence[Any], unlabelled: str | None) -> list[Any]:
+    """Return labels with None for those that mean none, and with equal texts alike."""
     return [None if _is_none(label, unlabelled) else _text(label) for label in labels]
 
 
