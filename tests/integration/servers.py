@@ -134,3 +134,43 @@ def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
             assert server.poll() is None, log.read_text()
             time.sleep(0.5)
     raise AssertionError(log.read_text())
+
+
+class Server:
+    """``mlflow server`` on SQLite, with artifacts by proxy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, reserve_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        store = f"sqlite:///{self.folder}/server.db"
+        options = [
+            *("--backend-store-uri", store, "--artifacts-destination", str(self.folder / "kept")),
+            *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
+        ]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *options],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self.answers, 120)
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=60):
+                return True
+        except OSError:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            return False
+
+    def kill(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)  # its workers, too
+            self.process.wait()
+            self.process = None

@@ -1,14 +1,10 @@
 """Everything with nothing but MLFLOW_TRACKING_URI of a server set, and that server coming and going."""
 
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,52 +25,12 @@ from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import StageContext, Summary
 from tests.commands import DIGITS, bngan, running
 from tests.integration.conftest import statuses
+from tests.integration.servers import Server
 from tests.integration.test_operating import Silent
-from tests.ports import reserve_port
 from tests.unit.serving.test_server import tiny
 from tests.waiting import until
 
 BATCH = 64
-
-
-class Server:
-    """``mlflow server`` on SQLite, with artifacts by proxy."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, reserve_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        store = f"sqlite:///{self.folder}/server.db"
-        options = [
-            *("--backend-store-uri", store, "--artifacts-destination", str(self.folder / "kept")),
-            *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
-        ]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *options],
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        until(self.answers, 120)
-
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=60):
-                return True
-        except OSError:
-            assert self.process is not None
-            assert self.process.poll() is None, (self.folder / "server.log").read_text()
-            return False
-
-    def kill(self) -> None:
-        if self.process:
-            os.killpg(self.process.pid, signal.SIGKILL)  # its workers, too
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture(scope="module")
