@@ -1,0 +1,150 @@
+"""Convert raw images, and assign each to the split that it is prepared for."""
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from bngan.data.dataset import Split
+from bngan.data.split_names import SourceSplit
+from pipeline.config.schema import FEWEST, DataConfig
+from pipeline.core.errors import UserError
+from pipeline.data.conversion import ImagePool, PixelFormat, convert_images, image_shape
+from pipeline.data.raw import RawImages
+from pipeline.data.splits import (
+    Shares,
+    by_content,
+    by_order,
+    content_key,
+    joined_keys,
+    permutation,
+)
+from pipeline.data.volume import array_bytes, described_volume, size_problem
+from pipeline.workflow.stage import StageContext
+
+Orders = dict[Split, np.ndarray]
+"""Images of each prepared split in their order, as indices of their source."""
+
+
+def converted(context: StageContext, raw: RawImages) -> tuple[Orders, dict[SourceSplit, ImagePool]]:
+    """Convert all images that may be used, and divide those that can be used into splits.
+
+    Returns:
+        the splits, and the converted images by split of the data.
+
+    Raises:
+        UserError: if a split would have too few images, or the arrays would have no room.
+    """
+    data = context.config.data
+    candidates = raw.candidates(labelled=data.classes is not None)
+    for split, chosen in candidates.items():
+        require_enough(data, split, len(chosen))
+    orders = _limited(data, _by_order(data, raw, candidates)) if data.split_by == "order" else {}
+    if orders:
+        candidates = {
+            each: np.unique(
+                np.concatenate([o for s, o in orders.items() if raw.source_of(s) == each])
+            )
+            for each in candidates
+        }
+    first = orders.get("train", _shuffled(data, candidates["train"]))
+    wanted = PixelFormat(data.size, data.channels, data.fit, data.white)
+    shape = image_shape(raw.sources["train"], first, wanted, data.path)
+    _require_room(context, shape, candidates)
+    pools = {
+        split: ImagePool(context.output / f"{split}.pool", raw.sources[split], chosen, shape)
+        for split, chosen in candidates.items()
+    }
+    total = sum(len(pool.chosen) for pool in pools.values())
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd files
+        key = None if orders else partial(content_key, data.split_seed)
+        for done, _ in enumerate(convert_images(pools.values(), wanted, key), 1):
+            if done % 500 == 0:
+                unusable = sum(len(pool.skipped) for pool in pools.values())
+                context.events.progress(done, total, f"{unusable} skipped")
+    if not orders:
+        orders = _limited(data, _by_content(data, raw, pools))
+    return {
+        split: order[np.isin(order, pools[raw.source_of(split)].used)]
+        for split, order in orders.items()
+    }, pools
+
+
+def _shuffled(data: DataConfig, chosen: np.ndarray) -> np.ndarray:
+    return np.asarray(chosen[permutation(data.split_seed, len(chosen))])
+
+
+def _by_order(
+    data: DataConfig, raw: RawImages, candidates: Mapping[SourceSplit, np.ndarray]
+) -> Orders:
+    """Return splits by one permutation of all images; ``data.classes`` moves no image."""
+    count = len(raw.sources["train"])
+    orders = by_order(data.split_seed, count, *data.held_out(count, raw.test is not None))
+    if raw.test:
+        orders["test"] = permutation(data.split_seed, len(raw.sources[raw.test]), part=1)
+    return {
+        split: order[np.isin(order, candidates[raw.source_of(split)])]
+        for split, order in orders.items()
+    }
+
+
+def _by_content(data: DataConfig, raw: RawImages, pools: Mapping[SourceSplit, ImagePool]) -> Orders:
+    """Return splits by the keys of the images."""
+    keys = {
+        split: joined_keys(np.array(pool.keys, np.uint64), np.array(pool.decoded, np.uint64))
+        for split, pool in pools.items()
+    }
+    shares = Shares(data.select, 0 if raw.test else data.test, FEWEST)
+    places = by_content(keys["train"], shares)
+    if raw.test:
+        places["test"] = np.argsort(keys[raw.test], kind="stable")
+    return {
+        split: np.array(pools[raw.source_of(split)].used, np.int64)[chosen]
+        for split, chosen in places.items()
+    }
+
+
+def _limited(data: DataConfig, orders: Orders) -> Orders:
+    """Return the orders with ``data.limit`` images to train on. Raise ``UserError`` for too few."""
+    if data.limit is not None:
+        kept = orders["train"][: data.limit]
+        if len(kept) < data.limit:
+            raise UserError(
+                f"data.limit: {data.limit} images, and there are {len(kept)} to train on"
+            )
+        orders = {**orders, "train": kept}
+    for split, order in orders.items():
+        require_enough(data, split, len(order))
+    return orders
+
+
+def require_enough(data: DataConfig, split: str, count: int) -> None:
+    """Raise ``UserError`` if a split would have too few images to be worked with."""
+    if count < FEWEST:
+        raise UserError(
+            f"data.path: {count} images are left for the {split} split of {data.path}, and fewer "
+            f"than {FEWEST} cannot be worked with"
+        )
+
+
+def _require_room(
+    context: StageContext,
+    shape: tuple[int, int, int],
+    candidates: Mapping[SourceSplit, np.ndarray],
+) -> None:
+    """Raise ``UserError`` if the arrays are larger than was asked for, or than the disk has room.
+
+    Each image is there twice for a while.
+    """
+    counts = {split: len(chosen) for split, chosen in candidates.items()}
+    if problem := size_problem(shape, counts, context.config.data.max_image_size):
+        raise UserError(problem)
+    free = shutil.disk_usage(context.output).free
+    largest = (*shape[:2], context.config.data.channels or 3)  # one coloured image makes all RGB
+    if free < 2 * array_bytes(largest, counts):
+        raise UserError(
+            f"workspace: {free / 1e9:,.2f} GB are free at {context.output}, and twice as much is "
+            f"needed as what follows: {described_volume(largest, counts)}"
+        )
