@@ -1,1 +1,1 @@
-"""The five stages, each a function from files and configuration to files."""
+"""The five stages, each a function from files and configuration to files, and their parts."""

@@ -26,8 +26,8 @@ from pipeline.data.inventory import Digests, contents, leakage_warning, listing,
 from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import RawImages, opened
 from pipeline.storage.artifacts import CONTENTS, DATASET
-from pipeline.workflow.assignment import converted, require_enough
 from pipeline.workflow.stage import Stage, StageContext, Summary
+from pipeline.workflow.stages.assignment import converted, require_enough
 
 _ELSEWHERE = ("flip", "max_download_gb", "max_image_size")
 """Keys that do not change the arrays: the train stage mirrors images."""
