@@ -17,7 +17,7 @@ from bngan.metrics.protocol import Protocol
 from pipeline.core.uris import REGISTERED, redact_uri
 from pipeline.reports.page import readable
 from pipeline.reports.tables import LABELS, score_rows, warnings
-from pipeline.storage.artifacts import REPORT, SAMPLE_GRID
+from pipeline.storage.artifacts import GATE_REPORT, REPORT, SAMPLE_GRID
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.runs import RunState
 from pipeline.tracking.tracker import tracking_uri
@@ -135,6 +135,7 @@ def print_summary(console: Console, result: RunResult, storage: Workspace) -> No
     for name, text in {
         "samples": folder / SAMPLE_GRID,
         "report": folder / REPORT,
+        "gate": result.folders["register"] / GATE_REPORT,
         "model": f"{model['name']} version {model['version']}, {model['alias'] or 'no alias'}",
         "sample it": shlex.join(
             ("bngan", "sample", model["uri"], "--workspace", storage.workspace, "-o", "grid.png")
@@ -163,8 +164,9 @@ def print_comparison(
     names: tuple[str, str],
     protocol: Protocol,
     comparisons: Mapping[str, Comparison],
+    notes: Sequence[str],
 ) -> None:
-    """Two generators' scores, the intervals of their differences, and a verdict on each."""
+    """Two generators' scores, the intervals of their differences, a verdict on each, and notes."""
     table = Table("score", "first", "second", "difference, 95 %", "better", box=None)
     for name, pair in comparisons.items():
         interval = f"{readable(pair.low)} to {readable(pair.high)}"
@@ -174,8 +176,21 @@ def print_comparison(
     for name, text in zip(("first", "second"), names, strict=True):
         _line(console, name, text)
     _line(console, "measured by", f"{protocol.name}, on the first one's real images and features")
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}.[/]", highlight=False, soft_wrap=True)
     if all(pair.verdict == "neither" for pair in comparisons.values()):
         console.print("[yellow]No difference beyond chance.[/]")
+
+
+def print_seen(console: Console, found: Mapping[str, Any]) -> None:
+    """Print the versions that have seen each image, and those of which that is not known."""
+    total = found["versions"] - len(found["not_known"])
+    for name, versions in found["images"].items():
+        parts = [f"{uri} ({', '.join(splits)})" for uri, splits in versions.items()]
+        none = f"none of {total} versions has this file or its pixels"
+        print_lines(console, f"{name}: {', '.join(parts) or none}")
+    for uri, why in found["not_known"].items():
+        console.print(f"[yellow]{escape(f'{uri} is not known: {why}')}[/]", soft_wrap=True)
 
 
 def print_states(console: Console, states: Sequence[RunState]) -> None:

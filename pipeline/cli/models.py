@@ -1,4 +1,4 @@
-"""Commands on registered models: sample, serve, evaluate, compare."""
+"""Commands on registered models: sample, serve, evaluate, compare, seen."""
 
 from contextlib import closing
 from enum import Enum
@@ -19,6 +19,7 @@ from pipeline.cli.app import (
     errors,
     errors_as_exit_codes,
 )
+from pipeline.core.errors import UserError
 from pipeline.storage.workspace import Workspace
 
 
@@ -121,7 +122,53 @@ def compare(
         storage = Workspace.parse(workspace)
         with closing(ConsoleDisplay(errors)) as display:
             tell = partial(display.progress, "compare")
-            measured_by, comparisons = compare_models(storage, first, second, protocol, tell)
+            measured_by, comparisons, overlap = compare_models(
+                storage, first, second, protocol, tell
+            )
         scores = {name: pair._asdict() for name, pair in comparisons.items()}
-        value = {"protocol": measured_by.name, "scores": scores}
-        emit(value, print_comparison, (first, second), measured_by, comparisons)
+        value = {"protocol": measured_by.name, "scores": scores, **overlap.record()}
+        emit(value, print_comparison, (first, second), measured_by, comparisons, overlap.lines())
+
+
+@app.command()
+def seen(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of images.")],
+    workspace: WorkspaceOption = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """List the registered versions that were trained on images, or chosen or tested with them.
+
+    An image counts if it is the same file, or has the same pixels once it is prepared.
+    """
+    with command_output(as_json) as emit:
+        from pipeline.cli.display import print_seen
+        from pipeline.evaluation.seen import versions_that_saw
+
+        contents = {str(file): _content(file) for file in files}
+        found = dict(versions_that_saw(Workspace.parse(workspace), contents))
+        known = {uri: splits for uri, splits in found.items() if isinstance(splits, dict)}
+        value = {
+            "images": {
+                name: {uri: splits[name] for uri, splits in known.items() if splits[name]}
+                for name in contents
+            },
+            "not_known": {uri: why for uri, why in found.items() if isinstance(why, str)},
+            "versions": len(found),
+        }
+        emit(value, print_seen, value)
+
+
+def _content(file: Path) -> bytes:
+    """Return the content of a file; print a line if it is no image, so that its pixels are unknown."""
+    from bngan.data.decoding import decode
+    from pipeline.cli.display import print_lines
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        decode(content)
+    except ValueError as error:
+        print_lines(errors, f"{file} is no image ({error}): only the same file is looked for")
+    return content

@@ -1,6 +1,5 @@
 """Convert raw images to arrays in files."""
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.lib.format import open_memmap
 from bngan.data.decoding import Decoded, Fit, convert, decode, read_image
 from bngan.data.source import Source
 from pipeline.core.errors import UserError
+from pipeline.data.digests import ImageDigests, digest64
 from pipeline.data.inventory import listing
 from pipeline.data.pixel_counts import PixelCounts
 
@@ -83,6 +83,7 @@ class ImagePool:
         skipped: unusable images, each ``name: why``.
         levels: colours, sizes and levels of the images so far.
         used: indices of the images in the array.
+        files: digest of the encoded bytes of each of them.
         keys: key of the encoded bytes of each of them; empty if no key is asked for.
         decoded: 64 bits of a hash of each one's pixels before they are resized; empty likewise.
     """
@@ -94,22 +95,24 @@ class ImagePool:
         self.skipped: list[str] = []
         self.levels = PixelCounts()
         self.used: list[int] = []
+        self.files: list[int] = []
         self.keys: list[int] = []
         self.decoded: list[int] = []
         self._array = open_memmap(file, "w+", np.uint8, (len(chosen), *shape))
 
-    def add(self, index: int, decoded: Decoded, wanted: PixelFormat) -> None:
+    def add(self, index: int, content: bytes, decoded: Decoded, wanted: PixelFormat) -> None:
         """Append an image, which is the source's image ``index``."""
         pixels = convert(decoded.image, self.shape[2], wanted.size, wanted.fit)
         self._array[len(self.used)] = pixels
         self.used.append(index)
+        self.files.append(digest64(content))
         self.levels.add(decoded, pixels)
 
     def identify(self, key: int, decoded: Decoded) -> None:
         """Remember what the last image is known by, whatever else there is."""
         self.keys.append(key)
         size = repr(decoded.image.size).encode()
-        self.decoded.append(_hash(decoded.image.convert("RGB").tobytes() + size))
+        self.decoded.append(digest64(decoded.image.convert("RGB").tobytes() + size))
 
     def make_rgb(self) -> None:
         """Give the images three channels, which are equal for those converted so far."""
@@ -122,22 +125,22 @@ class ImagePool:
         part.replace(self.file)
         self._array = array
 
-    def write(self, file: Path, order: np.ndarray) -> np.ndarray:
+    def write(self, file: Path, order: np.ndarray) -> ImageDigests:
         """Write the images at ``order``, source indices without unusable ones, into ``file``.
 
         Returns:
-            64 bits of a hash of each image's pixels, ``(n,)``.
+            the digests of the images, in this order.
         """
         places = np.full(len(self.source), -1)
         places[self.used] = np.arange(len(self.used))
         array = open_memmap(file, "w+", np.uint8, (len(order), *self.shape))
-        hashes = np.empty(len(order), np.uint64)
+        pixels = np.empty(len(order), np.uint64)
         for start in range(0, len(order), _CHUNK):
             images = self._array[places[order[start : start + _CHUNK]]]
             array[start : start + len(images)] = images
-            hashes[start : start + len(images)] = [_hash(image.tobytes()) for image in images]
+            pixels[start : start + len(images)] = [digest64(image.tobytes()) for image in images]
         array.flush()
-        return hashes
+        return ImageDigests(pixels, np.array(self.files, np.uint64)[places[order]])
 
 
 def convert_images(
@@ -162,13 +165,10 @@ def convert_images(
                 if coloured and wanted.channels is None and pool.shape[2] == 1:
                     for each in pools:
                         each.make_rgb()
-                pool.add(int(index), decoded, wanted)
+                encoded = cast(bytes, content)
+                pool.add(int(index), encoded, decoded, wanted)
                 if key:
-                    pool.identify(key(cast(bytes, content)), decoded)
+                    pool.identify(key(encoded), decoded)
             except ValueError as error:
                 pool.skipped.append(f"{name}: {error}")
             yield
-
-
-def _hash(content: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

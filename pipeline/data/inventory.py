@@ -8,20 +8,18 @@ import numpy as np
 from bngan.data.class_names import short_name
 from bngan.data.dataset import SPLITS, UNLABELLED, Split
 from bngan.serialization.problem import one_line
+from pipeline.data.digests import ImageDigests
 
 LISTED = 20
 """Most names of unused files in a list; ``skipped.txt`` and ``ignored.txt`` have them all."""
 _NAMED = 10
 """Most classes that a line names."""
-Digests = dict[Split, np.ndarray]
-"""64 bits of a hash of each image's pixels. Among a million different images, two agree by chance
-once in 4 * 10^7 data sets."""
 
 
 def contents(
     labels: Mapping[Split, np.ndarray],
     classes: Sequence[str],
-    digests: Digests,
+    digests: Mapping[Split, ImageDigests],
     skipped: Sequence[str],
     ignored: Sequence[str],
     commit: str | None,
@@ -53,13 +51,14 @@ def _first(lines: Sequence[str]) -> dict[str, Any]:
     return {"count": len(lines), "first": list(lines[:LISTED])}
 
 
-def duplicates(digests: Digests) -> dict[str, int]:
+def duplicates(digests: Mapping[Split, ImageDigests]) -> dict[str, int]:
     """Count images that repeat an earlier one, and select and test images that are in train."""
-    everything = np.concatenate([digests[split] for split in SPLITS])
+    pixels = {split: digests[split].pixels for split in SPLITS}
+    everything = np.concatenate(list(pixels.values()))
     return {
         "repeated": len(everything) - len(np.unique(everything)),
-        "select_in_train": int(np.isin(digests["select"], digests["train"]).sum()),
-        "test_in_train": int(np.isin(digests["test"], digests["train"]).sum()),
+        "select_in_train": int(np.isin(pixels["select"], pixels["train"]).sum()),
+        "test_in_train": int(np.isin(pixels["test"], pixels["train"]).sum()),
     }
 
 

@@ -20,6 +20,8 @@ from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
 from bngan.numerics import rng as randomness
 from pipeline.cluster import launch as cluster
 from pipeline.core.errors import UserError
+from pipeline.evaluation.overlap import Overlap
+from pipeline.evaluation.seen import seen_by
 from pipeline.registry.integrity import require_trust
 from pipeline.registry.registry import OpenedModel, open_generator
 from pipeline.storage.sharing import fetch, published
@@ -117,11 +119,14 @@ def evaluate_model(
 
 def compare_models(
     storage: Workspace, first: str, second: str, protocol: str | None, tell: ProgressCallback
-) -> tuple[Protocol, dict[str, Comparison]]:
+) -> tuple[Protocol, dict[str, Comparison], Overlap]:
     """Compare two registered versions on the first one's reference, from the same latents.
 
+    Real images that one of them has seen are left out for both.
+
     Raises:
-        UserError: if a version does not exist, or their images have different shapes.
+        UserError: if a version does not exist, their images have different shapes, or too few real
+            images are left.
     """
     with (
         downloaded_for_scoring(storage, first) as one,
@@ -131,12 +136,17 @@ def compare_models(
         shapes = [model.sampler.spec.shape for model in (one, other)]
         if shapes[0] != shapes[1]:
             raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
+        shown, theirs = seen_by(storage, one), seen_by(storage, other)
+        overlap = Overlap.of(reference, shown, {first: shown, second: theirs})
+        if not overlap.enough:
+            left = f"the other {overlap.left} are too few to compare on"
+            raise UserError(f"{overlap.lines()[0]}, and {left}")
         seed = EVALUATION_SEEDS[0]
         fakes = [
             generated_features_of(storage, model, reference, seed, tell, one)
             for model in (one, other)
         ]
-        return reference.protocol, compare(reference, *fakes)
+        return reference.protocol, compare(overlap.reduced(reference), *fakes), overlap
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from bngan.generation.sampler import Sampler
@@ -128,6 +129,8 @@ class OpenedModel(NamedTuple):
     """Folder of the reference that scores it; old versions have none."""
     sampler: Sampler
     """The generator, loaded."""
+    version: ModelVersion
+    """The version in the registry."""
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
         try:
             # One version throughout, wherever the alias goes meanwhile.
             number = number or str(client.get_model_version_by_alias(name, alias).version)
-            tags = client.get_model_version(name, number).tags
+            version = client.get_model_version(name, number)
             source = client.get_model_version_download_uri(name, number)
             folder = mlflow.artifacts.download_artifacts(
                 source, dst_path=str(temporary), tracking_uri=tracking_uri(workspace)
@@ -156,13 +159,13 @@ def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
         except (MlflowException, OSError) as error:
             raise refusal(f"cannot load {uri}", error) from error
         parts = Path(folder) / "artifacts"
-        if problem := find_tampering(parts, tags.get(FILES)):
+        if problem := find_tampering(parts, version.tags.get(FILES)):
             raise IntegrityError(f"{uri} is not used: {problem}")
         try:
             sampler = Sampler.load(parts / "generator")
         except ValueError as error:
             raise IntegrityError(f"{uri}: {error}") from error
-        yield OpenedModel(parts / "generator", parts / "reference", sampler)
+        yield OpenedModel(parts / "generator", parts / "reference", sampler, version)
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:

@@ -49,6 +49,11 @@ def warnings(record: Mapping[str, Any]) -> list[str]:
             "within this dataset only, and trust your eyes more."
         )
     count, floor = record["protocol"]["count"], record["floor"]
+    if seen := record.get("adapted", {}).get("seen"):  # absent from records of earlier versions
+        notes.append(
+            f"The base was trained on {seen:,} of the {count:,} real images: scores on them flatter "
+            "what it has learned by heart."
+        )
     if floor["count"] < count:
         notes.append(
             "Too few unseen real images for a floor at the score's own size: with fewer images the "

@@ -26,6 +26,7 @@ from pipeline.reports.plots import gamma_histogram, training_curves
 from pipeline.reports.run_report import CLASS_GRID, CLASS_ROWS, Pictures, render
 from pipeline.storage import artifacts
 from pipeline.workflow.stage import Stage, StageContext, Summary
+from pipeline.workflow.stages.seen_images import seen_images
 
 _GRID_COUNT, _ROW_COUNT = 64, 10
 """Images in the grid of samples, and in a row of the other pictures."""
@@ -43,7 +44,7 @@ def run(context: StageContext) -> Summary:
     history = json.loads((context.inputs["train"] / artifacts.HISTORY).read_text(encoding="utf-8"))
     record["batch_norm"] = _batch_norm(context, reference, record["seeds"], history)
     if context.config.adapt.base:
-        record["adapted"] = _adapted(context)
+        record["adapted"] = _adapted(context, reference)
     for key, name in {"data": artifacts.DATASET, "contents": artifacts.CONTENTS}.items():
         record[key] = json.loads((context.inputs["prepare"] / name).read_text(encoding="utf-8"))
     (output / artifacts.SCORES).write_text(json.dumps(record, indent=2), encoding="utf-8")
@@ -104,14 +105,21 @@ def _batch_norm(
     }
 
 
-def _adapted(context: StageContext) -> dict[str, str]:
-    """Return the name of the base, the hash of its weights, and the weights that differ from it."""
+def _adapted(context: StageContext, reference: Reference) -> dict[str, Any]:
+    """Return facts about the base.
+
+    Those are its name, the hash of its weights, the weights that differ from it, and the number of
+    the reference's images that it was trained on.
+    """
     base = context.inputs["reference"] / artifacts.BASE_GENERATOR
+    seen = seen_images(context)
+    real = seen.splits[reference.protocol.split].take(slice(reference.protocol.count))
     samplers = (Sampler.load(folder) for folder in (context.inputs["train"], base))
     return {
         "base": str(context.config.adapt.base),
         "generator": file_hash(base / WEIGHTS),
         "differs": weight_difference(*samplers),
+        "seen": int(real.among(seen.base).sum()) if seen.base else None,
     }
 
 
@@ -155,7 +163,12 @@ STAGE = Stage(
         *("adapt.base", "adapt.method"),
     ),
     inputs={
-        "prepare": ("train_images.npy", artifacts.DATASET, artifacts.CONTENTS),
+        "prepare": (
+            "train_images.npy",
+            artifacts.DATASET,
+            artifacts.CONTENTS,
+            artifacts.DIGESTS,
+        ),
         "reference": (
             artifacts.EXTRACTOR_FILES,
             artifacts.EXTRACTOR_CLASSES,
@@ -163,6 +176,7 @@ STAGE = Stage(
             artifacts.REFERENCE,
             artifacts.TRAIN_FEATURES,
             f"{artifacts.BASE_GENERATOR}/*",
+            artifacts.BASE_DIGESTS,
         ),
         "train": (artifacts.GENERATOR_FILES, artifacts.HISTORY),
     },

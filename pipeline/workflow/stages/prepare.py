@@ -21,11 +21,12 @@ from pipeline.config.schema import Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_numbers, codes, known_labels
 from pipeline.data.conversion import ImagePool
+from pipeline.data.digests import ImageDigests, SeenImages
 from pipeline.data.doubts import doubts, untrained
-from pipeline.data.inventory import Digests, contents, leakage_warning, listing, understood
+from pipeline.data.inventory import contents, leakage_warning, listing, understood
 from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import RawImages, opened
-from pipeline.storage.artifacts import CONTENTS, DATASET
+from pipeline.storage.artifacts import CONTENTS, DATASET, DIGESTS
 from pipeline.workflow.stage import Stage, StageContext, Summary
 from pipeline.workflow.stages.assignment import converted, require_enough
 
@@ -34,7 +35,7 @@ _ELSEWHERE = ("flip", "max_download_gb", "max_image_size")
 
 
 def run(context: StageContext) -> Summary:
-    """Write ``<split>_images.npy``, ``<split>_labels.npy``, ``dataset.json`` and ``contents.json``."""
+    """Write images and labels of the splits, their digests, ``dataset.json`` and ``contents.json``."""
     data = context.config.data
     with opened(data.path, data.max_download_gb, data.read_options) as sources:
         labels = {split: known_labels(s, data.unlabelled) for split, s in sources.items()}
@@ -61,9 +62,8 @@ def run(context: StageContext) -> Summary:
         )
     for split, order in orders.items():
         require_enough(data, split, len(order))
-    digests: Digests = {
-        split: _write(context, raw, pools, split, orders[split]) for split in SPLITS
-    }
+    digests = {split: _write(context, raw, pools, split, orders[split]) for split in SPLITS}
+    SeenImages(digests, data.fit, data.white).save(context.output / DIGESTS)
     for pool in pools.values():
         pool.file.unlink()
     shape, commit = pools["train"].shape, sources["train"].commit
@@ -85,8 +85,8 @@ def _write(
     pools: Mapping[SourceSplit, ImagePool],
     split: Split,
     order: np.ndarray,
-) -> np.ndarray:
-    """Write the arrays of a split; return 64 bits of a hash of each image's pixels."""
+) -> ImageDigests:
+    """Write the arrays of a split; return the digests of its images."""
     source = raw.source_of(split)
     np.save(context.output / f"{split}_labels.npy", raw.classes[source][order])
     return pools[source].write(context.output / f"{split}_images.npy", order)

@@ -20,8 +20,16 @@ from bngan.metrics.scores import real_vs_real
 from bngan.serialization.manifest import digest
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
+from pipeline.data.digests import SeenImages
 from pipeline.registry.base_model import base_files, base_folders
-from pipeline.storage.artifacts import BASE_GENERATOR, DATASET, SELECT_FEATURES, TRAIN_FEATURES
+from pipeline.storage.artifacts import (
+    BASE_DIGESTS,
+    BASE_GENERATOR,
+    DATASET,
+    DIGESTS,
+    SELECT_FEATURES,
+    TRAIN_FEATURES,
+)
 from pipeline.workflow.stage import Stage, StageContext, Summary
 
 SELECT_COUNT = 5000
@@ -102,6 +110,8 @@ def _based(context: StageContext, train: ImageSplit) -> Extractor | None:
         for name in (WEIGHTS, DESCRIPTION):
             shutil.copyfile(generator / name, kept / name)
         try:
+            if scored_by and (scored_by / DIGESTS).is_file():
+                SeenImages.load(scored_by / DIGESTS).save(context.output / BASE_DIGESTS)
             theirs = load_extractor(scored_by) if scored_by else None
         except ValueError as error:
             raise UserError(f"adapt.base: {error}") from error

@@ -9,26 +9,35 @@ from typing import Any
 
 from bngan.data.class_names import list_classes
 from bngan.generation.sampler import Sampler
+from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Features
 from bngan.metrics.memorization import authenticity_estimate
 from bngan.metrics.pretrained import file_hash
 from bngan.numerics.rng import derived_seed
 from bngan.serialization.manifest import digest
+from pipeline.evaluation.overlap import Overlap
 from pipeline.evaluation.promotion import Gap, GateCandidate, judge
 from pipeline.evaluation.scoring import generated_features, load_reference
+from pipeline.evaluation.seen import seen_by
 from pipeline.registry import registry
 from pipeline.registry.aliases import GENERATOR, Verdict, assign_alias
 from pipeline.registry.integrity import IntegrityError
 from pipeline.registry.logged_model import ModelPackage
+from pipeline.registry.registry import OpenedModel
+from pipeline.reports.gate_report import render
 from pipeline.reports.model_card import card
 from pipeline.serving.model_interface import model_interface
 from pipeline.storage.artifacts import (
+    BASE_DIGESTS,
     DATASET,
+    DIGESTS,
     EXTRACTOR_CLASSES,
     EXTRACTOR_FILES,
+    GATE_REPORT,
     GENERATOR_FILES,
     REAL_FEATURES,
     REFERENCE,
+    REGISTRATION,
     SAMPLE_GRID,
     SCORES,
     TRAIN_FEATURES,
@@ -36,13 +45,15 @@ from pipeline.storage.artifacts import (
 from pipeline.storage.sharing import published
 from pipeline.tracking.tracker import dataset_name
 from pipeline.workflow.stage import Stage, StageContext, Summary
+from pipeline.workflow.stages.seen_images import seen_images
 
 _MEASURE = "bngan.measure"
+_CANDIDATE, _CHAMPION = "the candidate", "the champion"
 _GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
 
 
 def run(context: StageContext) -> Summary:
-    """Write ``registration.json``, with the gate's decision and its numbers."""
+    """Write ``registration.json`` and ``gate.html``: the gate's decision and its numbers."""
     record = json.loads((context.inputs["evaluate"] / SCORES).read_text(encoding="utf-8"))
     grid = (context.inputs["evaluate"] / SAMPLE_GRID).read_bytes()
     context.events.artifact(SAMPLE_GRID, grid)  # the card's picture
@@ -58,7 +69,7 @@ def run(context: StageContext) -> Summary:
             model_interface(),
         )
         number = registry.register(context.storage.local, context.run_id, name, package)
-    compare = partial(_judge, context, tags)
+    compare = partial(_judge, context, tags, number)
     alias, verdict = assign_alias(context.storage.local, name, number, compare)
     summary = {
         "name": name,
@@ -68,9 +79,13 @@ def run(context: StageContext) -> Summary:
         "uri": f"models:/{name}/{number}",
         "note": f"version {number}: {alias} ({verdict.reason})",
     }
-    text = json.dumps({**summary, "gate": verdict.details}, indent=2)
-    (context.output / "registration.json").write_text(text, encoding="utf-8")
-    context.events.artifact("registration.json", text.encode())
+    registration = {**summary, "gate": verdict.details}
+    for file, text in {
+        REGISTRATION: json.dumps(registration, indent=2),
+        GATE_REPORT: render(registration),
+    }.items():
+        (context.output / file).write_text(text, encoding="utf-8")
+        context.events.artifact(file, text.encode())
     return summary
 
 
@@ -103,19 +118,23 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
 
 
 def _parts(context: StageContext, folder: Path) -> dict[str, Path]:
-    """Copy the files that a version carries, and return their folders by name."""
+    """Copy the files that a version carries, add its digests; return the folders by name."""
     parts = dict[str, Path]()
     for name, stage in {"generator": "train", "reference": "reference"}.items():
         parts[name] = folder / name
         parts[name].mkdir()
-        for pattern in set(STAGE.inputs[stage]) - {TRAIN_FEATURES}:
+        for pattern in set(STAGE.inputs[stage]) - {TRAIN_FEATURES, BASE_DIGESTS}:
             for path in context.inputs[stage].glob(pattern):
                 shutil.copy(path, parts[name])
+    seen_images(context).save(parts["reference"] / DIGESTS)
     return parts
 
 
-def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdict:
-    """Compare candidate and champion; do not promote if the champion's files are damaged."""
+def _judge(context: StageContext, tags: dict[str, str], number: str, champion: str) -> Verdict:
+    """Compare candidate and champion; do not promote if the champion's files are damaged.
+
+    ``number`` is the candidate's version.
+    """
     name = context.config.register.model
     uri = f"models:/{name}/{champion}"
     try:
@@ -123,23 +142,26 @@ def _judge(context: StageContext, tags: dict[str, str], champion: str) -> Verdic
             registry.open_generator(context.storage.local, uri) as model,
             published(context.storage, model.generator),
         ):
-            return _compare(context, tags, champion, model)
+            return _compare(context, tags, number, model)
     except IntegrityError as error:
-        return Verdict(False, f"{error}: bngan promote {name} VERSION replaces it")
+        return Verdict(False, f"{error}: {_promotion(context, number)} replaces it")
 
 
 def _compare(
-    context: StageContext, tags: dict[str, str], champion: str, model: registry.OpenedModel
+    context: StageContext, tags: dict[str, str], number: str, model: OpenedModel
 ) -> Verdict:
-    """Compare both generators on the same real images and from the same fresh latents."""
+    """Compare both generators on the same unseen images and from the same fresh latents."""
     ours, folder = context.inputs["train"], context.inputs["reference"]
     own, shape = Sampler.load(ours).spec.shape, model.sampler.spec.shape
+    champion, known = str(model.version.version), model.version.tags
     if own != shape:
         other = f"makes other images than champion version {champion}: {own}, {shape}"
         return Verdict(False, other)
     reference = load_reference(folder)
+    overlap = _overlap(context, reference, model)
+    if problem := _too_little_known(overlap, champion):
+        return Verdict(False, f"{problem}: {_promotion(context, number)} decides", overlap.record())
     train = Features.load(folder / TRAIN_FEATURES).features
-    known = registry.tags_of(context.storage.local, context.config.register.model, champion)
     same = known.get(_MEASURE) == tags[_MEASURE]
     sides = [
         GateCandidate(
@@ -149,9 +171,34 @@ def _compare(
         )
         for generator, its in ((ours, tags), (model.generator, known))
     ]
-    verdict = judge(context.config.register, reference.real, *sides)
-    reason = f"{verdict.reason} of champion version {champion}"
-    return Verdict(verdict.promote, reason, {**verdict.details, "champion_version": champion})
+    verdict = judge(context.config.register, overlap.reduced(reference).real, *sides)
+    reason = "; ".join([f"{verdict.reason} of champion version {champion}", *overlap.lines()])
+    details = {**verdict.details, **overlap.record(), "champion_version": champion}
+    return Verdict(verdict.promote, reason, details)
+
+
+def _overlap(context: StageContext, reference: Reference, champion: OpenedModel) -> Overlap:
+    """Return the real images that candidate or champion have seen."""
+    seen = seen_images(context)
+    theirs = seen_by(context.storage, champion)
+    return Overlap.of(reference, seen, {_CANDIDATE: seen, _CHAMPION: theirs})
+
+
+def _too_little_known(overlap: Overlap, champion: str) -> str | None:
+    """Return why the real images cannot decide between the generators; None if they can."""
+    if overlap.seen[_CHAMPION] is None:
+        return (
+            f"champion version {champion} carries no digests of its training images, and its prepared "
+            "data are gone, so that nobody knows which test images it has seen"
+        )
+    if not overlap.enough:
+        return f"{overlap.lines()[0]}, and the other {overlap.left} are too few to judge by"
+    return None
+
+
+def _promotion(context: StageContext, number: str) -> str:
+    """Return the command that makes a version champion by hand."""
+    return f"bngan promote {context.config.register.model} {number}"
 
 
 def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:
@@ -186,10 +233,17 @@ STAGE = Stage(
     run,
     config=("name", "register"),
     inputs={
-        "prepare": ("*.npy", DATASET),
+        "prepare": ("*.npy", DATASET, DIGESTS),
         "train": (GENERATOR_FILES,),
         "evaluate": (SCORES, SAMPLE_GRID),
-        "reference": (EXTRACTOR_FILES, EXTRACTOR_CLASSES, REAL_FEATURES, REFERENCE, TRAIN_FEATURES),
+        "reference": (
+            EXTRACTOR_FILES,
+            EXTRACTOR_CLASSES,
+            REAL_FEATURES,
+            REFERENCE,
+            TRAIN_FEATURES,
+            BASE_DIGESTS,
+        ),
     },
     libraries=("mlflow", "numpy", "torch"),
     modules=("pipeline.serving.pyfunc_model",),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from bngan.data.dataset import SPLITS, ImageSplit
 from pipeline.core.errors import UserError
+from pipeline.data.digests import ImageDigests
 from pipeline.data.inventory import duplicates, listing
 from pipeline.reports.data_section import as_html
 from tests.unit.workflow.stages.test_prepare import Silence, prepared, write_table
@@ -26,11 +27,11 @@ def told(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_duplicates_are_counted_as_comparing_all_pairs_counts_them() -> None:
     random = np.random.default_rng(0)
-    digests = {split: random.integers(0, 30, 20).astype(np.uint64) for split in SPLITS}
-    everything = [value for split in SPLITS for value in digests[split].tolist()]
+    pixels = {split: random.integers(0, 30, 20).astype(np.uint64) for split in SPLITS}
+    everything = [value for split in SPLITS for value in pixels[split].tolist()]
     repeated = sum(value in everything[:i] for i, value in enumerate(everything))
-    among = {s: sum(v in digests["train"].tolist() for v in digests[s].tolist()) for s in SPLITS}
-    assert duplicates(digests) == {
+    among = {s: sum(v in pixels["train"].tolist() for v in pixels[s].tolist()) for s in SPLITS}
+    assert duplicates({s: ImageDigests(each, each) for s, each in pixels.items()}) == {
         "repeated": repeated,
         "select_in_train": among["select"],
         "test_in_train": among["test"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from bngan.generation.predict import predict
@@ -31,7 +32,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Sampler:
 def serve(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def opened(workspace: Path, uri: str) -> Iterator[OpenedModel]:
-        yield OpenedModel(workspace, workspace, sampler)
+        yield OpenedModel(workspace, workspace, sampler, ModelVersion("gan", "1", 0))
 
     monkeypatch.setattr(samples, "open_generator", opened)
 
