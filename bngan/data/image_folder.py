@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bngan.data.dataset import UNLABELLED
 from bngan.data.folder import Listing, scan, unpack
+from bngan.data.grouping import no_column
 from bngan.data.layout import arrange, natural_key
 from bngan.data.metadata import Descriptions, read_metadata
 from bngan.data.source import ReadOptions, Source
 from bngan.data.split_names import SourceSplit, table_splits
-from bngan.data.tables import Table, image_tables, read_tables
+from bngan.data.tables import Table, column_values, image_tables, read_tables
 from bngan.serialization.problem import one_line
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -26,7 +27,7 @@ def folder_sources(path: str, cache: Path, options: ReadOptions) -> dict[SourceS
     others |= dict.fromkeys(listing.archives, "an archive beside other files: unpack it")
     tables = place_tables(path, listing, options)
     if tables.parts:
-        sources = _table_sources(path, cache, tables, others)
+        sources = _table_sources(path, cache, tables, others, options)
     elif listing.images:
         others |= dict.fromkeys(tables.without_images, "a table without images")
         sources = image_sources(path, place_images(path, listing, options))
@@ -96,18 +97,29 @@ def place_tables(path: str, listing: Listing, options: ReadOptions) -> PlacedTab
 
 
 def _table_sources(
-    path: str, cache: Path, tables: PlacedTables, others: dict[str, str]
+    path: str, cache: Path, tables: PlacedTables, others: dict[str, str], options: ReadOptions
 ) -> dict[SourceSplit, Source]:
     """Return the sources of tables; images that they name are taken out of ``others``."""
     sources: dict[SourceSplit, Source] = {}
+    column, rule = options.group_column, options.group
+    for table in tables.parts.get("train", ()):
+        if column and column not in table.all_columns:
+            raise no_column(table.name, column, table.all_columns)
     for split, chosen in tables.parts.items():
         rows = read_tables(path, chosen, cache)
         label = "label" if "label" in rows.column_names else None
         unread = {
-            name for table in chosen for name in table.all_columns if name not in table.columns
+            name
+            for table in chosen
+            for name in table.all_columns
+            if name not in (*table.columns, column)
         }
         columns, origin = tuple(sorted(unread)), tables.origins[split]
         sources[split] = Source(rows, "image", label, path, columns=columns, origin=origin)
+        if column:
+            sources[split].groups = [v for t in chosen for v in column_values(path, t, column)]
+        elif rule:
+            sources[split].groups = sources[split].grouped_by_name(rule)
         for name in sources[split].paths():
             others.pop(name, None)
     return sources
@@ -123,6 +135,7 @@ class PlacedImages:
         given: label of each image, by its name, from metadata files; None if those have no labels.
         classes: class by folder; empty if folders name no classes.
         columns: columns of metadata files that are not read.
+        groups: group of each image as stored, by its name; None if nothing asks for groups.
     """
 
     names: dict[SourceSplit, list[str]]
@@ -130,6 +143,7 @@ class PlacedImages:
     given: dict[str, Any] | None
     classes: dict[str, str]
     columns: tuple[str, ...] = ()
+    groups: dict[str, Any] | None = None
 
     def labels(self) -> list[Any]:
         """Return the label of each image, in the order of ``names``; None if it has none."""
@@ -147,9 +161,10 @@ def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedIma
     Raises:
         ValueError: if names or metadata contradict each other, or there is no such column.
     """
-    names, described = listing.images, Descriptions()
+    names, described, rule = listing.images, Descriptions(), options.group
+    group_column = options.group_column
     if listing.metadata and options.metadata:
-        columns = options.image_column, options.label_column
+        columns = options.image_column, options.label_column, group_column
         described = read_metadata(path, listing.metadata, *columns)
         names = sorted(described.labels)
         if not names:
@@ -158,8 +173,10 @@ def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedIma
         listing.others |= dict.fromkeys(sorted(undescribed), "no metadata file names it")
         for name in names:
             listing.others.pop(name, None)
-    elif column := options.image_column or options.label_column:
-        raise ValueError(f"{path} has no column '{column}': there are no tables or metadata files")
+    elif column := options.image_column or options.label_column or group_column:
+        named = ", which data.group names" if column == group_column else ""
+        reason = f"{named}: there are no tables or metadata files"
+        raise ValueError(f"{path} has no column '{column}'{reason}")
     by_folder = Counter(os.path.dirname(name) for name in names)
     level = 0 if described.labelled else options.class_level
     places = arrange(by_folder, options.splits, level)
@@ -178,7 +195,10 @@ def place_images(path: str, listing: Listing, options: ReadOptions) -> PlacedIma
     }
     classes = {folder: place.label for folder, place in places.items() if place.label is not None}
     given, unread = described.labels if described.labelled else None, sorted(described.unread)
-    return PlacedImages(images, origins, given, classes, tuple(unread))
+    groups = described.groups if group_column else None
+    if rule and not group_column:
+        groups = {name: rule.of_file(name, places[os.path.dirname(name)].folders) for name in names}
+    return PlacedImages(images, origins, given, classes, tuple(unread), groups)
 
 
 def image_sources(path: str, images: PlacedImages) -> dict[SourceSplit, Source]:
@@ -213,6 +233,8 @@ def image_sources(path: str, images: PlacedImages) -> dict[SourceSplit, Source]:
         sources[split] = Source(
             table, "image", label, path, columns=images.columns, origin=images.origins[split]
         )
+        if images.groups is not None:
+            sources[split].groups = [images.groups[name] for name in names]
     return sources
 
 

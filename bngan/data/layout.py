@@ -34,12 +34,14 @@ class Place:
         origin: name of the folder that makes the split; empty if none does.
         label: name of their class, or None.
         misfit: reason why the images are not used; empty if they are.
+        folders: the folders that ``class_level`` counts, from the top.
     """
 
     split: SourceSplit = "train"
     origin: str = ""
     label: str | None = None
     misfit: str = ""
+    folders: Folders = ()
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
@@ -132,7 +134,7 @@ def _below_splits(
     A folder that holds only a folder of the same meaning, such as ``train/train``, counts as one.
     """
     if not meaning:
-        return dict.fromkeys(paths, Place()), dict(paths)
+        return {folder: Place(folders=path) for folder, path in paths.items()}, dict(paths)
     places, inner = dict.fromkeys(paths, Place(misfit=_OUTSIDE_SPLITS)), dict[str, Folders]()
     for name, split in meaning.items():
         inside = [f for f, path in paths.items() if len(path) > level and path[level] == name]
@@ -140,8 +142,8 @@ def _below_splits(
         doubled = len(below) == 1 and _means(below.pop(), split)
         for folder in inside:
             path = paths[folder]
-            places[folder] = Place(split, name)
             inner[folder] = path[:level] + path[level + 1 + doubled :]
+            places[folder] = Place(split, name, folders=inner[folder])
     return places, inner
 
 

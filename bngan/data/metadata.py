@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bngan.data.grouping import no_column
 from bngan.serialization.problem import one_line
 
 
@@ -26,26 +27,32 @@ class Descriptions:
         labels: label of each named image, None if it has none, by the image's name.
         labelled: whether a file has a column of labels.
         unread: names of the other columns.
+        groups: group of each named image, None if it has none, by the image's name.
     """
 
     labels: dict[str, Any] = field(default_factory=dict)
     labelled: bool = False
     unread: set[str] = field(default_factory=set)
+    groups: dict[str, Any] = field(default_factory=dict)
 
 
 def read_metadata(
-    path: str, names: Sequence[str], image_column: str | None, label_column: str | None
+    path: str,
+    names: Sequence[str],
+    image_column: str | None,
+    label_column: str | None,
+    group_column: str | None = None,
 ) -> Descriptions:
     """Read the metadata files ``names`` of the folder ``path``.
 
     Without ``image_column`` the column is ``file_name``, and without ``label_column`` it is
-    ``label``, which may be missing.
+    ``label``, which may be missing. A row may lack ``group_column``, and not all rows.
 
     Raises:
         ValueError: if a file cannot be read, lacks a column, names an image outside of the folder,
-            or gives an image two labels.
+            or gives an image two labels or groups.
     """
-    found = Descriptions()
+    found, columns = Descriptions(), dict[str, None]()
     for name in names:
         folder, count = posixpath.dirname(name), 0
         try:
@@ -53,16 +60,26 @@ def read_metadata(
                 image_key = _column(row, image_column, "file_name", "data.image_column")
                 label_key = _column(row, label_column, "label", "data.label_column")
                 image, label = _inside(folder, _text(row, image_key)), row.get(label_key)
-                if image in found.labels and found.labels[image] != label:
-                    raise ValueError(f"{image} has two labels")
-                found.labels[image] = label
+                group = row.get(group_column) if group_column else None
+                for kind, values, value in (
+                    ("labels", found.labels, label),
+                    ("groups", found.groups, group),
+                ):
+                    if image in values and values[image] != value:
+                        raise ValueError(f"{image} has two {kind}")
+                    values[image] = value
+                if group_column:
+                    columns |= dict.fromkeys(map(str, row))
                 found.labelled |= label_key in row
-                found.unread |= {one_line(str(key)) for key in row} - {image_key, label_key}
+                used = {image_key, label_key, group_column}
+                found.unread |= {one_line(str(key)) for key in row} - used
         except UnicodeDecodeError as error:
             raise ValueError(f"{name} is not UTF-8: save it as UTF-8") from error
         except (OSError, ValueError, csv.Error) as error:
             place = f"row {count}: " if count else ""
             raise ValueError(f"{name}: {place}{one_line(error)}") from error
+    if group_column and columns and group_column not in columns:
+        raise no_column(", ".join(names), group_column, list(columns))
     return found
 
 

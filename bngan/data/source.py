@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bngan.data.decoding import MAX_BYTES
+from bngan.data.grouping import GroupRule
 from bngan.data.split_names import SourceSplit
 from bngan.serialization.problem import one_line
 
@@ -31,6 +32,7 @@ class ReadOptions:
         splits: split by the name of a folder, table or split; None goes by usual names.
         class_level: see ``layout.arrange``.
         metadata: whether metadata files count, or all images without labels do.
+        group: rule by which images belong together; None reads no groups.
     """
 
     image_column: str | None = None
@@ -38,6 +40,12 @@ class ReadOptions:
     splits: Mapping[str, SourceSplit] | None = None
     class_level: int | None = None
     metadata: bool = True
+    group: GroupRule | None = None
+
+    @property
+    def group_column(self) -> str | None:
+        """Return the name of the column with the groups; None if there is none."""
+        return self.group.value if self.group and self.group.kind == "column" else None
 
 
 @dataclass
@@ -53,6 +61,8 @@ class Source:
         columns: names of the columns beside images and labels, which are not read.
         origin: name of the folder, table or split that makes the split; empty if none does.
         commit: commit of a dataset on the Hub; None for other data.
+        groups: group of each image as stored, None where there is none; None if nothing asks for
+            groups.
     """
 
     table: "datasets.Dataset"
@@ -63,6 +73,7 @@ class Source:
     columns: tuple[str, ...] = ()
     origin: str = ""
     commit: str | None = None
+    groups: list[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -81,6 +92,13 @@ class Source:
         held = compute.is_valid(compute.struct_field(images, "bytes"))
         paths = compute.struct_field(images, "path").filter(compute.invert(held))
         return [os.path.normpath(path) for path in paths.to_pylist() if path is not None]
+
+    def grouped_by_name(self, rule: GroupRule) -> list[str | None]:
+        """Return the group that each row's name of a file gives it; None where there is none."""
+        from pyarrow import compute
+
+        paths = compute.struct_field(self.table.data.table[self.image], "path").to_pylist()
+        return [None if path is None else rule.of_file(os.path.normpath(path)) for path in paths]
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes; None if the data does not give them."""

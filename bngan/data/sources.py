@@ -6,13 +6,15 @@ Everything becomes one ``datasets`` table per split with an undecoded image colu
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bngan.data.embedded import EMBEDDED, PREFIX
+from bngan.data.grouping import no_column
 from bngan.data.hub import HUB_PREFIX, load
 from bngan.data.image_folder import folder_sources
 from bngan.data.source import ReadOptions, Source
 from bngan.data.split_names import SourceSplit, split_meaning
+from bngan.data.tables import named_values
 from bngan.serialization.problem import one_line
 
 if TYPE_CHECKING:  # takes seconds to import; only opening a source needs it
@@ -85,10 +87,24 @@ def _named_splits(
             continue
         image, label = _columns(path, name, table, options)
         undecoded = _undecoded(table, image)
-        sources[meaning[name]] = Source(
-            undecoded, image, label, ignored=ignored, origin=name, commit=commit
-        )
+        source = Source(undecoded, image, label, ignored=ignored, origin=name, commit=commit)
+        if options.group:
+            column = options.group_column
+            if column and column not in table.column_names and meaning[name] == "train":
+                raise no_column(f"{path} (split {name})", column, table.column_names)
+            source.groups = (
+                _values(undecoded, column) if column else source.grouped_by_name(options.group)
+            )
+        sources[meaning[name]] = source
     return sources
+
+
+def _values(table: "datasets.Dataset", column: str) -> list[Any]:
+    """Return the values of a column, None for each row if there is none."""
+    if column not in table.column_names:
+        return [None] * len(table)
+    names = getattr(table.features[column], "names", None)
+    return named_values(table.data.table[column].to_pylist(), names)
 
 
 def _columns(

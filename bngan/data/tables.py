@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bngan.serialization.problem import one_line
 
@@ -83,6 +83,26 @@ def row_count(path: str, table: Table) -> int:
     """Return the number of rows of a file. Raises ``ValueError`` if it cannot be read."""
     with _batches(path, table.name, []) as (_, batches):
         return sum(batch.num_rows for batch in batches)
+
+
+def column_values(path: str, table: Table, column: str) -> list[Any]:
+    """Return the values of a file's column, and None for each row if there is no such column.
+
+    Classes are named. Raises ``ValueError`` if the file cannot be read.
+    """
+    if column not in table.all_columns:
+        return [None] * row_count(path, table)
+    with _batches(path, table.name, [column]) as (schema, batches):
+        values = [value for batch in batches for value in batch.column(0).to_pylist()]
+        classes = _kinds(schema).get(column) == "ClassLabel"
+        return named_values(values, _kinds(schema, "names")[column] if classes else None)
+
+
+def named_values(values: list[Any], names: Sequence[str] | None) -> list[Any]:
+    """Return names of classes in place of their numbers, if the classes have ``names``."""
+    if names is None:
+        return values
+    return [None if value not in range(len(names)) else names[value] for value in values]
 
 
 def read_tables(path: str, tables: Sequence[Table], cache: Path) -> "datasets.Dataset":
@@ -196,11 +216,14 @@ def _plain(kind: "pa.DataType") -> "pa.DataType":
     return kind
 
 
-def _kinds(schema: "pa.Schema") -> dict[str, str]:
-    """Return the kind that ``datasets`` has written beside each column, such as ``ClassLabel``."""
+def _kinds(schema: "pa.Schema", key: str = "_type") -> dict[str, Any]:
+    """Return the kind that ``datasets`` has written beside each column, such as ``ClassLabel``.
+
+    ``names`` as the ``key`` gives the names of classes instead.
+    """
     try:
         written = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind["_type"] for name, kind in written.items() if "_type" in kind}
+        return {name: kind[key] for name, kind in written.items() if key in kind}
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 

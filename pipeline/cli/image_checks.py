@@ -4,10 +4,11 @@ import itertools
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bngan.data.dataset import ImageSpec, Split
 from bngan.data.folder import Listing, scan
@@ -21,6 +22,7 @@ from pipeline.config.schema import FEWEST, Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_name, class_problem, without_none
 from pipeline.data.doubts import mask_warning, unused_images
+from pipeline.data.groups import described_groups, group_names, require_groups, shared_groups
 from pipeline.data.inventory import understood
 from pipeline.data.volume import array_bytes, size_problem
 
@@ -105,7 +107,7 @@ def _too_few_asked_for(config: Config, images: PlacedImages) -> Iterator[Problem
         yield Problem("data.classes", problem)
         return
     chosen = {classes[number] for number in wanted} if wanted and by_folder else None
-    counts = _most_images(config.data, images, chosen)
+    counts = _images(config.data, images, chosen, _SPREAD)
     if limit is not None and limit > counts["train"]:
         message = f"data.limit: {limit} images, and there are {counts['train']} to train on"
         yield Problem("data.limit", message)
@@ -124,12 +126,16 @@ def _too_few_asked_for(config: Config, images: PlacedImages) -> Iterator[Problem
         yield Problem("evaluate.protocol", f"evaluate.protocol: {error}")
 
 
-def _most_images(
-    data: DataConfig, images: PlacedImages, chosen: set[str] | None = None
+def _images(
+    data: DataConfig, images: PlacedImages, chosen: set[str] | None = None, spread: float = 0
 ) -> dict[Split, int]:
     """Return the most images that each split can have, since any image may turn out unusable.
 
-    ``chosen`` are the names of the classes that are used; None: all.
+    Args:
+        data: the section of the configuration.
+        images: the images.
+        chosen: names of the classes that are used; None: all.
+        spread: standard deviations by which splits are larger than their shares, if content decides.
     """
 
     def used(names: Sequence[str]) -> int:
@@ -140,10 +146,17 @@ def _most_images(
     train = images.names.get("train", [])
     own = images.names.get("test", images.names.get("validation"))
     select, held_out = data.held_out(len(train), own is not None)
-    by_chance = 0 if data.split_by == "order" else _SPREAD * math.sqrt(len(train) / 4)
+    squares = len(train) if images.groups is None else _squared_sizes(images.groups, train)
+    by_chance = 0 if data.split_by == "order" else spread * math.sqrt(squares / 4)
     rest = max(len(train) - select - held_out, 0)
     most = [min(round(count + by_chance), used(train)) for count in (rest, select, held_out)]
     return {"train": most[0], "select": most[1], "test": most[2] if own is None else used(own)}
+
+
+def _squared_sizes(groups: Mapping[str, Any], names: Sequence[str]) -> int:
+    """Return the sum of the squared sizes of the groups; an image without a group is one of its own."""
+    sizes = Counter(group_names([groups[name] for name in names]))
+    return sizes.pop(None, 0) + sum(size**2 for size in sizes.values())
 
 
 def too_large_images(folder: ImageFolder) -> Iterator[Problem]:
@@ -169,7 +182,7 @@ def _counts(folder: ImageFolder) -> dict[Split, int] | None:
             return None
     except ValueError:  # too_few_images tells
         return None
-    counts = _most_images(data, images)
+    counts = _images(data, images)
     return {**counts, "train": min(counts["train"], data.limit or counts["train"])}
 
 
@@ -190,7 +203,7 @@ def describe_images(config: Config) -> Iterator[str]:
     """Yield lines about splits and classes of a folder, and the images ignored in it.
 
     Raises:
-        UserError: if a table cannot be read.
+        UserError: if a table cannot be read, or ``data.group`` finds no groups.
     """
     folder, data = ImageFolder(config), config.data
     try:
@@ -203,6 +216,7 @@ def describe_images(config: Config) -> Iterator[str]:
             classes = {name: counts[name] for name in sorted(counts, key=natural_key)}
             splits = {origin: split for split, origin in images.origins.items() if origin}
             yield f"data.path: {understood(classes, splits)}"
+            yield from _described_groups(data, images)
             masks = mask_warning(name for names in images.names.values() for name in names)
             yield from [f"data.path: {masks}"] if masks else []
         elif parts := place_tables(data.path, listing, data.read_options).parts:
@@ -213,3 +227,16 @@ def describe_images(config: Config) -> Iterator[str]:
             yield f"data.path: {ignored}"
     except ValueError as error:
         raise UserError(f"data.path: {error}") from error
+
+
+def _described_groups(data: DataConfig, images: PlacedImages) -> Iterator[str]:
+    if images.groups is None or data.group is None:
+        return
+    found = images.groups
+    groups = {
+        split: group_names([found[n] for n in names]) for split, names in images.names.items()
+    }
+    test = groups.get("test", groups.get("validation"))
+    require_groups(data.group, groups["train"], 3 if test is None else 2)
+    yield described_groups(data.group, groups["train"])
+    yield from filter(None, [shared_groups(groups["train"], test or [])])

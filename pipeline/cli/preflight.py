@@ -44,7 +44,7 @@ def obstacles(config: Config, known: Sequence[Problem] = ()) -> Iterator[Problem
     wrong, folder = {problem.key for problem in known}, ImageFolder(config)
     sizes = ("data.image_size", "data.max_image_size", "data.channels", "model")
     for keys, look in (
-        (("data.path", "data.select", "data.test"), partial(too_few_images, folder)),
+        (("data.path", "data.select", "data.test", "data.group"), partial(too_few_images, folder)),
         (sizes, partial(too_large_images, folder)),
         (("train.num_workers", "train.accelerator"), partial(_workers, config)),
         (("train.compile", "train.accelerator"), partial(_compiler, config)),

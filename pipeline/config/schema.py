@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, cast
 
 from omegaconf import MISSING
 
+from bngan.data.grouping import GroupRule
 from bngan.data.source import ReadOptions
 from bngan.data.split_names import SourceSplit
 from bngan.networks.config import ModelConfig
@@ -134,6 +135,11 @@ class DataConfig:
     added or removed move no other image; shares hold on average. order: one random order of all
     images decides, and shares hold exactly. auto: order for embedded data, and for data that the
     workspace has split by order before; else content."""
+    group: str | None = None
+    """Images that belong together, such as frames of a video, and get one split: folder:LEVEL, the
+    name of the folder at that level, counted as for class_level; column:NAME, the value in a column
+    of tables or metadata files; or name:REGEX, the first group of a regular expression, else its
+    match, in the image's name relative to data.path. Other images are split by content."""
     split_seed: int = bounded(0, ge=0, lt=2**63, message=_SEEDS)
     """Seed of the random splits, separate from `seed` so that repetitions share their data."""
 
@@ -155,9 +161,14 @@ class DataConfig:
 
     @property
     def read_options(self) -> ReadOptions:
-        """Choices of what is read, for ``open_source``."""
+        """Choices of what is read, for ``open_source``.
+
+        Raises ``ValueError`` if ``config_errors`` has a problem.
+        """
         splits = cast(dict[str, SourceSplit] | None, self.splits)
-        return ReadOptions(self.image_column, self.label_column, splits, self.class_level)
+        columns, group = (self.image_column, self.label_column), self.group
+        rule = None if group is None else GroupRule.parse(group)
+        return ReadOptions(*columns, splits, self.class_level, group=rule)
 
 
 @dataclass

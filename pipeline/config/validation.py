@@ -8,6 +8,7 @@ from typing import Any
 
 from bngan.data.dataset import ImageSpec
 from bngan.data.embedded import EMBEDDED, PREFIX
+from bngan.data.grouping import GroupRule
 from bngan.data.hub import HUB_PREFIX, HubName
 from bngan.data.sources import is_symbolic
 from bngan.data.split_names import SOURCE_SPLITS
@@ -21,6 +22,7 @@ from pipeline.config.schema import Config, DataConfig, ImageSize
 from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import is_uri
 
+_ORDER = "does not go with splits by order, which divide groups: write data.split_by=content"
 _VAGUE = re.compile(r"models:/(?![^/@]+(/\d+|@[^/@]+)$).*")
 """A registry address that names neither a version nor an alias."""
 
@@ -96,9 +98,23 @@ def _data(config: Config) -> Iterator[Problem]:
     if data.channels not in (None, 1, 3):
         yield _about("data.channels", f"must be 1, 3 or null, got {data.channels}")
     yield from split_errors(data.splits)
+    yield from _group(data)
     classes = data.classes
     if classes is not None and (not classes or len(set(classes)) < len(classes)):
         yield _about("data.classes", f"must name classes, each once, got {classes}")
+
+
+def _group(data: DataConfig) -> Iterator[Problem]:
+    if data.group is None:
+        return
+    try:
+        GroupRule.parse(data.group)
+    except ValueError as error:
+        yield _about("data.group", str(error))
+        return
+    if data.split_by == "order" or (data.split_by == "auto" and data.path in EMBEDDED):
+        rests_on = "data.split_by", "data.path"
+        yield _about("data.group", _ORDER, *rests_on)
 
 
 def _size_error(data: DataConfig) -> str:

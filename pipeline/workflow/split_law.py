@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 
 from bngan.data.embedded import EMBEDDED
 from pipeline.config.schema import Config
+from pipeline.core.errors import UserError
 from pipeline.tracking.tracker import all_runs
 from pipeline.workflow.fingerprint import recorded_fingerprint
 
@@ -18,11 +19,19 @@ def with_split_law(config: Config, client: MlflowClient) -> Config:
 
     Args:
         client: client of the store that has the workspace's runs.
+
+    Raises:
+        UserError: if the data stays split by order, and ``data.group`` is set.
     """
     data = config.data
     if data.split_by != "auto":
         return config
     by_order = data.path in EMBEDDED or _was_split_by_order(data.path, client)
+    if by_order and data.group is not None:
+        raise UserError(
+            f"data.group: {data.path} is split by order in this workspace, which divides groups: write "
+            "data.split_by=content, which splits it anew"
+        )
     return replace(config, data=replace(data, split_by="order" if by_order else "content"))
 
 

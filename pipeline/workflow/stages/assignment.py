@@ -12,6 +12,15 @@ from bngan.data.split_names import SourceSplit
 from pipeline.config.schema import FEWEST, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.conversion import ImagePool, PixelFormat, convert_images, image_shape
+from pipeline.data.groups import (
+    Groups,
+    described_groups,
+    group_keys,
+    group_names,
+    require_groups,
+    share_warnings,
+    shared_groups,
+)
 from pipeline.data.raw import RawImages
 from pipeline.data.splits import (
     Shares,
@@ -35,12 +44,14 @@ def converted(context: StageContext, raw: RawImages) -> tuple[Orders, dict[Sourc
         the splits, and the converted images by split of the data.
 
     Raises:
-        UserError: if a split would have too few images, or the arrays would have no room.
+        UserError: if a split would have too few images, ``data.group`` finds no groups, or the
+            arrays would have no room.
     """
     data = context.config.data
     candidates = raw.candidates(labelled=data.classes is not None)
     for split, chosen in candidates.items():
         require_enough(data, split, len(chosen))
+    groups = _groups(context, raw, candidates)
     orders = _limited(data, _by_order(data, raw, candidates)) if data.split_by == "order" else {}
     if orders:
         candidates = {
@@ -65,7 +76,7 @@ def converted(context: StageContext, raw: RawImages) -> tuple[Orders, dict[Sourc
                 unusable = sum(len(pool.skipped) for pool in pools.values())
                 context.events.progress(done, total, f"{unusable} skipped")
     if not orders:
-        orders = _limited(data, _by_content(data, raw, pools))
+        orders = _limited(data, _by_content(context, raw, pools, groups))
     return {
         split: order[np.isin(order, pools[raw.source_of(split)].used)]
         for split, order in orders.items()
@@ -90,14 +101,42 @@ def _by_order(
     }
 
 
-def _by_content(data: DataConfig, raw: RawImages, pools: Mapping[SourceSplit, ImagePool]) -> Orders:
-    """Return splits by the keys of the images."""
-    keys = {
-        split: joined_keys(np.array(pool.keys, np.uint64), np.array(pool.decoded, np.uint64))
-        for split, pool in pools.items()
+def _groups(
+    context: StageContext, raw: RawImages, candidates: Mapping[SourceSplit, np.ndarray]
+) -> dict[SourceSplit, np.ndarray]:
+    """Return the group of each image, by split of the data; empty if ``data.group`` is not set."""
+    rule, found = context.config.data.group, dict[SourceSplit, np.ndarray]()
+    if rule is None:
+        return found
+    names = {split: group_names(raw.sources[split].groups or []) for split in candidates}
+    used: dict[SourceSplit, Groups] = {
+        split: [names[split][i] for i in chosen] for split, chosen in candidates.items()
     }
+    require_groups(rule, used["train"], 2 if raw.test else 3)
+    context.events.message(described_groups(rule, used["train"]))
+    if raw.test and (shared := shared_groups(used["train"], used[raw.test])):
+        context.events.message(shared)
+    return {split: np.array(each, object) for split, each in names.items()}
+
+
+def _by_content(
+    context: StageContext,
+    raw: RawImages,
+    pools: Mapping[SourceSplit, ImagePool],
+    groups: Mapping[SourceSplit, np.ndarray],
+) -> Orders:
+    """Return splits by the keys of the images, or of the groups that they are in."""
+    data, keys = context.config.data, dict[SourceSplit, np.ndarray]()
+    for split, pool in pools.items():
+        own, together = np.array(pool.keys, np.uint64), [np.array(pool.decoded, np.uint64)]
+        if groups:
+            own, numbers = group_keys(data.split_seed, own, groups[split][pool.used].tolist())
+            together.append(numbers)
+        keys[split] = joined_keys(own, *together)
     shares = Shares(data.select, 0 if raw.test else data.test, FEWEST)
     places = by_content(keys["train"], shares)
+    for warning in share_warnings(shares, places, keys["train"]) if groups else ():
+        context.events.message(warning)
     if raw.test:
         places["test"] = np.argsort(keys[raw.test], kind="stable")
     return {

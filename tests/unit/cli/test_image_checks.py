@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli.image_checks import describe_images
-from pipeline.cli.preflight import obstacles
+from pipeline.cli.image_checks import ImageFolder, array_bytes_of, describe_images
+from pipeline.cli.preflight import all_problems, obstacles
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
 from tests.unit.data.folder_makers import make, table
@@ -106,6 +106,53 @@ def test_large_images_are_asked_for_and_their_gigabytes_told(
     assert problem.message.endswith("prepared images, checkpoints and reports take 130 MB")
     monkeypatch.setattr("pipeline.workflow.progress.is_prepared", lambda _: True)
     assert list(obstacles(config)) == []
+
+
+def described(folder: Path, *overrides: str) -> list[str]:
+    given = [f"data.path={folder}", f"workspace={folder}/../w", "evaluate.protocol=fid20_test"]
+    return list(describe_images(load_config(DIGITS, [*given, *overrides])))
+
+
+def test_groups_are_counted_before_a_run(tmp_path: Path) -> None:
+    fill(tmp_path / "set", *((f"{'ab'[i % 2]}/p{i}", 10) for i in range(20)))
+    group = "data.group=folder:2"
+    assert described(tmp_path / "set", group)[1:] == [
+        "data.group: 20 groups of 200 images by folder:2"
+    ]
+    make(tmp_path / "own", ("train/a/p/ 2", "train/b/q/ 2", "test/a/p/ 1", "test/b/s/ 1"))
+    assert described(tmp_path / "own", group)[1:] == [
+        "data.group: 2 groups of 4 images by folder:2",
+        "data.group: 1 groups have images to train on and to test with, such as p: the splits of the "
+        "data stay as they are",
+    ]
+    with pytest.raises(UserError, match=r"^data\.group: folder:1 gives only 2 groups \(a, b\)"):
+        described(tmp_path / "set", "data.group=folder:1", "data.class_level=1")
+
+
+def test_a_wrong_rule_is_one_problem(tmp_path: Path) -> None:
+    fill(tmp_path / "set", *CLASSES)
+    (file := tmp_path / "x.yaml").write_text(DIGITS.read_text())
+    given = [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "evaluate.protocol=fid20_test"]
+    for rule in ("name:(", "column:g"):
+        with pytest.raises(UserError) as caught:
+            all_problems(file, [*given, f"data.group={rule}"], print)
+        (line,) = str(caught.value).splitlines()
+        assert "data.group" in line
+
+
+def test_large_groups_allow_more_images_in_a_split_and_take_no_more_room(tmp_path: Path) -> None:
+    """By chance, test may have one group of 100 of 200 images; single images spread by 28."""
+    fill(tmp_path / "set", ("a", 100), ("b", 50), ("c", 50))
+    given = [f"data.path={tmp_path}/set", f"workspace={tmp_path}/w", "data.select=0.1"]
+    given += ["data.test=0.1", "evaluate.protocol=fid100_test", "data.image_size=8"]
+    alone, grouped = (
+        load_config(DIGITS, [*given, *more]) for more in ([], ["data.group=folder:1"])
+    )
+    (problem,) = obstacles(alone)
+    assert problem.key == "evaluate.protocol"
+    assert list(obstacles(grouped)) == []
+    for config in (alone, grouped):
+        assert array_bytes_of(ImageFolder(config)) == 200 * 8 * 8
 
 
 def test_tables_are_described_before_a_run(tmp_path: Path) -> None:

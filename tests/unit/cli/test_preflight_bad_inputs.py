@@ -60,6 +60,15 @@ DIGITS = ROOT / "configs" / "digits.yaml"
         ("adapt.method=supervised", "adapt.method=supervised needs a base"),
         ("adapt.base=models:/x/1", "adapt.base: only bngan adapt, run, plan, check and submit"),
         ("adapt.latent_noise=-1", "adapt.latent_noise must not be negative"),
+        (
+            "data.group=patient",
+            "data.group must be folder:LEVEL, column:NAME or name:REGEX, got patient",
+        ),
+        (
+            "data.group=folder:1",
+            "data.group does not go with splits by order, which divide groups: write "
+            "data.split_by=content",
+        ),
         ("data.channels=2", "data.channels must be 1, 3 or null"),
         ("data.max_skipped=-1", "data.max_skipped must lie between 0 and 1"),
         ("model.generator.depth=-3", "model.generator.depth must not be negative"),

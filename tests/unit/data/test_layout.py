@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import schema
 from pipeline.core.errors import UserError
-from pipeline.workflow.stages import prepare
+from pipeline.workflow.stages import assignment
 from tests.unit.data.folder_makers import make
 from tests.unit.data.layout import Layout
 from tests.unit.data.layouts import GROUPS, PAGE, page
@@ -23,7 +23,7 @@ ROWS = [layout for layouts in GROUPS.values() for layout in layouts]
 def test_a_folder_is_read_as_its_row_says(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "FEWEST", 1)
+    monkeypatch.setattr(assignment, "FEWEST", 1)
     monkeypatch.setattr(schema, "FEWEST", 1)
     (folder := tmp_path / "data").mkdir()
     make(folder, layout.tree)

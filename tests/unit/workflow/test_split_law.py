@@ -1,12 +1,14 @@
 """Where the configuration leaves the law of the splits open."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.config.schema import Config, DataConfig
+from pipeline.core.errors import UserError
 from pipeline.workflow import split_law
 from pipeline.workflow.split_law import with_split_law
 
@@ -43,3 +45,15 @@ def test_data_keep_the_law_that_they_had(
     found: Any = with_split_law(config, None)  # type: ignore[arg-type]
     assert found.data.split_by == expected
     assert config.data.split_by == law
+
+
+@pytest.mark.parametrize(("path", "runs"), [("/images", [OLD]), ("embedded:digits", [])])
+def test_groups_need_another_law_than_order(
+    path: str, runs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_law, "all_runs", lambda client, condition: runs)
+    config = Config(name="x", data=DataConfig(path=path, group="folder:1"))
+    with pytest.raises(UserError, match=r"^data\.group: .*: write data\.split_by=content"):
+        with_split_law(config, None)  # type: ignore[arg-type]
+    chosen = replace(config, data=replace(config.data, split_by="content"))
+    assert with_split_law(chosen, None) == chosen  # type: ignore[arg-type]
