@@ -14,6 +14,9 @@ LISTED = 20
 """Most names of unused files in a list; ``skipped.txt`` and ``ignored.txt`` have them all."""
 _NAMED = 10
 """Most classes that a line names."""
+_TESTABLE = 6
+"""Least number of images by which a class can be looked at alone: density and coverage need the fifth
+neighbour of each."""
 
 
 def contents(
@@ -71,7 +74,19 @@ def listing(lines: Sequence[str]) -> str:
 def understood(classes: Mapping[str, int], splits: Mapping[str, str]) -> str:
     """Return in one line the number of images of each class, and the split that each name makes.
 
-    A colon parts a name that ends with a digit from the number. A lone ``train`` is no news.
+    A lone ``train`` is no news.
+    """
+    line = f"{len(classes)} classes: {counted(classes)}" if classes else "no classes"
+    if splits and splits != {"train": "train"}:
+        pairs = (f"{one_line(name)} -> {split}" for name, split in splits.items())
+        line += f"; splits: {', '.join(pairs)}"
+    return line
+
+
+def counted(classes: Mapping[str, int]) -> str:
+    """Return the first classes and their numbers of images, as ``cat 812, dog 540, and 3 more``.
+
+    A colon parts a name that ends with a digit from the number.
     """
     names = [short_name(name) for name in classes]
     parts = [
@@ -80,11 +95,7 @@ def understood(classes: Mapping[str, int], splits: Mapping[str, str]) -> str:
     ]
     if len(parts) > _NAMED:
         parts[_NAMED:] = [f"and {len(parts) - _NAMED:,} more"]
-    line = f"{len(classes)} classes: {', '.join(parts)}" if classes else "no classes"
-    if splits and splits != {"train": "train"}:
-        pairs = (f"{one_line(name)} -> {split}" for name, split in splits.items())
-        line += f"; splits: {', '.join(pairs)}"
-    return line
+    return ", ".join(parts)
 
 
 def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) -> str:
@@ -100,3 +111,21 @@ def leakage_warning(duplicates: Mapping[str, int], counts: Mapping[Any, int]) ->
         f"{' and '.join(parts)} are in train as well, pixel by pixel: scores on them flatter a "
         "generator that copies"
     )
+
+
+def untested(inventory: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Return a warning about classes short of images to test or select with; empty if none is.
+
+    A class that has no images at all does not count, nor does a split in which nothing has a class.
+    """
+    counts: Mapping[str, Sequence[int]] = inventory["class_counts"]
+    totals = [sum(numbers) for numbers in zip(*counts.values(), strict=True)]
+    lines = []
+    for split, least in (("test", _TESTABLE), ("select", 1)):
+        numbers = zip(counts[split], classes, totals, strict=True)
+        fewest_first = sorted(numbers, key=lambda each: each[0])
+        short = {name: n for n, name, total in fewest_first if total and n < least}
+        if short and sum(counts[split]):
+            fewer = f"fewer than {least}" if least > 1 else "no"
+            lines.append(f"classes with {fewer} images to {split} with: {counted(short)}")
+    return "; ".join(lines)

@@ -5,7 +5,8 @@ from typing import Any
 
 from bngan.data.class_names import numbered_name
 from bngan.data.dataset import SPLITS
-from pipeline.data.inventory import leakage_warning
+from pipeline.data.inventory import leakage_warning, untested
+from pipeline.data.near_duplicates import near_line, near_warning
 from pipeline.data.pixel_counts import conversions, stored_levels
 from pipeline.reports.page import render_html
 
@@ -26,7 +27,9 @@ _SECTION = """
 {% endif %}
 {% endmacro %}
 <p>{{ contents.duplicates.repeated }} images have exactly the pixels of another one.</p>
-{% if warning %}<p class="note">{{ warning }}.</p>{% endif %}
+{% if near %}<p>{{ near }}.</p>{% endif %}
+{% for line in notes %}<p class="note">{{ line }}.</p>
+{% endfor %}
 {% for line in pixels %}<p>{{ line }}.</p>
 {% endfor %}
 {% if rows %}<div class="wide">{{ table(heads, rows) }}</div>{% endif %}
@@ -38,11 +41,19 @@ _SECTION = """
 
 def as_html(contents: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Return the HTML of ``contents`` and ``dataset.json``: a class table, and unused files."""
-    pixels = contents.get("pixels", {})  # absent from the inventories of earlier versions
+    # Inventories of earlier versions lack the two.
+    pixels, near = contents.get("pixels", {}), contents.get("near_duplicates", {})
+    counts = data["counts"]
+    notes = (
+        leakage_warning(contents["duplicates"], counts),
+        near_warning(near, counts),
+        untested(contents, data["classes"]),
+    )
     return render_html(
         _SECTION,
         contents=contents,
-        warning=leakage_warning(contents["duplicates"], data["counts"]),
+        near=near_line(near, counts),
+        notes=[line for line in notes if line],
         pixels=[line for line in (*conversions(pixels), stored_levels(pixels)) if line],
         heads=("Class", *SPLITS),
         rows=_class_rows(contents, data["classes"]),

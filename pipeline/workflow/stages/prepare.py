@@ -23,7 +23,8 @@ from pipeline.data.classes import class_numbers, codes, known_labels
 from pipeline.data.conversion import ImagePool
 from pipeline.data.digests import ImageDigests, SeenImages
 from pipeline.data.doubts import doubts, untrained
-from pipeline.data.inventory import contents, leakage_warning, listing, understood
+from pipeline.data.inventory import contents, leakage_warning, listing, understood, untested
+from pipeline.data.near_duplicates import near_counts, near_duplicates, near_warning, pairs
 from pipeline.data.pixel_counts import PixelCounts, conversions
 from pipeline.data.raw import RawImages, opened
 from pipeline.storage.artifacts import CONTENTS, DATASET, DIGESTS
@@ -70,6 +71,7 @@ def run(context: StageContext) -> Summary:
     pixels = counts.record(shape[2])
     written = {split: raw.classes[raw.source_of(split)][orders[split]] for split in SPLITS}
     inventory = contents(written, names, digests, skipped, listed, commit, raw.origins, pixels)
+    inventory["near_duplicates"] = _near_duplicates(context, digests)
     return _summarise(context, shape, names, inventory)
 
 
@@ -90,6 +92,18 @@ def _write(
     source = raw.source_of(split)
     np.save(context.output / f"{split}_labels.npy", raw.classes[source][order])
     return pools[source].write(context.output / f"{split}_images.npy", order)
+
+
+def _near_duplicates(
+    context: StageContext, digests: Mapping[Split, ImageDigests]
+) -> dict[str, int]:
+    """Count images that have a near-duplicate in train; show the first ones in a picture."""
+    files = {split: context.output / f"{split}_images.npy" for split in SPLITS}
+    images = {split: np.load(file, mmap_mode="r") for split, file in files.items()}
+    found = near_duplicates(images, digests)
+    if len(shown := pairs(images, found)):
+        context.events.artifact("near_duplicates.png", png_bytes(shown, columns=8))
+    return near_counts(found)
 
 
 def _ignored(sources: dict[SourceSplit, Source]) -> dict[str, str]:
@@ -114,7 +128,9 @@ def _summarise(
         (output / name).write_text(json.dumps(record, indent=2), encoding="utf-8")
     images = np.load(output / "train_images.npy", mmap_mode="r")[:64]
     context.events.artifact("samples/real.png", png_bytes(images))
-    _tell(context, leakage_warning(inventory["duplicates"], counts), untrained(inventory, classes))
+    leaks = leakage_warning(inventory["duplicates"], counts)
+    near = near_warning(inventory["near_duplicates"], counts)
+    _tell(context, untrained(inventory, classes), untested(inventory, classes), leaks, near)
     totals = dict(zip(classes, np.sum(list(by_class.values()), axis=0).tolist(), strict=True))
     skipped, repeated = inventory["skipped"]["count"], inventory["duplicates"]["repeated"]
     unlabelled = sum(inventory["unlabelled"].values())
