@@ -33,11 +33,16 @@ class GroupRule:
         if kind not in ("folder", "column", "name") or not value:
             raise ValueError(f"must be folder:LEVEL, column:NAME or name:REGEX, got {text}")
         if kind == "folder" and not re.fullmatch("[1-9][0-9]{0,8}", value):
-            raise ValueError(f"must have a level, from 1, after folder:, got {text}")
+            raise ValueError(f"must be folder:1 or a higher level, got {text}")
         try:
-            re.compile(value if kind == "name" else "")
+            found = re.compile(value if kind == "name" else "").groups
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"has no regular expression: {one_line(error)}, in {value}") from error
+            message = f"must have a regular expression, and {value} is none: {one_line(error)}"
+            raise ValueError(message) from error
+        if found > 1:
+            raise ValueError(
+                f"must have one pair of parentheses, not {found}, in {value}: (?:...) only brackets"
+            )
         return cls(cast(Literal["folder", "column", "name"], kind), value)
 
     def of_file(self, name: str, folders: Sequence[str] = ()) -> str | None:

@@ -46,7 +46,7 @@ def read_metadata(
     """Read the metadata files ``names`` of the folder ``path``.
 
     Without ``image_column`` the column is ``file_name``, and without ``label_column`` it is
-    ``label``, which may be missing. A row may lack ``group_column``, and not all rows.
+    ``label``, which may be missing. Some rows may lack ``group_column``, but not all.
 
     Raises:
         ValueError: if a file cannot be read, lacks a column, names an image outside of the folder,

@@ -118,13 +118,14 @@ class Source:
             for index, row in zip(order[start : start + chunk], rows, strict=True):
                 path, content = (row["path"], row["bytes"]) if row else (None, None)
                 if content is None and path and self.root is not None:
-                    yield one_line(path), _content(os.path.join(self.root, path))
+                    yield one_line(path), read_content(os.path.join(self.root, path))
                 else:
                     name = f" ({one_line(Path(path).name)})" if path else ""
                     yield f"row {index}{name}", content
 
 
-def _content(path: str) -> bytes | OSError:
+def read_content(path: str) -> bytes | OSError:
+    """Return the content of a file, up to one byte more than an image may have, or the error."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for ever
             return OSError("no file")

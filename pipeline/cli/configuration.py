@@ -10,7 +10,7 @@ from pipeline.config.loader import Further, located, no_further, plain
 from pipeline.config.parser import flatten, read
 from pipeline.config.schema import Config
 from pipeline.config.validation import config_errors
-from pipeline.registry.base_model import base_folders, load_base, pin_base
+from pipeline.registry.base_model import load_base, opened_base, pin_base
 
 
 def load_config(
@@ -41,8 +41,8 @@ def load_config(
         return plain(given, further)
     given.raise_if_invalid([*located(config), *config_errors(config, known=False)])
     base = config.adapt.base = pin_base(config, tell)
-    with base_folders(config) as (generator, _):
-        theirs = load_base(generator, base).model
+    with opened_base(config) as found:
+        theirs = load_base(found.generator, base).model
     given.raise_if_invalid(_contradictions(config, theirs, given.keys, base))
     config.model = replace(theirs, discriminator=config.model.discriminator)
     if "train.trainable" not in given.keys:

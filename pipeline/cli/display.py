@@ -189,8 +189,15 @@ def print_seen(console: Console, found: Mapping[str, Any]) -> None:
         parts = [f"{uri} ({', '.join(splits)})" for uri, splits in versions.items()]
         none = f"none of {total} versions has this file or its pixels"
         print_lines(console, f"{name}: {', '.join(parts) or none}")
-    for uri, why in found["not_known"].items():
-        console.print(f"[yellow]{escape(f'{uri} is not known: {why}')}[/]", soft_wrap=True)
+    lines = [
+        *(
+            f"bngan cannot tell what {uri} has seen: {why}"
+            for uri, why in found["not_known"].items()
+        ),
+        *(f"bngan cannot tell what the base of {uri} has seen" for uri in found["base_not_known"]),
+    ]
+    for line in lines:
+        console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
 
 
 def print_states(console: Console, states: Sequence[RunState]) -> None:

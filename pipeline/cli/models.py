@@ -144,31 +144,44 @@ def seen(
         from pipeline.cli.display import print_seen
         from pipeline.evaluation.seen import versions_that_saw
 
-        contents = {str(file): _content(file) for file in files}
-        found = dict(versions_that_saw(Workspace.parse(workspace), contents))
-        known = {uri: splits for uri, splits in found.items() if isinstance(splits, dict)}
+        names = list(dict.fromkeys(map(str, files)))
+        for name in names:
+            _look(name)
+        found, not_known, no_base = {}, {}, []
+        for uri, places, base_known in versions_that_saw(Workspace.parse(workspace), names, _read):
+            if isinstance(places, str):
+                not_known[uri] = places
+            else:
+                found[uri] = places
+                no_base += [] if base_known else [uri]
         value = {
             "images": {
-                name: {uri: splits[name] for uri, splits in known.items() if splits[name]}
-                for name in contents
+                name: {uri: places[name] for uri, places in found.items() if places[name]}
+                for name in names
             },
-            "not_known": {uri: why for uri, why in found.items() if isinstance(why, str)},
-            "versions": len(found),
+            "not_known": not_known,
+            "base_not_known": no_base,
+            "versions": len(found) + len(not_known),
         }
         emit(value, print_seen, value)
 
 
-def _content(file: Path) -> bytes:
-    """Return the content of a file; print a line if it is no image, so that its pixels are unknown."""
+def _read(name: str) -> bytes:
+    """Return the content of a file. Raise ``UserError`` if it cannot be read."""
+    from bngan.data.source import read_content
+
+    content = read_content(name)
+    if isinstance(content, OSError):
+        raise UserError(f"{name} cannot be read: {content.strerror or content}")
+    return content
+
+
+def _look(name: str) -> None:
+    """Print a line if a file is no image: bngan then looks for the same file only."""
     from bngan.data.decoding import decode
     from pipeline.cli.display import print_lines
 
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    try:
-        decode(content)
+        decode(_read(name))
     except ValueError as error:
-        print_lines(errors, f"{file} is no image ({error}): only the same file is looked for")
-    return content
+        print_lines(errors, f"{name} is no image ({error}): bngan looks for the same file only")

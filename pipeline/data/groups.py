@@ -1,5 +1,6 @@
 """Groups of images that get one split: their names, their keys, and messages about them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from bngan.data.class_names import short_name
 from bngan.data.dataset import Split
+from bngan.metrics.jackknife import GROUPS
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_name, without_none
 from pipeline.data.splits import Shares, content_key
@@ -16,7 +18,7 @@ Groups = list[str | None]
 _OFF = 2
 """Factor by which a split may differ in size from its share before a warning."""
 _REASONS = {
-    "folder": "no image file lies below a folder of that level",
+    "folder": "no image file lies below a folder of that level; for images in tables write name:",
     "column": "the column is empty",
     "name": "the expression finds nothing in the names of the images",
 }
@@ -76,7 +78,9 @@ def described_groups(rule: str, groups: Groups) -> str:
     """Return in one line how many groups there are, and how many images without a group."""
     lone = groups.count(None)
     count = len(set(groups) - {None})
-    line = f"data.group: {count:,} groups of {len(groups) - lone:,} images by {rule}"
+    sizes = Counter(name for name in groups if name is not None).most_common(1)
+    largest = ", ".join(f"{short_name(name)} is the largest with {n:,}" for name, n in sizes)
+    line = f"data.group: {rule} puts {len(groups) - lone:,} images into {count:,} groups; {largest}"
     if not lone:
         return line
     share = " (more than half)" if lone > len(groups) / 2 else ""
@@ -91,6 +95,19 @@ def shared_groups(train: Groups, test: Groups) -> str:
     return (
         f"data.group: {len(names):,} groups have images to train on and to test with, such as "
         f"{short_name(str(names[0]))}: the splits of the data stay as they are"
+    )
+
+
+def few_groups(keys: np.ndarray) -> str:
+    """Return a warning about a test split of few groups; empty if it has enough.
+
+    ``keys`` are those of its images; images of one key stay together.
+    """
+    if (count := len(np.unique(keys))) >= GROUPS:
+        return ""
+    return (
+        f"data.group: the images to test with are only {count} groups. With under {GROUPS}, intervals "
+        "of scores are too narrow, and the gate may take chance for progress"
     )
 
 

@@ -21,7 +21,7 @@ from bngan.numerics import rng as randomness
 from pipeline.cluster import launch as cluster
 from pipeline.core.errors import UserError
 from pipeline.evaluation.overlap import Overlap
-from pipeline.evaluation.seen import seen_by
+from pipeline.evaluation.seen import digests_of
 from pipeline.registry.integrity import require_trust
 from pipeline.registry.registry import OpenedModel, open_generator
 from pipeline.storage.sharing import fetch, published
@@ -136,8 +136,8 @@ def compare_models(
         shapes = [model.sampler.spec.shape for model in (one, other)]
         if shapes[0] != shapes[1]:
             raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
-        shown, theirs = seen_by(storage, one), seen_by(storage, other)
-        overlap = Overlap.of(reference, shown, {first: shown, second: theirs})
+        ours, theirs = digests_of(storage, one), digests_of(storage, other)
+        overlap = Overlap.of(reference, ours, {first: ours, second: theirs})
         if not overlap.enough:
             left = f"the other {overlap.left} are too few to compare on"
             raise UserError(f"{overlap.lines()[0]}, and {left}")

@@ -1,13 +1,14 @@
 """Find out which images registered versions have seen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
-from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 
+from bngan.data.dataset import ImageShape
 from pipeline.core.errors import RetryableError, UserError
-from pipeline.data.digests import SeenImages
+from pipeline.data.digests import DataDigests, ImageDigests
 from pipeline.registry.aliases import MISSING, suppressed
 from pipeline.registry.integrity import IntegrityError
 from pipeline.registry.registry import OpenedModel, open_generator
@@ -17,8 +18,11 @@ from pipeline.storage.workspace import Workspace
 from pipeline.tracking.mlflow_internals import MLFLOW_PARENT_RUN_ID
 from pipeline.tracking.tracker import USES, existing_client, models, versions_of
 
+Seen = dict[str, list[str]]
+"""Names of the splits that have an image, by the name of the image."""
 
-def seen_by(storage: Workspace, model: OpenedModel) -> SeenImages | None:
+
+def digests_of(storage: Workspace, model: OpenedModel) -> DataDigests | None:
     """Return the digests of the images of a version's data; None if they are not known.
 
     Versions of earlier code carry no digests. Those come from the prepared data that the version was
@@ -30,61 +34,74 @@ def seen_by(storage: Workspace, model: OpenedModel) -> SeenImages | None:
     file = model.reference / DIGESTS
     try:
         if file.is_file():
-            return SeenImages.load(file)
+            return DataDigests.load(file)
         return _recovered(storage, str(model.version.run_id))
     except ValueError as error:
         raise IntegrityError(f"{uri_of(model.version)}: {error}") from error
 
 
 def versions_that_saw(
-    storage: Workspace, contents: Mapping[str, bytes]
-) -> Iterator[tuple[str, dict[str, list[str]] | str]]:
+    storage: Workspace, names: list[str], read: Callable[[str], bytes]
+) -> Iterator[tuple[str, Seen | str, bool]]:
     """Yield each version of all models, newest first, and what it has seen of some images.
 
     Args:
-        contents: content of an image file, by a name.
+        storage: the workspace.
+        names: names of the images.
+        read: returns the content of an image's file by its name.
 
     Yields:
-        the version's address, and the splits in which each image is, by its name; or, in place of
-        the splits, the reason why they are not known.
+        the version's address; the splits in which each image is, or the reason why they are not
+        known; and whether the images that shaped its base are known.
     """
+    prepared = dict[tuple[ImageShape, str, int | None], ImageDigests]()
+    for version in _versions(storage):
+        uri = uri_of(version)
+        try:
+            with open_generator(storage.local, uri) as model:
+                digests, shape = digests_of(storage, model), model.sampler.spec.shape
+        except UserError as problem:
+            yield uri, str(problem), True
+            continue
+        if digests is None:
+            yield uri, "it carries no digests, and its prepared data are gone", True
+            continue
+        form = shape, digests.fit, digests.white
+        if form not in prepared:  # most versions of a model have one form
+            images = (digests.prepared(read(name), shape) for name in names)
+            prepared[form] = ImageDigests.join(images)
+        places = digests.places(prepared[form])
+        yield uri, dict(zip(names, places, strict=True)), digests.base is not None
+
+
+def _versions(storage: Workspace) -> Iterator[ModelVersion]:
     client = existing_client(storage.local)
     for registered in models(client):
         found = versions_of(client, registered.name)
-        for version in sorted(found, key=lambda each: -int(each.version)):
-            uri = uri_of(version)
-            try:
-                with open_generator(storage.local, uri) as model:
-                    seen = seen_by(storage, model)
-                    shape = model.sampler.spec.shape
-            except UserError as problem:
-                yield uri, str(problem)
-                continue
-            if seen is None:
-                yield uri, "it carries no digests, and its prepared data are gone"
-            else:
-                splits = {name: seen.find(content, shape) for name, content in contents.items()}
-                yield uri, splits
+        yield from sorted(found, key=lambda each: -int(each.version))
 
 
-def _recovered(storage: Workspace, run_id: str) -> SeenImages | None:
+def _recovered(storage: Workspace, run_id: str) -> DataDigests | None:
     """Return the digests of the prepared data that a registration's invocation used, or None."""
     client = existing_client(storage.local)
     with suppressed(MISSING):
         stage = client.get_run(run_id)
         run = client.get_run(stage.data.tags.get(MLFLOW_PARENT_RUN_ID, run_id))
-        return _of_prepared(storage, client, run)
+        return _of_arrays(storage, run)
     return None
 
 
-def _of_prepared(storage: Workspace, client: MlflowClient, run: Run) -> SeenImages | None:
+def _of_arrays(storage: Workspace, run: Run) -> DataDigests | None:
     name = f"stages/prepare/{run.data.tags.get(f'{USES}prepare')}"
-    own = run.data.params.get("workspace")
+    params: Mapping[str, str] = run.data.params
+    own, white = params.get("workspace"), params.get("data.white", "")
     for place in (storage, *([Workspace(own)] if own else [])):
         with suppress(UserError, RetryableError, OSError):
             if not place.damage(name):
-                fit, white = (run.data.params.get(f"data.{key}", "") for key in ("fit", "white"))
-                return SeenImages.of_prepared(
-                    place.path(name), fit or "crop", int(white) if white.isdigit() else None
+                return DataDigests.of_arrays(
+                    place.path(name),
+                    params.get("data.fit", "crop"),
+                    int(white) if white.isdigit() else None,
+                    params.get("adapt.base", "None") != "None",
                 )
     return None

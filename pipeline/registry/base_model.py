@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from safetensors import SafetensorError
 
@@ -16,6 +17,9 @@ from pipeline.core.uris import REGISTERED
 from pipeline.registry.integrity import require_trust
 from pipeline.storage.workspace import Workspace
 
+if TYPE_CHECKING:  # MLflow takes seconds to import
+    from pipeline.registry.registry import OpenedModel
+
 
 def load_base(folder: Path, base: str) -> Sampler:
     """Return the generator in ``folder``, which ``base`` names. Raises ``UserError`` if it is none."""
@@ -26,9 +30,20 @@ def load_base(folder: Path, base: str) -> Sampler:
         raise UserError(message) from error
 
 
+class Base(NamedTuple):
+    """Hold the generator that an adaptation starts from."""
+
+    generator: Path
+    """Folder of the generator."""
+    scored_by: Path | None
+    """Folder of its extractor; None if it has none."""
+    model: "OpenedModel | None"
+    """The registered version; None for a folder."""
+
+
 @contextmanager
-def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
-    """Yield the folders of ``adapt.base``: its generator, and its extractor or None.
+def opened_base(config: Config) -> Iterator[Base]:
+    """Yield the generator that ``adapt.base`` names; its folders last as long as the block.
 
     Raises:
         UserError: if there is no such generator, or its extractor is not trusted.
@@ -38,13 +53,13 @@ def base_folders(config: Config) -> Iterator[tuple[Path, Path | None]]:
         from pipeline.registry import registry  # MLflow takes seconds to import
 
         with registry.open_generator(Workspace(config.workspace).local, base) as model:
-            yield model.generator, _trusted(model.reference, base)
+            yield Base(model.generator, _trusted(model.reference, base), model)
         return
     folder = Path(base)
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
             raise UserError(f"adapt.base: there is no {name} in {folder}")
-    yield folder, _trusted(folder, base)
+    yield Base(folder, _trusted(folder, base), None)
 
 
 def _trusted(folder: Path, base: str) -> Path | None:
@@ -59,8 +74,8 @@ def base_files(config: Config) -> list[Path]:
     """Return the files of a base in a folder, which may change; none for a registered version."""
     if not config.adapt.base or config.adapt.base.startswith(REGISTERED):
         return []
-    with base_folders(config) as (folder, _):
-        return [file for file in sorted(folder.glob("*")) if file.is_file()]
+    with opened_base(config) as base:
+        return [file for file in sorted(base.generator.glob("*")) if file.is_file()]
 
 
 def pin_base(config: Config, tell: Callable[[str], None]) -> str:

@@ -152,6 +152,8 @@ def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
             # One version throughout, wherever the alias goes meanwhile.
             number = number or str(client.get_model_version_by_alias(name, alias).version)
             version = client.get_model_version(name, number)
+            if FILES not in version.tags:  # a model of somebody else's, perhaps a large one
+                raise IntegrityError(f"{uri} is not used: {find_tampering(temporary, None)}")
             source = client.get_model_version_download_uri(name, number)
             folder = mlflow.artifacts.download_artifacts(
                 source, dst_path=str(temporary), tracking_uri=tracking_uri(workspace)

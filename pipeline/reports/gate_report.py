@@ -26,7 +26,9 @@ images. Both generators get the same fresh latents.</p>
 {% endif %}
 {% if gate.left_out is defined %}
 <h2>Real images that a generator has seen</h2>
+{% if none not in gate.left_out.values() %}
 <p>They count for neither generator. {{ gate.real_images }} images are left.</p>
+{% endif %}
 {{ table(["", "Images"], seen) }}
 {% endif %}
 {% if opinions %}

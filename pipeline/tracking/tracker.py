@@ -75,14 +75,20 @@ def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
 
 def models(client: MlflowClient, name: str | None = None) -> list[RegisteredModel]:
     """Return every registered model, or the one called ``name``."""
-    condition = f"name = '{name}'" if name else None
+    condition = _named(name) if name else None
     return list(_pages(lambda token: client.search_registered_models(condition, page_token=token)))
 
 
 def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
     """Return every version of a registered model."""
-    condition = f"name = '{model}'"
+    condition = _named(model)
     return list(_pages(lambda token: client.search_model_versions(condition, page_token=token)))
+
+
+def _named(model: str) -> str:
+    """Return the condition of a search for a model, whose name may have quotes of one kind."""
+    quote = '"' if "'" in model else "'"
+    return f"name = {quote}{model}{quote}"
 
 
 def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
 from pipeline.evaluation.scoring import downloaded_for_scoring
 from pipeline.registry import registry
-from pipeline.registry.base_model import base_folders
+from pipeline.registry.base_model import opened_base
 from pipeline.registry.integrity import require_trust
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving import samples
@@ -80,7 +80,7 @@ class Registered:
             "sample": lambda: samples.write(self.workspace, URI, samples.SampleRequest(2), output),
             "serve": lambda: serving.application(self.workspace, URI),
             "evaluate and compare": lambda: entered(downloaded_for_scoring(storage, URI)),
-            "adapt": lambda: entered(base_folders(config)),
+            "adapt": lambda: entered(opened_base(config)),
         }
 
 

@@ -15,6 +15,7 @@ from pipeline.data.conversion import ImagePool, PixelFormat, convert_images, ima
 from pipeline.data.groups import (
     Groups,
     described_groups,
+    few_groups,
     group_keys,
     group_names,
     require_groups,
@@ -76,7 +77,8 @@ def converted(context: StageContext, raw: RawImages) -> tuple[Orders, dict[Sourc
                 unusable = sum(len(pool.skipped) for pool in pools.values())
                 context.events.progress(done, total, f"{unusable} skipped")
     if not orders:
-        orders = _limited(data, _by_content(context, raw, pools, groups))
+        own = _own_keys(pools["train"]) if groups else None
+        orders = _limited(data, _by_content(context, raw, pools, groups), own)
     return {
         split: order[np.isin(order, pools[raw.source_of(split)].used)]
         for split, order in orders.items()
@@ -139,16 +141,34 @@ def _by_content(
         context.events.message(warning)
     if raw.test:
         places["test"] = np.argsort(keys[raw.test], kind="stable")
+    if groups and (warning := few_groups(keys[raw.source_of("test")][places["test"]])):
+        context.events.message(warning)
     return {
         split: np.array(pools[raw.source_of(split)].used, np.int64)[chosen]
         for split, chosen in places.items()
     }
 
 
-def _limited(data: DataConfig, orders: Orders) -> Orders:
-    """Return the orders with ``data.limit`` images to train on. Raise ``UserError`` for too few."""
+def _own_keys(pool: ImagePool) -> dict[int, int]:
+    """Return the key of each image's content, by the image's index in its source."""
+    return dict(zip(pool.used, pool.keys, strict=True))
+
+
+def _limited(data: DataConfig, orders: Orders, own_keys: Mapping[int, int] | None = None) -> Orders:
+    """Return the orders with ``data.limit`` images to train on, the first ones.
+
+    With ``own_keys`` those of the smallest keys are kept, in their order: images of a group are
+    neighbours, and the first ones are few groups.
+
+    Raises:
+        UserError: if a split has too few images.
+    """
     if data.limit is not None:
-        kept = orders["train"][: data.limit]
+        kept = orders["train"]
+        if own_keys is not None:
+            ranks = np.argsort(np.argsort([own_keys[index] for index in kept.tolist()]))
+            kept = kept[ranks < data.limit]
+        kept = kept[: data.limit]
         if len(kept) < data.limit:
             raise UserError(
                 f"data.limit: {data.limit} images, and there are {len(kept)} to train on"

@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bngan.batchnorm.layer import group_size
-from bngan.data.dataset import ImageSplit
+from bngan.data.dataset import SPLITS, ImageSplit
 from bngan.data.images import png_bytes
 from bngan.diagnostics.batchnorm_telemetry import gamma_values
 from bngan.generation.latents import telemetry_batch
@@ -20,13 +21,15 @@ from bngan.metrics.fid import frechet_distance
 from bngan.metrics.neighbours import nearest
 from bngan.metrics.pretrained import file_hash
 from bngan.metrics.protocol import EVALUATION_SEEDS
+from pipeline.data.digests import ImageDigests
+from pipeline.evaluation.overlap import Overlap
 from pipeline.evaluation.scoring import generated_features, load_reference
 from pipeline.reports.page import readable
 from pipeline.reports.plots import gamma_histogram, training_curves
 from pipeline.reports.run_report import CLASS_GRID, CLASS_ROWS, Pictures, render
 from pipeline.storage import artifacts
 from pipeline.workflow.stage import Stage, StageContext, Summary
-from pipeline.workflow.stages.seen_images import seen_images
+from pipeline.workflow.stages.data_digests import data_digests
 
 _GRID_COUNT, _ROW_COUNT = 64, 10
 """Images in the grid of samples, and in a row of the other pictures."""
@@ -112,14 +115,15 @@ def _adapted(context: StageContext, reference: Reference) -> dict[str, Any]:
     the reference's images that it was trained on.
     """
     base = context.inputs["reference"] / artifacts.BASE_GENERATOR
-    seen = seen_images(context)
-    real = seen.splits[reference.protocol.split].take(slice(reference.protocol.count))
+    digests = data_digests(context)
+    of_base = replace(digests, splits=dict.fromkeys(SPLITS, ImageDigests.none()))
+    overlap = Overlap.of(reference, digests, {"base": of_base})
     samplers = (Sampler.load(folder) for folder in (context.inputs["train"], base))
     return {
         "base": str(context.config.adapt.base),
         "generator": file_hash(base / WEIGHTS),
         "differs": weight_difference(*samplers),
-        "seen": int(real.among(seen.base).sum()) if seen.base else None,
+        "seen": overlap.counts["base"],
     }
 
 

@@ -21,7 +21,7 @@ from pipeline.config.schema import Config, DataConfig
 from pipeline.core.errors import UserError
 from pipeline.data.classes import class_numbers, codes, known_labels
 from pipeline.data.conversion import ImagePool
-from pipeline.data.digests import ImageDigests, SeenImages
+from pipeline.data.digests import DataDigests, ImageDigests
 from pipeline.data.doubts import doubts, untrained
 from pipeline.data.inventory import contents, leakage_warning, listing, understood, untested
 from pipeline.data.near_duplicates import near_counts, near_duplicates, near_warning, pairs
@@ -64,7 +64,7 @@ def run(context: StageContext) -> Summary:
     for split, order in orders.items():
         require_enough(data, split, len(order))
     digests = {split: _write(context, raw, pools, split, orders[split]) for split in SPLITS}
-    SeenImages(digests, data.fit, data.white).save(context.output / DIGESTS)
+    DataDigests(digests, data.fit, data.white).save(context.output / DIGESTS)
     for pool in pools.values():
         pool.file.unlink()
     shape, commit = pools["train"].shape, sources["train"].commit

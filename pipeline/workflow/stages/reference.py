@@ -20,13 +20,12 @@ from bngan.metrics.scores import real_vs_real
 from bngan.serialization.manifest import digest
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
-from pipeline.data.digests import SeenImages
-from pipeline.registry.base_model import base_files, base_folders
+from pipeline.evaluation.seen import digests_of
+from pipeline.registry.base_model import base_files, opened_base
 from pipeline.storage.artifacts import (
     BASE_DIGESTS,
     BASE_GENERATOR,
     DATASET,
-    DIGESTS,
     SELECT_FEATURES,
     TRAIN_FEATURES,
 )
@@ -49,9 +48,14 @@ def run(context: StageContext) -> Summary:
     available = {name: len(split) for name, split in splits.items()}
     available["train"] -= learned
     try:
-        protocol.check(available[protocol.split])
+        protocol.check(whole := available[protocol.split])
     except ValueError as error:
         raise UserError(f"evaluate.protocol: {error}") from error
+    if context.config.data.group and protocol.count < whole:
+        context.events.message(
+            f"evaluate.protocol: {protocol.name} takes the first groups of {whole:,} images: "
+            f"fid{whole}_{protocol.split} would take all of them"
+        )
     extractor = based or _extractor(context, splits["train"], learned)
     count = 2 * protocol.count
     counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
@@ -104,17 +108,17 @@ def _based(context: StageContext, train: ImageSplit) -> Extractor | None:
     """
     if not context.config.adapt.base:
         return None
-    with base_folders(context.config) as (generator, scored_by):
+    with opened_base(context.config) as found:
         kept = context.output / BASE_GENERATOR
         kept.mkdir()
         for name in (WEIGHTS, DESCRIPTION):
-            shutil.copyfile(generator / name, kept / name)
+            shutil.copyfile(found.generator / name, kept / name)
         try:
-            if scored_by and (scored_by / DIGESTS).is_file():
-                SeenImages.load(scored_by / DIGESTS).save(context.output / BASE_DIGESTS)
-            theirs = load_extractor(scored_by) if scored_by else None
+            theirs = load_extractor(found.scored_by) if found.scored_by else None
         except ValueError as error:
             raise UserError(f"adapt.base: {error}") from error
+        if found.model and (digests := digests_of(context.storage, found.model)):
+            digests.save(context.output / BASE_DIGESTS)
     base = Sampler.load(kept)
     _require_same(context.config, base, train.spec)
     if base.model.conditional and (renamed := _renamed(base.spec, train.spec)):

@@ -18,7 +18,7 @@ from bngan.serialization.manifest import digest
 from pipeline.evaluation.overlap import Overlap
 from pipeline.evaluation.promotion import Gap, GateCandidate, judge
 from pipeline.evaluation.scoring import generated_features, load_reference
-from pipeline.evaluation.seen import seen_by
+from pipeline.evaluation.seen import digests_of
 from pipeline.registry import registry
 from pipeline.registry.aliases import GENERATOR, Verdict, assign_alias
 from pipeline.registry.integrity import IntegrityError
@@ -45,7 +45,7 @@ from pipeline.storage.artifacts import (
 from pipeline.storage.sharing import published
 from pipeline.tracking.tracker import dataset_name
 from pipeline.workflow.stage import Stage, StageContext, Summary
-from pipeline.workflow.stages.seen_images import seen_images
+from pipeline.workflow.stages.data_digests import data_digests
 
 _MEASURE = "bngan.measure"
 _CANDIDATE, _CHAMPION = "the candidate", "the champion"
@@ -126,7 +126,7 @@ def _parts(context: StageContext, folder: Path) -> dict[str, Path]:
         for pattern in set(STAGE.inputs[stage]) - {TRAIN_FEATURES, BASE_DIGESTS}:
             for path in context.inputs[stage].glob(pattern):
                 shutil.copy(path, parts[name])
-    seen_images(context).save(parts["reference"] / DIGESTS)
+    data_digests(context).save(parts["reference"] / DIGESTS)
     return parts
 
 
@@ -144,7 +144,7 @@ def _judge(context: StageContext, tags: dict[str, str], number: str, champion: s
         ):
             return _compare(context, tags, number, model)
     except IntegrityError as error:
-        return Verdict(False, f"{error}: {_promotion(context, number)} replaces it")
+        return Verdict(False, f"{error}: to replace it: {_promotion(context, number)}")
 
 
 def _compare(
@@ -159,8 +159,9 @@ def _compare(
         return Verdict(False, other)
     reference = load_reference(folder)
     overlap = _overlap(context, reference, model)
-    if problem := _too_little_known(overlap, champion):
-        return Verdict(False, f"{problem}: {_promotion(context, number)} decides", overlap.record())
+    if problem := _why_not_judged(overlap):
+        mend = f"to make it champion anyway: {_promotion(context, number)}"
+        return Verdict(False, f"{problem}; {mend}", overlap.record())
     train = Features.load(folder / TRAIN_FEATURES).features
     same = known.get(_MEASURE) == tags[_MEASURE]
     sides = [
@@ -179,17 +180,17 @@ def _compare(
 
 def _overlap(context: StageContext, reference: Reference, champion: OpenedModel) -> Overlap:
     """Return the real images that candidate or champion have seen."""
-    seen = seen_images(context)
-    theirs = seen_by(context.storage, champion)
-    return Overlap.of(reference, seen, {_CANDIDATE: seen, _CHAMPION: theirs})
+    own = data_digests(context)
+    theirs = digests_of(context.storage, champion)
+    return Overlap.of(reference, own, {_CANDIDATE: own, _CHAMPION: theirs})
 
 
-def _too_little_known(overlap: Overlap, champion: str) -> str | None:
+def _why_not_judged(overlap: Overlap) -> str | None:
     """Return why the real images cannot decide between the generators; None if they can."""
-    if overlap.seen[_CHAMPION] is None:
+    if overlap.unknown:
         return (
-            f"champion version {champion} carries no digests of its training images, and its prepared "
-            "data are gone, so that nobody knows which test images it has seen"
+            f"{overlap.lines()[-1]}, since not all images that it was trained on are known "
+            "(docs/data.md)"
         )
     if not overlap.enough:
         return f"{overlap.lines()[0]}, and the other {overlap.left} are too few to judge by"

@@ -117,11 +117,11 @@ def test_groups_are_counted_before_a_run(tmp_path: Path) -> None:
     fill(tmp_path / "set", *((f"{'ab'[i % 2]}/p{i}", 10) for i in range(20)))
     group = "data.group=folder:2"
     assert described(tmp_path / "set", group)[1:] == [
-        "data.group: 20 groups of 200 images by folder:2"
+        "data.group: folder:2 puts 200 images into 20 groups; p0 is the largest with 10"
     ]
     make(tmp_path / "own", ("train/a/p/ 2", "train/b/q/ 2", "test/a/p/ 1", "test/b/s/ 1"))
     assert described(tmp_path / "own", group)[1:] == [
-        "data.group: 2 groups of 4 images by folder:2",
+        "data.group: folder:2 puts 4 images into 2 groups; p is the largest with 2",
         "data.group: 1 groups have images to train on and to test with, such as p: the splits of the "
         "data stay as they are",
     ]

@@ -21,15 +21,16 @@ from tests.unit.data.folder_makers import make, metadata, picture
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("folder:0", "must have a level, from 1, after folder:, got folder:0"),
-        ("folder:-1", "must have a level"),
-        ("folder:two", "must have a level"),
-        ("folder:٢", "must have a level"),
+        ("folder:0", "must be folder:1 or a higher level, got folder:0"),
+        ("folder:-1", "must be folder:1 or"),
+        ("folder:two", "must be folder:1 or"),
+        ("folder:٢", "must be folder:1 or"),
         ("folder:", "must be folder:LEVEL, column:NAME or name:REGEX, got folder:"),
         ("patient", "must be folder:LEVEL"),
         ("regex:x", "must be folder:LEVEL"),
-        ("name:(", r"has no regular expression: missing \)"),
-        ("name:a{99999999999}", "has no regular expression"),
+        ("name:(", r"must have a regular expression, and \( is none: missing \)"),
+        ("name:a{99999999999}", "must have a regular expression"),
+        ("name:a(b)|c(d)", "must have one pair of parentheses, not 2, in "),
     ],
 )
 def test_rules_that_cannot_be(text: str, problem: str) -> None:

@@ -56,9 +56,11 @@ def test_rules_that_find_no_groups_or_too_few() -> None:
 
 
 def test_numbers_of_groups_and_of_images_without_one() -> None:
-    assert described_groups("r", ["a", "a", "b"]) == "data.group: 2 groups of 3 images by r"
+    assert described_groups("r", ["a", "a", "b"]) == (
+        "data.group: r puts 3 images into 2 groups; a is the largest with 2"
+    )
     line = described_groups("r", ["a", "a", None])
-    assert line.endswith("2 images by r; 1 images have no group: each goes by its own content")
+    assert line.endswith("with 2; 1 images have no group: each goes by its own content")
     assert "2 images (more than half) have no group" in described_groups("r", ["a", None, None])
 
 

@@ -122,7 +122,8 @@ def test_no_message_has_a_password(tmp_path, monkeypatch, told) -> None:
     with io.StringIO() as file:
         monkeypatch.setattr(display, "print_scores", lambda *_: None)
         register = {"name": "x", "version": "1", "alias": None, "uri": "models:/x/1"}
-        result = RunResult("", {}, {"evaluate": {}, "register": register}, {"evaluate": tmp_path})
+        folders = dict.fromkeys(("evaluate", "register"), tmp_path)
+        result = RunResult("", {}, {"evaluate": {}, "register": register}, folders)
         display.print_summary(Console(file=file), result, Workspace(str(tmp_path)))
         told.append(file.getvalue())
     assert len(told) == 9

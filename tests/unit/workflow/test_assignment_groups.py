@@ -1,6 +1,7 @@
 """Prepare images that belong together, so that each group has one split."""
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections import defaultdict
@@ -104,8 +105,8 @@ def test_images_without_a_group_go_by_their_own_content(tmp_path: Path) -> None:
     assert {grouped[image] for image in lone} == set(SPLITS)
     assert all(grouped[image] == alone[image] for image in lone)
     assert events.messages == [
-        "data.group: 100 groups of 300 images by folder:2; 400 images (more than half) have no "
-        "group: each goes by its own content"
+        "data.group: folder:2 puts 300 images into 100 groups; p101 is the largest with 3; 400 images "
+        "(more than half) have no group: each goes by its own content"
     ]
 
 
@@ -163,7 +164,7 @@ def test_the_test_split_of_the_data_stays_and_shared_groups_are_told(tmp_path: P
     assert all(found[pixels(SIZE * g + i)] == "test" for g in range(300, 310) for i in range(SIZE))
     of_groups(found, range(100, 300))
     assert events.messages == [
-        "data.group: 200 groups of 600 images by folder:2",
+        "data.group: folder:2 puts 600 images into 200 groups; p101 is the largest with 3",
         "data.group: 10 groups have images to train on and to test with, such as p290: the splits "
         "of the data stay as they are",
     ]
@@ -218,3 +219,35 @@ def test_the_images_of_a_group_lie_side_by_side(tmp_path: Path) -> None:
         images = ImageSplit.load(tmp_path / "a", split).images
         found = np.array([group[image.tobytes()] for image in images])
         assert np.count_nonzero(np.diff(found)) == len(set(found.tolist())) - 1
+
+
+def test_a_limit_takes_images_of_all_groups(tmp_path: Path) -> None:
+    """40 groups of 20 images: the smallest own keys of 100 images are of nearly all groups."""
+    folder = tmp_path / "x"
+    for number in range(800):
+        write(folder, f"p{number // 20}/{number % 20}.png", number)
+    whole = splits(folder, tmp_path / "a", "folder:1", class_level=0)
+    found = splits(folder, tmp_path / "b", "folder:1", class_level=0, limit=100)
+    numbers = {pixels(number): number for number in range(800)}
+    train = [numbers[image] for image, split in whole.items() if split == "train"]
+    keys = {n: hashlib.blake2b(picture(n), digest_size=8, key=bytes(8)).digest() for n in train}
+    smallest = sorted(train, key=lambda n: int.from_bytes(keys[n], "little"))[:100]
+    kept = [numbers[image] for image, split in found.items() if split == "train"]
+    assert sorted(kept) == sorted(smallest)
+    assert len({number // 20 for number in kept}) > 0.8 * len({number // 20 for number in train})
+    groups = [number // 20 for number in kept]
+    assert sum(a != b for a, b in itertools.pairwise(groups)) == len(set(groups)) - 1
+
+
+@pytest.mark.parametrize(("size", "told"), [(40, True), (8, False)])
+def test_a_test_split_of_few_groups_is_told(size: int, told: bool, tmp_path: Path) -> None:
+    folder, events = tmp_path / "x", Silence()
+    for number in range(1600):
+        write(folder, f"p{number // size}/{number % size}.png", number)
+    found = splits(folder, tmp_path / "a", "folder:1", class_level=0, test=0.2, events=events)
+    numbers = {pixels(number): number // size for number in range(1600)}
+    groups = {numbers[image] for image, split in found.items() if split == "test"}
+    line = f"data.group: the images to test with are only {len(groups)} groups."
+    assert (
+        any(message.startswith(line) for message in events.messages) == told == (len(groups) < 20)
+    )
