@@ -32,7 +32,7 @@ def scenes(count: int, seed: int, shape: tuple[int, int, int] = (48, 48, 3)) -> 
 
 
 def digests(images: Images) -> dict[Split, ImageDigests]:
-    return {split: ImageDigests.of_prepared(part) for split, part in images.items()}
+    return {split: ImageDigests.of_arrays(part) for split, part in images.items()}
 
 
 def as_jpeg(picture: Image.Image) -> Image.Image:
