@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -27,6 +28,13 @@ def from_uint8(images: np.ndarray | Tensor, device: torch.device | str | None = 
     # CUDA multiplies by the reciprocal of a Python number, which rounds differently.
     half = torch.full((), 127.5, device=levels.device)
     return levels.permute(0, 3, 1, 2).float().div_(half).sub_(1)
+
+
+def area_resized(images: np.ndarray, side: int) -> np.ndarray:
+    """Return float32 ``(N, side, side, C)`` of uint8 images: each value is the mean of an area."""
+    pixels = torch.from_numpy(np.array(images, order="C")).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(pixels, (side, side), mode="area")
+    return resized.permute(0, 2, 3, 1).numpy()
 
 
 def to_pil(image: np.ndarray) -> Image.Image:

@@ -1,6 +1,7 @@
 """References for scores of generated images, records of these scores, and comparisons of two."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from bngan.metrics.agreement import Agreement
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.fid import expected_bias, frechet_limit, moments
-from bngan.metrics.memorization import authenticity_estimate, data_copying
+from bngan.metrics.jackknife import Estimate
+from bngan.metrics.memorization import memorization
 from bngan.metrics.protocol import MIN_COUNT, Protocol
 from bngan.metrics.scores import interval_scores, point_scores, real_vs_real
 from bngan.serialization.json_records import dataclass_from_json, read_json_object
@@ -20,6 +23,7 @@ _REAL, _DESCRIPTION = "real.npz", "reference.json"
 BETTER: dict[str, Literal["lower", "higher"]] = {
     "fid": "lower",
     "kid": "lower",
+    "mind": "lower",
     "inception_score": "higher",
     "precision": "higher",
     "recall": "higher",
@@ -27,6 +31,13 @@ BETTER: dict[str, Literal["lower", "higher"]] = {
     "coverage": "higher",
 }
 """Scores that are compared, and the direction in which they improve."""
+
+RANGES = {
+    **dict.fromkeys(("precision", "recall", "coverage", "authenticity"), (0.0, 1.0)),
+    **dict.fromkeys(("fid", "density"), (0.0, math.inf)),
+    "inception_score": (1.0, math.inf),
+}
+"""Least and largest value of scores; the others have no bounds."""
 
 
 @dataclass
@@ -38,18 +49,23 @@ class Reference:
         extractor: extractor of the features.
         real: features of the real images, ``protocol.count`` of them.
         floor: scores of real images against real images, see ``bngan.metrics.scores.real_vs_real``.
+        agreement: whether the features see degradations of real images; None if nobody has looked.
     """
 
     protocol: Protocol
     extractor: Extractor
     real: Features
     floor: dict[str, float]
+    agreement: Agreement | None = None
 
     def save(self, folder: Path) -> None:
         """Write everything into ``folder``."""
         self.extractor.save(folder)
         self.real.save(folder / _REAL)
-        text = json.dumps({"protocol": asdict(self.protocol), "floor": self.floor}, indent=2)
+        description = {"protocol": asdict(self.protocol), "floor": self.floor}
+        if self.agreement:
+            description["agreement"] = asdict(self.agreement)
+        text = json.dumps(description, indent=2)
         (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
 
     @classmethod
@@ -64,7 +80,10 @@ class Reference:
         extractor, real = load_extractor(folder), Features.load(folder / _REAL)
         if len(real.features) != protocol.count:
             raise ValueError(f"{_REAL} has {len(real.features)} images, not {protocol.count}")
-        return cls(protocol, extractor, real, description.get("floor", {}))
+        agreement = description.get("agreement")
+        if agreement is not None:
+            agreement = Agreement.parse(agreement)
+        return cls(protocol, extractor, real, description.get("floor", {}), agreement)
 
     def smaller(self, protocol: Protocol) -> "Reference":
         """Return a reference with fewer of the images, and the floor among these images.
@@ -85,7 +104,8 @@ class Reference:
                 f"there are {ours.count}"
             )
         real = self.real.take(slice(protocol.count))
-        return Reference(protocol, self.extractor, real, real_vs_real([self.real], protocol.count))
+        real_floor = real_vs_real([self.real], protocol.count, self.extractor.sha256)
+        return Reference(protocol, self.extractor, real, real_floor, self.agreement)
 
 
 def evaluation(
@@ -101,29 +121,39 @@ def evaluation(
 
     Returns:
         ``scores`` by name, ``intervals`` (95 %) of those with a known standard error, ``seeds``
-            (FID of each), ``floor``, ``protocol``, ``extractor``, and ``bias``: the FID that so
-            many images of the same distribution would get.
+            (FID of each), ``floor``, ``protocol``, ``extractor``, ``agreement``, and ``bias``: the
+            FID that so many images of the same distribution would get.
     """
     fake, real = next(iter(fakes.values())), reference.real
-    estimates, real_floor = interval_scores(fake, real), dict(reference.floor)
-    scores = point_scores(fake, real)
+    estimates = interval_scores(fake, real, reference.extractor.sha256)
+    real_floor = dict(reference.floor)
+    points = {str(seed): point_scores(some, real) for seed, some in fakes.items()}
+    scores = dict(next(iter(points.values())))
     scores["fid_infinity"] = frechet_limit(fake.features, real.features)
     if train is not None:
-        estimates["authenticity"] = authenticity_estimate(fake.features, train)
-        real_floor["authenticity"] = authenticity_estimate(real.features, train).value
-        if (copying := data_copying(fake.features, real.features, train)) is not None:
-            scores["data_copying"] = copying
+        found = memorization(fake.features, real.features, train)
+        estimates["authenticity"] = found.authenticity
+        real_floor["authenticity"] = found.real_authenticity
+        if found.data_copying is not None:
+            scores["data_copying"] = found.data_copying
     scores |= {name: estimate.value for name, estimate in estimates.items()}
     covariance = moments(real.features).covariance
     return {
         "scores": scores,
-        "intervals": {name: list(estimate.interval()) for name, estimate in estimates.items()},
-        "seeds": {str(seed): point_scores(some, real)["fid"] for seed, some in fakes.items()},
+        "intervals": {name: _interval(name, estimate) for name, estimate in estimates.items()},
+        "seeds": {seed: some["fid"] for seed, some in points.items()},
         "floor": real_floor,
         "bias": expected_bias(covariance, len(fake.features), len(real.features)),
         "protocol": {**asdict(reference.protocol), "seeds": list(fakes)},
         "extractor": asdict(reference.extractor.info),
+        "agreement": reference.agreement and asdict(reference.agreement),
     }
+
+
+def _interval(name: str, estimate: Estimate) -> list[float]:
+    """Return a score's interval, cut to the values that the score can have."""
+    low, high = RANGES.get(name, (-math.inf, math.inf))
+    return [min(max(end, low), high) for end in estimate.interval()]
 
 
 class Comparison(NamedTuple):
@@ -140,7 +170,8 @@ class Comparison(NamedTuple):
 
 def compare(reference: Reference, first: Features, second: Features) -> dict[str, Comparison]:
     """Return two generators' scores on the same real images and from the same latents, by name."""
-    ours, theirs = (interval_scores(side, reference.real) for side in (first, second))
+    sha256 = reference.extractor.sha256
+    ours, theirs = (interval_scores(side, reference.real, sha256) for side in (first, second))
     return {name: _difference(ours[name], theirs[name], BETTER[name]) for name in ours}
 
 

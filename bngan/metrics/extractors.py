@@ -5,12 +5,36 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
-from bngan.metrics.classifier import Classifier
-from bngan.metrics.features import CLASS_NAMES, INFO, Extractor, ExtractorInfo, state_hash
+from bngan.data.dataset import ImageShape
+from bngan.metrics.axes import Axes
+from bngan.metrics.classifier import NETWORKS
+from bngan.metrics.features import (
+    AXES,
+    CLASS_NAMES,
+    IMAGENET,
+    INFO,
+    Extractor,
+    ExtractorInfo,
+    ExtractorKind,
+    identity,
+    state_hash,
+)
+from bngan.metrics.imagenet import imagenet
 from bngan.metrics.pretrained import load_pretrained_extractor
 from bngan.serialization.json_records import dataclass_from_json, read_json_object
 from bngan.serialization.problem import first_line
+
+_SMALLEST = 28
+"""Shorter side in pixels from which photographs are large enough for a network of photographs."""
+
+
+def default_kind(image_shape: ImageShape, classes: int) -> ExtractorKind:
+    """Return the kind of features that suits images of shape (C, H, W) with so many classes."""
+    channels, *sides = image_shape
+    small = channels == 1 or min(sides) < _SMALLEST
+    return "classifier" if classes >= 2 and small else "imagenet"
 
 
 def load_extractor(folder: Path) -> Extractor:
@@ -24,18 +48,28 @@ def load_extractor(folder: Path) -> Extractor:
     path = folder / info.stored_as
     if info.weights is not None:
         return load_pretrained_extractor(info, path)
+    axes = Axes.load(folder / AXES) if (folder / AXES).is_file() else None
+    if info.kind == "imagenet":
+        network, sha256 = imagenet(info.image_shape).network, IMAGENET
+    else:
+        network, sha256 = _own_network(info, path)
+    if identity(sha256, axes) != info.sha256:
+        raise ValueError(f"{path.name} cannot be used: its hash has changed")
+    return Extractor(network, info, axes=axes)
+
+
+def _own_network(info: ExtractorInfo, path: Path) -> tuple[nn.Module, str]:
+    """Return a network that bngan made, and the hash of its weights."""
     try:
         state = load_file(path)
-        if info.classes > sum(value.numel() for value in state.values()):
+        if max(info.classes, info.image_shape[0]) > sum(value.numel() for value in state.values()):
             raise ValueError(f"{INFO} describes a larger network")
-        if state_hash(state) != info.sha256:
-            raise ValueError("its hash has changed")
-        network = Classifier(info.image_shape, info.classes)
+        network = NETWORKS[info.network](info.image_shape, info.classes)
         network.load_state_dict(state)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise ValueError(f"{path.name} cannot be used: {reason}") from error
-    return Extractor(network, info)
+    return network, state_hash(state)
 
 
 def _class_names(file: Path) -> list[str]:

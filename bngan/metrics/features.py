@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 from zipfile import BadZipFile
@@ -15,12 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bngan.data.dataset import ImageShape
+from bngan.metrics.axes import Axes
 from bngan.numerics.precision import exact_convolutions
 
-ExtractorKind = Literal["classifier", "random", "inception", "file"]
+ExtractorKind = Literal["classifier", "random", "imagenet", "inception", "file"]
+NetworkName = Literal["plain", "residual"]
 InputRange = Literal["byte", "unit", "signed"]
 INFO = "extractor.json"
 """Name of the file with an extractor's identity."""
+AXES = "extractor.axes.npz"
+"""Name of the file with the axes onto which features are projected."""
+IMAGENET = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""SHA-256 of the weights of ImageNet features, which ``bngan.metrics.imagenet`` reads."""
 CLASS_NAMES = "class_names.json"
 """Name of the file with the names of the classes, if they are known."""
 _BATCH = 250
@@ -78,12 +84,14 @@ class ExtractorInfo:
     weights: str | None = None
     """Name of the file that the extractor was read from; None for an extractor made by bngan."""
     input_size: int | None = None
-    """Side in pixels to which images are resized for a network from a file; None: no resizing."""
+    """Side in pixels to which images are resized for the network; None: no resizing."""
     input_range: InputRange = "byte"
     """Range of values for a network from a file: byte (0 to 255), unit (0 to 1) or signed (-1 to
     1)."""
     class_names: list[str] = field(default_factory=list)
     """Names of the classes by number; empty if they are not known."""
+    network: NetworkName = "plain"
+    """Network of an extractor made by bngan; those of earlier code are plain."""
 
     @property
     def stored_as(self) -> str:
@@ -94,7 +102,11 @@ class ExtractorInfo:
 
     def describe(self) -> str:
         """Return a phrase about the origin of the features."""
-        name = {"random": "random network", "file": self.weights or ""}
+        name = {
+            "random": "random network",
+            "imagenet": "ImageNet features",
+            "file": self.weights or "",
+        }
         phrase = f"{name.get(self.kind, self.kind)} {self.sha256[:8]}"
         if self.kind != "classifier":
             return phrase
@@ -109,11 +121,39 @@ class Extractor:
         network: maps uint8 ``(N, C, H, W)`` to features ``(N, d)`` and logits ``(N, classes)``.
         info: identity of the extractor.
         file: file that the network was read from; None for a network made by bngan.
+        axes: axes onto which the network's features are projected; None: they stay as they are.
     """
 
-    def __init__(self, network: nn.Module, info: ExtractorInfo, file: Path | None = None) -> None:
-        self.network, self.info, self.file = network, info, file
+    def __init__(
+        self,
+        network: nn.Module,
+        info: ExtractorInfo,
+        file: Path | None = None,
+        axes: Axes | None = None,
+    ) -> None:
+        self.network, self.info, self.file, self.axes = network, info, file, axes
         self.device = torch.device("cpu")
+
+    def with_axes(self, features: np.ndarray) -> "Extractor":
+        """Return the extractor whose features are projected on the leading axes of ``features``.
+
+        Those ``(N, d)`` are the features of training images, see ``Axes.leading``.
+        """
+        if (axes := Axes.leading(features)) is None:
+            return self
+        info = replace(self.info, features=axes.vectors.shape[1])
+        return Extractor(self.network, info, self.file, axes)
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash (hex) over the weights, or over the file that they came from, and axes."""
+        if self.file is not None:
+            return self.info.sha256
+        imported = self.info.kind == "imagenet"  # an installed package has the weights
+        return identity(IMAGENET if imported else state_hash(self._state()), self.axes)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def to(self, device: torch.device | str) -> "Extractor":
         """Move the network to ``device``; features still arrive on the CPU."""
@@ -135,7 +175,10 @@ class Extractor:
     @torch.inference_mode()
     def _features(self, images: np.ndarray) -> Features:
         out = self.network(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
-        return Features(*(part.float().cpu().numpy() for part in out))
+        features, logits = (part.float().cpu().numpy() for part in out)
+        if self.axes:
+            features = ((features - self.axes.mean) @ self.axes.vectors).astype(np.float32)
+        return Features(features, logits)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Return features ``(N, d)``, with gradient, of images ``(N, C, H, W)`` in [-1, 1].
@@ -144,7 +187,10 @@ class Extractor:
         """
         self.network.eval()
         features: Tensor = self.network((images + 1) * 127.5)[0]
-        return features
+        if not self.axes:
+            return features
+        mean, vectors = (torch.from_numpy(part).to(features) for part in self.axes)
+        return (features - mean) @ vectors
 
     def save(self, folder: Path) -> None:
         """Write identity and weights into ``folder``.
@@ -153,16 +199,27 @@ class Extractor:
         that the folder can be used on any machine.
         """
         path = folder / self.info.stored_as
+        if self.axes:
+            self.axes.save(folder / AXES)
         if self.file is not None:
             shutil.copyfile(self.file, path)
         else:
-            state = {name: value.cpu() for name, value in self.network.state_dict().items()}
-            self.info.sha256 = state_hash(state)
-            save_file(state, path)
+            self.info.sha256 = self.sha256
+            if self.info.kind != "imagenet":
+                save_file(self._state(), path)
         record = asdict(self.info)
+        if self.info.network == "plain":  # as earlier code wrote it: trainings go by these bytes
+            del record["network"]
         if names := record.pop("class_names"):
             (folder / CLASS_NAMES).write_text(json.dumps(names), encoding="utf-8")
         (folder / INFO).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def identity(network: str, axes: Axes | None) -> str:
+    """Return the hash of an extractor from that of its network."""
+    if axes is None:
+        return network
+    return hashlib.sha256(f"{network} {axes.sha256}".encode()).hexdigest()
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

@@ -1,5 +1,6 @@
 """Frechet distance between two sets of features, each summarised by a Gaussian."""
 
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from scipy.linalg.lapack import dsygst
 
 from bngan.metrics.jackknife import Estimate, group_slices
-from bngan.numerics.threads import limit_blas_threads
+from bngan.numerics.threads import limit_blas_threads, map_in_threads
 
 _SIZES = 15
 
@@ -26,6 +27,14 @@ class Moments(NamedTuple):
     def covariance(self) -> np.ndarray:
         """Return the unbiased covariance ``(d, d)`` (ddof 1)."""
         return self.scatter / (self.size - 1)
+
+    def join(self, other: "Moments") -> "Moments":
+        """Return the moments of both sets together."""
+        size = self.size + other.size
+        apart = other.mean - self.mean
+        between = np.outer(apart, apart) * (self.size * other.size / size)
+        mean = self.mean + apart * (other.size / size)
+        return Moments(size, mean, self.scatter + other.scatter + between)
 
     def without(self, part: "Moments") -> "Moments":
         """Return the moments of the rest when ``part`` is taken out."""
@@ -85,8 +94,11 @@ def _without_groups(
     features: np.ndarray, whole: Moments, other: Moments, root: np.ndarray
 ) -> np.ndarray:
     """Return distances from ``other``, whose factor is ``root``, to the whole less each group."""
-    groups = (moments(features[group]) for group in group_slices(len(features)))
-    return np.array([_distance(other, whole.without(group), root) for group in groups])
+
+    def distance(group: slice) -> float:
+        return _distance(other, whole.without(moments(features[group])), root)
+
+    return np.array(map_in_threads(distance, group_slices(len(features))))
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
@@ -117,8 +129,15 @@ def frechet_limit(fake: np.ndarray, real: np.ndarray) -> float:
     """
     count = min(len(fake), len(real))
     sizes = np.linspace(max(count / 3, 2), count, _SIZES).astype(int)
-    with limit_blas_threads(real.shape[1]):
-        distances = [frechet_distance(fake[:size], real[:size]) for size in sizes]
+    edges = pairwise([0, *sizes])
+    parts = map_in_threads(lambda edge: [moments(x[slice(*edge)]) for x in (fake, real)], edges)
+    growing = accumulate(parts, lambda sides, more: list(map(Moments.join, sides, more)))
+
+    def distance(sides: list[Moments]) -> float:
+        one, other = sides
+        return _distance(one, other, factor(one.covariance))
+
+    distances = map_in_threads(distance, growing)
     _, intercept = np.polyfit(1 / sizes, distances, 1)
     return float(intercept)
 

@@ -1,5 +1,7 @@
 """Memorization: tests for copies of training images among generated images."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from bngan.metrics.jackknife import Estimate, leave_groups_out
@@ -10,6 +12,30 @@ _FEWEST = 20
 """Minimum number of images of each kind in a cell that counts."""
 
 
+class Memorization(NamedTuple):
+    """Scores of generated images beside training images."""
+
+    authenticity: Estimate
+    real_authenticity: float
+    """The share of unseen real images that are no copies."""
+    data_copying: float | None
+
+
+def memorization(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> Memorization:
+    """Return ``authenticity_estimate`` of both sides and ``data_copying``, for less than each alone.
+
+    All are features: of generated, of unseen real and of training images, each ``(N, d)``.
+    """
+    distances, copied = nearest(np.concatenate([fake, test]), train)
+    authentic = _authentic(distances, copied, train)
+    count = len(fake)
+    return Memorization(
+        _share(authentic[:count]),
+        float(authentic[count:].mean()),
+        _data_copying(fake, test, train, (distances[:count], distances[count:])),
+    )
+
+
 def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
     """Return the share of samples that are not copies (AuthPct, Alaa et al. 2022).
 
@@ -18,10 +44,17 @@ def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
     real images, which is not 1 either. The interval covers the drawing of the samples only; the
     training images are taken as given.
     """
-    distances, copied = nearest(samples, train)
+    return _share(_authentic(*nearest(samples, train), train))
+
+
+def _authentic(distances: np.ndarray, copied: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return whether samples are no copies, from their nearest training images, as float64."""
     own, inverse = np.unique(copied, return_inverse=True)
     (to_others,) = radii(train, 1, of=own)
-    authentic = (distances > to_others[inverse]).astype(np.float64)
+    return (distances > to_others[inverse]).astype(np.float64)
+
+
+def _share(authentic: np.ndarray) -> Estimate:
     without = leave_groups_out(lambda some: float(some.mean()), authentic)
     return Estimate(float(authentic.mean()), {"fake": without})
 
@@ -34,15 +67,22 @@ def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float
     the mean over cells, weighted by their test images (Meehan et al. 2020). Below -3 the generator
     copies; far above 0 it strays. None if no cell holds enough images of both.
     """
+    return _data_copying(fake, test, train, (nearest(fake, train)[0], nearest(test, train)[0]))
+
+
+def _data_copying(
+    fake: np.ndarray, test: np.ndarray, train: np.ndarray, distances: tuple[np.ndarray, np.ndarray]
+) -> float | None:
     from scipy.stats import ranksums  # slow to import, and most commands never get here
     from sklearn.cluster import KMeans
 
     wide = train.astype(np.float64)  # KMeans expands squares, which cancels in float32
     cells = KMeans(min(_CELLS, len(train)), random_state=0, n_init=1).fit(wide)
-    sides = [(cells.predict(x.astype(np.float64)), nearest(x, train)[0]) for x in (fake, test)]
+    cells_of = [cells.predict(x.astype(np.float64)) for x in (fake, test)]
+    sides = list(zip(cells_of, distances, strict=True))
     scores, weights = list[float](), list[int]()
     for cell in range(cells.n_clusters):
-        ours, theirs = (distances[cell_of == cell] for cell_of, distances in sides)
+        ours, theirs = (apart[cell_of == cell] for cell_of, apart in sides)
         if min(len(ours), len(theirs)) >= _FEWEST:
             scores.append(float(ranksums(ours, theirs).statistic))  # Mann and Whitney's z
             weights.append(len(theirs))

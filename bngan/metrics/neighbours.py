@@ -1,25 +1,30 @@
 """Exact distances between features, a block of rows at a time, so that memory stays bounded.
 
-Matrix products give all distances as |a|^2 + |b|^2 - 2ab in float64, about the mean of ``b``. This
+Matrix products give all distances as |a|^2 + |b|^2 - 2ab in float32, about the mean of ``b``. This
 form cancels for samples that are much nearer to each other than to the mean, and it rounds ties
 apart. Where its rounding could decide about many pairs, as between the images of a collapsed
-generator, products about a sample in their middle replace it: the error falls with the distance to
-the centre. Sums of squared differences decide about the pairs that are left.
+generator, float64 products about a sample in their middle replace it: the error falls with the
+distance to the centre. Sums of squared differences decide about the pairs that are left.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 
-_CELLS = 10_000_000
-"""Number of distances in memory at a time."""
+from bngan.numerics.threads import map_in_threads
+
+_CELLS = 4_000_000
+"""Number of distances that a thread has in memory at a time."""
 _CACHED = 100_000
 """Number of values that stay in a processor's cache."""
 _FEW = 32
 """Number of pairs of a row that are compared by differences, if more are undecided."""
-_CENTRES = 3
+_FOLD = 64
+"""Number of columns of a block whose minimum stands for them."""
+_CENTRES = 4
 """Number of centres that follow one another. Each lowers the error by 10^9 or more, until it is
 small beside the distances themselves; pairs that are left are ties."""
 
@@ -41,6 +46,10 @@ class Distances:
         b: features.
         centre: origin of the products ``(d,)``, float64; None: the mean of ``b``.
         centres_left: number of centres that may follow it.
+        precision: type of the products.
+
+    Attributes:
+        rows: slices of ``a``, each of the rows of a block.
 
     Raises:
         ValueError: if a feature is infinite or not a number.
@@ -52,40 +61,45 @@ class Distances:
         b: np.ndarray,
         centre: np.ndarray | None = None,
         centres_left: int = _CENTRES,
+        precision: type[np.floating] = np.float32,
     ) -> None:
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             raise ValueError("distances need finite features, and one is infinite or no number")
         self.a, self.b, self.centres_left = a, b, centres_left
+        self.rows = list(_parts(len(a), len(b)))
         self.centre = b.mean(axis=0, dtype=np.float64) if centre is None else centre
-        self.lengths_a, self.lengths_b = self._lengths(a), self._lengths(b)
+        self.precision = np.finfo(precision)
+        # A power of two keeps squares in the range of float32; blocks and lengths are scaled by it.
+        sizes = [self._lengths(x) for x in (a, b)]
+        longest = max(float(x.max(initial=0)) for x in sizes)
+        self.scale = 2.0 ** -math.ceil(math.log2(longest) / 2) if longest else 1.0
+        self.lengths_a, self.lengths_b = (x * self.scale**2 for x in sizes)
+        self._columns = self._terms(b, self.scale, self.lengths_b, 1.0)
         # The bound of a distance's error, relative to |a|^2 + |b|^2: products and sums of d numbers,
-        # in any order, round 2d times by half of eps; the other operations are less than 16.
-        self.rounding = (a.shape[1] + 8) * float(np.finfo(np.float64).eps)
+        # in any order, round d times by half of eps in the lengths, and twice as much in the whole
+        # sum; the other operations are less than 16. Below it there is what underflows.
+        operations = 1.5 * a.shape[1] + 8
+        self.rounding = operations * float(self.precision.eps)
+        self.least = 64 * operations * float(self.precision.tiny)
 
     def _lengths(self, x: np.ndarray) -> np.ndarray:
         return np.concatenate(
             [_squares(x[part] - self.centre) for part in _parts(len(x), x.shape[1], _CACHED)]
         )
 
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield rows and their distances ``(n, M)``, which are rounded and may be negative."""
-        blocks = list(_parts(len(self.a), len(self.b)))
-        once = len(blocks) == 1  # then a part of b at a time is enough
-        columns = _parts(len(self.b), self.b.shape[1]) if once else [slice(None)]
-        others = ((part, self.b[part] - self.centre) for part in columns)
-        kept = others if once else list(others)
-        for rows in blocks:
-            yield rows, self._block(rows, kept)
+    def _terms(self, x: np.ndarray, factor: float, *more: np.ndarray | float) -> np.ndarray:
+        """Return the centred samples times ``factor``, and two columns ``more``: ``(n, d + 2)``."""
+        terms = np.empty((len(x), x.shape[1] + 2), self.precision.dtype)
+        for part in _parts(len(x), x.shape[1], _CACHED):
+            terms[part, :-2] = (x[part] - self.centre) * factor
+        terms[:, -2], terms[:, -1] = more
+        return terms
 
-    def _block(self, rows: slice, others: Iterable[tuple[slice, np.ndarray]]) -> np.ndarray:
-        left = self.a[rows] - self.centre
-        left *= -2
-        block = np.empty((len(left), len(self.b)))
-        for part, other in others:
-            np.matmul(left, other.T, out=block[:, part])
-        block += self.lengths_a[rows, None]
-        block += self.lengths_b
-        return block
+    def block(self, rows: slice) -> np.ndarray:
+        """Return scaled distances ``(n, M)`` of some rows, which are rounded and may be negative."""
+        left = self._terms(self.a[rows], -2 * self.scale, 1.0, self.lengths_a[rows])
+        distances: np.ndarray = left @ self._columns.T
+        return distances
 
     def _nearer(
         self, rows: slice, block: np.ndarray, undecided: np.ndarray
@@ -107,8 +121,8 @@ class Distances:
             columns = np.flatnonzero(undecided[group].any(axis=0))
             many[group] = undecided[group] = False
             a, b = self.a[rows][group], self.b[columns]
-            nearer = Distances(a, b, self.b[centre].astype(np.float64), self.centres_left - 1)
-            yield group, columns, nearer
+            about = self.b[centre].astype(np.float64)
+            yield group, columns, Distances(a, b, about, self.centres_left - 1, np.float64)
 
     def exact(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Return distances ``(n,)`` of ``a[i]`` to ``b[j]``, by squared differences in float64."""
@@ -119,20 +133,21 @@ class Distances:
             distances[part] = _squares(difference)
         return distances
 
-    def nearest(self, rows: slice, block: np.ndarray, k: int) -> Pairs:
+    def nearest(self, rows: slice, k: int) -> Pairs:
         """Return the pairs of each row with its k nearest samples, and some farther pairs."""
-        reach = block.min(axis=1) if k == 1 else np.partition(block, k - 1)[:, k - 1]
+        block = self.block(rows)
+        reach = _reach(block, k).astype(np.float64)
         # Rounding moves the k-th distance and, again, each candidate. Near the limit, |b|^2 is at
-        # most 2 |a|^2 + 2 |a - b|^2.
-        reach += 8 * self.rounding * (self.lengths_a[rows] + reach.clip(min=0))
-        near = block <= reach[:, None]
+        # most 2 |a|^2 + 2 |a - b|^2. A part of the margin is left for the limit's own rounding.
+        reach += 8 * self.rounding * (self.lengths_a[rows] + reach.clip(min=0)) + self.least
+        near = block <= reach[:, None].astype(block.dtype)
         found = [
             Pairs(rows.start + group[i], columns[j], distances)
             for group, columns, nearer in self._nearer(rows, block, near)
-            for part, distances in nearer.blocks()
-            for i, j, distances in [nearer.nearest(part, distances, k)]
+            for part in nearer.rows
+            for i, j, distances in [nearer.nearest(part, k)]
         ]
-        i, j = _true(near)
+        i, j = true_indices(near)
         i += rows.start
         found.append(Pairs(i, j, self.exact(i, j)))
         i, j, distances = (np.concatenate(each) for each in zip(*found, strict=True))
@@ -151,17 +166,19 @@ class Distances:
             compare: ``np.less`` or ``np.less_equal``.
         """
         lengths = self.lengths_b if limits.ndim == 1 else self.lengths_a[rows, None]
-        margin = 4 * self.rounding * (lengths + limits)  # as in nearest, for one rounding
-        inside: np.ndarray = block <= limits + margin
-        undecided = inside & (block >= limits - margin)
+        scaled = limits * self.scale**2
+        margin = (
+            4 * self.rounding * (lengths + scaled) + self.least
+        )  # as in nearest, for one rounding
+        inside: np.ndarray = block <= (scaled + margin).astype(block.dtype)
+        undecided = inside & (block >= (scaled - margin).astype(block.dtype))
         for group, columns, nearer in self._nearer(rows, block, undecided):
             limit = limits[columns] if limits.ndim == 1 else limits[group]
-            for part, distances in nearer.blocks():
+            for part in nearer.rows:
                 theirs = limit if limits.ndim == 1 else limit[part]
-                inside[np.ix_(group[part], columns)] = nearer.within(
-                    part, distances, theirs, compare
-                )
-        i, j = _true(undecided)
+                decided = nearer.within(part, nearer.block(part), theirs, compare)
+                inside[np.ix_(group[part], columns)] = decided
+        i, j = true_indices(undecided)
         limit = np.broadcast_to(limits, block.shape)[i, j]
         inside[i, j] = compare(self.exact(i + rows.start, j), limit)
         return inside
@@ -182,14 +199,17 @@ def radii(samples: np.ndarray, *ks: int, of: np.ndarray | None = None) -> list[n
     asked, back = np.unique(number if of is None else number[of], return_inverse=True)
     pairs = Distances(samples[first[asked]], samples[first])
     distances = np.empty((len(ks), len(asked)))
-    for rows, block in pairs.blocks():
-        found = pairs.nearest(rows, block, min(max(ks) + 1, len(first)))
+
+    def search(rows: slice) -> None:
+        found = pairs.nearest(rows, min(max(ks) + 1, len(first)))
         seen = np.cumsum(copies[found.j])
         starts = np.searchsorted(found.i, np.arange(rows.start, rows.stop))
         before = seen[starts] - copies[found.j[starts]]
         for index, k in enumerate(ks):  # a sample itself is the first that its row has seen
             place = np.searchsorted(seen, before + k + 1)
             distances[index, rows] = found.distances[place]
+
+    map_in_threads(search, pairs.rows)
     return list(distances[:, back])
 
 
@@ -204,10 +224,13 @@ def nearest(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first, _ = _distinct(b)
     pairs = Distances(a, b[first])
     distances, indices = np.empty(len(a)), np.empty(len(a), np.int64)
-    for rows, block in pairs.blocks():
-        found = pairs.nearest(rows, block, 1)
+
+    def search(rows: slice) -> None:
+        found = pairs.nearest(rows, 1)
         best = np.searchsorted(found.i, np.arange(rows.start, rows.stop))
         distances[rows], indices[rows] = found.distances[best], first[found.j[best]]
+
+    map_in_threads(search, pairs.rows)
     return distances, indices
 
 
@@ -232,7 +255,21 @@ def _squares(x: np.ndarray) -> np.ndarray:
     return total
 
 
-def _true(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _reach(block: np.ndarray, k: int) -> np.ndarray:
+    """Return for each row a bound that at least k of its values do not exceed, and hardly more.
+
+    The k-th smallest of the minima of ``_FOLD`` columns each is such a bound, and soon found. It is
+    near if k of many minima are rarely those of one fold.
+    """
+    width = block.shape[1] // _FOLD
+    if width < _FOLD // 4 * k:
+        return np.partition(block, k - 1)[:, k - 1]
+    folded = block[:, : width * _FOLD].reshape(len(block), _FOLD, width).min(axis=1)
+    minima = np.concatenate([folded, block[:, width * _FOLD :]], axis=1)
+    return np.partition(minima, k - 1)[:, k - 1]
+
+
+def true_indices(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of true values; twice as fast as ``np.nonzero`` if few are true."""
     i, j = np.divmod(np.flatnonzero(mask), mask.shape[1])
     return i, j

@@ -1,9 +1,12 @@
 """Precision and recall, density and coverage: quality and variety of generated images."""
 
+from threading import Lock
+
 import numpy as np
 
 from bngan.metrics.jackknife import GROUPS, Estimate, group_slices
-from bngan.metrics.neighbours import Distances, radii
+from bngan.metrics.neighbours import Distances, radii, true_indices
+from bngan.numerics.threads import map_in_threads
 
 K_PRECISION, K_DENSITY = 3, 5
 
@@ -23,27 +26,43 @@ def manifold_estimates(fake: np.ndarray, real: np.ndarray) -> dict[str, Estimate
     """
     real_3, real_5 = radii(real, K_PRECISION, K_DENSITY)
     (fake_3,) = radii(fake, K_PRECISION)
-    groups_fake, groups_real = ([part.start for part in group_slices(len(x))] for x in (fake, real))
-    in_real_3 = np.empty((len(fake), GROUPS), np.int32)
-    in_real_5, in_fake_3 = np.empty_like(in_real_3), np.zeros((len(real), GROUPS), np.int32)
+    (group_of_fake, group_of_real), lock = (_group_of_each(len(x)) for x in (fake, real)), Lock()
+    in_real_3 = np.zeros((len(fake), GROUPS), np.int32)
+    in_real_5, in_fake_3 = np.zeros_like(in_real_3), np.zeros((len(real), GROUPS), np.int32)
     hit_5 = np.zeros_like(in_fake_3)
-    group_of = np.searchsorted(groups_fake, np.arange(len(fake)), side="right") - 1
     pairs = Distances(fake, real)
-    for rows, block in pairs.blocks():
-        inside = pairs.within(rows, block, real_3, np.less_equal)
-        in_real_3[rows] = np.add.reduceat(inside, groups_real, axis=1, dtype=np.int32)
-        inside = pairs.within(rows, block, real_5, np.less)
-        in_real_5[rows] = np.add.reduceat(inside, groups_real, axis=1, dtype=np.int32)
-        owners, starts = np.unique(group_of[rows], return_index=True)
-        within = pairs.within(rows, block, fake_3[rows, None], np.less_equal)
-        in_fake_3[:, owners] += np.add.reduceat(within, starts, axis=0, dtype=np.int32).T
-        hit_5[:, owners] += np.add.reduceat(inside, starts, axis=0, dtype=np.int32).T
+
+    def count(rows: slice) -> None:
+        block, owners = pairs.block(rows), group_of_fake[rows]
+        i, j = true_indices(pairs.within(rows, block, real_3, np.less_equal))
+        in_real_3[rows] = _table(i, group_of_real[j], len(owners))
+        i, j = true_indices(pairs.within(rows, block, real_5, np.less))
+        in_real_5[rows] = _table(i, group_of_real[j], len(owners))
+        hits = _table(j, owners[i], len(real))
+        i, j = true_indices(pairs.within(rows, block, fake_3[rows, None], np.less_equal))
+        within = _table(j, owners[i], len(real))
+        with lock:  # two blocks may share a group
+            np.add(hit_5, hits, out=hit_5)
+            np.add(in_fake_3, within, out=in_fake_3)
+
+    map_in_threads(count, pairs.rows)
     return {
         "precision": _estimate(in_real_3, "fake", "real", any_ball=True),
         "recall": _estimate(in_fake_3, "real", "fake", any_ball=True),
         "density": _estimate(in_real_5 / K_DENSITY, "fake", "real", any_ball=False),
         "coverage": _estimate(hit_5, "real", "fake", any_ball=True),
     }
+
+
+def _group_of_each(count: int) -> np.ndarray:
+    """Return the number of each image's group."""
+    return np.repeat(np.arange(GROUPS), [part.stop - part.start for part in group_slices(count)])
+
+
+def _table(rows: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """Return the number of pairs by row and group, int32 ``(count, GROUPS)``."""
+    numbers = np.bincount(rows * GROUPS + groups, minlength=count * GROUPS)
+    return numbers.reshape(count, GROUPS).astype(np.int32)
 
 
 def _estimate(hits: np.ndarray, scored: str, balls: str, any_ball: bool) -> Estimate:

@@ -14,6 +14,7 @@ from bngan.metrics.inception_score import (
 )
 from bngan.metrics.jackknife import Estimate
 from bngan.metrics.kid import kernel_estimate
+from bngan.metrics.mind import mind_estimate
 from bngan.metrics.precision_recall import manifold_estimates
 from bngan.numerics.rng import Stream, generator
 from bngan.numerics.threads import limit_blas_threads
@@ -35,35 +36,46 @@ def point_scores(fake: Features, real: Features) -> dict[str, float]:
     return scores
 
 
-def interval_scores(fake: Features, real: Features) -> dict[str, Estimate]:
-    """Return the scores that have intervals, by name."""
+def interval_scores(fake: Features, real: Features, sha256: str) -> dict[str, Estimate]:
+    """Return the scores that have intervals, by name; MIND is there for equally many images.
+
+    ``sha256`` is the hash of the extractor.
+    """
     estimates = {
         "fid": frechet_estimate(fake.features, real.features),
         "kid": kernel_estimate(fake.features, real.features),
         **manifold_estimates(fake.features, real.features),
     }
+    if len(fake.features) == len(real.features):
+        estimates["mind"] = mind_estimate(fake.features, real.features, sha256)
     if fake.logits.shape[1]:
         estimates["inception_score"] = inception_estimate(fake.logits)
     return estimates
 
 
-def real_vs_real(unseen: Sequence[Features], count: int) -> dict[str, float]:
+def real_vs_real(unseen: Sequence[Features], count: int, sha256: str) -> dict[str, float]:
     """Return the scores of real against real images: mean and SD over random disjoint draws.
+
+    MIND depends on the number of images: it is there if there are twice ``count``.
 
     Args:
         unseen: features of real images that the extractor has not learned from.
         count: images on each side; at most half of the images are taken.
+        sha256: hash of the extractor.
     """
-    pool = Features.join(unseen)
-    count = min(count, len(pool.features) // 2)
+    pool, asked = Features.join(unseen), count
+    count = min(asked, len(pool.features) // 2)
     draws = []
     for draw in range(_FLOOR_DRAWS):
         order = generator(0, Stream.FLOOR, draw).permutation(len(pool.features))
         one, other = pool.take(order[:count]), pool.take(order[count : 2 * count])
-        whole = {name: estimate.value for name, estimate in interval_scores(one, other).items()}
+        estimates = interval_scores(one, other, sha256)
+        whole = {name: estimate.value for name, estimate in estimates.items()}
         draws.append({**point_scores(one, other), **whole})
     summary = {"count": float(count)}
     for name in draws[0]:
+        if name == "mind" and count < asked:
+            continue
         values = [draw[name] for draw in draws]
         summary[name] = float(np.mean(values))
         if not name.endswith("_sd"):

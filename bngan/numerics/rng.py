@@ -25,6 +25,8 @@ class Stream(IntEnum):
     AUGMENTATION = 10
     FOLDER = 11
     PRIOR = 12
+    DIRECTIONS = 13
+    DEGRADATION = 14
 
 
 def generator(seed: int, stream: Stream, position: int = 0, block: int = 0) -> np.random.Generator:

@@ -15,6 +15,7 @@ from bngan.metrics.evaluation import Comparison
 from bngan.metrics.features import ExtractorInfo
 from bngan.metrics.protocol import Protocol
 from pipeline.core.uris import REGISTERED, redact_uri
+from pipeline.reports.in_words import in_words
 from pipeline.reports.page import readable
 from pipeline.reports.tables import LABELS, score_rows, warnings
 from pipeline.storage.artifacts import GATE_REPORT, REPORT, SAMPLE_GRID
@@ -152,7 +153,7 @@ def print_scores(console: Console, record: Mapping[str, Any]) -> None:
     scores = Table("score", "generator", "95 % interval", "real images", box=None)
     for row in score_rows(record):
         scores.add_row(*row)
-    console.print("", scores)
+    console.print("", *in_words(record), scores, sep="\n", highlight=False)
     for note in warnings(record):
         console.print(f"[yellow]{escape(note)}[/]")
     extractor = ExtractorInfo(**record["extractor"])

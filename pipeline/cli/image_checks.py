@@ -16,6 +16,7 @@ from bngan.data.image_folder import PlacedImages, place_images, place_tables
 from bngan.data.layout import natural_key
 from bngan.data.sources import is_saved, is_symbolic
 from bngan.data.tables import row_count
+from bngan.metrics.axes import NOT_PROJECTED
 from bngan.metrics.protocol import Protocol
 from bngan.serialization.problem import Problem
 from pipeline.config.schema import FEWEST, Config, DataConfig
@@ -113,9 +114,8 @@ def _too_few_asked_for(config: Config, images: PlacedImages) -> Iterator[Problem
         yield Problem("data.limit", message)
         return
     counts["train"] = limit or counts["train"]
-    learns = kind == "classifier" or (kind == "auto" and not config.adapt.base)
-    if learns and len(classes if chosen is None else chosen) >= 2:
-        counts["train"] -= counts["train"] // 2  # the classifier learns from these
+    if kind not in NOT_PROJECTED and (kind != "auto" or not config.adapt.base):
+        counts["train"] -= counts["train"] // 2  # the features come from these
     try:
         protocol = Protocol.parse(config.evaluate.protocol)
     except ValueError:  # a look at values tells

@@ -18,7 +18,8 @@ from bngan.serialization.bounds import out_of_bounds
 from bngan.serialization.problem import Problem
 from bngan.training.config import optimizer_errors
 from pipeline.config.parser import flatten
-from pipeline.config.schema import Config, DataConfig, ImageSize
+from pipeline.config.schema import Config, DataConfig
+from pipeline.config.values import ImageSize
 from pipeline.core.names import model_name_errors, name_errors
 from pipeline.core.uris import is_uri
 

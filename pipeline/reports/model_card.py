@@ -7,6 +7,7 @@ from typing import Any
 from bngan.data.class_names import list_classes
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config.schema import Config
+from pipeline.reports.in_words import in_words
 from pipeline.reports.tables import adaptation, data_summary, score_rows, warnings
 
 _CLASSES = 30
@@ -20,7 +21,7 @@ def card(config: Config, record: Mapping[str, Any], run_id: str) -> str:
     rows = "\n".join(f"| {' | '.join(row)} |" for row in score_rows(record))
     model, train = config.model, config.train
     extractor = ExtractorInfo(**record["extractor"]).describe()
-    notes = "".join(f"> {note}\n\n" for note in warnings(record))
+    notes = "".join(f"> {note}\n\n" for note in [" ".join(in_words(record)), *warnings(record)])
     kind = f"{model.network}{' by class' if model.conditional else ''}"
     game = f"{train.loss} loss, penalty {train.penalty}"
     if config.adapt.base and config.adapt.method == "supervised":

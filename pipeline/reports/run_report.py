@@ -6,10 +6,12 @@ from typing import Any
 
 from bngan import __version__
 from bngan.data.class_names import numbered_name
+from bngan.metrics.agreement import Agreement
 from bngan.metrics.features import ExtractorInfo
 from pipeline.config.loader import to_yaml
 from pipeline.config.schema import Config
 from pipeline.reports.data_section import as_html
+from pipeline.reports.in_words import in_words
 from pipeline.reports.page import readable, render_html
 from pipeline.reports.tables import adaptation, data_summary, score_rows, warnings
 from pipeline.storage.artifacts import SAMPLE_GRID
@@ -39,6 +41,8 @@ li { overflow-wrap: anywhere; }
 {% block body %}
 {% set protocol, norm, last = record.protocol, record.batch_norm, history[-1] %}
 <h2>Scores</h2>
+{% for line in words %}<p>{{ line }}</p>
+{% endfor %}
 {% for note in notes %}<p class="note">{{ note }}</p>{% endfor %}
 <div class="wide">
 {{ table(["Score", "This generator", "95 % interval", "Real against real"], rows) }}
@@ -47,12 +51,13 @@ li { overflow-wrap: anywhere; }
 images of the {{ protocol.split }} split, evaluation seed {{ protocol.seeds[0] }}. With other seeds
 the FID is {{ other_fids }}. Features: {{ features }}. Real against real: mean and standard deviation
 over random draws of {{ record.floor.count }} images. As many images of the very same distribution
-would get a FID of {{ record.bias }}.</p>
+would get a FID of {{ record.bias }}.{% if agreement %} {{ agreement }}.{% endif %}</p>
 <p><small>FID∞: extrapolated to infinitely many images. KID: of features at the extractor's own
-scale. Class divergence: KL of the classes that generated images are taken for from those real ones
-are. Authenticity: share of images that are no copies of training images. C_T: standard deviations
-by which generated images are farther from the training images than test images are; below -3 they
-are copies.</small></p>
+scale. MIND: transport along 1,000 directions; it depends on the number of images, and has no floor
+where there are too few real ones. Class divergence: KL of the classes that generated images are
+taken for from those real ones are. Authenticity: share of images that are no copies of training
+images. C_T: standard deviations by which generated images are farther from the training images than
+test images are; below -3 they are copies.</small></p>
 <h2>Samples</h2>
 {% for name, caption in captions.items() if name in pictures %}
 <figure>
@@ -119,6 +124,7 @@ def render(
 
     ``seconds`` is the duration of the evaluation.
     """
+    agreement = record.get("agreement")  # absent from records of earlier versions
     versions = [f"{name} {version(name)}" for name in ("torch", "ray", "mlflow")]
     return render_html(
         _PAGE,
@@ -127,7 +133,9 @@ def render(
         yaml=to_yaml(config),
         record=record,
         rows=score_rows(record),
+        words=in_words(record),
         notes=warnings(record),
+        agreement=Agreement(**agreement).describe() if agreement else "",
         other_fids=", ".join(map(readable, list(record["seeds"].values())[1:])),
         features=ExtractorInfo(**record["extractor"]).describe(),
         pictures=pictures,

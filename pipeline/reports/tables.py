@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bngan.data.hub import pinned
+from bngan.metrics.agreement import Agreement
 from pipeline.config.schema import Config
 from pipeline.reports.page import as_text, readable
 
@@ -11,6 +12,7 @@ LABELS = {
     "fid": "FID ↓",
     "fid_infinity": "FID∞ ↓",
     "kid": "KID ↓",
+    "mind": "MIND ↓",
     "inception_score": "Inception Score ↑",
     "precision": "Precision ↑",
     "recall": "Recall ↑",
@@ -45,9 +47,12 @@ def warnings(record: Mapping[str, Any]) -> list[str]:
     notes, kind = [], record["extractor"]["kind"]
     if kind == "random":
         notes.append(
-            "Features come from an untrained network, as they must without labels: compare scores "
-            "within this dataset only, and trust your eyes more."
+            "Features come from an untrained network: compare scores within this dataset only, and "
+            "trust your eyes more."
         )
+    agreement = record.get("agreement")  # absent from records of earlier versions
+    if agreement and not (found := Agreement(**agreement)).sees_all:
+        notes.append(f"{found.describe()}. Trust your eyes more.")
     count, floor = record["protocol"]["count"], record["floor"]
     if seen := record.get("adapted", {}).get("seen"):  # absent from records of earlier versions
         notes.append(

@@ -29,6 +29,7 @@ from pipeline.workflow.fingerprint import (
     recorded_fingerprint,
     stage_tags,
 )
+from pipeline.workflow.measure import with_measure
 from pipeline.workflow.results import Decision, Display, RunResult, StageFailed, StageResult
 from pipeline.workflow.split_law import with_split_law
 from pipeline.workflow.stage import Stage, StageContext, StageEvents, Summary
@@ -51,6 +52,8 @@ def plan(config: Config) -> list[Decision]:
         if waiting := [name for name in stage.inputs if name not in folders]:
             decisions.append(Decision(stage.name, False, f"on what {waiting[0]} gives"))
             continue
+        if stage is reference.STAGE:
+            config, _ = with_measure(config, folders[prepare.STAGE.name], tracker.client)
         decision = _decide(stage, config, folders, tracker)
         decisions.append(decision)
         if decision.hit and decision.fingerprint:
@@ -114,6 +117,8 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
             tracker.params(parent, flatten(asdict(config)))
             tracker.artifact(parent, "config.yaml", to_yaml(config).encode())
             for stage in STAGES:
+                if stage is reference.STAGE:
+                    current = current.with_measure()
                 current.advance(stage)
                 if numbers := stage.run_metrics(result.summaries[stage.name]):
                     tracker.metrics(parent, numbers)
@@ -131,6 +136,14 @@ class _Run:
     result: RunResult
     display: Display
     options: Options
+
+    def with_measure(self) -> "_Run":
+        """Return the run with the kind of features that the model's champion has."""
+        prepared = self.result.folders[prepare.STAGE.name]
+        config, line = with_measure(self.config, prepared, self.tracker.client)
+        if line:
+            self.display.message(line)
+        return replace(self, config=config)
 
     def advance(self, stage: Stage) -> None:
         """Find or make the outputs of one stage, and enter the outcome into ``result``."""

@@ -40,7 +40,7 @@ def table(train: ImageSplit, unseen: ImageSplit, test: ImageSplit, count: int) -
     extractor = train_classifier(np.array(train.images), np.array(train.labels), classes)
     real = extractor(test.images[:count])
     protocol = Protocol.parse(f"fid{count}_test")
-    real_floor = real_vs_real([extractor(unseen.images), real], count)
+    real_floor = real_vs_real([extractor(unseen.images), real], count, extractor.sha256)
     reference = Reference(protocol, extractor, real, real_floor)
     training = extractor(train.images).features
     return {

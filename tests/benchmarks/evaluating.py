@@ -44,7 +44,7 @@ def rows() -> list[Row]:
     known = Features(features, logits)
     real = known.take(slice(TRAIN, None))
     protocol = Protocol.parse(f"fid{COUNT}_test")
-    reference = Reference(protocol, extractor, real, real_vs_real([real], COUNT))
+    reference = Reference(protocol, extractor, real, real_vs_real([real], COUNT, extractor.sha256))
     times = [time.perf_counter()]
     images = sampler.images(0, range(COUNT))
     times.append(time.perf_counter())

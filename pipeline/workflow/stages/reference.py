@@ -1,7 +1,7 @@
 """reference: the basis of scores: extractor, features of real images, and the floor."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,10 +10,13 @@ import numpy as np
 from bngan.data.class_names import numbered_name, short_name
 from bngan.data.dataset import SPLITS, UNLABELLED, ImageSpec, ImageSplit, Split
 from bngan.generation.sampler import DESCRIPTION, WEIGHTS, Sampler
+from bngan.metrics.agreement import Agreement
+from bngan.metrics.axes import NOT_PROJECTED
 from bngan.metrics.classifier import train_classifier, untrained_extractor
 from bngan.metrics.evaluation import Reference
-from bngan.metrics.extractors import load_extractor
+from bngan.metrics.extractors import default_kind, load_extractor
 from bngan.metrics.features import Extractor, Features
+from bngan.metrics.imagenet import imagenet
 from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import real_vs_real
@@ -34,6 +37,10 @@ from pipeline.workflow.stage import Stage, StageContext, Summary
 SELECT_COUNT = 5000
 """Most real images for scores during training."""
 _TRAIN_COUNT = 50_000
+_AXES_COUNT = 5000
+"""Most training images that decide about the axes of features."""
+_SLOW = ("inception", "file")
+"""Kinds that nobody checks on degraded images: that may take half an hour."""
 _LISTED = 10
 """Most classes that a message lists."""
 
@@ -41,35 +48,30 @@ _LISTED = 10
 def run(context: StageContext) -> Summary:
     """Write a ``Reference``, ``select.npz`` and ``train.npz``; for an adaptation also its base."""
     prepared, output = context.inputs["prepare"], context.output
-    protocol = Protocol.parse(context.config.evaluate.protocol)
     splits = {split: ImageSplit.load(prepared, split) for split in SPLITS}
     based = _based(context, splits["train"])
-    learned = 0 if based else _to_learn_from(context.config.extractor.kind, splits["train"])
-    available = {name: len(split) for name, split in splits.items()}
-    available["train"] -= learned
-    try:
-        protocol.check(whole := available[protocol.split])
-    except ValueError as error:
-        raise UserError(f"evaluate.protocol: {error}") from error
-    if context.config.data.group and protocol.count < whole:
-        context.events.message(
-            f"evaluate.protocol: {protocol.name} takes the first groups of {whole:,} images: "
-            f"fid{whole}_{protocol.split} would take all of them"
-        )
-    extractor = based or _extractor(context, splits["train"], learned)
+    kind = _kind(context.config.extractor.kind, splits["train"])
+    learned = 0 if based or kind in NOT_PROJECTED else len(splits["train"]) // 2
+    protocol = _protocol(context.config, splits, learned, context.events.message)
+    extractor = based or _extractor(context, kind, splits["train"], learned)
+    if learned:
+        images = splits["train"].images[: min(learned, _AXES_COUNT)]
+        extractor = extractor.with_axes(extractor(images).features)
     count = 2 * protocol.count
     counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
     features = _features(context, extractor, splits, counts)
     train = features["train"]
-    # The reference excludes the images that the extractor has learned from.
+    # The reference excludes the images that the extractor, or its axes, come from.
     features["train"] = train.take(slice(learned, learned + count))
     select = features["select"].take(slice(SELECT_COUNT))
-    if learned:
+    if learned and kind == "classifier":
         extractor.info.accuracy = _accuracy(select.logits, splits["select"].labels[:SELECT_COUNT])
     context.events.progress(0, 1, "what real images score against real images")
     real = features[protocol.split].take(slice(protocol.count))
-    real_floor = real_vs_real(list(features.values()), protocol.count)
-    Reference(protocol, extractor, real, real_floor).save(output)
+    real_floor = real_vs_real(list(features.values()), protocol.count, extractor.sha256)
+    checked = None if based or kind in _SLOW else splits["train"].images[learned:]
+    agreement = _agreement(context, extractor, checked)
+    Reference(protocol, extractor, real, real_floor, agreement).save(output)
     select.save(output / SELECT_FEATURES)
     train.take(slice(_TRAIN_COUNT)).save(output / TRAIN_FEATURES)
     measured = {f"floor_{name}": value for name, value in real_floor.items()}
@@ -78,6 +80,40 @@ def run(context: StageContext) -> Summary:
     context.events.metrics(measured, 0)
     note = f"{extractor.info.describe()}; real images score FID {real_floor['fid']:.3g}"
     return {"extractor": asdict(extractor.info), "floor": real_floor, "note": note}
+
+
+def _protocol(
+    config: Config,
+    splits: Mapping[Split, ImageSplit],
+    learned: int,
+    tell: Callable[[str], None],
+) -> Protocol:
+    """Return the protocol. Raise ``UserError`` if there are too few images for it.
+
+    The first ``learned`` training images are no reference.
+    """
+    protocol = Protocol.parse(config.evaluate.protocol)
+    available = {name: len(split) for name, split in splits.items()}
+    available["train"] -= learned
+    try:
+        protocol.check(whole := available[protocol.split])
+    except ValueError as error:
+        raise UserError(f"evaluate.protocol: {error}") from error
+    if config.data.group and protocol.count < whole:
+        tell(
+            f"evaluate.protocol: {protocol.name} takes the first groups of {whole:,} images: "
+            f"fid{whole}_{protocol.split} would take all of them"
+        )
+    return protocol
+
+
+def _agreement(
+    context: StageContext, extractor: Extractor, images: np.ndarray | None
+) -> Agreement | None:
+    def tell(done: int, total: int) -> None:
+        context.events.progress(done, total, "degraded real images")
+
+    return None if images is None else Agreement.of(extractor, images, tell)
 
 
 def _features(
@@ -158,42 +194,44 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
     return float((logits.argmax(axis=1) == labels)[known].mean()) if known.any() else None
 
 
-def _to_learn_from(kind: str, train: ImageSplit) -> int:
-    """Return how many (first) training images a classifier learns from; 0: there is none to train.
+def _kind(wanted: str, train: ImageSplit) -> str:
+    """Return the kind of the extractor; auto goes by the images.
 
     Raises:
         UserError: if the images have no classes for the classifier that is asked for.
     """
-    if kind not in ("auto", "classifier"):
-        return 0
-    learned = len(train) // 2
-    if train.classes >= 2 and (train.labels[:learned] != UNLABELLED).any():
-        return learned
-    if kind == "classifier":
+    labelled = (train.labels[: len(train) // 2] != UNLABELLED).any()
+    classes = train.classes if labelled else 0
+    if wanted == "auto":
+        return default_kind(train.spec.shape, classes)
+    if wanted == "classifier" and classes < 2:
         raise UserError("extractor.kind: a classifier needs images with labels of two classes")
-    return 0
+    return wanted
 
 
-def _extractor(context: StageContext, train: ImageSplit, learned: int) -> Extractor:
-    """Return the configured extractor; a classifier learns from the first ``learned`` images."""
+def _extractor(context: StageContext, kind: str, train: ImageSplit, learned: int) -> Extractor:
+    """Return an extractor of a kind; a classifier learns from the first ``learned`` images."""
     config, shape = context.config.extractor, train.spec.shape
     path = Path(config.weights) if config.weights else None
     try:
-        if config.kind == "inception":
+        if kind == "imagenet":
+            return imagenet(shape)
+        if kind == "inception":
             return inception(shape, path)
-        if config.kind == "file":
+        if kind == "file":
             if path is None:
                 raise ValueError("extractor.weights must name the file")
             return from_file(shape, path, config.size, config.range)
     except ValueError as error:
         raise UserError(f"extractor: {error}") from error
-    if not learned:
+    if kind == "random":
         return untrained_extractor(shape)
     labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
     extractor = train_classifier(
         train.images[labelled],
         train.labels[labelled],
         train.classes,
+        mirrors=context.config.data.flip,
         progress=lambda done, total: context.events.progress(done, total, "classifier"),
     )
     extractor.info.class_names = list(train.spec.class_names)
@@ -214,7 +252,7 @@ def _files(config: Config) -> str:
 STAGE = Stage(
     "reference",
     run,
-    config=("evaluate.protocol", "extractor", "adapt.base"),
+    config=("evaluate.protocol", "extractor", "adapt.base", "data.flip"),
     inputs={"prepare": ("*.npy", DATASET)},
     external=_files,
 )

@@ -20,7 +20,7 @@ from pipeline.evaluation.promotion import Gap, GateCandidate, judge
 from pipeline.evaluation.scoring import generated_features, load_reference
 from pipeline.evaluation.seen import digests_of
 from pipeline.registry import registry
-from pipeline.registry.aliases import GENERATOR, Verdict, assign_alias
+from pipeline.registry.aliases import EXTRACTOR, GENERATOR, Verdict, assign_alias
 from pipeline.registry.integrity import IntegrityError
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.registry.registry import OpenedModel
@@ -99,6 +99,7 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
         "bngan.fingerprint": context.fingerprint,
         _MEASURE: digest(measure),
         "bngan.protocol": record["protocol"]["name"],
+        EXTRACTOR: record["extractor"]["kind"],
         GENERATOR: context.input_digests["train"],
         "bngan.data": context.input_digests["prepare"],
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},

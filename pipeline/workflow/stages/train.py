@@ -162,7 +162,7 @@ def _log(context: StageContext, record: cluster.Record) -> None:
 
 def _note(records: list[cluster.Record]) -> str:
     record, scores = records[-1], [r["fid_select"] for r in records if "fid_select" in r]
-    latest = f" | FID {scores[-1]:.1f}" if scores else ""
+    latest = f" | FID {scores[-1]:.3g}" if scores else ""
     losses = f"D {record['loss_d']:.3f} " if "loss_d" in record else ""
     losses += f"G {record.get('loss_g', math.nan):.3f}"
     return f"{record['images_per_second']:,.0f} images/s | loss {losses}{latest}"

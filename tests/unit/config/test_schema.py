@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from bngan.serialization.bounds import out_of_bounds
-from pipeline.config.schema import Config, DataConfig, ImageSize, TrainConfig, WorkerRange
+from pipeline.config.schema import Config, DataConfig, TrainConfig
+from pipeline.config.values import ImageSize, WorkerRange
 from pipeline.monitoring.schedule import Schedule
 from pipeline.studies.design import Study
 

@@ -92,10 +92,10 @@ def test_chance_alone_is_rarely_taken_for_a_difference(reference) -> None:
     found = [
         compare(reference, features(normal(100 + i)), features(normal(200 + i))) for i in range(60)
     ]
-    for name in ("fid", "kid", "precision", "recall", "density", "coverage"):
+    for name in ("fid", "kid", "mind", "precision", "recall", "density", "coverage"):
         wrong = np.mean([comparison[name].verdict != "neither" for comparison in found])
         assert wrong <= 0.15, name
 
 
 def test_estimates_are_what_the_protocol_compares() -> None:
-    assert set(interval_scores(features(normal(0)), features(normal(1)))) == set(BETTER)
+    assert set(interval_scores(features(normal(0)), features(normal(1)), "0")) == set(BETTER)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from bngan.metrics.classifier import Classifier
+from bngan.metrics.classifier import PlainClassifier
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, ExtractorInfo
 from bngan.metrics.pretrained import from_file, inception
@@ -143,7 +143,9 @@ def test_a_network_saved_in_training_mode_is_evaluated(tmp_path: Path) -> None:
 
 
 def test_weights_of_an_extractor_of_ones_own_are_checked(tmp_path: Path) -> None:
-    Extractor(Classifier((3, 12, 12), 4), ExtractorInfo("random", (3, 12, 12), 8, 4)).save(tmp_path)
+    Extractor(PlainClassifier((3, 12, 12), 4), ExtractorInfo("random", (3, 12, 12), 8, 4)).save(
+        tmp_path
+    )
     load_extractor(tmp_path)
     state = load_file(tmp_path / "extractor.safetensors")
     name = next(iter(state))
@@ -154,7 +156,7 @@ def test_weights_of_an_extractor_of_ones_own_are_checked(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("size", [(24, 40), (96, 64), (7, 13)])
 def test_a_classifier_sees_transposed_images_alike(size: tuple[int, int]) -> None:
-    ours, theirs = (Classifier((3, *shape), 4).eval() for shape in (size, size[::-1]))
+    ours, theirs = (PlainClassifier((3, *shape), 4).eval() for shape in (size, size[::-1]))
     state = {}
     for name, value in ours.state_dict().items():
         if value.dim() == 4:

@@ -80,6 +80,13 @@ def test_the_bias_formula_holds_for_unequal_axes_and_counts() -> None:
     )
 
 
+def test_the_limit_is_the_intercept_over_sizes() -> None:
+    a, b = features(300, 6, 0, 0.4) + 20, features(310, 6, 1) + 20
+    sizes = np.linspace(100, 300, 15).astype(int)
+    distances = [frechet_distance(a[:size], b[:size]) for size in sizes]
+    assert frechet_limit(a, b) == pytest.approx(np.polyfit(1 / sizes, distances, 1)[1], rel=1e-7)
+
+
 def test_the_limit_is_nearer_to_the_truth_than_any_number_of_images() -> None:
     pairs = [(normal(2 * i, 2000, 32, 0.1), normal(2 * i + 1, 2000, 32)) for i in range(20)]
     truth = 32 * 0.1**2

@@ -36,8 +36,14 @@ def test_kernel_distance_agrees_with_torch_fidelity_and_torchmetrics() -> None:
     assert ours == pytest.approx(many["kernel_inception_distance_mean"], abs=4 * spread)
 
 
-def test_kernel_estimates_are_recomputations() -> None:
-    fake, real = normal(0, 100, 10, 0.3), normal(1, 80, 10)
+@pytest.mark.parametrize("dim", [10, 8, 3])
+@pytest.mark.parametrize("cells", [2_000_000, 130])
+def test_kernel_estimates_are_recomputations(
+    dim: int, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By pairs where there are more pairs of features than images, else by cubes."""
+    monkeypatch.setattr("bngan.metrics.kid._CELLS", cells)
+    fake, real = normal(0, 100, dim, 0.3), normal(1, 80, dim)
     found = kernel_estimate(fake, real)
     assert found.value == pytest.approx(kernel_distance(fake, real), rel=1e-9)
     expected = leave_groups_out(lambda x: kernel_distance(x, real), fake)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ranksums
 from sklearn.cluster import KMeans
 
-from bngan.metrics.memorization import authenticity_estimate, data_copying
+from bngan.metrics.memorization import authenticity_estimate, data_copying, memorization
 from tests.unit.metrics.test_precision_recall import distances, normal
 
 
@@ -19,6 +19,10 @@ def test_copies_of_training_images_are_found() -> None:
     assert authenticity_estimate(copies, train).value < 0.01
     half = np.concatenate([copies[:500], fresh[:500]])
     assert authenticity_estimate(half, train).value == pytest.approx(authentic / 2, abs=0.05)
+    both = memorization(half, test, train)
+    assert both.authenticity.value == authenticity_estimate(half, train).value
+    assert both.real_authenticity == authenticity_estimate(test, train).value
+    assert both.data_copying == data_copying(half, test, train)
     around, below, above = (data_copying(x, test, train) for x in (fresh, copies, fresh + 1.0))
     assert around is not None
     assert below is not None

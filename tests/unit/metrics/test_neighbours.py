@@ -84,11 +84,17 @@ def outlier(seed: int) -> np.ndarray:
 SETS = [bursts, far_clusters, levels, collapsed, huge, modes, nested_modes, outlier]
 
 
-@pytest.mark.parametrize(("cells", "few"), [(10_000_000, 32), (7 * 131, 32), (10_000_000, 0)])
+@pytest.mark.parametrize(
+    ("cells", "few", "fold"),
+    [(10_000_000, 32, 64), (7 * 131, 32, 64), (10_000_000, 0, 64), (7 * 131, 32, 3)],
+)
 @pytest.mark.parametrize("make", SETS)
-def test_neighbours_and_radii_are_brute_forces(make, cells: int, few: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_neighbours_and_radii_are_brute_forces(  # type: ignore[no-untyped-def]
+    make, cells: int, few: int, fold: int, monkeypatch
+) -> None:
     monkeypatch.setattr("bngan.metrics.neighbours._CELLS", cells)
     monkeypatch.setattr("bngan.metrics.neighbours._FEW", few)
+    monkeypatch.setattr("bngan.metrics.neighbours._FOLD", fold)
     a, b = make(1), make(2)
     b = np.concatenate([b, a[5:9], a[5:7]])  # some samples are equal
     apart = squares(a, b)
@@ -99,6 +105,41 @@ def test_neighbours_and_radii_are_brute_forces(make, cells: int, few: int, monke
         np.testing.assert_array_equal(radius, to_others(b, k))
     some = np.array([3, 50, 3, 8])
     np.testing.assert_array_equal(radii(b, 2, of=some)[0], to_others(b, 2)[some])
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("make", SETS)
+def test_rounding_moves_distances_less_than_their_bound(make, precision) -> None:  # type: ignore[no-untyped-def]
+    a, b = make(1), make(2)
+    pairs = Distances(a, b, precision=precision)
+    apart = np.abs(pairs.block(slice(None)) - squares(a, b) * pairs.scale**2)
+    lengths = pairs.lengths_a[:, None] + pairs.lengths_b
+    assert (apart <= pairs.rounding * lengths + pairs.least).all()
+    assert lengths.max() < 8  # in the range of float32
+
+
+def test_few_pairs_are_compared_among_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Minima of folds bound the k-th distance so well that hardly another pair is compared."""
+    compared = list[int]()
+    exact = Distances.exact
+
+    def counted(self: Distances, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        compared.append(len(i))
+        return exact(self, i, j)
+
+    monkeypatch.setattr(Distances, "exact", counted)
+    a, b = normal(0, 100, 16), normal(1, 6500, 16)
+    squared, index = nearest(a, b)
+    apart = squares(a, b)
+    np.testing.assert_array_equal(index, apart.argmin(axis=1))
+    np.testing.assert_array_equal(squared, apart.min(axis=1))
+    assert sum(compared) < 110
+    compared.clear()
+    fifth = np.sort(squares(b[:100], b), axis=1)[:, 5]  # the nearest is the sample itself
+    np.testing.assert_array_equal(radii(b, 5, of=np.arange(100))[0], fifth)
+    assert sum(compared) < 750
 
 
 @pytest.mark.parametrize("few", [32, 0])

@@ -42,6 +42,29 @@ def test_a_protocol_of_too_many_images_is_told_before_a_classifier_learns(
         reference.run(context)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_classifier_learns_from_mirror_images_where_the_training_does(
+    flip: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(tmp_path / "data", "train", [i % 2 for i in range(200)])
+    folder, _ = prepared(tmp_path / "data", tmp_path / "out", select=0.2, test=0.2)
+    seen = []
+
+    def train(*_: Any, mirrors: bool, **__: Any) -> Any:
+        seen.append(mirrors)
+        raise UserError("that is all")
+
+    monkeypatch.setattr(reference, "train_classifier", train)
+    data = DataConfig(path=str(tmp_path / "data"), flip=flip)
+    config = Config(name="x", data=data, evaluate=EvaluateConfig("fid20_test"))
+    inputs: Any = {"prepare": folder}
+    context = StageContext(config, inputs, {}, tmp_path, tmp_path, "run", "print", Silence())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="that is all"):
+        reference.run(context)
+    assert seen == [flip]
+    assert "data.flip" in reference.STAGE.config
+
+
 def spec(*names: str) -> ImageSpec:
     return ImageSpec((1, 8, 8), (1 / len(names),) * len(names), names)
 
