@@ -7,9 +7,10 @@ loses little: of 60 photographs against 60, 128 axes tell more than 6 or 32 do.
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
+
+from bngan.serialization.arrays import opened_arrays
 
 MOST = 128
 """Most axes."""
@@ -26,14 +27,11 @@ class Axes(NamedTuple):
     """float64 ``(d, k)``: orthonormal columns."""
 
     @classmethod
-    def leading(cls, features: np.ndarray) -> "Axes | None":
+    def leading(cls, features: np.ndarray) -> "Axes":
         """Return the ``MOST`` axes along which features ``(N, d)`` vary most.
 
-        The features are those of training images, none of which is scored against. None if there are
-        no more features than that; fewer axes if there are fewer images.
+        There are fewer axes if there are fewer images.
         """
-        if features.shape[1] <= MOST:
-            return None
         wanted = min(MOST, len(features) - 1)
         mean = features.mean(axis=0, dtype=np.float64)
         centred = features - mean
@@ -58,13 +56,10 @@ class Axes(NamedTuple):
         Raises:
             ValueError: if the file holds anything else.
         """
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                mean, vectors = (np.ascontiguousarray(arrays[name]) for name in cls._fields)
+        with opened_arrays(file, "axes of features") as arrays:
+            mean, vectors = (np.ascontiguousarray(arrays[name]) for name in cls._fields)
             if mean.dtype != np.float64 or vectors.dtype != np.float64 or vectors.ndim != 2:
                 raise ValueError("no real axes")
             if mean.shape != vectors.shape[:1]:
                 raise ValueError("mean and axes differ in length")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{file.name} holds no axes of features: {error}") from error
-        return cls(mean, vectors)
+            return cls(mean, vectors)

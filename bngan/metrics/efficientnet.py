@@ -119,20 +119,18 @@ class EfficientNetLite(nn.Module):
                 raise ValueError("the weights are those of another network")
             target.data.copy_(value)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the output ``(N, C, H, W)`` of every block, and of the head as the last one.
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return maps and logits ``(N, 1000)``.
+
+        The maps ``(N, C, H, W)`` are the outputs of every block, and of the head as the last one.
 
         Args:
             images: RGB ``(N, 3, H, W)``, (byte - 127) / 128.
         """
         values = self.stem(images.contiguous(memory_format=torch.channels_last))
-        outputs = list[Tensor]()
+        maps = list[Tensor]()
         for block in self.blocks:
             values = block(values)
-            outputs.append(values)
-        return [*outputs, self.head(values)]
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pooled features ``(N, 1280)`` and logits ``(N, 1000)`` of such images."""
-        features = self.maps(images)[-1].mean(dim=(2, 3))
-        return features, self.classifier(features)
+            maps.append(values)
+        maps.append(self.head(values))
+        return maps, self.classifier(maps[-1].mean(dim=(2, 3)))

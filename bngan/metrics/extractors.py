@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from bngan.data.dataset import ImageShape
+from bngan.data.dataset import UNLABELLED, ImageShape, ImageSplit
 from bngan.metrics.axes import Axes
 from bngan.metrics.classifier import NETWORKS
 from bngan.metrics.features import (
@@ -35,6 +35,12 @@ def default_kind(image_shape: ImageShape, classes: int) -> ExtractorKind:
     channels, *sides = image_shape
     small = channels == 1 or min(sides) < _SMALLEST
     return "classifier" if classes >= 2 and small else "imagenet"
+
+
+def classes_to_learn(train: ImageSplit) -> int:
+    """Return the number of classes that a classifier can learn; 0 if no image in its half has one."""
+    labelled = (train.labels[: len(train) // 2] != UNLABELLED).any()
+    return train.classes if labelled else 0
 
 
 def load_extractor(folder: Path) -> Extractor:

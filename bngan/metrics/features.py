@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bngan.data.dataset import ImageShape
-from bngan.metrics.axes import Axes
+from bngan.metrics.axes import MOST, Axes
 from bngan.numerics.precision import exact_convolutions
+from bngan.serialization.arrays import opened_arrays
 
 ExtractorKind = Literal["classifier", "random", "imagenet", "inception", "file"]
 NetworkName = Literal["plain", "residual"]
@@ -51,11 +51,8 @@ class Features(NamedTuple):
         Raises:
             ValueError: if the file holds anything else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["features"], arrays["logits"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path.name} holds no features: {error}") from error
+        with opened_arrays(path, "features") as arrays:
+            return cls(arrays["features"], arrays["logits"])
 
     @classmethod
     def join(cls, parts: Iterable["Features"]) -> "Features":
@@ -134,13 +131,15 @@ class Extractor:
         self.network, self.info, self.file, self.axes = network, info, file, axes
         self.device = torch.device("cpu")
 
-    def with_axes(self, features: np.ndarray) -> "Extractor":
-        """Return the extractor whose features are projected on the leading axes of ``features``.
+    def with_axes(self, images: np.ndarray) -> "Extractor":
+        """Return the extractor with features projected on the leading axes of those of ``images``.
 
-        Those ``(N, d)`` are the features of training images, see ``Axes.leading``.
+        The images ``(N, H, W, C)`` are training images, none of which is scored against. The extractor
+        stays as it is if it has no more than ``MOST`` features.
         """
-        if (axes := Axes.leading(features)) is None:
+        if self.info.features <= MOST:
             return self
+        axes = Axes.leading(self(images).features)
         info = replace(self.info, features=axes.vectors.shape[1])
         return Extractor(self.network, info, self.file, axes)
 

@@ -43,9 +43,9 @@ class ImageNetFeatures(nn.Module):
         """Map bytes or fractions of bytes ``(N, C, H, W)`` to ``(N, d)`` and ``(N, 1000)``."""
         values = images.to(next(self.parameters()).dtype).expand(-1, 3, -1, -1)
         values = F.interpolate(values, (SIDE, SIDE), mode="bilinear", antialias=True)
-        maps = self.network.maps((values - 127) / 128)
+        maps, logits = self.network((values - 127) / 128)
         moments = [moment for block in BLOCKS for moment in _moments(maps[block])]
-        return torch.cat(moments, dim=1) / _UNIT, self.network.classifier(maps[-1].mean(dim=(2, 3)))
+        return torch.cat(moments, dim=1) / _UNIT, logits
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:

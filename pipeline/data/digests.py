@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
-from zipfile import BadZipFile
 
 import numpy as np
 
 from bngan.data.dataset import SPLITS, ImageShape, Split
 from bngan.data.decoding import Fit, convert, read_image
+from bngan.serialization.arrays import opened_arrays
 
 EARLIER: dict[Split, tuple[Split, ...]] = {
     "train": (),
@@ -21,11 +21,6 @@ EARLIER: dict[Split, tuple[Split, ...]] = {
 """Splits that shape a generator before it is scored on a split."""
 _BASE = "base"
 _UNKNOWN = 0
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile),
-    *(NotImplementedError, RuntimeError),
-)
-"""Errors of numpy and zipfile about a file that is something else."""
 
 
 def digest64(content: bytes) -> int:
@@ -40,9 +35,9 @@ class ImageDigests(NamedTuple):
     """Digests of N images, of which each is known by its pixels and by its file."""
 
     pixels: np.ndarray
-    """Of the prepared pixels, uint64 ``(N,)``."""
+    """Digests of the prepared pixels, uint64 ``(N,)``."""
     files: np.ndarray
-    """Of the encoded bytes, uint64 ``(N,)``; 0 where they are not known."""
+    """Digests of the encoded bytes, uint64 ``(N,)``; 0 where they are not known."""
 
     def take(self, chosen: slice) -> "ImageDigests":
         """Return the digests of the chosen images."""
@@ -151,16 +146,13 @@ class DataDigests:
         Raises:
             ValueError: if the file holds anything else.
         """
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                fit, white = map(str, arrays["form"])
-                splits = {split: _checked(arrays[split]) for split in SPLITS}
-                base = _checked(arrays[_BASE]) if _BASE in arrays.files else None
+        with opened_arrays(file, "digests of images") as arrays:
+            fit, white = map(str, arrays["form"])
+            splits = {split: _checked(arrays[split]) for split in SPLITS}
+            base = _checked(arrays[_BASE]) if _BASE in arrays else None
             if fit not in get_args(Fit):
                 raise ValueError(f"there is no fit {fit}")
             return cls(splits, fit, int(white) if white else None, base)
-        except _UNREADABLE as error:
-            raise ValueError(f"{file.name} holds no digests of images: {error}") from error
 
     @classmethod
     def of_arrays(cls, folder: Path, fit: str, white: int | None, adapted: bool) -> "DataDigests":

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bngan.data.dataset import ImageSplit
-from bngan.metrics.extractors import default_kind
+from bngan.metrics.extractors import classes_to_learn, default_kind
 from bngan.metrics.features import INFO
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
@@ -38,7 +38,7 @@ def with_measure(config: Config, prepared: Path, client: MlflowClient) -> tuple[
     number = aliases(client, model).get(CHAMPION)
     kind = number and _kind(client, model, number)
     train = ImageSplit.load(prepared, "train")
-    if not kind or kind == default_kind(train.spec.shape, train.classes):
+    if not kind or kind == default_kind(train.spec.shape, classes_to_learn(train)):
         return config, ""
     champion = f"champion version {number} of {model} is measured"
     if kind == "file":

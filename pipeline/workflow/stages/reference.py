@@ -14,7 +14,7 @@ from bngan.metrics.agreement import Agreement
 from bngan.metrics.axes import NOT_PROJECTED
 from bngan.metrics.classifier import train_classifier, untrained_extractor
 from bngan.metrics.evaluation import Reference
-from bngan.metrics.extractors import default_kind, load_extractor
+from bngan.metrics.extractors import classes_to_learn, default_kind, load_extractor
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.imagenet import imagenet
 from bngan.metrics.pretrained import file_hash, from_file, inception
@@ -56,7 +56,7 @@ def run(context: StageContext) -> Summary:
     extractor = based or _extractor(context, kind, splits["train"], learned)
     if learned:
         images = splits["train"].images[: min(learned, _AXES_COUNT)]
-        extractor = extractor.with_axes(extractor(images).features)
+        extractor = extractor.with_axes(images)
     count = 2 * protocol.count
     counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
     features = _features(context, extractor, splits, counts)
@@ -200,8 +200,7 @@ def _kind(wanted: str, train: ImageSplit) -> str:
     Raises:
         UserError: if the images have no classes for the classifier that is asked for.
     """
-    labelled = (train.labels[: len(train) // 2] != UNLABELLED).any()
-    classes = train.classes if labelled else 0
+    classes = classes_to_learn(train)
     if wanted == "auto":
         return default_kind(train.spec.shape, classes)
     if wanted == "classifier" and classes < 2:

@@ -1,4 +1,4 @@
-"""Whether features agree with eyes is measured, and said."""
+"""The agreement of features with eyes: its numbers, and its sentence."""
 
 import json
 from dataclasses import asdict

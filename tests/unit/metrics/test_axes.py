@@ -5,8 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from torch import Tensor, nn
 
 from bngan.metrics.axes import MOST, Axes
+from bngan.metrics.features import Extractor, ExtractorInfo
+
+
+class Flat(nn.Module):
+    """Features that are the pixels."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        values = images.float().flatten(1)
+        return values, values[:, :0]
 
 
 def features(count: int = 500, width: int = 200) -> np.ndarray:
@@ -20,7 +30,6 @@ def features(count: int = 500, width: int = 200) -> np.ndarray:
 def test_axes_are_those_of_a_principal_component_analysis(count: int, width: int) -> None:
     sample = features(count)
     axes = Axes.leading(sample)
-    assert axes is not None
     expected = PCA(width, svd_solver="full").fit(sample.astype(np.float64))
     ours = (sample - axes.mean) @ axes.vectors
     theirs = expected.transform(sample.astype(np.float64))
@@ -28,9 +37,12 @@ def test_axes_are_those_of_a_principal_component_analysis(count: int, width: int
     np.testing.assert_allclose(axes.vectors.T @ axes.vectors, np.eye(width), atol=1e-12)
 
 
-def test_few_features_need_no_axes() -> None:
-    assert Axes.leading(features(width=MOST)) is None
-    assert Axes.leading(features(width=MOST + 1)) is not None
+@pytest.mark.parametrize(("width", "kept"), [(MOST, True), (MOST + 1, False)])
+def test_few_features_need_no_axes(width: int, kept: bool) -> None:
+    extractor = Extractor(Flat(), ExtractorInfo("random", (1, 1, width), width, 0))
+    images = np.random.default_rng(0).integers(0, 256, (200, 1, width, 1), np.uint8)
+    assert (extractor.with_axes(images) is extractor) == kept
+    assert extractor.with_axes(images)(images).features.shape == (200, MOST)
 
 
 def test_axes_do_not_depend_on_the_sign_that_a_library_gives(
@@ -39,14 +51,11 @@ def test_axes_do_not_depend_on_the_sign_that_a_library_gives(
     axes, real = Axes.leading(features()), np.linalg.eigh
     monkeypatch.setattr(np.linalg, "eigh", lambda m: (real(m)[0], -real(m)[1]))
     other = Axes.leading(features())
-    assert axes is not None
-    assert other is not None
     np.testing.assert_array_equal(axes.vectors, other.vectors)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     axes = Axes.leading(features())
-    assert axes is not None
     axes.save(tmp_path / "a.npz")
     found = Axes.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.vectors, axes.vectors)

@@ -118,10 +118,8 @@ def test_rounding_moves_distances_less_than_their_bound(make, precision) -> None
     assert lengths.max() < 8  # in the range of float32
 
 
-def test_few_pairs_are_compared_among_many(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Minima of folds bound the k-th distance so well that hardly another pair is compared."""
+def counted_pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of pairs each time some are compared by differences."""
     compared = list[int]()
     exact = Distances.exact
 
@@ -130,6 +128,14 @@ def test_few_pairs_are_compared_among_many(
         return exact(self, i, j)
 
     monkeypatch.setattr(Distances, "exact", counted)
+    return compared
+
+
+def test_few_pairs_are_compared_among_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Minima of folds bound the k-th distance so well that hardly another pair is compared."""
+    compared = counted_pairs(monkeypatch)
     a, b = normal(0, 100, 16), normal(1, 6500, 16)
     squared, index = nearest(a, b)
     apart = squares(a, b)
@@ -166,14 +172,7 @@ def test_few_pairs_of_a_collapsed_generator_are_compared_by_differences(
     make: Callable[[int], np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All pairs were before: the cost was that of brute force, and more."""
-    compared = list[int]()
-    exact = Distances.exact
-
-    def counted(self: Distances, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        compared.append(len(i))
-        return exact(self, i, j)
-
-    monkeypatch.setattr(Distances, "exact", counted)
+    compared = counted_pairs(monkeypatch)
     a, b = make(1), make(2)
     for call in (lambda: radii(a, 3, 5), lambda: nearest(a, b)):
         call()
