@@ -4,6 +4,7 @@ A bootstrap draws images twice, and a distance between sets takes the repeats fo
 inflates a small Frechet distance by half. The jackknife does not, since it only leaves images out.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,6 +57,10 @@ class Estimate:
         """Return the expected score's upper bound at ``level``; ``1 - level``: its lower bound."""
         return self.value + student_t(GROUPS - 1, level) * self.standard_error
 
+    def p_above(self, limit: float) -> float:
+        """Return the p-value of the hypothesis that the expected score is at most ``limit``."""
+        return p_above(self.value - limit, self.standard_error, GROUPS - 1)
+
     def __sub__(self, other: "Estimate") -> "Estimate":
         """Return the difference; chance in sets of the same name, which both share, cancels."""
         without = {name: values - self.value for name, values in self.without.items()}
@@ -70,6 +75,40 @@ def student_t(degrees: int, level: float) -> float:
     from scipy.special import stdtrit  # slow to import, and most commands never get here
 
     return float(stdtrit(degrees, level))
+
+
+def p_above(value: float, error: float, degrees: int) -> float:
+    """Return the p-value of the hypothesis that a mean is at most 0, by Student's t.
+
+    Args:
+        value: the observed mean.
+        error: its standard error; 0: the mean is exact.
+        degrees: degrees of freedom of the error.
+
+    Returns:
+        the p-value; 0 if value or error is no number, so that it never speaks for the hypothesis.
+    """
+    from scipy.special import stdtr  # slow to import, and most commands never get here
+
+    if math.isnan(value) or math.isnan(error):
+        return 0.0
+    if error == 0:
+        return float(value <= 0)
+    return float(stdtr(degrees, -value / error))
+
+
+def holm(p_values: Mapping[str, float], level: float) -> set[str]:
+    """Return the names of the hypotheses that Holm's procedure (1979) rejects.
+
+    The probability to reject any true hypothesis is at most ``level``, however they depend on each
+    other.
+    """
+    rejected = set[str]()
+    for name in sorted(p_values, key=p_values.__getitem__):
+        if p_values[name] > level / (len(p_values) - len(rejected)):
+            break
+        rejected.add(name)
+    return rejected
 
 
 def average(draws: Sequence[Estimate]) -> Estimate:

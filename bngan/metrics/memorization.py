@@ -8,6 +8,8 @@ from bngan.metrics.jackknife import Estimate, leave_groups_out
 from bngan.metrics.neighbours import nearest, radii
 
 _CELLS = 10
+_CLOSE = 0.01
+"""Share of real images that are as near to a training image as a copy."""
 _FEWEST = 20
 """Minimum number of images of each kind in a cell that counts."""
 
@@ -22,7 +24,7 @@ class Memorization(NamedTuple):
 
 
 def memorization(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> Memorization:
-    """Return ``authenticity_estimate`` of both sides and ``data_copying``, for less than each alone.
+    """Return the authenticity of ``copying`` and ``data_copying``, for less than each alone.
 
     All are features: of generated, of unseen real and of training images, each ``(N, d)``.
     """
@@ -36,15 +38,48 @@ def memorization(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> Memor
     )
 
 
-def authenticity_estimate(samples: np.ndarray, train: np.ndarray) -> Estimate:
-    """Return the share of samples that are not copies (AuthPct, Alaa et al. 2022).
+class Copying(NamedTuple):
+    """Estimates of how often generated images copy training images, beside unseen real images."""
 
-    Samples and training images are features ``(N, d)``. A sample counts as a copy if its nearest
-    training image is nearer to it than to any other training image. Compare with the share of fresh
-    real images, which is not 1 either. The interval covers the drawing of the samples only; the
-    training images are taken as given.
+    authenticity: Estimate
+    real_authenticity: Estimate
+    copy_share: Estimate
+
+
+def copying(fake: np.ndarray, real: np.ndarray, train: np.ndarray) -> Copying:
+    """Return estimates from features ``(N, d)`` of generated, unseen real and training images.
+
+    Authenticity is the share of images that are not copies (AuthPct, Alaa et al. 2022). An image
+    counts as a copy if its nearest training image is nearer to it than to any other training image.
+    That of real images is not 1 either. The copy share is the share of generated images that are
+    nearer to a training image than all but 1 % of the real images: 0.01 for an honest generator.
+    The training images are taken as given.
+
+    Raises:
+        ValueError: for fewer images than the jackknife needs.
     """
-    return _share(_authentic(*nearest(samples, train), train))
+    (ours, closest), (theirs, closest_to_real) = nearest(fake, train), nearest(real, train)
+    authentic = _authentic(ours, closest, train)
+    real_authentic = _authentic(theirs, closest_to_real, train)
+    without_real = leave_groups_out(lambda some: float(some.mean()), real_authentic)
+    return Copying(
+        _share(authentic),
+        Estimate(float(real_authentic.mean()), {"real": without_real}),
+        _copy_share(ours, theirs),
+    )
+
+
+def _copy_share(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
+    """Return the copy share from distances of generated and of real images to training images."""
+
+    def share(fake: np.ndarray, real: np.ndarray) -> float:
+        return float((fake < np.quantile(real, _CLOSE)).mean())
+
+    without = {
+        "fake": leave_groups_out(lambda some: share(some, theirs), ours),
+        "real": leave_groups_out(lambda some: share(ours, some), theirs),
+    }
+    return Estimate(share(ours, theirs), without)
 
 
 def _authentic(distances: np.ndarray, copied: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -4,17 +4,16 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bngan.metrics.evaluation import Comparison
 from bngan.metrics.features import ExtractorInfo
-from bngan.metrics.protocol import Protocol
 from pipeline.core.uris import REGISTERED, redact_uri
+from pipeline.reports.gate_report import VETOES, space_rows
 from pipeline.reports.in_words import in_words
 from pipeline.reports.page import readable
 from pipeline.reports.tables import LABELS, score_rows, warnings
@@ -25,6 +24,10 @@ from pipeline.tracking.tracker import tracking_uri
 from pipeline.training.equivalence_check import LIMIT, Difference
 from pipeline.workflow.cleanup import Item
 from pipeline.workflow.results import Decision, RunResult, StageResult
+
+if TYPE_CHECKING:  # MLflow takes seconds to import
+    from pipeline.evaluation.comparison import VersionComparison
+    from pipeline.registry.aliases import Verdict
 
 _PLAIN_INTERVAL = 10.0
 _MARKS = {
@@ -160,27 +163,43 @@ def print_scores(console: Console, record: Mapping[str, Any]) -> None:
     _line(console, "measured by", f"{record['protocol']['name']}, {extractor.describe()}")
 
 
-def print_comparison(
-    console: Console,
-    names: tuple[str, str],
-    protocol: Protocol,
-    comparisons: Mapping[str, Comparison],
-    notes: Sequence[str],
-) -> None:
+def print_comparison(console: Console, names: tuple[str, str], found: "VersionComparison") -> None:
     """Two generators' scores, the intervals of their differences, a verdict on each, and notes."""
     table = Table("score", "first", "second", "difference, 95 %", "better", box=None)
-    for name, pair in comparisons.items():
+    for name, pair in found.scores.items():
         interval = f"{readable(pair.low)} to {readable(pair.high)}"
         verdict = "" if pair.verdict == "neither" else pair.verdict
         table.add_row(LABELS[name], readable(pair.first), readable(pair.second), interval, verdict)
     console.print("", table)
     for name, text in zip(("first", "second"), names, strict=True):
         _line(console, name, text)
-    _line(console, "measured by", f"{protocol.name}, on the first one's real images and features")
-    for note in notes:
+    measured = f"{found.protocol.name}, on the first one's real images and features"
+    _line(console, "measured by", measured)
+    for note in found.overlap.lines():
         console.print(f"[yellow]{escape(note)}.[/]", highlight=False, soft_wrap=True)
-    if all(pair.verdict == "neither" for pair in comparisons.values()):
+    if all(pair.verdict == "neither" for pair in found.scores.values()):
         console.print("[yellow]No difference beyond chance.[/]")
+    _print_gate(console, found.gate)
+
+
+def _print_gate(console: Console, gate: "Verdict | None") -> None:
+    """What the gate sees of a comparison: both spaces, and vetoes."""
+    if gate is None:
+        console.print(
+            "[yellow]The gate would need prepared data of the first one: they are gone.[/]"
+        )
+        return
+    table = Table("what the gate sees", "first", "second", "upper bound", "must be below", box=None)
+    for name, *values in space_rows(gate.details):
+        first, second, _, bound, limit = map(readable, values)
+        table.add_row(name, first, second, bound, limit)
+    console.print("", table)
+    table = Table("veto", "first", "against", "loss", "margin", "worse", box=None)
+    for name, veto in gate.details["vetoes"].items():
+        numbers = (readable(veto[key]) for key in ("candidate", "against", "loss", "margin"))
+        table.add_row(VETOES[name], *numbers, "yes" if veto["worse"] else "no")
+    console.print("", table)
+    _line(console, "the gate", f"{gate.reason}; it takes more draws where one does not decide")
 
 
 def print_seen(console: Console, found: Mapping[str, Any]) -> None:

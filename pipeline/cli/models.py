@@ -117,17 +117,21 @@ def compare(
     """Compare two registered generators, on the first one's real images and from the same latents."""
     with command_output(as_json) as emit:
         from pipeline.cli.display import ConsoleDisplay, print_comparison
-        from pipeline.evaluation.scoring import compare_models
+        from pipeline.evaluation.comparison import compare_models
 
         storage = Workspace.parse(workspace)
         with closing(ConsoleDisplay(errors)) as display:
             tell = partial(display.progress, "compare")
-            measured_by, comparisons, overlap = compare_models(
-                storage, first, second, protocol, tell
-            )
-        scores = {name: pair._asdict() for name, pair in comparisons.items()}
-        value = {"protocol": measured_by.name, "scores": scores, **overlap.record()}
-        emit(value, print_comparison, (first, second), measured_by, comparisons, overlap.lines())
+            found = compare_models(storage, first, second, protocol, tell)
+        scores = {name: pair._asdict() for name, pair in found.scores.items()}
+        gate = found.gate and {"reason": found.gate.reason, **found.gate.details}
+        value = {
+            "protocol": found.protocol.name,
+            "scores": scores,
+            "gate": gate,
+            **found.overlap.record(),
+        }
+        emit(value, print_comparison, (first, second), found)
 
 
 @app.command()

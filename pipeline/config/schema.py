@@ -222,14 +222,24 @@ class RegisterConfig:
     """Share of the champion's FID by which the candidate's FID must be lower. The difference must
     also be beyond chance."""
     draws: int = bounded(32, gt=0, most=10**6)
-    """Draws of fresh latents to score both generators, each of as many images as the protocol has.
-    A quarter of them decides a clear case. More draws tell smaller differences from chance."""
+    """Most draws of fresh latents to score both generators, each of as many images as the protocol
+    has. A quarter of them decides a clear case. More draws tell smaller differences from chance."""
+    max_images: int = bounded(80_000, gt=0)
+    """Most generated images of each generator in all draws, but at least one draw."""
+    max_second_increase: float = bounded(0.1, ge=0)
+    """Share of the champion's distance in the second space by which the candidate's may be higher.
+    The gate must be sure that it is not. The second space is a classifier where scores come from
+    ImageNet features and images have labels, else patches of a Laplacian pyramid."""
     max_kid_increase: float = bounded(0.1, ge=0)
     """Share of the champion's KID by which the candidate's KID may be higher."""
     max_coverage_loss: float = bounded(0.02, ge=0)
     """Coverage that the candidate may lose."""
     max_authenticity_loss: float = bounded(0.05, ge=0)
-    """Authenticity (share of images that are no copies) that the candidate may lose."""
+    """Authenticity (share of images that are no copies) by which the candidate may be below unseen
+    real images. Below that, it must not be below the champion."""
+    max_copy_share: float = bounded(0.02, gt=0)
+    """Share of the candidate's images that may be nearer to a training image than all but 1 % of
+    unseen real images are."""
     max_gap_increase: float = bounded(0.1, ge=0)
     """Share of the champion's FID by which the candidate's batch-norm gap may be larger. The gap is
     FID with batch statistics minus FID with stored ones."""

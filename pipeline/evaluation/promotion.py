@@ -1,16 +1,26 @@
-"""The promotion gate: compare candidate and champion on the same images and fresh latents."""
+"""The promotion gate: compare candidate and champion on the same images and fresh latents.
+
+A candidate wins if three things hold. Its distance from real images is lower beyond chance, by enough.
+A second space, which has another training signal, excludes that it is worse by more than a margin. No
+veto falls beyond chance. The first two must both hold, so that neither needs a correction
+(intersection-union test, Berger 1982); vetoes share one level by Holm's procedure.
+"""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from bngan.metrics.features import Features
 from bngan.metrics.fid import frechet_estimate
-from bngan.metrics.jackknife import Estimate, average, student_t
+from bngan.metrics.jackknife import Estimate, average, holm, p_above
 from bngan.metrics.kid import kernel_estimate
+from bngan.metrics.memorization import copying
 from bngan.metrics.precision_recall import manifold_estimates
 from bngan.metrics.protocol import EVALUATION_SEEDS
+from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
 from pipeline.registry.aliases import Verdict
 
@@ -19,6 +29,14 @@ LEVEL, EARLY_LEVEL = 0.95, 0.999
 EARLY_SHARE = 4
 """The early look comes after 1 / ``EARLY_SHARE`` of the draws."""
 _FUTILE = 0.2
+
+
+class Draw(NamedTuple):
+    """One draw of a generator's images, as the gate sees it."""
+
+    features: Features
+    second: np.ndarray
+    """The images in the form that the second space takes."""
 
 
 class Gap(NamedTuple):
@@ -33,112 +51,232 @@ class GateCandidate:
     """One of the two generators that the gate compares.
 
     Attributes:
-        draw: returns features of a draw's images, by its number; both use the same latents.
-        authenticity: estimates from features the share of images that copy no training image.
+        draw: returns a draw by its number; both generators use the same latents.
+        train: features ``(N, d)`` of the images that it was trained on; None if they are not known.
         gap: the change of FID with batch statistics.
+        trained_on_features: whether its training used the extractor that the gate uses.
     """
 
-    draw: Callable[[int], Features]
-    authenticity: Callable[[Features], Estimate] | None = None
+    draw: Callable[[int], Draw]
+    train: np.ndarray | None = None
     gap: Gap | None = None
+    trained_on_features: bool = False
+
+
+class Contest(NamedTuple):
+    """Distances of both generators by one space, and the champion's advantage."""
+
+    candidate: float
+    champion: float
+    difference: float
+    upper_bound: float
+    """Upper bound of the difference; the candidate is better beyond chance if it is below 0."""
 
 
 def judge(
-    config: RegisterConfig, real: Features, candidate: GateCandidate, champion: GateCandidate
+    config: RegisterConfig,
+    real: Features,
+    space: SecondSpace,
+    candidate: GateCandidate,
+    champion: GateCandidate,
 ) -> Verdict:
-    """Promote if the candidate's FID is lower beyond chance and by ``config.min_improvement``.
+    """Return whether the candidate replaces the champion, why, and the numbers.
 
-    A second opinion can veto: it must not be worse by more than its margin. A NaN does not win. An
-    early look decides clear and hopeless cases. Its level is so strict that the last look needs no
-    correction (Haybittle 1971).
+    An early look decides clear and hopeless cases. Its level is so strict that the last look needs no
+    correction (Haybittle 1971). What is not clear after all draws is refused.
+
+    Args:
+        config: margins, and the number of images.
+        real: features of real images that neither generator has seen.
+        space: the second space, with such images too.
+        candidate: the new generator.
+        champion: the present one.
     """
     sides = candidate, champion
-    firsts = [side.draw(0) for side in sides]
-    fids = [[frechet_estimate(first.features, real.features)] for first in firsts]
-    early = max(config.draws // EARLY_SHARE, 1)
-    for number in range(1, config.draws):
-        if number == early and _decided(fids):
-            break
-        for side, estimates in zip(sides, fids, strict=True):
-            estimates.append(frechet_estimate(side.draw(number).features, real.features))
-    ours, theirs = (average(estimates) for estimates in fids)
-    level = LEVEL if len(fids[0]) == config.draws else EARLY_LEVEL
-    difference = ours - theirs
-    details = {
-        "candidate": ours.value,
-        "champion": theirs.value,
-        "difference": difference.value,
-        "upper_bound": difference.bound(level),
-        "level": level,
-        "draws": len(fids[0]),
-        "images": len(fids[0]) * len(firsts[0].features),
-        "second_opinions": _losses(config, real, sides, firsts, theirs.value),
+    scores: tuple[list[_Scores], list[_Scores]] = ([], [])
+    while True:
+        draws = [side.draw(len(scores[0])) for side in sides]
+        for side, draw, found in zip(sides, draws, scores, strict=True):
+            found.append(_scores(side, draw, real, space))
+        images, taken = len(draws[0].features.features), len(scores[0])
+        most = most_draws(config, images)
+        if taken == most:
+            return _verdict(config, _details(config, space, images, sides, scores, LEVEL))
+        if taken == max(most // EARLY_SHARE, 1):
+            early = _details(config, space, images, sides, scores, EARLY_LEVEL)
+            if _is_hopeless(early, scores) or _is_clear(config, early):
+                return _verdict(config, early)
+
+
+_Scores = Mapping[str, Estimate]
+"""Scores of a draw by name."""
+
+
+def most_draws(config: RegisterConfig, images: int) -> int:
+    """Return the most draws of so many images that the gate takes."""
+    return max(min(config.draws, config.max_images // images), 1)
+
+
+def _scores(side: GateCandidate, draw: Draw, real: Features, space: SecondSpace) -> _Scores:
+    ours, theirs = draw.features.features, real.features
+    scores = {
+        "fid": frechet_estimate(ours, theirs),
+        "kid": kernel_estimate(ours, theirs),
+        "coverage": manifold_estimates(ours, theirs)["coverage"],
+        "second": space.distance(draw.second),
     }
+    if side.train is not None:
+        scores |= copying(ours, theirs, side.train)._asdict()
+    return scores
+
+
+def _mean(scores: Sequence[_Scores], name: str) -> Estimate:
+    return average([each[name] for each in scores])
+
+
+def _contest(scores: Sequence[Sequence[_Scores]], name: str, level: float) -> Contest:
+    ours, theirs = (_mean(side, name) for side in scores)
+    difference = ours - theirs
+    return Contest(ours.value, theirs.value, difference.value, difference.bound(level))
+
+
+def _details(
+    config: RegisterConfig,
+    space: SecondSpace,
+    images: int,
+    sides: tuple[GateCandidate, GateCandidate],
+    scores: tuple[Sequence[_Scores], Sequence[_Scores]],
+    level: float,
+) -> dict[str, Any]:
+    """Return the numbers of a decision in JSON values; draws have so many ``images`` each."""
+    second = _contest(scores, "second", level)
+    # A space that training has used judges no more: the other one takes its place.
+    used = any(side.trained_on_features for side in sides)
+    return {
+        "metric": "second" if used else "fid",
+        **(second if used else _contest(scores, "fid", level))._asdict(),
+        "level": level,
+        "draws": len(scores[0]),
+        "images": len(scores[0]) * images,
+        "second": {
+            "label": space.label,
+            **second._asdict(),
+            "margin": config.max_second_increase * second.champion,
+        },
+        "vetoes": _vetoes(config, sides, scores),
+    }
+
+
+def _verdict(config: RegisterConfig, details: dict[str, Any]) -> Verdict:
     shortfall = _shortfall(config, details)
-    reason = f"{shortfall or 'better'}: FID {ours.value:.4g} against {theirs.value:.4g}"
-    return Verdict(shortfall is None, reason, details)
-
-
-def _decided(estimates: Sequence[Sequence[Estimate]]) -> bool:
-    """Return whether the draws so far decide: surely better, or probably worse."""
-    difference = average(estimates[0]) - average(estimates[1])
-    return difference.bound(EARLY_LEVEL) < 0 or difference.bound(_FUTILE) > 0
+    second = details["second"]
+    name = "FID" if details["metric"] == "fid" else second["label"]
+    values = f"{name} {details['candidate']:.4g} against {details['champion']:.4g}"
+    return Verdict(shortfall is None, f"{shortfall or 'better'}: {values}", details)
 
 
 def _shortfall(config: RegisterConfig, details: dict[str, Any]) -> str | None:
     """Return why the candidate does not become champion; None if it does."""
     if not details["upper_bound"] < 0:
-        return "not better beyond chance"
+        if details["difference"] < 0:
+            return "undecided, the difference may be chance"
+        return "not better"
     if not details["difference"] <= -config.min_improvement * details["champion"]:
         return f"better by less than register.min_improvement={config.min_improvement:.3g}"
-    if worse := [name for name, loss in details["second_opinions"].items() if loss["worse"]]:
-        return f"lower FID, but worse by {', '.join(worse)}"
+    second = details["second"]
+    if not second["upper_bound"] < second["margin"]:
+        doubt = "" if second["difference"] > second["margin"] else "maybe "
+        return f"{doubt}worse by {second['label']} ({_numbers(second, 'champion')})"
+    losses = details["vetoes"].items()
+    if worse := [f"{name} ({_numbers(loss, 'against')})" for name, loss in losses if loss["worse"]]:
+        return f"worse by {', '.join(worse)}"
     return None
 
 
-def _losses(
-    config: RegisterConfig,
-    real: Features,
-    sides: tuple[GateCandidate, GateCandidate],
-    firsts: Sequence[Features],
-    fid: float,
-) -> dict[str, dict[str, Any]]:
-    """Return each second opinion's loss, its margin, and whether the candidate is worse.
+def _numbers(pair: Mapping[str, Any], other: str) -> str:
+    return f"{pair['candidate']:.3g} against {pair[other]:.3g}"
 
-    A loss counts only if it is beyond chance as well.
-    """
-    candidate, champion = sides
-    ours, theirs = (first.features for first in firsts)
-    kid = kernel_estimate(theirs, real.features)
-    kid_more = kernel_estimate(ours, real.features) - kid
-    coverage, other = (
-        manifold_estimates(side, real.features)["coverage"] for side in (theirs, ours)
+
+def _is_hopeless(details: Mapping[str, Any], scores: Sequence[Sequence[_Scores]]) -> bool:
+    """Return whether more draws are useless: probably not better, or surely worse elsewhere."""
+    first, second = (
+        _mean(scores[0], name) - _mean(scores[1], name) for name in (details["metric"], "second")
     )
-    losses = {
-        "kid": _loss(kid_more, config.max_kid_increase * abs(kid.value)),
-        "coverage": _loss(coverage - other, config.max_coverage_loss),
+    return first.bound(_FUTILE) > 0 or second.bound(1 - EARLY_LEVEL) > details["second"]["margin"]
+
+
+def _is_clear(config: RegisterConfig, details: dict[str, Any]) -> bool:
+    """Return whether a candidate wins so surely that no loss needs a closer look."""
+    losses = details["vetoes"].values()
+    return _shortfall(config, details) is None and all(
+        loss["loss"] <= loss["margin"] for loss in losses
+    )
+
+
+@dataclass
+class _Veto:
+    """A loss against something, a margin for it, and the p-value of no more than the margin."""
+
+    candidate: float
+    against: float
+    loss: float
+    margin: float
+    p_value: float
+
+    @classmethod
+    def of(cls, candidate: Estimate, against: Estimate, loss: Estimate, margin: float) -> "_Veto":
+        return cls(candidate.value, against.value, loss.value, margin, loss.p_above(margin))
+
+
+def _vetoes(
+    config: RegisterConfig,
+    sides: tuple[GateCandidate, GateCandidate],
+    scores: tuple[Sequence[_Scores], Sequence[_Scores]],
+) -> dict[str, dict[str, Any]]:
+    """Return each veto's numbers, and whether the candidate is worse; Holm shares the level."""
+    kid, their_kid = (_mean(side, "kid") for side in scores)
+    coverage, their_coverage = (_mean(side, "coverage") for side in scores)
+    margin = config.max_kid_increase * abs(their_kid.value)
+    vetoes = {
+        "kid": _Veto.of(kid, their_kid, kid - their_kid, margin),
+        "coverage": _Veto.of(
+            coverage, their_coverage, their_coverage - coverage, config.max_coverage_loss
+        ),
     }
-    if candidate.authenticity and champion.authenticity:
-        lost = champion.authenticity(firsts[1]) - candidate.authenticity(firsts[0])
-        losses["authenticity"] = _loss(lost, config.max_authenticity_loss)
+    candidate, champion = sides
+    if candidate.train is not None:
+        vetoes |= _copies(config, *scores)
     if candidate.gap and champion.gap:
-        margin = config.max_gap_increase * fid
-        losses["batch_norm_gap"] = _gap_loss(candidate.gap, champion.gap, margin)
-    return losses
+        margin = config.max_gap_increase * _mean(scores[1], "fid").value
+        vetoes["batch_norm_gap"] = _gap(candidate.gap, champion.gap, margin)
+    worse = holm({name: veto.p_value for name, veto in vetoes.items()}, 1 - LEVEL)
+    return {name: {**asdict(veto), "worse": name in worse} for name, veto in vetoes.items()}
 
 
-def _loss(lost: Estimate, margin: float) -> dict[str, Any]:
-    return _loss_record(lost.value, margin, lost.bound(1 - LEVEL))
+def _copies(
+    config: RegisterConfig, ours: Sequence[_Scores], theirs: Sequence[_Scores]
+) -> dict[str, _Veto]:
+    """Return the vetoes against copies of training images.
+
+    Authenticity must be below that of unseen real images, and below the champion's if it is known: a
+    champion whose images are far from all real ones copies nothing.
+    """
+    authenticity, real, share = (
+        _mean(ours, name) for name in ("authenticity", "real_authenticity", "copy_share")
+    )
+    veto = _Veto.of(authenticity, real, real - authenticity, config.max_authenticity_loss)
+    if "authenticity" in theirs[0]:
+        lost = _mean(theirs, "authenticity") - authenticity
+        veto.p_value = max(veto.p_value, lost.p_above(0))
+    limit = config.max_copy_share
+    copies = _Veto(share.value, limit, share.value, limit, share.p_above(limit))
+    return {"authenticity": veto, "copies": copies}
 
 
-def _gap_loss(candidate: Gap, champion: Gap, margin: float) -> dict[str, Any]:
+def _gap(candidate: Gap, champion: Gap, margin: float) -> _Veto:
     """Compare the gaps by Student's t of two samples; each has a gap per evaluation seed."""
-    more = abs(candidate.mean) - abs(champion.mean)
+    ours, theirs = abs(candidate.mean), abs(champion.mean)
     error = math.hypot(candidate.standard_error, champion.standard_error)
-    reach = student_t(2 * (len(EVALUATION_SEEDS) - 1), LEVEL)
-    return _loss_record(more, margin, more - reach * error)
-
-
-def _loss_record(value: float, margin: float, least: float) -> dict[str, Any]:
-    """Return a loss, its margin, and whether it is beyond it; ``least`` is its lower bound."""
-    return {"loss": value, "margin": margin, "worse": not value <= margin and not least <= 0}
+    degrees = 2 * (len(EVALUATION_SEEDS) - 1)
+    p_value = p_above(ours - theirs - margin, error, degrees)
+    return _Veto(ours, theirs, ours - theirs, margin, p_value)

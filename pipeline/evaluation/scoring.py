@@ -13,15 +13,13 @@ from bngan.data.decoding import convert, decode
 from bngan.data.source import ReadOptions
 from bngan.data.sources import open_source
 from bngan.generation.sampler import Sampler
-from bngan.metrics.evaluation import Comparison, Reference, compare, evaluation
+from bngan.metrics.evaluation import Reference, evaluation
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
 from bngan.numerics import rng as randomness
 from pipeline.cluster import launch as cluster
 from pipeline.core.errors import UserError
-from pipeline.evaluation.overlap import Overlap
-from pipeline.evaluation.seen import digests_of
 from pipeline.registry.integrity import require_trust
 from pipeline.registry.registry import OpenedModel, open_generator
 from pipeline.storage.sharing import fetch, published
@@ -106,7 +104,7 @@ def evaluate_model(
         UserError: if the version does not exist, or cannot be scored in this way.
     """
     with downloaded_for_scoring(storage, uri) as model:
-        reference = _reference(model, protocol)
+        reference = reference_of(model, protocol)
         if images is not None:
             fakes = {0: _features_of_folder(images, reference)}
         else:
@@ -115,38 +113,6 @@ def evaluate_model(
                 for seed in EVALUATION_SEEDS
             }
         return evaluation(reference, fakes)
-
-
-def compare_models(
-    storage: Workspace, first: str, second: str, protocol: str | None, tell: ProgressCallback
-) -> tuple[Protocol, dict[str, Comparison], Overlap]:
-    """Compare two registered versions on the first one's reference, from the same latents.
-
-    Real images that one of them has seen are left out for both.
-
-    Raises:
-        UserError: if a version does not exist, their images have different shapes, or too few real
-            images are left.
-    """
-    with (
-        downloaded_for_scoring(storage, first) as one,
-        downloaded_for_scoring(storage, second) as other,
-    ):
-        reference = _reference(one, protocol)
-        shapes = [model.sampler.spec.shape for model in (one, other)]
-        if shapes[0] != shapes[1]:
-            raise UserError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be compared")
-        ours, theirs = digests_of(storage, one), digests_of(storage, other)
-        overlap = Overlap.of(reference, ours, {first: ours, second: theirs})
-        if not overlap.enough:
-            left = f"the other {overlap.left} are too few to compare on"
-            raise UserError(f"{overlap.lines()[0]}, and {left}")
-        seed = EVALUATION_SEEDS[0]
-        fakes = [
-            generated_features_of(storage, model, reference, seed, tell, one)
-            for model in (one, other)
-        ]
-        return reference.protocol, compare(overlap.reduced(reference), *fakes), overlap
 
 
 @contextmanager
@@ -176,7 +142,12 @@ def load_reference(folder: Path) -> Reference:
         raise UserError(str(error)) from error
 
 
-def _reference(model: OpenedModel, protocol: str | None) -> Reference:
+def reference_of(model: OpenedModel, protocol: str | None) -> Reference:
+    """Return a version's own reference, perhaps with a protocol of fewer images.
+
+    Raises:
+        UserError: if the reference cannot be read, or has too few images for the protocol.
+    """
     reference = load_reference(model.reference)
     try:
         return reference.smaller(Protocol.parse(protocol)) if protocol else reference

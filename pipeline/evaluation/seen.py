@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -81,27 +82,47 @@ def _versions(storage: Workspace) -> Iterator[ModelVersion]:
         yield from sorted(found, key=lambda each: -int(each.version))
 
 
+def prepared_of(storage: Workspace, model: OpenedModel) -> Path | None:
+    """Return the folder of the prepared data that a version was trained on; None if it is gone.
+
+    It is looked for in this workspace, and in that of the version.
+    """
+    run = _invocation(storage, str(model.version.run_id))
+    return _prepared(storage, run) if run else None
+
+
 def _recovered(storage: Workspace, run_id: str) -> DataDigests | None:
     """Return the digests of the prepared data that a registration's invocation used, or None."""
-    client = existing_client(storage.local)
-    with suppressed(MISSING):
-        stage = client.get_run(run_id)
-        run = client.get_run(stage.data.tags.get(MLFLOW_PARENT_RUN_ID, run_id))
-        return _of_arrays(storage, run)
+    run = _invocation(storage, run_id)
+    folder = _prepared(storage, run) if run else None
+    if run is None or folder is None:
+        return None
+    params: Mapping[str, str] = run.data.params
+    white = params.get("data.white", "")
+    with suppress(OSError):
+        return DataDigests.of_arrays(
+            folder,
+            params.get("data.fit", "crop"),
+            int(white) if white.isdigit() else None,
+            params.get("adapt.base", "None") != "None",
+        )
     return None
 
 
-def _of_arrays(storage: Workspace, run: Run) -> DataDigests | None:
+def _invocation(storage: Workspace, run_id: str) -> Run | None:
+    """Return the run that a registration's run belongs to; None if it is gone."""
+    client = existing_client(storage.local)
+    with suppressed(MISSING):
+        stage = client.get_run(run_id)
+        return client.get_run(stage.data.tags.get(MLFLOW_PARENT_RUN_ID, run_id))
+    return None
+
+
+def _prepared(storage: Workspace, run: Run) -> Path | None:
     name = f"stages/prepare/{run.data.tags.get(f'{USES}prepare')}"
-    params: Mapping[str, str] = run.data.params
-    own, white = params.get("workspace"), params.get("data.white", "")
+    own = run.data.params.get("workspace")
     for place in (storage, *([Workspace(own)] if own else [])):
         with suppress(UserError, RetryableError, OSError):
             if not place.damage(name):
-                return DataDigests.of_arrays(
-                    place.path(name),
-                    params.get("data.fit", "crop"),
-                    int(white) if white.isdigit() else None,
-                    params.get("adapt.base", "None") != "None",
-                )
+                return place.path(name)
     return None

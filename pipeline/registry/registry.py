@@ -42,6 +42,7 @@ from pipeline.tracking.tracker import existing_client, models, tracking_uri, ver
 
 CLASSES = "bngan.classes"
 """Tag of versions that generate by class: the first classes with their numbers."""
+_PARTS = "generator", "reference", "second"
 _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 
@@ -127,6 +128,8 @@ class OpenedModel(NamedTuple):
     """Folder of the generator."""
     reference: Path
     """Folder of the reference that scores it; old versions have none."""
+    second: Path
+    """Folder of the classifier of its second space; absent if that is another one."""
     sampler: Sampler
     """The generator, loaded."""
     version: ModelVersion
@@ -167,7 +170,8 @@ def open_generator(workspace: Path, uri: str) -> Iterator[OpenedModel]:
             sampler = Sampler.load(parts / "generator")
         except ValueError as error:
             raise IntegrityError(f"{uri}: {error}") from error
-        yield OpenedModel(parts / "generator", parts / "reference", sampler, version)
+        generator, reference, second = (parts / name for name in _PARTS)
+        yield OpenedModel(generator, reference, second, sampler, version)
 
 
 def current_alias(workspace: Path, name: str, number: str) -> str | None:

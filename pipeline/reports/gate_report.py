@@ -14,13 +14,10 @@ _PAGE = """{% extends "page" %}
 {% block body %}
 <p class="{{ alias }}">Version {{ version }} of {{ name }} is {{ alias }}: {{ reason }}.</p>
 {% if gate.draws is defined %}
-<h2>FID of both generators</h2>
-<div class="wide">{{ table(["", "FID"], [
-  ["This version", gate.candidate],
-  ["Champion version {}".format(gate.champion_version), gate.champion],
-  ["Difference", gate.difference],
-  ["Upper bound of the difference, {:.1%}".format(gate.level), gate.upper_bound],
-]) }}</div>
+<h2>Distances of both generators</h2>
+<div class="wide">{{ table(
+  ["", "This version", "Champion version {}".format(gate.champion_version), "Difference",
+   "Upper bound of the difference, {:.1%}".format(gate.level), "Must be below"], spaces) }}</div>
 <p>{{ gate.images }} generated images in {{ gate.draws }} draws, against {{ gate.real_images }} real
 images. Both generators get the same fresh latents.</p>
 {% endif %}
@@ -31,33 +28,50 @@ images. Both generators get the same fresh latents.</p>
 {% endif %}
 {{ table(["", "Images"], seen) }}
 {% endif %}
-{% if opinions %}
-<h2>Second opinions</h2>
-<div class="wide">{{ table(["", "Loss", "Margin", "Worse"], opinions) }}</div>
-<p><small>A loss is the champion's advantage. It counts if it exceeds the margin beyond
-chance.</small></p>
+{% if vetoes %}
+<h2>Vetoes</h2>
+<div class="wide">{{ table(["", "This version", "Against", "Loss", "Margin", "p", "Worse"],
+  vetoes) }}</div>
+<p><small>p is the chance of such a loss if the true loss is the margin. All vetoes together refuse a
+version wrongly at most one time in twenty.</small></p>
 {% endif %}
 {% endblock %}
 """
-_OPINIONS = {
-    "kid": "KID",
-    "coverage": "Coverage",
-    "authenticity": "Authenticity",
-    "batch_norm_gap": "Batch-norm gap",
+VETOES = {
+    "kid": "KID beside the champion's",
+    "coverage": "Coverage beside the champion's",
+    "authenticity": "Authenticity beside real images'",
+    "copies": "Copies of training images",
+    "batch_norm_gap": "Batch-norm gap beside the champion's",
 }
+"""What each veto compares, by its name."""
 
 
 def render(registration: Mapping[str, Any]) -> str:
     """Return the HTML of ``registration.json``."""
-    seen = registration["gate"].get("left_out", {})
-    opinions = registration["gate"].get("second_opinions", {})
+    gate = registration["gate"]
     return render_html(
         _PAGE,
         **registration,
         title=f"{registration['name']} version {registration['version']}: the gate",
-        seen=[(name, "not known" if n is None else n) for name, n in seen.items()],
-        opinions=[
-            (_OPINIONS[name], loss["loss"], loss["margin"], "yes" if loss["worse"] else "no")
-            for name, loss in opinions.items()
+        seen=[(n, "not known" if c is None else c) for n, c in gate.get("left_out", {}).items()],
+        spaces=space_rows(gate) if "second" in gate else [],
+        vetoes=[
+            (
+                VETOES[name],
+                *(veto[key] for key in ("candidate", "against", "loss", "margin", "p_value")),
+                "yes" if veto["worse"] else "no",
+            )
+            for name, veto in gate.get("vetoes", {}).items()
         ],
     )
+
+
+def space_rows(gate: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return a row for each space: its values, and what the upper bound must be below."""
+    second = gate["second"]
+    rows = [(second["label"], second, 0.0 if gate["metric"] == "second" else second["margin"])]
+    if gate["metric"] == "fid":
+        rows.insert(0, ("FID", gate, 0.0))
+    keys = ("candidate", "champion", "difference", "upper_bound")
+    return [(name, *(values[key] for key in keys), limit) for name, values, limit in rows]

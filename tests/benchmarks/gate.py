@@ -1,89 +1,121 @@
-"""How often the gate is wrong: a trained generator against itself, and against a slightly worse one.
+"""How often the gate is wrong: equal generators, and one that is 5 % or 10 % better, everything on.
 
-``python -m tests.benchmarks.gate GENERATOR REFERENCE`` takes the output folders of the stages train and
-reference. Candidate and champion are disjoint draws of the same generator's images; the champion's
-features are then shifted until its Frechet distance is so many per cent higher. Printed is the share
-of comparisons that the gate promotes, by ``register.draws``.
+``python -m tests.benchmarks.gate BETTER WORSE REFERENCE PREPARED COUNT [COMPARISONS]`` takes folders of
+two generators, of a reference stage's output and of its prepared data. The candidate is BETTER. The
+champion makes the same images, but a share comes from WORSE, so that its Frechet distance is so
+many per cent higher. Each comparison draws COUNT unseen real images, and latents. Printed is the share
+of comparisons that the gate promotes, and the reasons of the others.
 """
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
-from unittest import mock
+from typing import NamedTuple
 
 import numpy as np
 
+from bngan.data.dataset import ImageSplit
 from bngan.generation.sampler import Sampler
-from bngan.metrics.evaluation import Reference
-from bngan.metrics.features import Extractor, Features
-from bngan.metrics.fid import frechet_distance, frechet_estimate
-from bngan.metrics.jackknife import Estimate
+from bngan.metrics.extractors import load_extractor
+from bngan.metrics.features import Features
+from bngan.metrics.fid import frechet_distance
+from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
-from pipeline.evaluation import promotion as gate
+from pipeline.evaluation.promotion import Draw, GateCandidate, judge
 
-SETS, COMPARISONS = 64, 2000
-WORSE = (0.0, 0.05, 0.1, 0.2)
-DRAWS = (4, 16, 32)
-
-
-def shift(features: np.ndarray, real: np.ndarray, share: float) -> np.ndarray:
-    """What to add to every feature so that the distance to ``real`` grows by ``share``."""
-    away = features.mean(0) - real.mean(0)
-    away /= np.linalg.norm(away)
-    whole = frechet_distance(features, real)
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        grown = frechet_distance(features + middle * away, real) / whole - 1
-        low, high = (middle, high) if grown < share else (low, middle)
-    return (low * away).astype(np.float32)
+HIGHER = (0.0, 0.05, 0.1)
+DRAWS, MOST = 32, 20_000
 
 
-def promoted(
-    draws: int, sets: Sequence[Features], worse: Sequence[Features], real: Features
-) -> float:
-    """Share of comparisons in which a candidate replaces a champion that is worse."""
-    random, wins = np.random.default_rng(draws), 0
-    for _ in range(COMPARISONS):
-        order = random.permutation(len(sets))[: 2 * draws].reshape(2, draws)
-        candidate = gate.GateCandidate(lambda number, chosen=order[0]: sets[chosen[number]])
-        champion = gate.GateCandidate(lambda number, chosen=order[1]: worse[chosen[number]])
-        verdict = gate.judge(RegisterConfig("x", draws=draws), real, candidate, champion)
-        wins += verdict.promote
-    return wins / COMPARISONS
+class Pool(NamedTuple):
+    """Images of one kind in both spaces."""
+
+    features: Features
+    second: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Draw:
+        """Return these images as the gate takes them."""
+        return Draw(self.features.take(chosen), self.second[chosen])
 
 
-def generated(sampler: Sampler, extractor: Extractor, count: int) -> Features:
-    """Features of so many images of a seed that nothing else uses."""
-    return Features.join(extractor(images) for images in sampler.batches(12_345, range(count)))
+class World(NamedTuple):
+    """What all comparisons share: pools of images, and features of training images."""
+
+    better: Pool
+    worse: Pool
+    real: Pool
+    train: np.ndarray
+    space: SecondSpace
+
+    def mixed(self, share: float) -> np.ndarray:
+        """Return which images of a pool come from the worse generator: bool ``(N,)``."""
+        return np.random.default_rng(0).random(len(self.better.second)) < share
+
+    def share(self, higher: float) -> float:
+        """Return the share of worse images at which the distance is higher by ``higher``."""
+        ours, theirs, real = (p.features.features for p in (self.better, self.worse, self.real))
+        whole = frechet_distance(ours, real)
+        low, high = 0.0, 1.0
+        for _ in range(12):
+            middle = (low + high) / 2
+            mixed = np.where(self.mixed(middle)[:, None], theirs, ours)
+            grown = frechet_distance(mixed, real) / whole - 1
+            low, high = (middle, high) if grown < higher else (low, middle)
+        return low
+
+
+def load(better: Path, worse: Path, reference: Path, prepared: Path, count: int) -> World:
+    """Return the pools: as many generated images as all draws of a comparison take, or 20,000."""
+    extractor = load_extractor(reference)
+    splits = {name: ImageSplit.load(prepared, name) for name in ("train", "select", "test")}
+    real = np.concatenate([splits[name].images for name in ("select", "test")])
+    classifier = reference / "second"
+    space = SecondSpace.load(classifier) if classifier.is_dir() else SecondSpace.pyramid(real)
+    total = min(2 * DRAWS * count, MOST)
+
+    def pool(images: np.ndarray) -> Pool:
+        return Pool(extractor(images), space.describe(images))
+
+    fakes = (Sampler.load(path).images(12_345, range(total)) for path in (better, worse))
+    train = extractor(splits["train"].images[:5000]).features
+    return World(*map(pool, fakes), pool(real), train, space)
+
+
+def promoted(world: World, share: float, count: int, comparison: int) -> str:
+    """Return the reason of one comparison's verdict, without its numbers."""
+    random, draws = np.random.default_rng(comparison), min(DRAWS, MOST // (2 * count))
+    chosen = random.permutation(len(world.real.second))[:count]
+    real = world.real.take(chosen)
+    orders = [random.permutation(len(world.better.second)) for _ in range(2)]
+    mixed = world.mixed(share)
+
+    def draw(side: int, number: int) -> Draw:
+        mine = orders[side][number * count : (number + 1) * count]
+        ours, theirs = world.better.take(mine), world.worse.take(mine)
+        swap = mixed[mine] & bool(side)
+        features = np.where(swap[:, None], theirs.features.features, ours.features.features)
+        place = swap.reshape(-1, *(1,) * (ours.second.ndim - 1))
+        second = np.where(place, theirs.second, ours.second)
+        return Draw(Features(features, ours.features.logits), second)
+
+    sides = (GateCandidate(lambda n, s=side: draw(s, n), world.train) for side in (0, 1))
+    config = RegisterConfig("x", draws=draws)
+    space = SecondSpace(real.second, world.space.classifier)
+    verdict = judge(config, real.features, space, *sides)
+    return verdict.reason.split(":")[0].split(" (")[0]
 
 
 def main() -> None:
     """Print the table."""
-    generator, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    reference, sampler = Reference.load(folder), Sampler.load(generator)
-    real, count = reference.real, reference.protocol.count
-    pool = generated(sampler, reference.extractor, SETS * count)
-    sets = [pool.take(slice(n * count, (n + 1) * count)) for n in range(SETS)]
-    shifts = [shift(pool.features, real.features, share) for share in WORSE]
-    worse = [[Features(s.features + by, s.logits) for s in sets] for by in shifts]
-    print(f"{reference.protocol.name}, FID {frechet_distance(pool.features, real.features):.3f}")
-    print(f"| draws | {' | '.join(f'{share:.0%} worse' for share in WORSE)} |")
-    print("| --- " * (len(WORSE) + 1) + "|")
-    known: dict[int, Estimate] = {}
-
-    def estimate(fake: np.ndarray, other: np.ndarray) -> Estimate:
-        if id(fake) not in known:
-            known[id(fake)] = frechet_estimate(fake, other)
-        return known[id(fake)]
-
-    with (
-        mock.patch.object(gate, "frechet_estimate", estimate),
-        mock.patch.object(gate, "_losses", return_value={}),
-    ):
-        for draws in DRAWS:
-            rates = [promoted(draws, sets, side, real) for side in worse]
-            print(f"| {draws} | {' | '.join(f'{rate:.1%}' for rate in rates)} |", flush=True)
+    folders, (count, *more) = map(Path, sys.argv[1:5]), map(int, sys.argv[5:])
+    world, comparisons = load(*folders, count), more[0] if more else 100
+    print(f"{count} images, {world.space.label}")
+    print("| champion's FID | promoted | reasons of the others |\n| --- | --- | --- |")
+    for higher in HIGHER:
+        share = world.share(higher)
+        reasons = Counter(promoted(world, share, count, n) for n in range(comparisons))
+        rate = reasons.pop("better", 0) / comparisons
+        print(f"| {higher:+.0%} | {rate:.1%} | {dict(reasons.most_common(4))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def test_the_gate_judges_an_old_champion(resumed: Resumed) -> None:
     ]
     (gate,) = (found["gate"] for found in records if found["uri"] == f"models:/{new}")
     assert gate["champion_version"] == "1"
-    opinions = {"kid", "coverage", "authenticity", "batch_norm_gap"}
-    assert opinions <= set(gate["second_opinions"])
+    vetoes = {"kid", "coverage", "authenticity", "copies", "batch_norm_gap"}
+    assert vetoes <= set(gate["vetoes"])
 
 
 @pytest.mark.slow

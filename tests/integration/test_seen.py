@@ -80,6 +80,7 @@ def test_an_old_version_is_known_by_its_prepared_data(old: OldWorkspace, tmp_pat
     compared = answer("compare", URI, "models:/bngan-digits/2", *place)
     assert compared["left_out"] == {URI: 0, "models:/bngan-digits/2": 0}
     assert compared["real_images"] == 40
+    assert {"fid", "authenticity"} < {compared["gate"]["metric"], *compared["gate"]["vetoes"]}
 
     (folder,) = old.workspace.glob("stages/prepare/*")
     folder.rename(tmp_path / "elsewhere")
@@ -87,6 +88,7 @@ def test_an_old_version_is_known_by_its_prepared_data(old: OldWorkspace, tmp_pat
     assert f"models:/{CHAMPION}" in found["not_known"]
     compared = answer("compare", URI, "models:/bngan-digits/2", *place)
     assert compared["left_out"] == {URI: None, "models:/bngan-digits/2": None}
+    assert compared["gate"] is None  # which needs the images
 
 
 @pytest.mark.full
@@ -127,6 +129,8 @@ def test_images_that_the_champion_was_trained_on_do_not_judge(trained: Trained) 
     place = "--workspace", str(trained.workspace)
     shown = bngan("compare", f"models:/bngan-digits/{decided['version']}", FIRST, *place).stdout
     assert f"{seen} of {COUNT} test images are left out: {FIRST} has seen {seen}." in shown
+    assert "what the gate sees" in shown
+    assert "Copies of training images" in shown
 
 
 @pytest.mark.full

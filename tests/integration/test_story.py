@@ -44,7 +44,7 @@ def test_from_the_first_version_to_the_morning_after_a_crash(tmp_path: Path) -> 
     path = client.download_artifacts(registered.info.run_id, "registration.json")
     gate = json.loads(Path(path).read_text())["gate"]
     assert gate["difference"] <= gate["upper_bound"] < 0
-    assert not any(loss["worse"] for loss in gate["second_opinions"].values())
+    assert not any(loss["worse"] for loss in gate["vetoes"].values())
     assert registered.inputs.dataset_inputs[0].dataset.name == "embedded:digits"
     version = client.get_model_version(NAME, "3")
     assert f"get-artifact?path=grid.png&run_uuid={registered.info.run_id}" in version.description

@@ -20,6 +20,7 @@ from bngan.metrics.imagenet import imagenet
 from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import real_vs_real
+from bngan.metrics.second_space import save_classifier
 from bngan.serialization.manifest import digest
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
@@ -29,6 +30,7 @@ from pipeline.storage.artifacts import (
     BASE_DIGESTS,
     BASE_GENERATOR,
     DATASET,
+    SECOND_SPACE,
     SELECT_FEATURES,
     TRAIN_FEATURES,
 )
@@ -72,6 +74,10 @@ def run(context: StageContext) -> Summary:
     checked = None if based or kind in _SLOW else splits["train"].images[learned:]
     agreement = _agreement(context, extractor, checked)
     Reference(protocol, extractor, real, real_floor, agreement).save(output)
+    if not context.config.adapt.base and kind == "imagenet":
+        start = learned if protocol.split == "train" else 0
+        stop = start + protocol.count
+        _save_second_space(context, splits, splits[protocol.split].images[start:stop])
     select.save(output / SELECT_FEATURES)
     train.take(slice(_TRAIN_COUNT)).save(output / TRAIN_FEATURES)
     measured = {f"floor_{name}": value for name, value in real_floor.items()}
@@ -225,6 +231,10 @@ def _extractor(context: StageContext, kind: str, train: ImageSplit, learned: int
         raise UserError(f"extractor: {error}") from error
     if kind == "random":
         return untrained_extractor(shape)
+    return _classifier(context, train, learned)
+
+
+def _classifier(context: StageContext, train: ImageSplit, learned: int) -> Extractor:
     labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
     extractor = train_classifier(
         train.images[labelled],
@@ -235,6 +245,21 @@ def _extractor(context: StageContext, kind: str, train: ImageSplit, learned: int
     )
     extractor.info.class_names = list(train.spec.class_names)
     return extractor
+
+
+def _save_second_space(
+    context: StageContext, splits: Mapping[Split, ImageSplit], real: np.ndarray
+) -> None:
+    """Train and keep a classifier for the gate, if the training images have classes."""
+    train, select = splits["train"], splits["select"]
+    if classes_to_learn(train) < 2:
+        return
+    classifier = _classifier(context, train, len(train) // 2)
+    logits = classifier(select.images[:SELECT_COUNT]).logits
+    classifier.info.accuracy = _accuracy(logits, select.labels[:SELECT_COUNT])
+    folder = context.output / SECOND_SPACE
+    folder.mkdir()
+    save_classifier(folder, classifier, real)
 
 
 def _files(config: Config) -> str:

@@ -7,18 +7,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bngan.data.class_names import list_classes
 from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Features
-from bngan.metrics.memorization import authenticity_estimate
 from bngan.metrics.pretrained import file_hash
+from bngan.metrics.second_space import SecondSpace
 from bngan.numerics.rng import derived_seed
 from bngan.serialization.manifest import digest
+from pipeline.evaluation.contenders import (
+    DATA,
+    GAP,
+    GAP_ERROR,
+    MEASURE,
+    TRAINED_ON,
+    draw_of,
+    gap_of,
+    second_space,
+    training_features,
+)
 from pipeline.evaluation.overlap import Overlap
-from pipeline.evaluation.promotion import Gap, GateCandidate, judge
-from pipeline.evaluation.scoring import generated_features, load_reference
-from pipeline.evaluation.seen import digests_of
+from pipeline.evaluation.promotion import Draw, GateCandidate, judge, most_draws
+from pipeline.evaluation.scoring import load_reference
+from pipeline.evaluation.seen import digests_of, prepared_of
 from pipeline.registry import registry
 from pipeline.registry.aliases import EXTRACTOR, GENERATOR, Verdict, assign_alias
 from pipeline.registry.integrity import IntegrityError
@@ -40,6 +53,7 @@ from pipeline.storage.artifacts import (
     REGISTRATION,
     SAMPLE_GRID,
     SCORES,
+    SECOND_SPACE,
     TRAIN_FEATURES,
 )
 from pipeline.storage.sharing import published
@@ -47,9 +61,8 @@ from pipeline.tracking.tracker import dataset_name
 from pipeline.workflow.stage import Stage, StageContext, Summary
 from pipeline.workflow.stages.data_digests import data_digests
 
-_MEASURE = "bngan.measure"
+_SECOND = f"{SECOND_SPACE}/*"
 _CANDIDATE, _CHAMPION = "the candidate", "the champion"
-_GAP, _GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
 
 
 def run(context: StageContext) -> Summary:
@@ -97,11 +110,11 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
     }
     tags = {
         "bngan.fingerprint": context.fingerprint,
-        _MEASURE: digest(measure),
+        MEASURE: digest(measure),
         "bngan.protocol": record["protocol"]["name"],
         EXTRACTOR: record["extractor"]["kind"],
         GENERATOR: context.input_digests["train"],
-        "bngan.data": context.input_digests["prepare"],
+        DATA: context.input_digests["prepare"],
         **{name: f"{value:.6g}" for name, value in record["scores"].items()},
         "floor_fid": f"{record['floor']['fid']:.6g}",
     }
@@ -113,8 +126,11 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
             "bngan.base_generator": adapted["generator"],
             "bngan.differs": adapted["differs"],
         }
+    adapt = context.config.adapt
+    if adapt.base and adapt.method == "supervised" and adapt.feature_weight:
+        tags[TRAINED_ON] = record["extractor"]["kind"]
     if norm := record["batch_norm"]:
-        tags |= {_GAP: f"{norm['gap']:.6g}", _GAP_ERROR: f"{norm['gap_se']:.6g}"}
+        tags |= {GAP: f"{norm['gap']:.6g}", GAP_ERROR: f"{norm['gap_se']:.6g}"}
     return tags
 
 
@@ -124,9 +140,11 @@ def _parts(context: StageContext, folder: Path) -> dict[str, Path]:
     for name, stage in {"generator": "train", "reference": "reference"}.items():
         parts[name] = folder / name
         parts[name].mkdir()
-        for pattern in set(STAGE.inputs[stage]) - {TRAIN_FEATURES, BASE_DIGESTS}:
+        for pattern in set(STAGE.inputs[stage]) - {TRAIN_FEATURES, BASE_DIGESTS, _SECOND}:
             for path in context.inputs[stage].glob(pattern):
                 shutil.copy(path, parts[name])
+    if (second := context.inputs["reference"] / SECOND_SPACE).is_dir():
+        parts[SECOND_SPACE] = shutil.copytree(second, folder / SECOND_SPACE)
     data_digests(context).save(parts["reference"] / DIGESTS)
     return parts
 
@@ -163,20 +181,35 @@ def _compare(
     if problem := _why_not_judged(overlap):
         mend = f"to make it champion anyway: {_promotion(context, number)}"
         return Verdict(False, f"{problem}; {mend}", overlap.record())
-    train = Features.load(folder / TRAIN_FEATURES).features
-    same = known.get(_MEASURE) == tags[_MEASURE]
+    space = second_space(reference.protocol, folder / SECOND_SPACE, context.inputs["prepare"])
+    own_training = Features.load(folder / TRAIN_FEATURES).features
     sides = [
         GateCandidate(
-            partial(_draw, context, generator, reference.protocol.count),
-            lambda features: authenticity_estimate(features.features, train),
-            _gap(its, same),
+            partial(_draw, context, generator, space, reference.protocol.count),
+            train,
+            gap_of(its, tags[MEASURE]),
+            its.get(TRAINED_ON) == tags[EXTRACTOR],
         )
-        for generator, its in ((ours, tags), (model.generator, known))
+        for generator, its, train in (
+            (ours, tags, own_training),
+            (model.generator, known, _champions_training(context, reference, model)),
+        )
     ]
-    verdict = judge(context.config.register, overlap.reduced(reference).real, *sides)
+    real, left = overlap.reduced(reference).real, space.take(overlap.fresh)
+    verdict = judge(context.config.register, real, left, *sides)
     reason = "; ".join([f"{verdict.reason} of champion version {champion}", *overlap.lines()])
     details = {**verdict.details, **overlap.record(), "champion_version": champion}
     return Verdict(verdict.promote, reason, details)
+
+
+def _champions_training(
+    context: StageContext, reference: Reference, champion: OpenedModel
+) -> np.ndarray | None:
+    """Return features of the champion's own training images; None if the images are gone."""
+    if champion.version.tags.get(DATA) == context.input_digests["prepare"]:
+        return Features.load(context.inputs["reference"] / TRAIN_FEATURES).features
+    prepared = prepared_of(context.storage, champion)
+    return training_features(reference, prepared) if prepared else None
 
 
 def _overlap(context: StageContext, reference: Reference, champion: OpenedModel) -> Overlap:
@@ -203,24 +236,18 @@ def _promotion(context: StageContext, number: str) -> str:
     return f"bngan promote {context.config.register.model} {number}"
 
 
-def _gap(tags: dict[str, str], comparable: bool) -> Gap | None:
-    if not comparable or _GAP_ERROR not in tags:
-        return None
-    return Gap(float(tags[_GAP]), float(tags[_GAP_ERROR]))
-
-
-def _draw(context: StageContext, generator: Path, count: int, number: int) -> Features:
-    """Return features of one draw; its seed follows from the candidate's fingerprint."""
-    draws = context.config.register.draws
+def _draw(
+    context: StageContext, generator: Path, space: SecondSpace, count: int, number: int
+) -> Draw:
+    """Return one draw; its seed follows from the candidate's fingerprint."""
+    draws = most_draws(context.config.register, count)
 
     def tell(done: int, total: int) -> None:
         context.events.progress(done, total, f"gate, draw {number + 1} of {draws} at most")
 
     seed = derived_seed(int(context.fingerprint[:12], 16), number)
-    extractor, device = context.inputs["reference"], context.config.train.accelerator
-    return generated_features(
-        generator, extractor, seed, count, device, tell, storage=context.storage
-    )
+    extractor, accelerator = context.inputs["reference"], context.config.train.accelerator
+    return draw_of(context.storage, generator, extractor, space, seed, count, accelerator, tell)
 
 
 def _refresh(workspace: Path, summary: Summary) -> Summary:
@@ -233,7 +260,7 @@ def _refresh(workspace: Path, summary: Summary) -> Summary:
 STAGE = Stage(
     "register",
     run,
-    config=("name", "register"),
+    config=("name", "register", "adapt.base", "adapt.method", "adapt.feature_weight"),
     inputs={
         "prepare": ("*.npy", DATASET, DIGESTS),
         "train": (GENERATOR_FILES,),
@@ -245,6 +272,7 @@ STAGE = Stage(
             REFERENCE,
             TRAIN_FEATURES,
             BASE_DIGESTS,
+            _SECOND,
         ),
     },
     libraries=("mlflow", "numpy", "torch"),

@@ -7,8 +7,12 @@ import pytest
 
 from bngan.metrics.features import Features
 from bngan.metrics.jackknife import GROUPS, Estimate, average
+from bngan.metrics.memorization import Copying
+from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
-from pipeline.evaluation.promotion import Gap, GateCandidate, judge
+from pipeline.evaluation import promotion
+from pipeline.evaluation.promotion import Draw, Gap, GateCandidate, judge
+from pipeline.registry.aliases import Verdict
 
 DIM, COUNT = 6, 500
 CONFIG = RegisterConfig("model", draws=2)
@@ -20,114 +24,180 @@ def features(seed: int, shift: float = 0.0, count: int = COUNT) -> Features:
     return Features(values, np.zeros((count, 0), np.float32))
 
 
+def images(seed: int, contrast: float = 1.0, count: int = 100) -> np.ndarray:
+    random = np.random.default_rng(seed).normal(0, 40 * contrast, (count, 4, 4, 1))
+    return (128 + random).round().clip(0, 255).astype(np.uint8)
+
+
 REAL = features(0)
-
-
-def share(value: float, images: int = COUNT) -> Estimate:
-    """An authenticity, with the chance error of a share of so many images."""
-    error = np.sqrt(value * (1 - value) / images)
-    signs = np.resize([1, -1], GROUPS)
-    return Estimate(value, {f"{value} of {images}": value + signs * error / np.sqrt(GROUPS - 1)})
+SPACE = SecondSpace.pyramid(images(0))
 
 
 def contender(
-    seed: int, shift: float, authenticity: Estimate | None = None, gap: Gap | None = None
+    seed: int, shift: float, contrast: float = 0.5, gap: Gap | None = None, **more: Any
 ) -> GateCandidate:
-    known = None if authenticity is None else lambda features: authenticity
-    return GateCandidate(lambda number: features(seed + number, shift), known, gap)
+    """A generator whose features are off by ``shift``, and whose images have less contrast."""
+
+    def draw(number: int) -> Draw:
+        return Draw(features(seed + number, shift), images(seed + number, contrast))
+
+    return GateCandidate(draw, gap=gap, **more)
+
+
+def decide(
+    candidate: GateCandidate, champion: GateCandidate, config: RegisterConfig = CONFIG
+) -> Verdict:
+    return judge(config, REAL, SPACE, candidate, champion)
 
 
 def test_a_better_one_is_promoted_with_the_numbers() -> None:
-    verdict = judge(CONFIG, REAL, contender(10, 0.2), contender(10, 1.0))
+    verdict = decide(contender(10, 0.2), contender(10, 1.0))
     assert verdict.promote
     assert verdict.reason.startswith("better: FID ")
     told = verdict.details
     assert told["candidate"] < told["champion"]
     assert told["difference"] <= told["upper_bound"] < 0
     assert (told["draws"], told["images"], told["level"]) == (1, COUNT, 0.999)  # clear at once
-    assert set(told["second_opinions"]) == {"kid", "coverage"}
+    assert set(told["vetoes"]) == {"kid", "coverage"}
+    assert told["second"]["upper_bound"] < told["second"]["margin"]
 
 
-@pytest.mark.parametrize("shift", [0.5, 1.0])
-def test_an_equal_or_worse_one_stays_challenger(shift: float) -> None:
-    verdict = judge(CONFIG, REAL, contender(20, shift), contender(30, 0.5))
+@pytest.mark.parametrize(
+    ("shift", "reason", "draws"), [(0.48, "undecided", 2), (0.52, "not better", 2), (1, "not", 1)]
+)
+def test_what_is_not_surely_better_stays_challenger(shift: float, reason: str, draws: int) -> None:
+    verdict = decide(contender(20, shift), contender(30, 0.5))
     assert not verdict.promote
-    assert verdict.reason.startswith("not better beyond chance: FID ")
-    assert verdict.details["draws"] == (2 if shift == 0.5 else 1)
+    assert verdict.reason.startswith(reason)
+    assert verdict.details["draws"] == draws
+
+
+def test_images_have_a_limit() -> None:
+    config = RegisterConfig("model", draws=8, max_images=3 * COUNT + 1)
+    verdict = decide(contender(20, 0.5), contender(20, 0.5), config)
+    assert (verdict.details["draws"], verdict.details["images"]) == (3, 3 * COUNT)
 
 
 def test_a_difference_that_is_sure_but_small_is_not_worth_it() -> None:
     config = RegisterConfig("model", min_improvement=0.9)
-    verdict = judge(config, REAL, contender(10, 0.6), contender(10, 1.0))
+    verdict = decide(contender(10, 0.6), contender(10, 1.0), config)
     assert not verdict.promote
     assert "register.min_improvement=0.9" in verdict.reason
 
 
-def test_what_is_not_a_number_does_not_win() -> None:
+@pytest.mark.parametrize(
+    ("contrast", "reason"), [(0.3, "worse by pyramid"), (0.473, "maybe worse by pyramid")]
+)
+def test_the_second_space_must_agree(contrast: float, reason: str) -> None:
+    config = RegisterConfig("model", draws=1)
+    assert decide(contender(10, 0.2), contender(10, 1.0), config).promote
+    verdict = decide(contender(10, 0.2, contrast), contender(10, 1.0), config)
+    assert not verdict.promote
+    assert verdict.reason.startswith(f"{reason}'s sliced distance (")
+    assert verdict.details["second"]["upper_bound"] >= verdict.details["second"]["margin"]
+
+
+def test_a_space_that_training_has_used_does_not_judge() -> None:
+    """Neither for the candidate nor for the champion."""
+    worse, better = contender(10, 1.0, 0.8), contender(10, 0.2, 0.5)
+    assert not decide(worse, better).promote
+    for used in (True, False):
+        candidate = contender(10, 1.0, 0.8, trained_on_features=used)
+        champion = contender(10, 0.9, 0.5, trained_on_features=not used)
+        verdict = decide(candidate, champion, RegisterConfig("model", max_kid_increase=1))
+        assert verdict.promote
+        assert verdict.reason.startswith("better: pyramid's sliced distance ")
+        assert not decide(champion, candidate).promote
+
+
+def test_what_is_not_a_number_does_not_win(monkeypatch: pytest.MonkeyPatch) -> None:
     spoilt = features(10)
     spoilt.features[0, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
-        judge(CONFIG, REAL, GateCandidate(lambda number: spoilt), contender(30, 1.0))
-    unknown, known = (
-        contender(10 * number, 0.0, authenticity=share(value))
-        for number, value in enumerate((float("nan"), 0.5), 1)
-    )
-    champion = contender(30, 1.0, authenticity=share(0.5))
-    assert "authenticity" in judge(CONFIG, REAL, unknown, champion).reason
-    assert judge(CONFIG, REAL, known, champion).promote
-    nan = Estimate(float("nan"), {"fake": np.full(20, np.nan)})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.evaluation.promotion.frechet_estimate", lambda *args: nan)
-        assert not judge(CONFIG, REAL, contender(10, 0.0), contender(30, 1.0)).promote
+        decide(GateCandidate(lambda number: Draw(spoilt, images(1))), contender(30, 1.0))
+    nan = Estimate(float("nan"), {"fake": np.full(GROUPS, np.nan)})
+    monkeypatch.setattr(promotion, "frechet_estimate", lambda *args: nan)
+    assert not decide(contender(10, 0.0), contender(30, 1.0)).promote
+
+
+def share(value: float, count: int = COUNT) -> Estimate:
+    """The chance error of a share of so many images."""
+    error = np.sqrt(value * (1 - value) / count)
+    signs = np.resize([1, -1], GROUPS)
+    return Estimate(value, {f"{value} of {count}": value + signs * error / np.sqrt(GROUPS - 1)})
+
+
+AUTHENTIC = {"real_authenticity": share(0.5, 10**6), "copy_share": share(0.01)}
+
+
+def copies(monkeypatch: pytest.MonkeyPatch, ours: Copying, theirs: Copying | None) -> Verdict:
+    """The verdict on a better candidate with these copies of its training images."""
+    known = {1: ours, 2: theirs}
+    monkeypatch.setattr(promotion, "copying", lambda fake, real, train: known[len(train)])
+    mine, other = (np.zeros((rows, DIM), np.float32) for rows in (1, 2))
+    champion = contender(10, 1.0, train=None if theirs is None else other)
+    return decide(contender(10, 0.0, train=mine), champion)
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "named"),
+    ("ours", "theirs", "promoted"),
     [
-        ({"authenticity": share(0.3)}, {"authenticity": share(0.5)}, "authenticity"),
-        ({"gap": Gap(-2.0, 0.1)}, {"gap": Gap(0.1, 0.1)}, "batch_norm_gap"),
+        (share(0.46), share(0.99), True),  # as authentic as real images
+        (share(0.44), share(0.99), True),  # less, perhaps by chance
+        (share(0.30), share(0.99), False),
+        (share(0.30), None, False),
+        (share(0.30), share(0.31), True),  # less, but not less than the champion
+        (share(float("nan")), share(0.5), False),
     ],
 )
-def test_a_second_opinion_can_refuse(
-    ours: dict[str, Any], theirs: dict[str, Any], named: str
+def test_authenticity_is_held_against_real_images_first(
+    monkeypatch: pytest.MonkeyPatch, ours: Estimate, theirs: Estimate | None, promoted: bool
 ) -> None:
-    verdict = judge(CONFIG, REAL, contender(10, 0.0, **ours), contender(10, 1.0, **theirs))
-    assert not verdict.promote
-    assert f"worse by {named}" in verdict.reason
-    assert judge(CONFIG, REAL, contender(10, 0.0, **theirs), contender(10, 1.0, **ours)).promote
+    champion = theirs and Copying(theirs, **AUTHENTIC)
+    verdict = copies(monkeypatch, Copying(ours, **AUTHENTIC), champion)
+    assert verdict.promote == promoted
+    if not promoted:
+        assert verdict.reason.startswith(f"worse by authenticity ({ours.value:.3g} against 0.5)")
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "named"),
-    [
-        ({"authenticity": share(0.3, 20)}, {"authenticity": share(0.5, 20)}, "authenticity"),
-        ({"gap": Gap(-2.0, 1.0)}, {"gap": Gap(0.1, 0.1)}, "batch_norm_gap"),
-    ],
-)
-def test_a_loss_that_may_be_chance_does_not_refuse(
-    ours: dict[str, Any], theirs: dict[str, Any], named: str
+@pytest.mark.parametrize(("copied", "promoted"), [(0.015, True), (0.025, True), (0.06, False)])
+def test_copies_are_refused_beyond_chance(
+    monkeypatch: pytest.MonkeyPatch, copied: float, promoted: bool
 ) -> None:
-    verdict = judge(CONFIG, REAL, contender(10, 0.0, **ours), contender(10, 1.0, **theirs))
-    told = verdict.details["second_opinions"][named]
-    assert verdict.promote
-    assert told["loss"] > told["margin"]
+    ours = Copying(share(0.5), **{**AUTHENTIC, "copy_share": share(copied)})
+    verdict = copies(monkeypatch, ours, Copying(share(0.5), **AUTHENTIC))
+    assert verdict.promote == promoted
+    assert ("worse by copies (0.06 against 0.02)" in verdict.reason) == (not promoted)
+
+
+@pytest.mark.parametrize(("error", "promoted"), [(0.1, False), (2.0, True)])
+def test_the_gap_of_batch_norm_is_a_veto_beyond_chance(error: float, promoted: bool) -> None:
+    candidate = contender(10, 0.0, gap=Gap(-2.0, error))
+    verdict = decide(candidate, contender(10, 1.0, gap=Gap(0.1, 0.1)))
+    told = verdict.details["vetoes"]["batch_norm_gap"]
+    assert told["loss"] == pytest.approx(1.9)
+    assert told["margin"] < 1.9
+    assert verdict.promote == promoted
+    assert ("worse by batch_norm_gap (2 against 0.1)" in verdict.reason) == (not promoted)
 
 
 def test_lower_fid_at_the_cost_of_coverage_is_refused() -> None:
     """A few images again and again, whose mean and covariance are nearly right."""
     few = features(0).features[:60]
     chosen = np.random.default_rng(1).integers(60, size=COUNT)
-    copies = Features(few[chosen], np.zeros((COUNT, 0), np.float32))
-    verdict = judge(CONFIG, REAL, GateCandidate(lambda number: copies), contender(30, 1.5))
+    repeated = Features(few[chosen], np.zeros((COUNT, 0), np.float32))
+    verdict = decide(GateCandidate(lambda number: Draw(repeated, images(1))), contender(30, 1.5))
     assert not verdict.promote
     assert "worse by coverage" in verdict.reason
 
 
 @pytest.mark.slow
 def test_equal_generators_are_rarely_promoted() -> None:
-    config = RegisterConfig("model", max_coverage_loss=1, max_kid_increase=100)
+    config = RegisterConfig(
+        "model", max_coverage_loss=1, max_kid_increase=100, max_second_increase=10
+    )
     wins = sum(
-        judge(config, REAL, contender(100 + 4 * i, 0.5), contender(102 + 4 * i, 0.5)).promote
+        decide(contender(100 + 4 * i, 0.5), contender(102 + 4 * i, 0.5), config).promote
         for i in range(60)
     )
     assert wins <= 7  # 5 %, and chance

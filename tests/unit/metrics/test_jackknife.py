@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from bngan.metrics.fid import frechet_distance, frechet_estimate
-from bngan.metrics.jackknife import GROUPS, Estimate, group_slices, leave_groups_out
+from bngan.metrics.jackknife import (
+    GROUPS,
+    Estimate,
+    group_slices,
+    holm,
+    leave_groups_out,
+    p_above,
+)
 
 DIM, COUNT = 8, 400
 
@@ -60,3 +68,23 @@ def test_why_there_is_no_bootstrap() -> None:
     again = [frechet_distance(fake[random.integers(COUNT, size=COUNT)], real) for _ in range(200)]
     assert np.mean(again) > 1.3 * distance
     assert np.quantile(again, 0.025) > distance  # its interval does not hold the estimate itself
+
+
+def test_a_p_value_is_the_tail_of_students_t() -> None:
+    values = np.random.default_rng(0).normal(0.3, 1, 20)
+    expected = ttest_1samp(values, 0.1, alternative="greater").pvalue
+    error = values.std(ddof=1) / np.sqrt(20)
+    assert p_above(values.mean() - 0.1, error, 19) == pytest.approx(expected)
+    without = (values.sum() - values) / 19
+    estimate = Estimate(float(values.mean()), {"fake": without})
+    assert estimate.p_above(0.1) == pytest.approx(expected)
+    assert [p_above(value, 0.0, 19) for value in (-1, 0, 1, float("nan"))] == [1, 1, 0, 0]
+
+
+def test_holm_rejects_step_by_step() -> None:
+    names = "abcd"
+    assert holm(dict(zip(names, (0.01, 0.04, 0.03, 0.005), strict=True)), 0.05) == {"a", "d"}
+    assert holm(dict(zip(names, (0.0125, 0.016, 0.02, 0.05), strict=True)), 0.05) == set(names)
+    assert holm(dict(zip(names, (0.013, 0.0, 0.0, 0.9), strict=True)), 0.05) == {"a", "b", "c"}
+    assert holm({"a": 0.02, "b": 0.03}, 0.03) == set()
+    assert holm({}, 0.05) == set()

@@ -32,7 +32,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Sampler:
 def serve(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def opened(workspace: Path, uri: str) -> Iterator[OpenedModel]:
-        yield OpenedModel(workspace, workspace, sampler, ModelVersion("gan", "1", 0))
+        yield OpenedModel(workspace, workspace, workspace, sampler, ModelVersion("gan", "1", 0))
 
     monkeypatch.setattr(samples, "open_generator", opened)
 

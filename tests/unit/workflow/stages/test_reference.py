@@ -1,11 +1,16 @@
 """reference, called as the function it is."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bngan.data.dataset import ImageSpec
+from bngan.data.dataset import UNLABELLED, ImageSpec
+from bngan.metrics.classifier import ResidualClassifier
+from bngan.metrics.features import Extractor, ExtractorInfo
+from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import Config, DataConfig, EvaluateConfig, ExtractorConfig
 from pipeline.core.errors import UserError
 from pipeline.workflow.stage import StageContext
@@ -63,6 +68,44 @@ def test_the_classifier_learns_from_mirror_images_where_the_training_does(
         reference.run(context)
     assert seen == [flip]
     assert "data.flip" in reference.STAGE.config
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_photographs_with_classes_get_a_classifier_for_the_gate(
+    labels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With features of the protocol's real images, and none of training images."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 80), ("select", 20), ("test", 25)):
+        pixels = random.integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
+        np.save(tmp_path / f"{split}_images.npy", pixels)
+        known = np.arange(count) % 2 if labels else np.full(count, UNLABELLED)
+        np.save(tmp_path / f"{split}_labels.npy", known)
+    (tmp_path / "dataset.json").write_text('{"classes": ["cat", "dog"]}')
+    made = ResidualClassifier((3, 28, 28), 2)
+    info = ExtractorInfo("classifier", (3, 28, 28), 64, 2, network="residual")
+    asked = []
+
+    def train(images: np.ndarray, *_: Any, **__: Any) -> Extractor:
+        asked.append(len(images))
+        return Extractor(made, info)
+
+    monkeypatch.setattr(reference, "train_classifier", train)
+    (output := tmp_path / "reference").mkdir()
+    inputs: Any = {"prepare": tmp_path}
+    config = Config(name="x", evaluate=EvaluateConfig("fid22_test"))
+    context = StageContext(config, inputs, {}, output, output, "run", "print", Silence())  # type: ignore[arg-type]
+    reference.run(context)
+    assert json.loads((output / "extractor.json").read_text())["kind"] == "imagenet"
+    if not labels:
+        assert not (output / "second").exists()
+        return
+    assert asked == [40]  # the half that the axes come from
+    space = SecondSpace.load(output / "second")
+    test = np.load(tmp_path / "test_images.npy")[:22]
+    np.testing.assert_allclose(space.real, Extractor(made, info)(test).features, rtol=1e-5)
+    stored = json.loads((output / "second" / "extractor.json").read_text())
+    assert 0 <= stored["accuracy"] <= 1
 
 
 def spec(*names: str) -> ImageSpec:
