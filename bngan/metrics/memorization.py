@@ -24,7 +24,7 @@ class Memorization(NamedTuple):
 
 
 def memorization(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> Memorization:
-    """Return the authenticity of ``copying`` and ``data_copying``, for less than each alone.
+    """Return the authenticity of ``CopyDetector`` and ``data_copying``, for less than each alone.
 
     All are features: of generated, of unseen real and of training images, each ``(N, d)``.
     """
@@ -46,27 +46,35 @@ class Copying(NamedTuple):
     copy_share: Estimate
 
 
-def copying(fake: np.ndarray, real: np.ndarray, train: np.ndarray) -> Copying:
-    """Return estimates from features ``(N, d)`` of generated, unseen real and training images.
+class CopyDetector:
+    """Find copies of training images among generated images, beside unseen real ones.
 
-    Authenticity is the share of images that are not copies (AuthPct, Alaa et al. 2022). An image
-    counts as a copy if its nearest training image is nearer to it than to any other training image.
-    That of real images is not 1 either. The copy share is the share of generated images that are
-    nearer to a training image than all but 1 % of the real images: 0.01 for an honest generator.
-    The training images are taken as given.
+    Args:
+        real: features ``(N, d)`` of real images that are no training images.
+        train: features of the training images, which are taken as given.
 
-    Raises:
-        ValueError: for fewer images than the jackknife needs.
+    Raises ``ValueError`` for fewer real images than the jackknife needs.
     """
-    (ours, closest), (theirs, closest_to_real) = nearest(fake, train), nearest(real, train)
-    authentic = _authentic(ours, closest, train)
-    real_authentic = _authentic(theirs, closest_to_real, train)
-    without_real = leave_groups_out(lambda some: float(some.mean()), real_authentic)
-    return Copying(
-        _share(authentic),
-        Estimate(float(real_authentic.mean()), {"real": without_real}),
-        _copy_share(ours, theirs),
-    )
+
+    def __init__(self, real: np.ndarray, train: np.ndarray) -> None:
+        self.train = train
+        self.real_distances, closest = nearest(real, train)
+        authentic = _authentic(self.real_distances, closest, train)
+        self.real_authenticity = _share(authentic, "real")
+
+    def __call__(self, fake: np.ndarray) -> Copying:
+        """Return estimates from the features of generated images.
+
+        Authenticity is the share of images that are not copies (AuthPct, Alaa et al. 2022). An image
+        counts as a copy if its nearest training image is nearer to it than to any other training
+        image. That of real images is not 1 either. The copy share is the share of generated images
+        that are nearer to a training image than all but 1 % of the real images: 0.01 for an honest
+        generator.
+        """
+        distances, closest = nearest(fake, self.train)
+        authentic = _share(_authentic(distances, closest, self.train))
+        share = _copy_share(distances, self.real_distances)
+        return Copying(authentic, self.real_authenticity, share)
 
 
 def _copy_share(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
@@ -89,9 +97,10 @@ def _authentic(distances: np.ndarray, copied: np.ndarray, train: np.ndarray) -> 
     return (distances > to_others[inverse]).astype(np.float64)
 
 
-def _share(authentic: np.ndarray) -> Estimate:
+def _share(authentic: np.ndarray, drawn: str = "fake") -> Estimate:
+    """Return the share of samples; chance has drawn the images of the set ``drawn``."""
     without = leave_groups_out(lambda some: float(some.mean()), authentic)
-    return Estimate(float(authentic.mean()), {"fake": without})
+    return Estimate(float(authentic.mean()), {drawn: without})
 
 
 def data_copying(fake: np.ndarray, test: np.ndarray, train: np.ndarray) -> float | None:

@@ -221,11 +221,12 @@ class RegisterConfig:
     min_improvement: float = bounded(0.01, ge=0)
     """Share of the champion's FID by which the candidate's FID must be lower. The difference must
     also be beyond chance."""
-    draws: int = bounded(32, gt=0, most=10**6)
+    draws: int = bounded(256, gt=0, most=10**6)
     """Most draws of fresh latents to score both generators, each of as many images as the protocol
-    has. A quarter of them decides a clear case. More draws tell smaller differences from chance."""
-    max_images: int = bounded(80_000, gt=0)
-    """Most generated images of each generator in all draws, but at least one draw."""
+    has. A few of them decide a clear case. More draws tell smaller differences from chance."""
+    max_images: int | None = bounded(None, gt=0)
+    """Most generated images of each generator in all draws, but at least one draw; null: 320,000 with
+    features of the classifier, and 100,000 with others, which take longer."""
     max_second_increase: float = bounded(0.1, ge=0)
     """Share of the champion's distance in the second space by which the candidate's may be higher.
     The gate must be sure that it is not. The second space is a classifier where scores come from

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bngan.metrics.evaluation import Comparison, Reference, compare
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
 from pipeline.config.schema import RegisterConfig
 from pipeline.core.errors import UserError
@@ -24,8 +25,6 @@ from pipeline.evaluation.seen import digests_of, prepared_of
 from pipeline.registry.aliases import EXTRACTOR, Verdict
 from pipeline.registry.registry import OpenedModel
 from pipeline.storage.workspace import Workspace
-
-_ONE_DRAW = RegisterConfig(draws=1)
 
 
 class VersionComparison(NamedTuple):
@@ -76,8 +75,9 @@ def compare_models(
         gate = None
         if space and prepared:
             tell(0, 1, "features of training images")
-            sides = _sides(storage, reference, prepared, (one, other), draws)
-            gate = judge(_ONE_DRAW, reduced.real, space.take(overlap.fresh), *sides)
+            candidate, champion = _sides(storage, reduced, prepared, (one, other), draws)
+            space = space.take(overlap.fresh)
+            gate = judge(RegisterConfig(), reduced.real, space, candidate, champion, draws=1)
         return VersionComparison(reference.protocol, scores, overlap, gate)
 
 
@@ -97,15 +97,16 @@ def _sides(
     draws: list[Draw],
 ) -> Iterator[GateCandidate]:
     """Yield both versions as the gate takes them, with the draws that there are."""
+    real = reference.real.features
     own, measure = (models[0].version.tags.get(tag) for tag in (EXTRACTOR, MEASURE))
-    train = {prepared: training_features(reference, prepared)}
+    copies = {prepared: CopyDetector(real, training_features(reference, prepared))}
     for model, draw in zip(models, draws, strict=True):
         tags, folder = model.version.tags, prepared_of(storage, model)
-        if folder and folder not in train:
-            train[folder] = training_features(reference, folder)
+        if folder and folder not in copies:
+            copies[folder] = CopyDetector(real, training_features(reference, folder))
         yield GateCandidate(
             partial(_same, draw),
-            train[folder] if folder else None,
+            copies[folder] if folder else None,
             gap_of(tags, measure) if measure else None,
             own is not None and tags.get(TRAINED_ON) == own,
         )

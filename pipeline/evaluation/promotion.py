@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bngan.metrics.features import Features
+from bngan.metrics.features import ExtractorKind, Features
 from bngan.metrics.fid import frechet_estimate
 from bngan.metrics.jackknife import Estimate, average, holm, p_above
 from bngan.metrics.kid import kernel_estimate
-from bngan.metrics.memorization import copying
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.precision_recall import manifold_estimates
 from bngan.metrics.protocol import EVALUATION_SEEDS
 from bngan.metrics.second_space import SecondSpace
@@ -25,10 +25,14 @@ from pipeline.config.schema import RegisterConfig
 from pipeline.registry.aliases import Verdict
 
 LEVEL, EARLY_LEVEL = 0.95, 0.999
-"""One-sided confidence that the candidate is better: after all draws, and at the early look."""
-EARLY_SHARE = 4
-"""The early look comes after 1 / ``EARLY_SHARE`` of the draws."""
-_FUTILE = 0.2
+"""One-sided confidence that the candidate is better: after all draws, and at early looks."""
+LOOKS = (32, 8, 2)
+"""The early looks come after 1 / 32, 1 / 8 and 1 / 2 of the draws."""
+_FUTILE = 0.1
+_FAST = ("classifier", "random")
+"""Kinds of features that take a tenth of the time of others."""
+_MANY, _FEW = 320_000, 100_000
+"""Most images of a generator by default, with fast and with slow features."""
 
 
 class Draw(NamedTuple):
@@ -52,13 +56,13 @@ class GateCandidate:
 
     Attributes:
         draw: returns a draw by its number; both generators use the same latents.
-        train: features ``(N, d)`` of the images that it was trained on; None if they are not known.
+        copies: finds copies of the images that it was trained on; None if these are not known.
         gap: the change of FID with batch statistics.
         trained_on_features: whether its training used the extractor that the gate uses.
     """
 
     draw: Callable[[int], Draw]
-    train: np.ndarray | None = None
+    copies: CopyDetector | None = None
     gap: Gap | None = None
     trained_on_features: bool = False
 
@@ -79,30 +83,31 @@ def judge(
     space: SecondSpace,
     candidate: GateCandidate,
     champion: GateCandidate,
+    draws: int,
 ) -> Verdict:
     """Return whether the candidate replaces the champion, why, and the numbers.
 
-    An early look decides clear and hopeless cases. Its level is so strict that the last look needs no
+    Early looks decide clear and hopeless cases. Their level is so strict that the last look needs no
     correction (Haybittle 1971). What is not clear after all draws is refused.
 
     Args:
-        config: margins, and the number of images.
+        config: margins.
         real: features of real images that neither generator has seen.
         space: the second space, with such images too.
         candidate: the new generator.
         champion: the present one.
+        draws: most draws, as ``most_draws`` returns.
     """
     sides = candidate, champion
     scores: tuple[list[_Scores], list[_Scores]] = ([], [])
     while True:
-        draws = [side.draw(len(scores[0])) for side in sides]
-        for side, draw, found in zip(sides, draws, scores, strict=True):
+        taken = [side.draw(len(scores[0])) for side in sides]
+        for side, draw, found in zip(sides, taken, scores, strict=True):
             found.append(_scores(side, draw, real, space))
-        images, taken = len(draws[0].features.features), len(scores[0])
-        most = most_draws(config, images)
-        if taken == most:
+        images, number = len(taken[0].features.features), len(scores[0])
+        if number == draws:
             return _verdict(config, _details(config, space, images, sides, scores, LEVEL))
-        if taken == max(most // EARLY_SHARE, 1):
+        if number in {max(draws // part, 1) for part in LOOKS}:
             early = _details(config, space, images, sides, scores, EARLY_LEVEL)
             if _is_hopeless(early, scores) or _is_clear(config, early):
                 return _verdict(config, early)
@@ -112,9 +117,10 @@ _Scores = Mapping[str, Estimate]
 """Scores of a draw by name."""
 
 
-def most_draws(config: RegisterConfig, images: int) -> int:
-    """Return the most draws of so many images that the gate takes."""
-    return max(min(config.draws, config.max_images // images), 1)
+def most_draws(config: RegisterConfig, kind: ExtractorKind, images: int) -> int:
+    """Return the most draws of so many images that the gate takes, with features of a kind."""
+    most = config.max_images or (_MANY if kind in _FAST else _FEW)
+    return max(min(config.draws, most // images), 1)
 
 
 def _scores(side: GateCandidate, draw: Draw, real: Features, space: SecondSpace) -> _Scores:
@@ -125,8 +131,8 @@ def _scores(side: GateCandidate, draw: Draw, real: Features, space: SecondSpace)
         "coverage": manifold_estimates(ours, theirs)["coverage"],
         "second": space.distance(draw.second),
     }
-    if side.train is not None:
-        scores |= copying(ours, theirs, side.train)._asdict()
+    if side.copies:
+        scores |= side.copies(ours)._asdict()
     return scores
 
 
@@ -198,7 +204,7 @@ def _numbers(pair: Mapping[str, Any], other: str) -> str:
 
 
 def _is_hopeless(details: Mapping[str, Any], scores: Sequence[Sequence[_Scores]]) -> bool:
-    """Return whether more draws are useless: probably not better, or surely worse elsewhere."""
+    """Return whether more draws are useless: hardly better, or surely worse elsewhere."""
     first, second = (
         _mean(scores[0], name) - _mean(scores[1], name) for name in (details["metric"], "second")
     )
@@ -244,7 +250,7 @@ def _vetoes(
         ),
     }
     candidate, champion = sides
-    if candidate.train is not None:
+    if candidate.copies:
         vetoes |= _copies(config, *scores)
     if candidate.gap and champion.gap:
         margin = config.max_gap_increase * _mean(scores[1], "fid").value

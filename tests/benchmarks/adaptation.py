@@ -28,7 +28,7 @@ from bngan.generation.sampler import Sampler
 from bngan.metrics.classifier import train_classifier
 from bngan.metrics.features import Extractor
 from bngan.metrics.fid import frechet_distance
-from bngan.metrics.memorization import copying
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.precision_recall import manifold_estimates
 from bngan.training.base import BaseTrainer
 from bngan.training.supervised import SupervisedTrainer
@@ -169,7 +169,7 @@ def scores(world: World, fakes: np.ndarray, train: np.ndarray) -> Scores:
     return Scores(
         frechet_distance(fake, real) / frechet_distance(start, real),
         manifold_estimates(fake, real)["coverage"].value,
-        copying(fake, real, learned).authenticity.value,
+        CopyDetector(real, learned)(fake).authenticity.value,
     )
 
 

@@ -9,6 +9,7 @@ of comparisons that the gate promotes, and the reasons of the others.
 
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +20,13 @@ from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Features
 from bngan.metrics.fid import frechet_distance
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
 from pipeline.evaluation.promotion import Draw, GateCandidate, judge
 
 HIGHER = (0.0, 0.05, 0.1)
-DRAWS, MOST = 32, 20_000
+DRAWS, MOST = 128, 80_000
 
 
 class Pool(NamedTuple):
@@ -65,7 +67,7 @@ class World(NamedTuple):
 
 
 def load(better: Path, worse: Path, reference: Path, prepared: Path, count: int) -> World:
-    """Return the pools: as many generated images as all draws of a comparison take, or 20,000."""
+    """Return the pools: as many generated images as all draws of a comparison take, or 80,000."""
     extractor = load_extractor(reference)
     splits = {name: ImageSplit.load(prepared, name) for name in ("train", "select", "test")}
     real = np.concatenate([splits[name].images for name in ("select", "test")])
@@ -98,10 +100,10 @@ def promoted(world: World, share: float, count: int, comparison: int) -> str:
         second = np.where(place, theirs.second, ours.second)
         return Draw(Features(features, ours.features.logits), second)
 
-    sides = (GateCandidate(lambda n, s=side: draw(s, n), world.train) for side in (0, 1))
-    config = RegisterConfig("x", draws=draws)
-    space = SecondSpace(real.second, world.space.classifier)
-    verdict = judge(config, real.features, space, *sides)
+    copies = CopyDetector(real.features.features, world.train)
+    candidate, champion = (GateCandidate(partial(draw, side), copies) for side in (0, 1))
+    space, config = SecondSpace(real.second, world.space.classifier), RegisterConfig("x")
+    verdict = judge(config, real.features, space, candidate, champion, draws)
     return verdict.reason.split(":")[0].split(" (")[0]
 
 

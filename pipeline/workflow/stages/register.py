@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bngan.data.class_names import list_classes
 from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Features
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.pretrained import file_hash
 from bngan.metrics.second_space import SecondSpace
 from bngan.numerics.rng import derived_seed
@@ -171,45 +170,49 @@ def _compare(
 ) -> Verdict:
     """Compare both generators on the same unseen images and from the same fresh latents."""
     ours, folder = context.inputs["train"], context.inputs["reference"]
-    own, shape = Sampler.load(ours).spec.shape, model.sampler.spec.shape
     champion, known = str(model.version.version), model.version.tags
+    own, shape = Sampler.load(ours).spec.shape, model.sampler.spec.shape
     if own != shape:
-        other = f"makes other images than champion version {champion}: {own}, {shape}"
-        return Verdict(False, other)
+        others = f"makes other images than champion version {champion}: {own}, {shape}"
+        return Verdict(False, others)
     reference = load_reference(folder)
     overlap = _overlap(context, reference, model)
     if problem := _why_not_judged(overlap):
         mend = f"to make it champion anyway: {_promotion(context, number)}"
         return Verdict(False, f"{problem}; {mend}", overlap.record())
     space = second_space(reference.protocol, folder / SECOND_SPACE, context.inputs["prepare"])
-    own_training = Features.load(folder / TRAIN_FEATURES).features
-    sides = [
+    reduced, count = overlap.reduced(reference), reference.protocol.count
+    copies = CopyDetector(reduced.real.features, Features.load(folder / TRAIN_FEATURES).features)
+    draws = most_draws(context.config.register, reference.extractor.info.kind, count)
+    candidate, other = (
         GateCandidate(
-            partial(_draw, context, generator, space, reference.protocol.count),
-            train,
+            partial(_draw, context, generator, space, count, draws),
+            its_copies,
             gap_of(its, tags[MEASURE]),
             its.get(TRAINED_ON) == tags[EXTRACTOR],
         )
-        for generator, its, train in (
-            (ours, tags, own_training),
-            (model.generator, known, _champions_training(context, reference, model)),
+        for generator, its, its_copies in (
+            (ours, tags, copies),
+            (model.generator, known, _champions_copies(context, reduced, copies, model)),
         )
-    ]
-    real, left = overlap.reduced(reference).real, space.take(overlap.fresh)
-    verdict = judge(context.config.register, real, left, *sides)
+    )
+    real, left = reduced.real, space.take(overlap.fresh)
+    verdict = judge(context.config.register, real, left, candidate, other, draws)
     reason = "; ".join([f"{verdict.reason} of champion version {champion}", *overlap.lines()])
     details = {**verdict.details, **overlap.record(), "champion_version": champion}
     return Verdict(verdict.promote, reason, details)
 
 
-def _champions_training(
-    context: StageContext, reference: Reference, champion: OpenedModel
-) -> np.ndarray | None:
-    """Return features of the champion's own training images; None if the images are gone."""
+def _champions_copies(
+    context: StageContext, reference: Reference, own: CopyDetector, champion: OpenedModel
+) -> CopyDetector | None:
+    """Return the detector of copies of the champion's own training images; None if they are gone."""
     if champion.version.tags.get(DATA) == context.input_digests["prepare"]:
-        return Features.load(context.inputs["reference"] / TRAIN_FEATURES).features
+        return own
     prepared = prepared_of(context.storage, champion)
-    return training_features(reference, prepared) if prepared else None
+    if prepared is None:
+        return None
+    return CopyDetector(reference.real.features, training_features(reference, prepared))
 
 
 def _overlap(context: StageContext, reference: Reference, champion: OpenedModel) -> Overlap:
@@ -237,10 +240,14 @@ def _promotion(context: StageContext, number: str) -> str:
 
 
 def _draw(
-    context: StageContext, generator: Path, space: SecondSpace, count: int, number: int
+    context: StageContext,
+    generator: Path,
+    space: SecondSpace,
+    count: int,
+    draws: int,
+    number: int,
 ) -> Draw:
-    """Return one draw; its seed follows from the candidate's fingerprint."""
-    draws = most_draws(context.config.register, count)
+    """Return one draw of ``draws``; its seed follows from the candidate's fingerprint."""
 
     def tell(done: int, total: int) -> None:
         context.events.progress(done, total, f"gate, draw {number + 1} of {draws} at most")

@@ -11,11 +11,11 @@ from bngan.metrics.memorization import Copying
 from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
 from pipeline.evaluation import promotion
-from pipeline.evaluation.promotion import Draw, Gap, GateCandidate, judge
+from pipeline.evaluation.promotion import Draw, Gap, GateCandidate, judge, most_draws
 from pipeline.registry.aliases import Verdict
 
 DIM, COUNT = 6, 500
-CONFIG = RegisterConfig("model", draws=2)
+CONFIG = RegisterConfig("model")
 
 
 def features(seed: int, shift: float = 0.0, count: int = COUNT) -> Features:
@@ -45,9 +45,12 @@ def contender(
 
 
 def decide(
-    candidate: GateCandidate, champion: GateCandidate, config: RegisterConfig = CONFIG
+    candidate: GateCandidate,
+    champion: GateCandidate,
+    config: RegisterConfig = CONFIG,
+    draws: int = 2,
 ) -> Verdict:
-    return judge(config, REAL, SPACE, candidate, champion)
+    return judge(config, REAL, SPACE, candidate, champion, draws)
 
 
 def test_a_better_one_is_promoted_with_the_numbers() -> None:
@@ -72,10 +75,19 @@ def test_what_is_not_surely_better_stays_challenger(shift: float, reason: str, d
     assert verdict.details["draws"] == draws
 
 
-def test_images_have_a_limit() -> None:
-    config = RegisterConfig("model", draws=8, max_images=3 * COUNT + 1)
-    verdict = decide(contender(20, 0.5), contender(20, 0.5), config)
-    assert (verdict.details["draws"], verdict.details["images"]) == (3, 3 * COUNT)
+@pytest.mark.parametrize(
+    ("limit", "kind", "images", "draws"),
+    [
+        (None, "classifier", 10_000, 32),
+        (None, "classifier", 20_000, 16),
+        (None, "imagenet", 10_000, 10),
+        (None, "imagenet", 300, 256),
+        (1499, "imagenet", 500, 2),
+        (10, "imagenet", 500, 1),
+    ],
+)
+def test_images_have_a_limit(limit: int | None, kind: Any, images: int, draws: int) -> None:
+    assert most_draws(RegisterConfig("model", max_images=limit), kind, images) == draws
 
 
 def test_a_difference_that_is_sure_but_small_is_not_worth_it() -> None:
@@ -89,9 +101,8 @@ def test_a_difference_that_is_sure_but_small_is_not_worth_it() -> None:
     ("contrast", "reason"), [(0.3, "worse by pyramid"), (0.473, "maybe worse by pyramid")]
 )
 def test_the_second_space_must_agree(contrast: float, reason: str) -> None:
-    config = RegisterConfig("model", draws=1)
-    assert decide(contender(10, 0.2), contender(10, 1.0), config).promote
-    verdict = decide(contender(10, 0.2, contrast), contender(10, 1.0), config)
+    assert decide(contender(10, 0.2), contender(10, 1.0), draws=1).promote
+    verdict = decide(contender(10, 0.2, contrast), contender(10, 1.0), draws=1)
     assert not verdict.promote
     assert verdict.reason.startswith(f"{reason}'s sliced distance (")
     assert verdict.details["second"]["upper_bound"] >= verdict.details["second"]["margin"]
@@ -130,13 +141,10 @@ def share(value: float, count: int = COUNT) -> Estimate:
 AUTHENTIC = {"real_authenticity": share(0.5, 10**6), "copy_share": share(0.01)}
 
 
-def copies(monkeypatch: pytest.MonkeyPatch, ours: Copying, theirs: Copying | None) -> Verdict:
+def copies(ours: Copying, theirs: Copying | None) -> Verdict:
     """The verdict on a better candidate with these copies of its training images."""
-    known = {1: ours, 2: theirs}
-    monkeypatch.setattr(promotion, "copying", lambda fake, real, train: known[len(train)])
-    mine, other = (np.zeros((rows, DIM), np.float32) for rows in (1, 2))
-    champion = contender(10, 1.0, train=None if theirs is None else other)
-    return decide(contender(10, 0.0, train=mine), champion)
+    mine, other = (known and (lambda fake, known=known: known) for known in (ours, theirs))
+    return decide(contender(10, 0.0, copies=mine), contender(10, 1.0, copies=other))
 
 
 @pytest.mark.parametrize(
@@ -151,21 +159,19 @@ def copies(monkeypatch: pytest.MonkeyPatch, ours: Copying, theirs: Copying | Non
     ],
 )
 def test_authenticity_is_held_against_real_images_first(
-    monkeypatch: pytest.MonkeyPatch, ours: Estimate, theirs: Estimate | None, promoted: bool
+    ours: Estimate, theirs: Estimate | None, promoted: bool
 ) -> None:
     champion = theirs and Copying(theirs, **AUTHENTIC)
-    verdict = copies(monkeypatch, Copying(ours, **AUTHENTIC), champion)
+    verdict = copies(Copying(ours, **AUTHENTIC), champion)
     assert verdict.promote == promoted
     if not promoted:
         assert verdict.reason.startswith(f"worse by authenticity ({ours.value:.3g} against 0.5)")
 
 
 @pytest.mark.parametrize(("copied", "promoted"), [(0.015, True), (0.025, True), (0.06, False)])
-def test_copies_are_refused_beyond_chance(
-    monkeypatch: pytest.MonkeyPatch, copied: float, promoted: bool
-) -> None:
+def test_copies_are_refused_beyond_chance(copied: float, promoted: bool) -> None:
     ours = Copying(share(0.5), **{**AUTHENTIC, "copy_share": share(copied)})
-    verdict = copies(monkeypatch, ours, Copying(share(0.5), **AUTHENTIC))
+    verdict = copies(ours, Copying(share(0.5), **AUTHENTIC))
     assert verdict.promote == promoted
     assert ("worse by copies (0.06 against 0.02)" in verdict.reason) == (not promoted)
 

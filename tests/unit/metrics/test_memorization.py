@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ranksums
 from sklearn.cluster import KMeans
 
-from bngan.metrics.memorization import copying, data_copying, memorization
+from bngan.metrics.memorization import CopyDetector, data_copying, memorization
 from tests.unit.metrics.test_precision_recall import distances, normal
 
 
@@ -15,10 +15,10 @@ def test_copies_of_training_images_are_found() -> None:
     closest = distances(fresh, train).argmin(1)
     others = np.sort(distances(train[closest], train), axis=1)[:, 1]
     authentic = float((distances(fresh, train).min(1) > others).mean())
-    assert copying(fresh, test, train).authenticity.value == pytest.approx(authentic, abs=1e-9)
-    assert copying(copies, test, train).authenticity.value < 0.01
+    assert CopyDetector(test, train)(fresh).authenticity.value == pytest.approx(authentic, abs=1e-9)
+    assert CopyDetector(test, train)(copies).authenticity.value < 0.01
     half = np.concatenate([copies[:500], fresh[:500]])
-    found, both = copying(half, test, train), memorization(half, test, train)
+    found, both = CopyDetector(test, train)(half), memorization(half, test, train)
     assert found.authenticity.value == pytest.approx(authentic / 2, abs=0.05)
     assert both.authenticity.value == found.authenticity.value
     assert both.real_authenticity == found.real_authenticity.value
@@ -57,7 +57,7 @@ def test_data_copying_between_far_clusters_is_that_of_float64() -> None:
 def test_authenticity_is_as_sure_as_a_share_of_so_many_images() -> None:
     train = normal(0, 1000, 8)
     real = normal(0, 20, 8)
-    found = [copying(normal(i, 200, 8), real, train).authenticity for i in range(1, 80)]
+    found = [CopyDetector(real, train)(normal(i, 200, 8)).authenticity for i in range(1, 80)]
     spread = np.std([estimate.value for estimate in found])
     assert np.mean([e.standard_error for e in found]) == pytest.approx(spread, rel=0.25)
 
@@ -67,18 +67,18 @@ def test_the_copy_share_counts_what_is_nearer_than_real_images_are() -> None:
     hugging = np.concatenate([train[:100] + 0.01 * normal(3, 100, 8), fresh[100:]])
     limit = np.quantile(distances(test, train).min(1), 0.01)
     for fake, least, most in ((fresh, 0.0, 0.03), (hugging, 0.1, 0.12)):
-        share = copying(fake, test, train).copy_share
+        share = CopyDetector(test, train)(fake).copy_share
         assert share.value == (distances(fake, train).min(1) < limit).mean()
         assert least <= share.value <= most
     far = test + 100  # whose copies nobody is near to
-    assert copying(hugging, far, train).copy_share.value == 1
+    assert CopyDetector(far, train)(hugging).copy_share.value == 1
 
 
 def test_the_copy_share_knows_its_error() -> None:
     """Both sides are drawn anew each time."""
     train = normal(0, 1000, 8)
     pairs = [(normal(2 * i + 1, 300, 8), normal(2 * i + 2, 300, 8)) for i in range(100)]
-    found = [copying(*pair, train).copy_share for pair in pairs]
+    found = [CopyDetector(pair[1], train)(pair[0]).copy_share for pair in pairs]
     spread = np.std([estimate.value for estimate in found])
     assert 0.7 * spread < np.mean([e.standard_error for e in found]) < 2 * spread
     assert np.mean([e.p_above(0.02) < 0.05 for e in found]) <= 0.05

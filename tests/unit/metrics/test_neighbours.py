@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bngan.metrics.memorization import copying
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.neighbours import Distances, nearest, radii
 from bngan.metrics.precision_recall import manifold_estimates
 from tests.unit.metrics.test_precision_recall import normal
@@ -164,7 +164,7 @@ def test_scores_by_distances_are_brute_forces(make, few: int, monkeypatch) -> No
     found = {name: score.value for name, score in manifold_estimates(fake, real).items()}
     assert found == pytest.approx(expected, abs=1e-12)
     copies = apart.min(axis=1) <= to_others(real, 1)[apart.argmin(axis=1)]
-    assert copying(fake, fake, real).authenticity.value == pytest.approx(
+    assert CopyDetector(fake, real)(fake).authenticity.value == pytest.approx(
         1 - copies.mean(), abs=1e-12
     )
 
