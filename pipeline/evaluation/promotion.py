@@ -183,19 +183,21 @@ def _verdict(config: RegisterConfig, details: dict[str, Any]) -> Verdict:
 
 def _shortfall(config: RegisterConfig, details: dict[str, Any]) -> str | None:
     """Return why the candidate does not become champion; None if it does."""
-    if not details["upper_bound"] < 0:
-        if details["difference"] < 0:
-            return "undecided, the difference may be chance"
+    second = details["second"]
+    worse = f"worse by {second['label']} ({_numbers(second, 'champion')})"
+    if not details["difference"] < 0:
         return "not better"
+    if second["difference"] > second["margin"]:
+        return worse
+    if not details["upper_bound"] < 0:
+        return "undecided, the difference may be chance"
     if not details["difference"] <= -config.min_improvement * details["champion"]:
         return f"better by less than register.min_improvement={config.min_improvement:.3g}"
-    second = details["second"]
     if not second["upper_bound"] < second["margin"]:
-        doubt = "" if second["difference"] > second["margin"] else "maybe "
-        return f"{doubt}worse by {second['label']} ({_numbers(second, 'champion')})"
+        return f"maybe {worse}"
     losses = details["vetoes"].items()
-    if worse := [f"{name} ({_numbers(loss, 'against')})" for name, loss in losses if loss["worse"]]:
-        return f"worse by {', '.join(worse)}"
+    if lost := [f"{name} ({_numbers(loss, 'against')})" for name, loss in losses if loss["worse"]]:
+        return f"worse by {', '.join(lost)}"
     return None
 
 

@@ -18,7 +18,10 @@ _TABLE = re.compile(r"(<!-- table:[^\n]*\n).*?(<!-- end -->)", re.DOTALL)
 def main() -> None:
     """Measure, print, save."""
     mnist = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    sections = (steps.rows, scaling.rows, evaluating.rows, evaluating.inception_rows, startup.rows)
+    sections = (
+        *(steps.rows, scaling.rows, evaluating.rows, evaluating.gate_rows),
+        *(evaluating.inception_rows, startup.rows),
+    )
     rows = [row for section in sections for row in section()]
     rows += tax.rows(mnist) + loading.rows(mnist)
     told = f"{', '.join(rates.occasion().values())}\n\n{rates.table(rows)}\n"

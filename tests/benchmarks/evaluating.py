@@ -6,7 +6,9 @@ they begin; what they have learned changes no time. And Inception's features, be
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -15,20 +17,27 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from bngan.data.dataset import ImageSpec
 from bngan.generation.sampler import Sampler
-from bngan.metrics.classifier import untrained_extractor
+from bngan.metrics.classifier import ResidualClassifier, untrained_extractor
 from bngan.metrics.evaluation import Reference, evaluation
-from bngan.metrics.features import Features
+from bngan.metrics.features import Extractor, ExtractorInfo, Features
+from bngan.metrics.imagenet import imagenet
+from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.pretrained import inception
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import real_vs_real
+from bngan.metrics.second_space import MOST_IMAGES, SecondSpace
 from bngan.networks.factory import build_generator
 from pipeline.config.loader import load_config
+from pipeline.config.schema import RegisterConfig
+from pipeline.evaluation.promotion import Draw, GateCandidate, judge
 from tests.benchmarks.rates import Row, rates, table
 
 COUNT, TRAIN = 10_000, 50_000
+AXES = 2000
 SEEN = 25
 """Images that Inception is shown in a turn."""
-MNIST = Path(__file__).parents[2] / "configs" / "mnist.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs"
+MNIST, PHOTOGRAPHS = CONFIGS / "mnist.yaml", CONFIGS / "your_images.yaml"
 
 
 def rows() -> list[Row]:
@@ -59,6 +68,44 @@ def rows() -> list[Row]:
         Row(what, total, "s", most=30),
         *(Row(f"of it {name}", float(seconds), "s") for name, seconds in named),
     ]
+
+
+def gate_rows() -> list[Row]:
+    """Wall seconds of one draw of the gate on photographs, which asks a classifier as well."""
+    torch.set_num_threads(2)
+    shape, random = (3, 32, 32), np.random.default_rng(0)
+    model, spec = load_config(PHOTOGRAPHS, ["data.path=embedded:digits"]).model, ImageSpec(shape)
+    sampler = Sampler(model, spec, build_generator(model, spec).state_dict())
+    pixels = random.integers(0, 256, (AXES, 32, 32, 3), dtype=np.uint8)
+    extractor = imagenet(shape).with_axes(pixels)
+    info = ExtractorInfo("classifier", shape, 64, 10, network="residual")
+    classifier = Extractor(ResidualClassifier(shape, 10), info)
+    train, real = (
+        random.normal(size=(count, extractor.info.features)).astype(np.float32)
+        for count in (TRAIN, COUNT)
+    )
+    known = Features(real, np.zeros((COUNT, 0), np.float32))
+    space = SecondSpace(classifier(pixels).features, classifier)
+    times = {"images": 0.0, "ImageNet features": 0.0, "classifier's features": 0.0}
+
+    def timed(name: str, call: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = call()
+        times[name] += time.perf_counter() - started
+        return result
+
+    def draw(number: int) -> Draw:
+        images = timed("images", lambda: sampler.images(number, range(COUNT)))
+        features = timed("ImageNet features", lambda: extractor(images))
+        few = images[:MOST_IMAGES]
+        return Draw(features, timed("classifier's features", lambda: space.describe(few)))
+
+    started, copies = time.perf_counter(), CopyDetector(real, train)
+    judge(RegisterConfig("x"), known, space, *[GateCandidate(draw, copies)] * 2, draws=1)
+    total = time.perf_counter() - started
+    what = f"one draw of the gate: {COUNT:,} images of each generator, your_images.yaml at 32x32"
+    times["scores"] = total - sum(times.values())
+    return [Row(what, total, "s", most=60), *(Row(f"of it {n}", s, "s") for n, s in times.items())]
 
 
 def random_inception(path: Path) -> Path:
@@ -99,4 +146,4 @@ def inception_rows() -> list[Row]:
 
 
 if __name__ == "__main__":
-    print(table(rows() + inception_rows()))
+    print(table(rows() + gate_rows() + inception_rows()))
