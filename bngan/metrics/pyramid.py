@@ -22,7 +22,8 @@ _PATCH = 7
 """Side of a patch in pixels; a level that is smaller has smaller ones."""
 _SMALLEST = 4
 """Shorter side of the last level in pixels, at least."""
-_BATCH = 250
+_PIXELS = 256_000
+"""Number of pixels that a thread has in memory at a time."""
 _OPPONENTS = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]], np.float32) / 3
 """Brightness, red less green, and yellow less blue, of red, green and blue."""
 
@@ -81,8 +82,9 @@ def pyramid_patches(images: np.ndarray) -> list[np.ndarray]:
     Raises:
         ValueError: if a side has fewer than 4 pixels.
     """
-    starts = range(0, max(len(images), 1), _BATCH)
-    batches = map_in_threads(lambda start: _patches(images[start : start + _BATCH]), starts)
+    step = max(_PIXELS // (images.shape[1] * images.shape[2]), 1)
+    starts = range(0, max(len(images), 1), step)
+    batches = map_in_threads(lambda start: _patches(images[start : start + step]), starts)
     return [np.concatenate(level) for level in zip(*batches, strict=True)]
 
 

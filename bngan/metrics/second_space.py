@@ -6,6 +6,7 @@ fall only for images that are better.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,6 @@ class SecondSpace:
     classifier: Extractor | None = None
 
     @classmethod
-    def pyramid(cls, images: np.ndarray) -> "SecondSpace":
-        """Return the space of patches, with real images uint8 ``(N, H, W, C)``."""
-        return cls(np.array(images[:MOST_IMAGES]))
-
-    @classmethod
     def load(cls, folder: Path) -> "SecondSpace":
         """Return the space of the classifier that ``save_classifier`` wrote.
 
@@ -49,20 +45,28 @@ class SecondSpace:
         info = read_json_object(folder / INFO)
         if info.get("kind") != "classifier" or info.get("weights") is not None:
             raise ValueError(f"{folder.name}/{INFO} is no classifier of bngan's")
-        return cls(Features.load(folder / _REAL).features, load_extractor(folder))
+        classifier, real = load_extractor(folder), Features.load(folder / _REAL).features
+        if real.ndim != 2 or real.shape[1] != classifier.info.features:
+            raise ValueError(f"{folder.name}/{_REAL} does not belong to the classifier")
+        return cls(real, classifier)
 
     @property
     def label(self) -> str:
         """Return a phrase for the distance."""
-        return "classifier's Frechet distance" if self.classifier else "pyramid's sliced distance"
+        if self.classifier:
+            return "the classifier's Frechet distance"
+        return "the pyramid's sliced distance"
 
     def take(self, chosen: np.ndarray) -> "SecondSpace":
-        """Return the space with the chosen real images: bool ``(N,)``, of more or fewer."""
-        real = self.real[: len(chosen)]
-        return replace(self, real=real[chosen[: len(real)]])
+        """Return the space with the first chosen real images, at most ``MOST_IMAGES``.
+
+        ``chosen`` is bool ``(M,)`` with M at least the number of real images.
+        """
+        first = np.flatnonzero(chosen[: len(self.real)])[:MOST_IMAGES]
+        return replace(self, real=np.array(self.real[first]))
 
     def describe(self, images: np.ndarray) -> np.ndarray:
-        """Return what ``distance`` takes of uint8 images ``(N, H, W, C)``, at most ``MOST_IMAGES``."""
+        """Return what ``distance`` takes of uint8 images ``(N, H, W, C)``."""
         return self.classifier(images).features if self.classifier else images
 
     def distance(self, fake: np.ndarray) -> Estimate:
@@ -76,10 +80,15 @@ class SecondSpace:
         if self.classifier:
             return frechet_estimate(fake, self.real)
         count = min(len(fake), len(self.real))
-        return pyramid_estimate(pyramid_patches(fake[:count]), pyramid_patches(self.real[:count]))
+        real = [level[:count] for level in self._real_patches]
+        return pyramid_estimate(pyramid_patches(fake[:count]), real)
+
+    @cached_property
+    def _real_patches(self) -> list[np.ndarray]:
+        return pyramid_patches(self.real)
 
 
 def save_classifier(folder: Path, classifier: Extractor, real: np.ndarray) -> None:
     """Write a classifier into ``folder``, and its features of real images uint8 ``(N, H, W, C)``."""
     classifier.save(folder)
-    classifier(real[:MOST_IMAGES]).save(folder / _REAL)
+    classifier(real).save(folder / _REAL)

@@ -186,7 +186,7 @@ def _print_gate(console: Console, gate: "Verdict | None") -> None:
     """What the gate sees of a comparison: both spaces, and vetoes."""
     if gate is None:
         console.print(
-            "[yellow]The gate would need prepared data of the first one: they are gone.[/]"
+            "[yellow]The gate needs the first version's prepared data, which are gone.[/]"
         )
         return
     table = Table("what the gate sees", "first", "second", "upper bound", "must be below", box=None)

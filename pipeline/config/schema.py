@@ -226,11 +226,12 @@ class RegisterConfig:
     has. A few of them decide a clear case. More draws tell smaller differences from chance."""
     max_images: int | None = bounded(None, gt=0)
     """Most generated images of each generator in all draws, but at least one draw; null: 320,000 with
-    features of the classifier, and 100,000 with others, which take longer."""
+    features of a classifier or a random network, and 100,000 with others, which take longer."""
     max_second_increase: float = bounded(0.1, ge=0)
     """Share of the champion's distance in the second space by which the candidate's may be higher.
     The gate must be sure that it is not. The second space is a classifier where scores come from
-    ImageNet features and images have labels, else patches of a Laplacian pyramid."""
+    ImageNet features and images have labels; else, and for adaptations, patches of a Laplacian
+    pyramid. With few images a large part of the distance is chance, and of the margin too."""
     max_kid_increase: float = bounded(0.1, ge=0)
     """Share of the champion's KID by which the candidate's KID may be higher."""
     max_coverage_loss: float = bounded(0.02, ge=0)

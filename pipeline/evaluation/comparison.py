@@ -17,11 +17,13 @@ from pipeline.evaluation.contenders import (
     gap_of,
     second_space,
     training_features,
+    unseen_features,
 )
 from pipeline.evaluation.overlap import Overlap
-from pipeline.evaluation.promotion import Draw, GateCandidate, judge
+from pipeline.evaluation.promotion import judge
 from pipeline.evaluation.scoring import ProgressCallback, downloaded_for_scoring, reference_of
 from pipeline.evaluation.seen import digests_of, prepared_of
+from pipeline.evaluation.vetoes import Draw, GateCandidate
 from pipeline.registry.aliases import EXTRACTOR, Verdict
 from pipeline.registry.registry import OpenedModel
 from pipeline.storage.workspace import Workspace
@@ -97,7 +99,7 @@ def _sides(
     draws: list[Draw],
 ) -> Iterator[GateCandidate]:
     """Yield both versions as the gate takes them, with the draws that there are."""
-    real = reference.real.features
+    real = unseen_features(reference, prepared)
     own, measure = (models[0].version.tags.get(tag) for tag in (EXTRACTOR, MEASURE))
     copies = {prepared: CopyDetector(real, training_features(reference, prepared))}
     for model, draw in zip(models, draws, strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bngan.data.dataset import ImageSplit
+from bngan.data.dataset import ImageSplit, Split
 from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Features
@@ -13,8 +13,8 @@ from bngan.metrics.protocol import Protocol
 from bngan.metrics.second_space import MOST_IMAGES, SecondSpace
 from pipeline.cluster.launch import local_device
 from pipeline.core.errors import UserError
-from pipeline.evaluation.promotion import Draw, Gap
 from pipeline.evaluation.scoring import generated_features
+from pipeline.evaluation.vetoes import Draw, Gap
 from pipeline.storage.workspace import Workspace
 
 MEASURE, DATA = "bngan.measure", "bngan.data"
@@ -40,7 +40,7 @@ def second_space(protocol: Protocol, classifier: Path, prepared: Path) -> Second
     """
     if not classifier.is_dir():
         images = ImageSplit.load(prepared, protocol.split).images
-        return SecondSpace.pyramid(images[: protocol.count])
+        return SecondSpace(images[: protocol.count])
     try:
         return SecondSpace.load(classifier)
     except ValueError as error:
@@ -79,7 +79,22 @@ def gap_of(tags: Mapping[str, str], measure: str) -> Gap | None:
     return Gap(float(tags[GAP]), float(tags[GAP_ERROR]))
 
 
+def unseen_features(reference: Reference, prepared: Path) -> np.ndarray:
+    """Return features ``(N, d)`` of real images that no training has seen, beside which copies count.
+
+    They are the reference's. If those are training images, the select images take their place.
+    """
+    if reference.protocol.split != "train":
+        return reference.real.features
+    return _features(reference, prepared, "select", reference.protocol.count)
+
+
 def training_features(reference: Reference, prepared: Path) -> np.ndarray:
     """Return features ``(N, d)`` of training images of prepared data, by a reference's extractor."""
-    images = ImageSplit.load(prepared, "train").images[:TRAIN_COUNT]
-    return Features.join(reference.extractor.batches(images)).features
+    return _features(reference, prepared, "train", TRAIN_COUNT)
+
+
+def _features(reference: Reference, prepared: Path, split: Split, count: int) -> np.ndarray:
+    extractor = reference.extractor.to(local_device("auto"))
+    images = ImageSplit.load(prepared, split).images[:count]
+    return Features.join(extractor.batches(images)).features

@@ -1,27 +1,21 @@
 """The promotion gate: compare candidate and champion on the same images and fresh latents.
 
 A candidate wins if three things hold. Its distance from real images is lower beyond chance, by enough.
-A second space, which has another training signal, excludes that it is worse by more than a margin. No
-veto falls beyond chance. The first two must both hold, so that neither needs a correction
+A second space, which has another training signal, rules out that it is worse by more than a margin. No
+veto refuses it beyond chance. The first two must both hold, so that neither needs a correction
 (intersection-union test, Berger 1982); vetoes share one level by Holm's procedure.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from bngan.metrics.features import ExtractorKind, Features
 from bngan.metrics.fid import frechet_estimate
-from bngan.metrics.jackknife import Estimate, average, holm, p_above
 from bngan.metrics.kid import kernel_estimate
-from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.precision_recall import manifold_estimates
-from bngan.metrics.protocol import EVALUATION_SEEDS
 from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
+from pipeline.evaluation.vetoes import VETOES, Draw, GateCandidate, Scores, mean_score, vetoes_of
 from pipeline.registry.aliases import Verdict
 
 LEVEL, EARLY_LEVEL = 0.95, 0.999
@@ -35,38 +29,6 @@ _MANY, _FEW = 320_000, 100_000
 """Most images of a generator by default, with fast and with slow features."""
 
 
-class Draw(NamedTuple):
-    """One draw of a generator's images, as the gate sees it."""
-
-    features: Features
-    second: np.ndarray
-    """The images in the form that the second space takes."""
-
-
-class Gap(NamedTuple):
-    """FID with batch statistics minus FID with stored ones, over the evaluation seeds."""
-
-    mean: float
-    standard_error: float
-
-
-@dataclass
-class GateCandidate:
-    """One of the two generators that the gate compares.
-
-    Attributes:
-        draw: returns a draw by its number; both generators use the same latents.
-        copies: finds copies of the images that it was trained on; None if these are not known.
-        gap: the change of FID with batch statistics.
-        trained_on_features: whether its training used the extractor that the gate uses.
-    """
-
-    draw: Callable[[int], Draw]
-    copies: CopyDetector | None = None
-    gap: Gap | None = None
-    trained_on_features: bool = False
-
-
 class Contest(NamedTuple):
     """Distances of both generators by one space, and the champion's advantage."""
 
@@ -75,6 +37,7 @@ class Contest(NamedTuple):
     difference: float
     upper_bound: float
     """Upper bound of the difference; the candidate is better beyond chance if it is below 0."""
+    lower_bound: float
 
 
 def judge(
@@ -99,7 +62,7 @@ def judge(
         draws: most draws, as ``most_draws`` returns.
     """
     sides = candidate, champion
-    scores: tuple[list[_Scores], list[_Scores]] = ([], [])
+    scores: tuple[list[Scores], list[Scores]] = ([], [])
     while True:
         taken = [side.draw(len(scores[0])) for side in sides]
         for side, draw, found in zip(sides, taken, scores, strict=True):
@@ -113,17 +76,13 @@ def judge(
                 return _verdict(config, early)
 
 
-_Scores = Mapping[str, Estimate]
-"""Scores of a draw by name."""
-
-
 def most_draws(config: RegisterConfig, kind: ExtractorKind, images: int) -> int:
     """Return the most draws of so many images that the gate takes, with features of a kind."""
     most = config.max_images or (_MANY if kind in _FAST else _FEW)
     return max(min(config.draws, most // images), 1)
 
 
-def _scores(side: GateCandidate, draw: Draw, real: Features, space: SecondSpace) -> _Scores:
+def _scores(side: GateCandidate, draw: Draw, real: Features, space: SecondSpace) -> Scores:
     ours, theirs = draw.features.features, real.features
     scores = {
         "fid": frechet_estimate(ours, theirs),
@@ -136,14 +95,16 @@ def _scores(side: GateCandidate, draw: Draw, real: Features, space: SecondSpace)
     return scores
 
 
-def _mean(scores: Sequence[_Scores], name: str) -> Estimate:
-    return average([each[name] for each in scores])
-
-
-def _contest(scores: Sequence[Sequence[_Scores]], name: str, level: float) -> Contest:
-    ours, theirs = (_mean(side, name) for side in scores)
+def _contest(scores: Sequence[Sequence[Scores]], name: str, level: float) -> Contest:
+    ours, theirs = (mean_score(side, name) for side in scores)
     difference = ours - theirs
-    return Contest(ours.value, theirs.value, difference.value, difference.bound(level))
+    return Contest(
+        ours.value,
+        theirs.value,
+        difference.value,
+        difference.bound(level),
+        difference.bound(1 - level),
+    )
 
 
 def _details(
@@ -151,7 +112,7 @@ def _details(
     space: SecondSpace,
     images: int,
     sides: tuple[GateCandidate, GateCandidate],
-    scores: tuple[Sequence[_Scores], Sequence[_Scores]],
+    scores: tuple[Sequence[Scores], Sequence[Scores]],
     level: float,
 ) -> dict[str, Any]:
     """Return the numbers of a decision in JSON values; draws have so many ``images`` each."""
@@ -169,7 +130,7 @@ def _details(
             **second._asdict(),
             "margin": config.max_second_increase * second.champion,
         },
-        "vetoes": _vetoes(config, sides, scores),
+        "vetoes": vetoes_of(config, sides, scores, used),
     }
 
 
@@ -184,19 +145,21 @@ def _verdict(config: RegisterConfig, details: dict[str, Any]) -> Verdict:
 def _shortfall(config: RegisterConfig, details: dict[str, Any]) -> str | None:
     """Return why the candidate does not become champion; None if it does."""
     second = details["second"]
-    worse = f"worse by {second['label']} ({_numbers(second, 'champion')})"
+    numbers = f"{second['label']} ({_numbers(second, 'champion')})"
     if not details["difference"] < 0:
         return "not better"
-    if second["difference"] > second["margin"]:
-        return worse
+    if second["lower_bound"] > second["margin"]:
+        return f"worse by {numbers}"
     if not details["upper_bound"] < 0:
         return "undecided, the difference may be chance"
     if not details["difference"] <= -config.min_improvement * details["champion"]:
         return f"better by less than register.min_improvement={config.min_improvement:.3g}"
     if not second["upper_bound"] < second["margin"]:
-        return f"maybe {worse}"
+        return f"undecided, perhaps worse by {numbers}"
     losses = details["vetoes"].items()
-    if lost := [f"{name} ({_numbers(loss, 'against')})" for name, loss in losses if loss["worse"]]:
+    if lost := [
+        f"{VETOES[name]} ({_numbers(loss, 'against')})" for name, loss in losses if loss["worse"]
+    ]:
         return f"worse by {', '.join(lost)}"
     return None
 
@@ -205,10 +168,11 @@ def _numbers(pair: Mapping[str, Any], other: str) -> str:
     return f"{pair['candidate']:.3g} against {pair[other]:.3g}"
 
 
-def _is_hopeless(details: Mapping[str, Any], scores: Sequence[Sequence[_Scores]]) -> bool:
+def _is_hopeless(details: Mapping[str, Any], scores: Sequence[Sequence[Scores]]) -> bool:
     """Return whether more draws are useless: hardly better, or surely worse elsewhere."""
     first, second = (
-        _mean(scores[0], name) - _mean(scores[1], name) for name in (details["metric"], "second")
+        mean_score(scores[0], name) - mean_score(scores[1], name)
+        for name in (details["metric"], "second")
     )
     return first.bound(_FUTILE) > 0 or second.bound(1 - EARLY_LEVEL) > details["second"]["margin"]
 
@@ -219,72 +183,3 @@ def _is_clear(config: RegisterConfig, details: dict[str, Any]) -> bool:
     return _shortfall(config, details) is None and all(
         loss["loss"] <= loss["margin"] for loss in losses
     )
-
-
-@dataclass
-class _Veto:
-    """A loss against something, a margin for it, and the p-value of no more than the margin."""
-
-    candidate: float
-    against: float
-    loss: float
-    margin: float
-    p_value: float
-
-    @classmethod
-    def of(cls, candidate: Estimate, against: Estimate, loss: Estimate, margin: float) -> "_Veto":
-        return cls(candidate.value, against.value, loss.value, margin, loss.p_above(margin))
-
-
-def _vetoes(
-    config: RegisterConfig,
-    sides: tuple[GateCandidate, GateCandidate],
-    scores: tuple[Sequence[_Scores], Sequence[_Scores]],
-) -> dict[str, dict[str, Any]]:
-    """Return each veto's numbers, and whether the candidate is worse; Holm shares the level."""
-    kid, their_kid = (_mean(side, "kid") for side in scores)
-    coverage, their_coverage = (_mean(side, "coverage") for side in scores)
-    margin = config.max_kid_increase * abs(their_kid.value)
-    vetoes = {
-        "kid": _Veto.of(kid, their_kid, kid - their_kid, margin),
-        "coverage": _Veto.of(
-            coverage, their_coverage, their_coverage - coverage, config.max_coverage_loss
-        ),
-    }
-    candidate, champion = sides
-    if candidate.copies:
-        vetoes |= _copies(config, *scores)
-    if candidate.gap and champion.gap:
-        margin = config.max_gap_increase * _mean(scores[1], "fid").value
-        vetoes["batch_norm_gap"] = _gap(candidate.gap, champion.gap, margin)
-    worse = holm({name: veto.p_value for name, veto in vetoes.items()}, 1 - LEVEL)
-    return {name: {**asdict(veto), "worse": name in worse} for name, veto in vetoes.items()}
-
-
-def _copies(
-    config: RegisterConfig, ours: Sequence[_Scores], theirs: Sequence[_Scores]
-) -> dict[str, _Veto]:
-    """Return the vetoes against copies of training images.
-
-    Authenticity must be below that of unseen real images, and below the champion's if it is known: a
-    champion whose images are far from all real ones copies nothing.
-    """
-    authenticity, real, share = (
-        _mean(ours, name) for name in ("authenticity", "real_authenticity", "copy_share")
-    )
-    veto = _Veto.of(authenticity, real, real - authenticity, config.max_authenticity_loss)
-    if "authenticity" in theirs[0]:
-        lost = _mean(theirs, "authenticity") - authenticity
-        veto.p_value = max(veto.p_value, lost.p_above(0))
-    limit = config.max_copy_share
-    copies = _Veto(share.value, limit, share.value, limit, share.p_above(limit))
-    return {"authenticity": veto, "copies": copies}
-
-
-def _gap(candidate: Gap, champion: Gap, margin: float) -> _Veto:
-    """Compare the gaps by Student's t of two samples; each has a gap per evaluation seed."""
-    ours, theirs = abs(candidate.mean), abs(champion.mean)
-    error = math.hypot(candidate.standard_error, champion.standard_error)
-    degrees = 2 * (len(EVALUATION_SEEDS) - 1)
-    p_value = p_above(ours - theirs - margin, error, degrees)
-    return _Veto(ours, theirs, ours - theirs, margin, p_value)

@@ -32,8 +32,8 @@ images. Both generators get the same fresh latents.</p>
 <h2>Vetoes</h2>
 <div class="wide">{{ table(["", "This version", "Against", "Loss", "Margin", "p", "Worse"],
   vetoes) }}</div>
-<p><small>p is the chance of such a loss if the true loss is the margin. All vetoes together refuse a
-version wrongly at most one time in twenty.</small></p>
+<p><small>p is the chance of a loss at least as large if the true loss is the margin. All
+vetoes together refuse a version wrongly at most one time in twenty.</small></p>
 {% endif %}
 {% endblock %}
 """

@@ -29,7 +29,8 @@ from bngan.metrics.second_space import MOST_IMAGES, SecondSpace
 from bngan.networks.factory import build_generator
 from pipeline.config.loader import load_config
 from pipeline.config.schema import RegisterConfig
-from pipeline.evaluation.promotion import Draw, GateCandidate, judge
+from pipeline.evaluation.promotion import judge
+from pipeline.evaluation.vetoes import Draw, GateCandidate
 from tests.benchmarks.rates import Row, rates, table
 
 COUNT, TRAIN = 10_000, 50_000

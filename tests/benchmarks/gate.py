@@ -23,7 +23,8 @@ from bngan.metrics.fid import frechet_distance
 from bngan.metrics.memorization import CopyDetector
 from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
-from pipeline.evaluation.promotion import Draw, GateCandidate, judge
+from pipeline.evaluation.promotion import judge
+from pipeline.evaluation.vetoes import Draw, GateCandidate
 
 HIGHER = (0.0, 0.05, 0.1)
 DRAWS, MOST = 128, 80_000
@@ -72,7 +73,7 @@ def load(better: Path, worse: Path, reference: Path, prepared: Path, count: int)
     splits = {name: ImageSplit.load(prepared, name) for name in ("train", "select", "test")}
     real = np.concatenate([splits[name].images for name in ("select", "test")])
     classifier = reference / "second"
-    space = SecondSpace.load(classifier) if classifier.is_dir() else SecondSpace.pyramid(real)
+    space = SecondSpace.load(classifier) if classifier.is_dir() else SecondSpace(real)
     total = min(2 * DRAWS * count, MOST)
 
     def pool(images: np.ndarray) -> Pool:

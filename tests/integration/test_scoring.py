@@ -97,11 +97,19 @@ def test_another_tools_images_are_scored_like_ones_own(
 
 def test_a_version_is_as_good_as_itself(workspace: Path) -> None:
     command = ("compare", MODEL, MODEL, "--workspace", str(workspace))
-    assert "No difference beyond chance." in bngan(*command).stdout
+    shown = bngan(*command).stdout
+    assert "No difference beyond chance." in shown
+    for row in ("what the gate sees", "pyramid's sliced distance", "Copies of training images"):
+        assert row in shown
     found = json.loads(bngan(*command, "--json").stdout)
     assert found["protocol"] == "fid350_test"
     assert found["scores"]["fid"]["first"] == found["scores"]["fid"]["second"]
     assert {pair["verdict"] for pair in found["scores"].values()} == {"neither"}
+    gate = found["gate"]
+    assert gate["reason"].startswith("not better: FID ")
+    assert gate["candidate"] == found["scores"]["fid"]["first"]
+    assert gate["second"]["difference"] == gate["vetoes"]["coverage"]["loss"] == 0
+    assert gate["vetoes"]["batch_norm_gap"]["candidate"] >= 0
 
 
 @pytest.mark.full

@@ -1,5 +1,6 @@
 """reference: the basis of scores: extractor, features of real images, and the floor."""
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -43,6 +44,8 @@ _AXES_COUNT = 5000
 """Most training images that decide about the axes of features."""
 _SLOW = ("inception", "file")
 """Kinds that nobody checks on degraded images: that may take half an hour."""
+_LEARNED_BYTES = 2**31
+"""Most bytes of images that a classifier learns from."""
 _LISTED = 10
 """Most classes that a message lists."""
 
@@ -236,6 +239,7 @@ def _extractor(context: StageContext, kind: str, train: ImageSplit, learned: int
 
 def _classifier(context: StageContext, train: ImageSplit, learned: int) -> Extractor:
     labelled = np.flatnonzero(train.labels[:learned] != UNLABELLED)
+    labelled = labelled[: max(_LEARNED_BYTES // train.images[0].nbytes, 1)]
     extractor = train_classifier(
         train.images[labelled],
         train.labels[labelled],
@@ -250,16 +254,30 @@ def _classifier(context: StageContext, train: ImageSplit, learned: int) -> Extra
 def _save_second_space(
     context: StageContext, splits: Mapping[Split, ImageSplit], real: np.ndarray
 ) -> None:
-    """Train and keep a classifier for the gate, if the training images have classes."""
+    """Train and keep a classifier for the gate, if it tells the classes of the select images."""
     train, select = splits["train"], splits["select"]
     if classes_to_learn(train) < 2:
         return
     classifier = _classifier(context, train, len(train) // 2)
-    logits = classifier(select.images[:SELECT_COUNT]).logits
-    classifier.info.accuracy = _accuracy(logits, select.labels[:SELECT_COUNT])
+    logits, labels = classifier(select.images[:SELECT_COUNT]).logits, select.labels[:SELECT_COUNT]
+    classifier.info.accuracy = _accuracy(logits, labels)
+    if _is_guess(classifier.info.accuracy, labels):
+        context.events.message(
+            "the gate's second space is the pyramid: a classifier hardly tells these classes"
+        )
+        return
     folder = context.output / SECOND_SPACE
     folder.mkdir()
     save_classifier(folder, classifier, real)
+
+
+def _is_guess(accuracy: float | None, labels: np.ndarray) -> bool:
+    """Return whether an accuracy may be that of the most frequent class, by two standard errors."""
+    known = labels[labels != UNLABELLED]
+    if accuracy is None:
+        return True
+    most = np.bincount(known).max() / len(known)
+    return bool(accuracy <= most + 2 * math.sqrt(most * (1 - most) / len(known)))
 
 
 def _files(config: Config) -> str:

@@ -1,17 +1,20 @@
 """Only what is better beyond chance, by enough, and not at another's cost becomes champion."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bngan.metrics.features import Features
 from bngan.metrics.jackknife import GROUPS, Estimate, average
-from bngan.metrics.memorization import Copying
+from bngan.metrics.memorization import CopyDetector, Copying
 from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
 from pipeline.evaluation import promotion
-from pipeline.evaluation.promotion import Draw, Gap, GateCandidate, judge, most_draws
+from pipeline.evaluation.promotion import judge, most_draws
+from pipeline.evaluation.vetoes import Draw, Gap, GateCandidate
 from pipeline.registry.aliases import Verdict
 
 DIM, COUNT = 6, 500
@@ -30,7 +33,7 @@ def images(seed: int, contrast: float = 1.0, count: int = 100) -> np.ndarray:
 
 
 REAL = features(0)
-SPACE = SecondSpace.pyramid(images(0))
+SPACE = SecondSpace(images(0))
 
 
 def contender(
@@ -98,13 +101,13 @@ def test_a_difference_that_is_sure_but_small_is_not_worth_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("contrast", "reason"), [(0.3, "worse by pyramid"), (0.473, "maybe worse by pyramid")]
+    ("contrast", "reason"), [(0.3, "worse by"), (0.473, "undecided, perhaps worse by")]
 )
 def test_the_second_space_must_agree(contrast: float, reason: str) -> None:
     assert decide(contender(10, 0.2), contender(10, 1.0), draws=1).promote
     verdict = decide(contender(10, 0.2, contrast), contender(10, 1.0), draws=1)
     assert not verdict.promote
-    assert verdict.reason.startswith(f"{reason}'s sliced distance (")
+    assert verdict.reason.startswith(f"{reason} the pyramid's sliced distance (")
     assert verdict.details["second"]["upper_bound"] >= verdict.details["second"]["margin"]
 
 
@@ -115,9 +118,10 @@ def test_a_space_that_training_has_used_does_not_judge() -> None:
     for used in (True, False):
         candidate = contender(10, 1.0, 0.8, trained_on_features=used)
         champion = contender(10, 0.9, 0.5, trained_on_features=not used)
-        verdict = decide(candidate, champion, RegisterConfig("model", max_kid_increase=1))
+        verdict = decide(candidate, champion)
         assert verdict.promote
-        assert verdict.reason.startswith("better: pyramid's sliced distance ")
+        assert verdict.reason.startswith("better: the pyramid's sliced distance ")
+        assert verdict.details["vetoes"] == {}  # KID and coverage are of the same features
         assert not decide(champion, candidate).promote
 
 
@@ -141,10 +145,21 @@ def share(value: float, count: int = COUNT) -> Estimate:
 AUTHENTIC = {"real_authenticity": share(0.5, 10**6), "copy_share": share(0.01)}
 
 
+class Known(CopyDetector):
+    """Estimates that are known, beside so many real images."""
+
+    def __init__(self, copying: Copying, count: int = 2000) -> None:
+        self.copying, self.count, self.rank = copying, count, math.ceil(count / 100)
+        self.real_authenticity = copying.real_authenticity
+
+    def __call__(self, fake: np.ndarray) -> Copying:
+        return self.copying
+
+
 def copies(ours: Copying, theirs: Copying | None) -> Verdict:
     """The verdict on a better candidate with these copies of its training images."""
-    mine, other = (known and (lambda fake, known=known: known) for known in (ours, theirs))
-    return decide(contender(10, 0.0, copies=mine), contender(10, 1.0, copies=other))
+    champion = None if theirs is None else Known(theirs)
+    return decide(contender(10, 0.0, copies=Known(ours)), contender(10, 1.0, copies=champion))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +188,9 @@ def test_copies_are_refused_beyond_chance(copied: float, promoted: bool) -> None
     ours = Copying(share(0.5), **{**AUTHENTIC, "copy_share": share(copied)})
     verdict = copies(ours, Copying(share(0.5), **AUTHENTIC))
     assert verdict.promote == promoted
-    assert ("worse by copies (0.06 against 0.02)" in verdict.reason) == (not promoted)
+    assert ("worse by copies of training images (0.06 against 0.02)" in verdict.reason) == (
+        not promoted
+    )
 
 
 @pytest.mark.parametrize(("error", "promoted"), [(0.1, False), (2.0, True)])
@@ -184,7 +201,37 @@ def test_the_gap_of_batch_norm_is_a_veto_beyond_chance(error: float, promoted: b
     assert told["loss"] == pytest.approx(1.9)
     assert told["margin"] < 1.9
     assert verdict.promote == promoted
-    assert ("worse by batch_norm_gap (2 against 0.1)" in verdict.reason) == (not promoted)
+    assert ("worse by the batch-norm gap (2 against 0.1)" in verdict.reason) == (not promoted)
+
+
+def test_vetoes_share_their_level() -> None:
+    """A p-value of 0.02 refuses among two vetoes, but not among five."""
+    gap = Gap(0.1, 0.1)
+    at_limit = p_quantile(0.02, 4)
+    ours = Gap(0.1 + at_limit * math.hypot(0.1, 0.1), 0.1)
+    config = RegisterConfig("model", max_gap_increase=0)
+    few = decide(contender(10, 0.0, gap=ours), contender(10, 1.0, gap=gap), config)
+    assert few.details["vetoes"]["batch_norm_gap"]["p_value"] == pytest.approx(0.02)
+    assert few.promote  # 0.05 / 3 is less
+    ours = Gap(0.1 + p_quantile(0.016, 4) * math.hypot(0.1, 0.1), 0.1)
+    assert not decide(contender(10, 0.0, gap=ours), contender(10, 1.0, gap=gap), config).promote
+    known = Known(Copying(share(0.5), **AUTHENTIC))
+    five = contender(10, 0.0, gap=ours, copies=known)
+    assert decide(five, contender(10, 1.0, gap=gap, copies=known), config).promote
+
+
+def p_quantile(p_value: float, degrees: int) -> float:
+    return float(scipy.stats.t.isf(p_value, degrees))
+
+
+@pytest.mark.parametrize(
+    ("shift", "draws", "taken"),
+    [(0.8, 64, 2), (0.2, 64, 8), (0.44, 64, 32), (0.5, 64, 64), (0.8, 7, 1)],
+)
+def test_early_looks_decide_clear_and_hopeless_cases(shift: float, draws: int, taken: int) -> None:
+    verdict = decide(contender(100, shift), contender(300, 0.5), draws=draws)
+    assert verdict.details["draws"] == taken
+    assert verdict.details["level"] == (0.95 if taken == draws else 0.999)
 
 
 def test_lower_fid_at_the_cost_of_coverage_is_refused() -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import ranksums
 from sklearn.cluster import KMeans
 
+from bngan.metrics.jackknife import Estimate
 from bngan.metrics.memorization import CopyDetector, data_copying, memorization
 from tests.unit.metrics.test_precision_recall import distances, normal
 
@@ -65,20 +66,36 @@ def test_authenticity_is_as_sure_as_a_share_of_so_many_images() -> None:
 def test_the_copy_share_counts_what_is_nearer_than_real_images_are() -> None:
     train, fresh, test = normal(0, 2000, 8), normal(1, 1000, 8), normal(2, 1000, 8)
     hugging = np.concatenate([train[:100] + 0.01 * normal(3, 100, 8), fresh[100:]])
-    limit = np.quantile(distances(test, train).min(1), 0.01)
+    hugging = hugging[np.random.default_rng(4).permutation(1000)]
+    limit = np.sort(distances(test, train).min(1))[9]  # the tenth of 1,000
+    detector = CopyDetector(test, train)
     for fake, least, most in ((fresh, 0.0, 0.03), (hugging, 0.1, 0.12)):
-        share = CopyDetector(test, train)(fake).copy_share
+        share = detector(fake).copy_share
         assert share.value == (distances(fake, train).min(1) < limit).mean()
         assert least <= share.value <= most
-    far = test + 100  # whose copies nobody is near to
-    assert CopyDetector(far, train)(hugging).copy_share.value == 1
+    assert detector.p_copies(detector(hugging).copy_share, 0.02) < 1e-6
+    assert detector.p_copies(detector(fresh).copy_share, 0.02) > 0.5
+    assert detector.p_copies(Estimate(np.nan, {}), 0.02) == 0
 
 
-def test_the_copy_share_knows_its_error() -> None:
-    """Both sides are drawn anew each time."""
-    train = normal(0, 1000, 8)
-    pairs = [(normal(2 * i + 1, 300, 8), normal(2 * i + 2, 300, 8)) for i in range(100)]
-    found = [CopyDetector(pair[1], train)(pair[0]).copy_share for pair in pairs]
-    spread = np.std([estimate.value for estimate in found])
-    assert 0.7 * spread < np.mean([e.standard_error for e in found]) < 2 * spread
-    assert np.mean([e.p_above(0.02) < 0.05 for e in found]) <= 0.05
+@pytest.mark.parametrize("count", [20, 60, 300])
+def test_an_honest_generator_is_rarely_refused_for_copies(count: int) -> None:
+    """Its distances are those of real images, of which a few give the limit."""
+    train, refused = normal(0, 500, 8), 0
+    shares = distances(normal(1, 20_000, 8), train).min(1)  # as if of many draws
+    for i in range(200):
+        detector = CopyDetector(normal(2 * i + 2, count, 8), train)
+        share = float((shares < detector.close).mean())
+        estimate = Estimate(share, {"fake": np.full(20, share)})
+        refused += detector.p_copies(estimate, 0.02) < 0.05
+    assert refused / 200 <= 0.05
+    copier = Estimate(0.9, {"fake": np.full(20, 0.9)})
+    assert detector.p_copies(copier, 0.02) < 1e-4
+
+
+def test_the_error_of_an_authenticity_of_all_is_not_none() -> None:
+    train = normal(0, 100, 8)
+    far = CopyDetector(normal(1, 20, 8) + 100, train)
+    assert far.real_authenticity.value == 1
+    assert far.real_authenticity.standard_error == 0
+    assert far.least_error == pytest.approx(np.sqrt(20.5 / 21 * 0.5 / 21 / 20))

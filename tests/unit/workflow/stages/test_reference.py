@@ -15,7 +15,7 @@ from pipeline.config.schema import Config, DataConfig, EvaluateConfig, Extractor
 from pipeline.core.errors import UserError
 from pipeline.workflow.stage import StageContext
 from pipeline.workflow.stages import reference
-from pipeline.workflow.stages.reference import _renamed
+from pipeline.workflow.stages.reference import _is_guess, _renamed
 from tests.unit.workflow.stages.test_prepare import Silence, prepared, write_table
 
 
@@ -70,16 +70,16 @@ def test_the_classifier_learns_from_mirror_images_where_the_training_does(
     assert "data.flip" in reference.STAGE.config
 
 
-@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize(("labels", "right"), [(True, True), (True, False), (False, True)])
 def test_photographs_with_classes_get_a_classifier_for_the_gate(
-    labels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    labels: bool, right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With features of the protocol's real images, and none of training images."""
+    """With features of the protocol's real images; if it tells the classes of select images."""
     random = np.random.default_rng(0)
     for split, count in (("train", 80), ("select", 20), ("test", 25)):
+        known = np.arange(count) % 2 if labels else np.full(count, UNLABELLED)
         pixels = random.integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
         np.save(tmp_path / f"{split}_images.npy", pixels)
-        known = np.arange(count) % 2 if labels else np.full(count, UNLABELLED)
         np.save(tmp_path / f"{split}_labels.npy", known)
     (tmp_path / "dataset.json").write_text('{"classes": ["cat", "dog"]}')
     made = ResidualClassifier((3, 28, 28), 2)
@@ -91,21 +91,39 @@ def test_photographs_with_classes_get_a_classifier_for_the_gate(
         return Extractor(made, info)
 
     monkeypatch.setattr(reference, "train_classifier", train)
+    monkeypatch.setattr(reference, "_accuracy", lambda *_: 0.95 if right else 0.6)
     (output := tmp_path / "reference").mkdir()
     inputs: Any = {"prepare": tmp_path}
     config = Config(name="x", evaluate=EvaluateConfig("fid22_test"))
     context = StageContext(config, inputs, {}, output, output, "run", "print", Silence())  # type: ignore[arg-type]
     reference.run(context)
     assert json.loads((output / "extractor.json").read_text())["kind"] == "imagenet"
-    if not labels:
+    assert asked == [40] * labels  # the half that the axes come from
+    if not labels or not right:
         assert not (output / "second").exists()
         return
-    assert asked == [40]  # the half that the axes come from
     space = SecondSpace.load(output / "second")
     test = np.load(tmp_path / "test_images.npy")[:22]
     np.testing.assert_allclose(space.real, Extractor(made, info)(test).features, rtol=1e-5)
     stored = json.loads((output / "second" / "extractor.json").read_text())
-    assert 0 <= stored["accuracy"] <= 1
+    assert stored["accuracy"] == 0.95
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "labels", "guess"),
+    [
+        (0.6, [0, 1] * 10, True),
+        (0.75, [0, 1] * 10, False),
+        (0.75, [0, 0, 0, 1] * 5, True),
+        (0.3, list(range(10)) * 10, False),
+        (0.9, [1, -1] * 10, True),
+        (None, [-1] * 10, True),
+    ],
+)
+def test_an_accuracy_that_a_guess_may_have_is_none(
+    accuracy: float | None, labels: list[int], guess: bool
+) -> None:
+    assert _is_guess(accuracy, np.array(labels)) == guess
 
 
 def spec(*names: str) -> ImageSpec:
