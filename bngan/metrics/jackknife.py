@@ -112,16 +112,24 @@ def holm(p_values: Mapping[str, float], level: float) -> set[str]:
 
 
 def average(draws: Sequence[Estimate]) -> Estimate:
-    """Return the mean score of several draws of generated images against the same real ones."""
-    value = float(np.mean([draw.value for draw in draws]))
-    without: dict[str, np.ndarray] = {}
+    """Return the mean score of several draws of generated images against the same real ones.
+
+    From ``GROUPS`` draws on, their own spread gives the error of the drawing: groups of draws are left
+    out. The jackknife within draws overstates it by some 10 % for a Frechet distance of 300 images.
+    """
+    values = np.array([draw.value for draw in draws])
+    value, changes = float(values.mean()), dict[str, np.ndarray]()
+    if many := len(draws) >= GROUPS:
+        changes["draws"] = leave_groups_out(lambda some: float(some.mean()), values) - value
     for number, draw in enumerate(draws):
-        for name, values in draw.without.items():
+        for name, without in draw.without.items():
+            if many and name != "real":
+                continue
             # Real images are the same draw each time, generated ones are not.
             key = name if name == "real" else f"{name} {number}"
-            change = (values - draw.value) / len(draws)
-            without[key] = without.get(key, np.zeros(GROUPS)) + change
-    return Estimate(value, {name: value + change for name, change in without.items()})
+            change = (without - draw.value) / len(draws)
+            changes[key] = changes.get(key, np.zeros(GROUPS)) + change
+    return Estimate(value, {name: value + change for name, change in changes.items()})
 
 
 def leave_groups_out(score: Callable[[np.ndarray], float], samples: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from bngan.metrics.features import Features
-from bngan.metrics.jackknife import GROUPS, Estimate, average
+from bngan.metrics.jackknife import GROUPS, Estimate
 from bngan.metrics.memorization import CopyDetector, Copying
 from bngan.metrics.second_space import SecondSpace
 from pipeline.config.schema import RegisterConfig
@@ -254,13 +254,3 @@ def test_equal_generators_are_rarely_promoted() -> None:
         for i in range(60)
     )
     assert wins <= 7  # 5 %, and chance
-
-
-def test_an_average_knows_what_its_draws_share() -> None:
-    real, own = np.random.default_rng(0).normal(0, 1, (2, 20))
-    draws = [Estimate(2.0, {"real": 2.0 + real, "fake": 2.0 + own}) for _ in range(4)]
-    mean = average(draws)
-    assert mean.value == 2.0
-    np.testing.assert_allclose(mean.without["real"], 2.0 + real)
-    parts = 19 * np.var(real), 19 * np.var(own) / 4
-    assert mean.standard_error == pytest.approx(np.sqrt(sum(parts)))

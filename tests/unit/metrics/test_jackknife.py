@@ -8,6 +8,7 @@ from bngan.metrics.fid import frechet_distance, frechet_estimate
 from bngan.metrics.jackknife import (
     GROUPS,
     Estimate,
+    average,
     group_slices,
     holm,
     leave_groups_out,
@@ -88,3 +89,40 @@ def test_holm_rejects_step_by_step() -> None:
     assert holm(dict(zip(names, (0.013, 0.0, 0.0, 0.9), strict=True)), 0.05) == {"a", "b", "c"}
     assert holm({"a": 0.02, "b": 0.03}, 0.03) == set()
     assert holm({}, 0.05) == set()
+
+
+def test_an_average_knows_what_its_draws_share() -> None:
+    real, own = np.random.default_rng(0).normal(0, 1, (2, 20))
+    draws = [Estimate(2.0, {"real": 2.0 + real, "fake": 2.0 + own}) for _ in range(4)]
+    mean = average(draws)
+    assert mean.value == 2.0
+    np.testing.assert_allclose(mean.without["real"], 2.0 + real)
+    parts = 19 * np.var(real), 19 * np.var(own) / 4
+    assert mean.standard_error == pytest.approx(np.sqrt(sum(parts)))
+
+
+def test_many_draws_show_their_own_spread() -> None:
+    """Draws that both sides share cancel in a difference."""
+    real = normal(0, 60)
+    draws = [frechet_estimate(normal(n + 1, 60, shift=0.3), real) for n in range(40)]
+    mean = average(draws)
+    spread = np.std([draw.value for draw in draws], ddof=1) / np.sqrt(40)
+    by_draws = np.sqrt((GROUPS - 1) * np.var(mean.without["draws"]))
+    assert by_draws == pytest.approx(spread, rel=0.5)
+    assert set(mean.without) == {"draws", "real"}
+    shifted = [Estimate(d.value + 1, {n: x + 1 for n, x in d.without.items()}) for d in draws]
+    difference = average(shifted) - mean
+    assert difference.value == pytest.approx(1)
+    assert difference.standard_error == pytest.approx(0, abs=1e-12)
+
+
+def test_the_mean_of_draws_has_the_error_that_is_told() -> None:
+    random = np.random.default_rng(5)
+    found = []
+    for _ in range(300):
+        values = random.normal(3, 1, 60)
+        found.append(average([Estimate(float(v), {"fake": np.full(GROUPS, v)}) for v in values]))
+    assert np.std([mean.value for mean in found]) == pytest.approx(1 / np.sqrt(60), rel=0.1)
+    assert np.mean([mean.standard_error for mean in found]) == pytest.approx(
+        1 / np.sqrt(60), rel=0.1
+    )
