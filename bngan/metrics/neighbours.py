@@ -9,7 +9,6 @@ distance to the centre. Sums of squared differences decide about the pairs that 
 
 import math
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -239,14 +238,13 @@ def _distinct(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     A generator that has collapsed gives many equal samples, whose distances would all be ties.
     """
-    places, first = dict[bytes, int](), list[int]()
-    number = np.empty(len(samples), np.int64)
-    for index, sample in enumerate(samples):
-        name = blake2b((sample + 0.0).tobytes(), digest_size=16).digest()  # -0.0 equals 0.0
-        number[index] = places.setdefault(name, len(first))
-        if number[index] == len(first):
-            first.append(index)
-    return np.array(first, np.int64), number
+    rows = np.ascontiguousarray(samples + 0.0)  # -0.0 equals 0.0
+    names = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+    _, first, number = np.unique(names, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return first[order], place[number]
 
 
 def _squares(x: np.ndarray) -> np.ndarray:
