@@ -8,6 +8,8 @@ import numpy as np
 from bngan.metrics.jackknife import Estimate, leave_groups_out
 from bngan.metrics.neighbours import nearest, radii
 
+MOST_TRAINED = 50_000
+"""Most training images among which copies are looked for."""
 _CELLS = 10
 _CLOSE = 0.01
 """Share of real images that are as near to a training image as a copy."""

@@ -183,7 +183,7 @@ def print_comparison(console: Console, names: tuple[str, str], found: "VersionCo
 
 
 def _print_gate(console: Console, gate: "Verdict | None") -> None:
-    """What the gate sees of a comparison: both spaces, and vetoes."""
+    """Print both spaces and all vetoes of a comparison."""
     if gate is None:
         console.print(
             "[yellow]The gate needs the first version's prepared data, which are gone.[/]"

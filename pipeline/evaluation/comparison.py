@@ -1,6 +1,6 @@
 """Compare two registered versions: their scores, and what the gate would see."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +11,8 @@ from bngan.metrics.protocol import EVALUATION_SEEDS, Protocol
 from pipeline.config.schema import RegisterConfig
 from pipeline.core.errors import UserError
 from pipeline.evaluation.contenders import (
-    MEASURE,
-    TRAINED_ON,
+    contender,
     draw_of,
-    gap_of,
     second_space,
     training_features,
     unseen_features,
@@ -23,9 +21,8 @@ from pipeline.evaluation.overlap import Overlap
 from pipeline.evaluation.promotion import judge
 from pipeline.evaluation.scoring import ProgressCallback, downloaded_for_scoring, reference_of
 from pipeline.evaluation.seen import digests_of, prepared_of
-from pipeline.evaluation.vetoes import Draw, GateCandidate
-from pipeline.registry.aliases import EXTRACTOR, Verdict
-from pipeline.registry.registry import OpenedModel
+from pipeline.evaluation.vetoes import Draw
+from pipeline.registry.aliases import Verdict
 from pipeline.storage.workspace import Workspace
 
 
@@ -36,8 +33,8 @@ class VersionComparison(NamedTuple):
     scores: dict[str, Comparison]
     overlap: Overlap
     gate: Verdict | None
-    """What the gate would decide on the first one by this draw alone, with default margins; None if
-    the images that it needs are gone."""
+    """Verdict of the gate on the first one by this draw alone, with default margins; None if the
+    images that it needs are gone."""
 
 
 def compare_models(
@@ -65,7 +62,8 @@ def compare_models(
             left = f"the other {overlap.left} are too few to compare on"
             raise UserError(f"{overlap.lines()[0]}, and {left}")
         reduced = overlap.reduced(reference)
-        prepared = prepared_of(storage, one)
+        folders = [prepared_of(storage, model) for model in (one, other)]
+        prepared = folders[0]
         space = second_space(reference.protocol, one.second, prepared) if prepared else None
         seed, count = EVALUATION_SEEDS[0], reference.protocol.count
         progress = partial(_tell_samples, tell, seed)
@@ -77,7 +75,11 @@ def compare_models(
         gate = None
         if space and prepared:
             tell(0, 1, "features of training images")
-            candidate, champion = _sides(storage, reduced, prepared, (one, other), draws)
+            copies = _copies(reduced, prepared, folders)
+            candidate, champion = (
+                contender(partial(_same, draw), its, model.version.tags, one.version.tags)
+                for model, draw, its in zip((one, other), draws, copies, strict=True)
+            )
             space = space.take(overlap.fresh)
             gate = judge(RegisterConfig(), reduced.real, space, candidate, champion, draws=1)
         return VersionComparison(reference.protocol, scores, overlap, gate)
@@ -91,24 +93,14 @@ def _same(draw: Draw, number: int) -> Draw:
     return draw
 
 
-def _sides(
-    storage: Workspace,
-    reference: Reference,
-    prepared: Path,
-    models: tuple[OpenedModel, OpenedModel],
-    draws: list[Draw],
-) -> Iterator[GateCandidate]:
-    """Yield both versions as the gate takes them, with the draws that there are."""
+def _copies(
+    reference: Reference, prepared: Path, folders: Sequence[Path | None]
+) -> list[CopyDetector | None]:
+    """Return a detector for the training images in each folder; None for a folder that is gone."""
     real = unseen_features(reference, prepared)
-    own, measure = (models[0].version.tags.get(tag) for tag in (EXTRACTOR, MEASURE))
-    copies = {prepared: CopyDetector(real, training_features(reference, prepared))}
-    for model, draw in zip(models, draws, strict=True):
-        tags, folder = model.version.tags, prepared_of(storage, model)
-        if folder and folder not in copies:
-            copies[folder] = CopyDetector(real, training_features(reference, folder))
-        yield GateCandidate(
-            partial(_same, draw),
-            copies[folder] if folder else None,
-            gap_of(tags, measure) if measure else None,
-            own is not None and tags.get(TRAINED_ON) == own,
-        )
+    found = {
+        folder: CopyDetector(real, training_features(reference, folder))
+        for folder in set(folders)
+        if folder
+    }
+    return [found[folder] if folder else None for folder in folders]

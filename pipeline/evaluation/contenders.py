@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from bngan.data.dataset import ImageSplit, Split
-from bngan.generation.sampler import Sampler
 from bngan.metrics.evaluation import Reference
 from bngan.metrics.features import Features
+from bngan.metrics.memorization import MOST_TRAINED, CopyDetector
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.second_space import MOST_IMAGES, SecondSpace
 from pipeline.cluster.launch import local_device
 from pipeline.core.errors import UserError
-from pipeline.evaluation.scoring import generated_features
-from pipeline.evaluation.vetoes import Draw, Gap
+from pipeline.evaluation.scoring import generated_features, loaded
+from pipeline.evaluation.vetoes import Draw, Gap, GateCandidate
+from pipeline.registry.aliases import EXTRACTOR
 from pipeline.storage.workspace import Workspace
 
 MEASURE, DATA = "bngan.measure", "bngan.data"
@@ -23,8 +24,6 @@ GAP, GAP_ERROR = "bngan.batch_norm_gap", "bngan.batch_norm_gap_se"
 """Tags of versions: the change of FID with batch statistics, and its standard error."""
 TRAINED_ON = "bngan.trained_on_features"
 """Tag of versions: kind of the extractor whose features the training compared images by."""
-TRAIN_COUNT = 50_000
-"""Most training images among which copies are looked for."""
 
 
 def second_space(protocol: Protocol, classifier: Path, prepared: Path) -> SecondSpace:
@@ -68,13 +67,33 @@ def draw_of(
     if space is None:
         return Draw(features, np.empty(0))
     few = range(min(count, MOST_IMAGES))
-    batches = Sampler.load(generator).to(local_device(accelerator)).batches(seed, few)
+    names = storage.key(generator), storage.key(extractor)
+    sampler, _ = loaded(storage, *names, local_device(accelerator))
+    batches = sampler.batches(seed, few)
     return Draw(features, np.concatenate([space.describe(images) for images in batches]))
 
 
-def gap_of(tags: Mapping[str, str], measure: str) -> Gap | None:
+def contender(
+    draw: Callable[[int], Draw],
+    copies: CopyDetector | None,
+    tags: Mapping[str, str],
+    judged_by: Mapping[str, str],
+) -> GateCandidate:
+    """Return a version as the gate takes it.
+
+    Args:
+        draw: returns a draw by its number.
+        copies: finds copies of the version's training images; None if these are not known.
+        tags: tags of the version.
+        judged_by: tags of the version whose reference scores the draws.
+    """
+    used = EXTRACTOR in judged_by and tags.get(TRAINED_ON) == judged_by[EXTRACTOR]
+    return GateCandidate(draw, copies, gap_of(tags, judged_by.get(MEASURE)), used)
+
+
+def gap_of(tags: Mapping[str, str], measure: str | None) -> Gap | None:
     """Return a version's batch-norm gap, if it was measured by the same ``measure``."""
-    if tags.get(MEASURE) != measure or GAP_ERROR not in tags:
+    if measure is None or tags.get(MEASURE) != measure or GAP_ERROR not in tags:
         return None
     return Gap(float(tags[GAP]), float(tags[GAP_ERROR]))
 
@@ -91,7 +110,7 @@ def unseen_features(reference: Reference, prepared: Path) -> np.ndarray:
 
 def training_features(reference: Reference, prepared: Path) -> np.ndarray:
     """Return features ``(N, d)`` of training images of prepared data, by a reference's extractor."""
-    return _features(reference, prepared, "train", TRAIN_COUNT)
+    return _features(reference, prepared, "train", MOST_TRAINED)
 
 
 def _features(reference: Reference, prepared: Path, split: Split, count: int) -> np.ndarray:

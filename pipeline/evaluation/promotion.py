@@ -170,11 +170,9 @@ def _numbers(pair: Mapping[str, Any], other: str) -> str:
 
 def _is_hopeless(details: Mapping[str, Any], scores: Sequence[Sequence[Scores]]) -> bool:
     """Return whether more draws are useless: hardly better, or surely worse elsewhere."""
-    first, second = (
-        mean_score(scores[0], name) - mean_score(scores[1], name)
-        for name in (details["metric"], "second")
-    )
-    return first.bound(_FUTILE) > 0 or second.bound(1 - EARLY_LEVEL) > details["second"]["margin"]
+    ours, theirs = (mean_score(side, details["metric"]) for side in scores)
+    second = details["second"]
+    return (ours - theirs).bound(_FUTILE) > 0 or second["lower_bound"] > second["margin"]
 
 
 def _is_clear(config: RegisterConfig, details: dict[str, Any]) -> bool:

@@ -74,16 +74,17 @@ def _features(
     group: int | None,
     device: str,
 ) -> Features:
-    sampler, judge = _loaded(storage, generator, extractor, device)
+    sampler, judge = loaded(storage, generator, extractor, device)
     if group is not None:
         sampler = sampler.with_batch_statistics(group)
     return Features.join(judge(images) for images in sampler.batches(seed, range(start, stop)))
 
 
 @lru_cache(maxsize=4)
-def _loaded(
+def loaded(
     storage: Workspace, generator: str, extractor: str, device: str
 ) -> tuple[Sampler, Extractor]:
+    """Return generator and extractor of folders, by their names in the workspace, on a device."""
     sampler = Sampler.load(fetch(storage, generator)).to(device)
     return sampler, load_extractor(storage.path(extractor)).to(device)
 
@@ -161,15 +162,11 @@ def generated_features_of(
     reference: Reference,
     seed: int,
     tell: ProgressCallback,
-    judge: OpenedModel | None = None,
 ) -> Features:
-    """Return features of as many images of ``model`` as the protocol has.
-
-    The extractor is that of ``judge``, or of ``model`` itself.
-    """
+    """Return features of as many images of ``model`` as the protocol has, by its own extractor."""
     return generated_features(
         model.generator,
-        (judge or model).reference,
+        model.reference,
         seed,
         reference.protocol.count,
         "auto",

@@ -44,7 +44,7 @@ VETOES = {
     "copies": "Copies of training images",
     "batch_norm_gap": "Batch-norm gap beside the champion's",
 }
-"""What each veto compares, by its name."""
+"""Labels of vetoes by name."""
 
 
 def render(registration: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Whether a generator can lower its Frechet distance without better images.
+"""Lower a generator's Frechet distance without better images.
 
 ``python -m tests.benchmarks.attack GENERATOR REFERENCE PREPARED OUT`` takes the output folders of the
 stages train, reference and prepare. It trains a copy of the generator further, on nothing but the

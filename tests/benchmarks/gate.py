@@ -1,4 +1,4 @@
-"""How often the gate is wrong: equal generators, and one that is 5 % or 10 % better, everything on.
+"""Measure how often the gate is wrong about equal generators, and about better ones.
 
 ``python -m tests.benchmarks.gate BETTER WORSE REFERENCE PREPARED COUNT [COMPARISONS]`` takes folders of
 two generators, of a reference stage's output and of its prepared data. The candidate is BETTER. The
@@ -42,7 +42,7 @@ class Pool(NamedTuple):
 
 
 class World(NamedTuple):
-    """What all comparisons share: pools of images, and features of training images."""
+    """Pools of images, and features of training images; all comparisons share them."""
 
     better: Pool
     worse: Pool

@@ -13,10 +13,8 @@ from bngan.metrics.second_space import SecondSpace
 from bngan.numerics.rng import derived_seed
 from pipeline.evaluation.contenders import (
     DATA,
-    MEASURE,
-    TRAINED_ON,
+    contender,
     draw_of,
-    gap_of,
     second_space,
     training_features,
     unseen_features,
@@ -25,9 +23,9 @@ from pipeline.evaluation.overlap import Overlap
 from pipeline.evaluation.promotion import judge, most_draws
 from pipeline.evaluation.scoring import load_reference
 from pipeline.evaluation.seen import digests_of, prepared_of
-from pipeline.evaluation.vetoes import Draw, GateCandidate
+from pipeline.evaluation.vetoes import Draw
 from pipeline.registry import registry
-from pipeline.registry.aliases import EXTRACTOR, Verdict
+from pipeline.registry.aliases import Verdict
 from pipeline.registry.integrity import IntegrityError
 from pipeline.registry.registry import OpenedModel
 from pipeline.storage.artifacts import SECOND_SPACE, TRAIN_FEATURES
@@ -78,12 +76,7 @@ def _compare(
     copies = CopyDetector(unseen, Features.load(folder / TRAIN_FEATURES).features)
     draws = most_draws(context.config.register, reference.extractor.info.kind, count)
     candidate, other = (
-        GateCandidate(
-            partial(_draw, context, generator, space, count, draws),
-            its_copies,
-            gap_of(its, tags[MEASURE]),
-            its.get(TRAINED_ON) == tags[EXTRACTOR],
-        )
+        contender(partial(_draw, context, generator, space, count, draws), its_copies, its, tags)
         for generator, its, its_copies in (
             (ours, tags, copies),
             (model.generator, known, _champions_copies(context, reduced, unseen, copies, model)),

@@ -18,6 +18,7 @@ from bngan.metrics.evaluation import Reference
 from bngan.metrics.extractors import classes_to_learn, default_kind, load_extractor
 from bngan.metrics.features import Extractor, Features
 from bngan.metrics.imagenet import imagenet
+from bngan.metrics.memorization import MOST_TRAINED
 from bngan.metrics.pretrained import file_hash, from_file, inception
 from bngan.metrics.protocol import Protocol
 from bngan.metrics.scores import real_vs_real
@@ -39,7 +40,6 @@ from pipeline.workflow.stage import Stage, StageContext, Summary
 
 SELECT_COUNT = 5000
 """Most real images for scores during training."""
-_TRAIN_COUNT = 50_000
 _AXES_COUNT = 5000
 """Most training images that decide about the axes of features."""
 _SLOW = ("inception", "file")
@@ -63,7 +63,7 @@ def run(context: StageContext) -> Summary:
         images = splits["train"].images[: min(learned, _AXES_COUNT)]
         extractor = extractor.with_axes(images)
     count = 2 * protocol.count
-    counts = {"train": max(_TRAIN_COUNT, learned + count), "test": count}
+    counts = {"train": max(MOST_TRAINED, learned + count), "test": count}
     features = _features(context, extractor, splits, counts)
     train = features["train"]
     # The reference excludes the images that the extractor, or its axes, come from.
@@ -82,7 +82,7 @@ def run(context: StageContext) -> Summary:
         stop = start + protocol.count
         _save_second_space(context, splits, splits[protocol.split].images[start:stop])
     select.save(output / SELECT_FEATURES)
-    train.take(slice(_TRAIN_COUNT)).save(output / TRAIN_FEATURES)
+    train.take(slice(MOST_TRAINED)).save(output / TRAIN_FEATURES)
     measured = {f"floor_{name}": value for name, value in real_floor.items()}
     if extractor.info.accuracy is not None:
         measured["extractor_accuracy"] = extractor.info.accuracy

@@ -1,4 +1,4 @@
-"""What the gate compares comes from the folders that stages and versions have."""
+"""The gate gets its images from the folders that stages and versions have."""
 
 from pathlib import Path
 
