@@ -74,6 +74,9 @@ def _fits(value: Any, hint: Any) -> bool:
         if not isinstance(value, list | tuple) or len(value) != len(args):
             return False
         return all(map(_fits, value, args))
+    if origin is dict:
+        fits_all = isinstance(value, dict) and all(_fits(part, args[1]) for part in value.values())
+        return fits_all and all(_fits(key, args[0]) for key in value)
     if hint is float:
         return type(value) is int or (type(value) is float and math.isfinite(value))
     return type(value) is hint

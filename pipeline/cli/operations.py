@@ -15,6 +15,7 @@ from pipeline.cli.app import (
     console,
     errors,
     errors_as_exit_codes,
+    print_stderr,
 )
 from pipeline.core.errors import RetryableError, UserError
 from pipeline.core.uris import REGISTERED
@@ -107,10 +108,10 @@ def _removed(storage: Workspace, items: list["Item"]) -> tuple[list["Item"], lis
     from pipeline.registry.removal import complete_removals
     from pipeline.workflow.cleanup import remove, remove_rest
 
-    gone, blocked = list["Item"](), complete_removals(storage.local)
+    gone, blocked = list["Item"](), complete_removals(storage.local, print_stderr)
     for item in items:
         try:
-            remove(storage, item)
+            remove(storage, item, print_stderr)
             gone.append(item)
         except RetryableError as held:
             _tell_stays([str(held)])
@@ -149,7 +150,7 @@ def promote(
     with errors_as_exit_codes():
         from pipeline.registry import aliases
 
-        aliases.promote(Workspace.parse(workspace).local, name, str(version))
+        aliases.promote(Workspace.parse(workspace).local, name, str(version), print_stderr)
         console.print(f"version {version} of {name} is champion", highlight=False)
 
 
@@ -159,5 +160,6 @@ def rollback(name: Name, workspace: WorkspaceOption = "runs") -> None:
     with errors_as_exit_codes():
         from pipeline.registry import aliases
 
-        after, before = aliases.rollback(Workspace.parse(workspace).local, name)
-        console.print(f"version {after} of {name} is champion again, not {before}", highlight=False)
+        after, before = aliases.rollback(Workspace.parse(workspace).local, name, print_stderr)
+        instead = f", not {before}" if before else ""
+        console.print(f"version {after} of {name} is champion again{instead}", highlight=False)

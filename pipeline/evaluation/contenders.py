@@ -16,6 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.evaluation.scoring import generated_features, loaded
 from pipeline.evaluation.vetoes import Draw, Gap, GateCandidate
 from pipeline.registry.aliases import EXTRACTOR
+from pipeline.registry.registry import recorded_number
 from pipeline.storage.workspace import Workspace
 
 MEASURE, DATA = "bngan.measure", "bngan.data"
@@ -93,9 +94,10 @@ def contender(
 
 def gap_of(tags: Mapping[str, str], measure: str | None) -> Gap | None:
     """Return a version's batch-norm gap, if it was measured by the same ``measure``."""
-    if measure is None or tags.get(MEASURE) != measure or GAP_ERROR not in tags:
+    gap, error = (recorded_number(tags, name) for name in (GAP, GAP_ERROR))
+    if measure is None or tags.get(MEASURE) != measure or gap is None or error is None:
         return None
-    return Gap(float(tags[GAP]), float(tags[GAP_ERROR]))
+    return Gap(gap, error)
 
 
 def unseen_features(reference: Reference, prepared: Path) -> np.ndarray:

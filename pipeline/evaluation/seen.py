@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from bngan.data.dataset import ImageShape
 from pipeline.core.errors import RetryableError, UserError
 from pipeline.data.digests import DataDigests, ImageDigests
-from pipeline.registry.aliases import MISSING, suppressed
+from pipeline.registry.changes import MISSING, suppressed
 from pipeline.registry.integrity import IntegrityError
 from pipeline.registry.registry import OpenedModel, open_generator
 from pipeline.registry.removal import uri_of

@@ -33,12 +33,12 @@ from pipeline.evaluation.scoring import (
 from pipeline.monitoring import alerts as alarm
 from pipeline.monitoring.schedule import Schedule
 from pipeline.registry import registry
-from pipeline.registry.aliases import CHAMPION, aliases
+from pipeline.registry.changes import CHAMPION, aliases
 from pipeline.registry.logged_model import link_metrics
 from pipeline.reports.drift_report import explain, render
 from pipeline.storage.artifacts import REPORT
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking.runs import died, heartbeat, process_of, run_lifecycle
+from pipeline.tracking.runs import died, invocation, process_of
 from pipeline.tracking.tracker import Tracker, dataset_name, existing_client
 
 KIND = "evaluation"
@@ -86,8 +86,8 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
             "model": schedule.model,
             "model_version": number,
         }
-        run_id = tracker.start(f"{schedule.name} {partition}", {"bngan.kind": KIND, **about})
-        with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
+        tags = {"bngan.kind": KIND, **about}
+        with invocation(tracker, f"{schedule.name} {partition}", tags) as run_id:
             try:
                 _come_first(tracker, schedule, partition, run_id)
                 record = about | {"run_id": run_id} | _measure(schedule, partition, number, tell)
@@ -107,7 +107,8 @@ def _settle(tracker: Tracker, schedule: Schedule, partition: str) -> Outcome | N
     for run in evaluations:
         if run.info.status == "FINISHED":
             tags = run.data.tags
-            return Outcome(run.info.run_id, tags["drift"], tags["reason"], False)
+            verdict, why = (tags.get(key, "unknown") for key in ("drift", "reason"))
+            return Outcome(run.info.run_id, verdict, why, False)
     for run in evaluations:
         if died(run):
             tracker.finish(run.info.run_id, "KILLED")
@@ -154,7 +155,7 @@ def _measure(
     tell(0, 1, "scores and their intervals")
     scored = evaluation(reference, fakes)
     tags = registry.tags_of(storage.local, schedule.model, number)
-    score, recorded = scored["scores"]["fid"], registry.recorded_fid(tags)
+    score, recorded = scored["scores"]["fid"], registry.recorded_number(tags, "fid")
     record = {
         "score": {
             "fid": score,

@@ -1,32 +1,45 @@
-"""Move the aliases of a registered model: one process at a time, all moves or none."""
+"""Decide which version of a registered model is champion: one process at a time."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.core.errors import UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.names import model_name_errors
+from pipeline.registry.changes import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    Change,
+    aliases,
+    complete_changes,
+    make_change,
+)
 from pipeline.tracking.tracker import existing_client, versions_of
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 ROLLED_BACK, CROWNED = "bngan.rolled_back", "bngan.crowned"
 """Tags of versions: times of the last rollback by hand, and of the last promotion to champion."""
 GENERATOR = "bngan.generator"
 """Tag of versions: digest of the generator, equal for all its versions."""
 EXTRACTOR = "bngan.extractor"
 """Tag of versions: kind of the extractor that scored it; older versions have none."""
-MISSING = "RESOURCE_DOES_NOT_EXIST"
-"""MLflow's error code for a model or version that is not in the registry."""
-_INTENT = "bngan.aliases"
+FINGERPRINT = "bngan.fingerprint"
+"""Tag of versions: what a registration is identified by; versions of other tools have none."""
+DECISION, REASON, GATE = "bngan.decision", "bngan.reason", "bngan.gate"
+"""Tags of versions: alias that the last decision gave, its reason, and its numbers as JSON."""
+_ROLLBACK = "rollback"
 _LOCK_TIMEOUT_S = 600.0
+Tell = Callable[[str], None]
+"""Take a line for the person at the command."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +51,43 @@ class Verdict:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+class Opponent(NamedTuple):
+    """Hold the version that a candidate has to beat."""
+
+    alias: str
+    """Its alias: champion, or previous_champion if there is no champion."""
+    number: str
+
+    def __str__(self) -> str:
+        return f"{self.alias.replace('_', ' ')} version {self.number}"
+
+    @classmethod
+    def of(cls, held: Mapping[str, str]) -> "Opponent | None":
+        """Return the opponent among version numbers by alias, or None."""
+        alias = CHAMPION if CHAMPION in held else PREVIOUS
+        return cls(alias, held[alias]) if alias in held else None
+
+
 @contextmanager
-def registry_lock(workspace: Path, name: str) -> Iterator[MlflowClient]:
+def registry_lock(workspace: Path, name: str, tell: Tell) -> Iterator[MlflowClient]:
     """Lock the registered model ``name`` for this workspace, and yield a client.
 
-    First complete the alias changes that a killed process had begun.
+    First complete the changes that a killed process had begun.
     """
+    with _locked(workspace, name, tell) as (client, _):
+        yield client
+
+
+@contextmanager
+def _locked(
+    workspace: Path, name: str, tell: Tell
+) -> Iterator[tuple[MlflowClient, dict[str, Change]]]:
+    """Lock like ``registry_lock``; yield a client, and the completed changes by version number."""
     require_name(name)
     client = existing_client(workspace)
     lock = make_private_dir(workspace) / "locks" / f"model-{name}"
     with exclusive_lock(lock, f"model {name}", _LOCK_TIMEOUT_S):
-        _finish(client, name)
-        yield client
+        yield client, complete_changes(client, name, tell)
 
 
 def require_name(name: str) -> None:
@@ -58,144 +96,179 @@ def require_name(name: str) -> None:
         raise UserError(problem)
 
 
-def aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    """Return version numbers by alias; empty if there is no such model."""
-    with suppressed(MISSING):
-        held = client.get_registered_model(name).aliases
-        return {alias: str(number) for alias, number in held.items()}
-    return {}
-
-
-@contextmanager
-def suppressed(error_code: str) -> Iterator[None]:
-    """Leave the block silently when MLflow raises an error of this code."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != error_code:
-            raise
-
-
 def assign_alias(
-    workspace: Path, name: str, number: str, judge: Callable[[str], Verdict]
+    workspace: Path,
+    name: str,
+    number: str,
+    judge: Callable[[Opponent], Verdict],
+    tell: Tell,
 ) -> tuple[str, Verdict]:
     """Make a version champion or challenger; return its alias and the verdict.
 
-    ``judge`` takes the champion's number and runs without the lock. If the champion has changed when it
-    returns, it judges again. A version that a person has rolled back is never promoted here.
+    ``judge`` takes the version to beat and runs without the lock. If that has changed when it returns,
+    it judges again. A version that a person has rolled back is never promoted here, nor one that
+    nothing can be judged against, unless it is the first.
     """
     client = existing_client(workspace)
     while True:
-        seen = aliases(client, name).get(CHAMPION)
-        verdict = _decided_already(client, name, number, seen) or judge(str(seen))
-        with registry_lock(workspace, name):
-            now = aliases(client, name)
-            if now.get(CHAMPION) != seen:
+        found = _verdict_or_opponent(client, name, number)
+        try:
+            verdict = judge(found) if isinstance(found, Opponent) else found
+        except UserError:
+            if _verdict_or_opponent(client, name, number) == found:
+                raise
+            continue  # somebody has deleted the opponent meanwhile
+        with registry_lock(workspace, name, tell):
+            # A person may have rolled the version back meanwhile, and the opponent is the same.
+            again = _verdict_or_opponent(client, name, number)
+            if isinstance(again, Opponent) and again != found:
                 continue
-            # Rolled back and promoted again meanwhile, the champion is the same, yet it was said.
-            verdict = _decided_already(client, name, number, seen) or verdict
-            if verdict.promote:
-                _set_champion(client, name, number, now)
-            else:
-                _move(client, name, {CHALLENGER: number})
-            if seen != number:
-                _record(client, name, number, verdict)
+            verdict = verdict if isinstance(again, Opponent) else again
+            now = aliases(client, name)
+            if now.get(CHAMPION) != number:
+                make_change(client, name, number, _change("verdict", now, number, verdict))
             return CHAMPION if verdict.promote else CHALLENGER, verdict
 
 
-def promote(workspace: Path, name: str, number: str) -> None:
+def promote(workspace: Path, name: str, number: str, tell: Tell) -> None:
     """Make a version champion by a person's decision.
 
     Raises:
         UserError: if there is no such version.
     """
-    with registry_lock(workspace, name) as client:
-        _clear_rollback(client, name, number)
-        _set_champion(client, name, number, aliases(client, name))
-        _record(client, name, number, Verdict(True, "promoted by hand"))
+    with registry_lock(workspace, name, tell) as client:
+        forgiven = _without_rollback(client, name, number)
+        verdict = Verdict(True, "promoted by hand")
+        change = _change("promote", aliases(client, name), number, verdict, forgiven)
+        make_change(client, name, number, change)
 
 
-def rollback(workspace: Path, name: str) -> tuple[str, str]:
-    """Swap champion and previous champion, and return their numbers, the new champion's first.
+def rollback(workspace: Path, name: str, tell: Tell) -> tuple[str, str | None]:
+    """Swap champion and previous champion; return their numbers, the new champion's first.
+
+    If the champion has been deleted, the previous one takes its place; the second number is None then.
+    A rollback that was interrupted is completed, and not undone.
 
     Raises:
         UserError: if there is no previous champion.
     """
-    with registry_lock(workspace, name) as client:
+    with _locked(workspace, name, tell) as (client, completed):
         now = aliases(client, name)
-        if CHAMPION not in now or PREVIOUS not in now:
+        for number, change in completed.items():
+            if change.cause == _ROLLBACK and now.get(CHAMPION) == number:
+                return number, change.start.get(CHAMPION)
+        if PREVIOUS not in now:
             raise UserError(f"{name} has no previous champion to go back to")
-        after, before = now[PREVIOUS], now[CHAMPION]
-        client.set_model_version_tag(name, before, ROLLED_BACK, _now())
-        _clear_rollback(client, name, after)
-        _move(client, name, {CHAMPION: after, PREVIOUS: before})
-        _record(client, name, after, Verdict(True, f"rolled back from version {before}"))
+        after, before = now[PREVIOUS], now.get(CHAMPION)
+        reason = f"rolled back from version {before}" if before else "rolled back: no champion"
+        tags = _without_rollback(client, name, after)
+        if before:
+            tags[before] = {ROLLED_BACK: _now()}
+        change = _change(_ROLLBACK, now, after, Verdict(True, reason), tags)
+        moves = {**change.moves, PREVIOUS: before}
+        make_change(client, name, after, replace(change, moves=moves))
         return after, before
 
 
-def _decided_already(
-    client: MlflowClient, name: str, number: str, champion: str | None
-) -> Verdict | None:
+def _verdict_or_opponent(client: MlflowClient, name: str, number: str) -> Verdict | Opponent:
+    """Return the verdict on a version that needs no comparison, else the version to beat."""
+    versions, now = versions_of(client, name), aliases(client, name)
+    own, opponent = _pick(versions, name, number), Opponent.of(now)
+    champion, mend = now.get(CHAMPION), f"bngan promote {name} {number}"
     if champion == number:
-        return Verdict(True, "is the champion already")
-    if any(ROLLED_BACK in version.tags for version in _twins(client, name, number)):
-        return Verdict(False, f"was rolled back: bngan promote {name} {number} brings it back")
-    return Verdict(True, "first version") if champion is None else None
+        return _recorded(own)
+    twins = _twins(own, versions)
+    if any(ROLLED_BACK in twin.tags for twin in twins):
+        return Verdict(False, f"was rolled back: {mend} brings it back")
+    if champion in [str(twin.version) for twin in twins]:
+        same = f"is the same generator as champion version {champion}"
+        return Verdict(False, f"{same}: {mend} makes it champion all the same")
+    rolled_back = {str(each.version) for each in versions if ROLLED_BACK in each.tags}
+    if opponent and opponent.number != number and (champion or opponent.number not in rolled_back):
+        return opponent
+    if any(_reigned_or_foreign(other) for other in versions if other is not own):
+        return Verdict(False, f"there is no champion to compare it with: {mend} makes it champion")
+    return Verdict(True, "first version")
 
 
-def _twins(client: MlflowClient, name: str, number: str) -> list[Any]:
-    """Return the versions with the same generator, this one among them."""
-    with suppressed(MISSING):
-        version = client.get_model_version(name, number)
-        same = version.tags.get(GENERATOR)
-        twins = [other for other in versions_of(client, name) if other.tags.get(GENERATOR) == same]
-        return twins if same else [version]
+def _pick(versions: list[ModelVersion], name: str, number: str) -> ModelVersion:
+    """Return the version with a number. Raises ``UserError`` if there is none."""
+    for version in versions:
+        if str(version.version) == number:
+            return version
     raise UserError(f"there is no version {number} of {name}")
 
 
-def _clear_rollback(client: MlflowClient, name: str, number: str) -> None:
-    for version in _twins(client, name, number):
-        if ROLLED_BACK in version.tags:
-            client.delete_model_version_tag(name, str(version.version), ROLLED_BACK)
+def _reigned_or_foreign(version: ModelVersion) -> bool:
+    """Return whether a version shows that the model is in use: not one whose registration died."""
+    return FINGERPRINT not in version.tags or DECISION in version.tags
 
 
-def _set_champion(client: MlflowClient, name: str, number: str, now: Mapping[str, str]) -> None:
-    if now.get(CHAMPION) == number:
-        return
-    moves: dict[str, str | None] = {CHAMPION: number}
-    if CHAMPION in now:
-        moves[PREVIOUS] = now[CHAMPION]
+def _recorded(version: ModelVersion) -> Verdict:
+    """Return the verdict that made a version champion, as far as its tags tell it."""
+    if version.tags.get(DECISION) != CHAMPION:
+        return Verdict(True, "is the champion already")
+    try:
+        details = json.loads(version.tags.get(GATE, "{}"))
+    except (ValueError, RecursionError):
+        details = {}
+    reason = version.tags.get(REASON, "is the champion already")
+    return Verdict(True, reason, details if isinstance(details, dict) else {})
+
+
+def _twins(version: ModelVersion, versions: list[ModelVersion]) -> list[ModelVersion]:
+    """Return the versions with the same generator, this one among them."""
+    same = version.tags.get(GENERATOR)
+    twins = [other for other in versions if other.tags.get(GENERATOR) == same]
+    return twins if same else [version]
+
+
+def _without_rollback(
+    client: MlflowClient, name: str, number: str
+) -> dict[str, dict[str, str | None]]:
+    """Return the tags, for a change, by which nobody has rolled back a version or its twins."""
+    versions = versions_of(client, name)
+    twins = _twins(_pick(versions, name, number), versions)
+    rolled_back = [str(twin.version) for twin in twins if ROLLED_BACK in twin.tags]
+    return {twin: {ROLLED_BACK: None} for twin in rolled_back}
+
+
+def _change(
+    cause: str,
+    now: dict[str, str],
+    number: str,
+    verdict: Verdict,
+    tags: Mapping[str, dict[str, str | None]] = MappingProxyType({}),
+) -> Change:
+    """Return the change that gives a version the alias of a verdict, and records the verdict.
+
+    ``now`` has version numbers by alias, ``tags`` further tags by version number.
+    """
+    to_challenger: dict[str, str | None] = {CHALLENGER: number}
+    moves = _coronation(number, now) if verdict.promote else to_challenger
+    decision: dict[str, str | None] = {
+        DECISION: CHAMPION if verdict.promote else CHALLENGER,
+        REASON: verdict.reason,
+        "bngan.decided": _now(),
+        GATE: json.dumps(verdict.details) if verdict.details else None,
+    }
+    if CHAMPION in moves:
+        decision[CROWNED] = _now("microseconds")
+    return Change(cause, now, moves, {**tags, number: {**tags.get(number, {}), **decision}})
+
+
+def _coronation(number: str, now: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the moves of aliases that make a version champion."""
+    moves: dict[str, str | None] = {}
+    if (champion := now.get(CHAMPION)) != number:
+        moves[CHAMPION] = number
+        if champion:
+            moves[PREVIOUS] = champion
+        elif now.get(PREVIOUS) == number:
+            moves[PREVIOUS] = None
     if now.get(CHALLENGER) == number:
         moves[CHALLENGER] = None
-    client.set_model_version_tag(name, number, CROWNED, _now("microseconds"))
-    _move(client, name, moves)
-
-
-def _move(client: MlflowClient, name: str, moves: Mapping[str, str | None]) -> None:
-    """Make all ``moves``; if this process is killed, the next lock completes them."""
-    client.set_registered_model_tag(name, _INTENT, json.dumps(moves))
-    _finish(client, name)
-
-
-def _finish(client: MlflowClient, name: str) -> None:
-    intent = None
-    with suppressed(MISSING):
-        intent = client.get_registered_model(name).tags.get(_INTENT)
-    for alias, number in json.loads(intent or "{}").items():
-        if number is None:
-            client.delete_registered_model_alias(name, alias)
-        else:
-            with suppressed(MISSING):  # somebody may have deleted that version
-                client.set_registered_model_alias(name, alias, number)
-    if intent:
-        client.delete_registered_model_tag(name, _INTENT)
-
-
-def _record(client: MlflowClient, name: str, number: str, verdict: Verdict) -> None:
-    decision = CHAMPION if verdict.promote else CHALLENGER
-    tags = {"decision": decision, "reason": verdict.reason, "decided": _now()}
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, f"bngan.{key}", value)
+    return moves
 
 
 def _now(precision: str = "seconds") -> str:

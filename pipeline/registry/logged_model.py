@@ -16,6 +16,9 @@ from mlflow.models import Model
 
 import bngan
 
+MADE_FOR = "bngan.made_for"
+"""Tag of logged models: the registered model that is to have it as a version."""
+
 
 @dataclass(frozen=True)
 class ModelPackage:
@@ -39,14 +42,18 @@ class ModelPackage:
     interface: Mapping[str, Any]
 
 
-def log_model(client: MlflowClient, run_id: str, package: ModelPackage) -> LoggedModel:
-    """Log the model with its own code to the run, and return it.
+def log_model(client: MlflowClient, run_id: str, name: str, package: ModelPackage) -> LoggedModel:
+    """Log the model with its own code to the run, and return it; ``name`` is to be its version's.
 
     ``mlflow.pyfunc.log_model`` does the same in the store that the whole process is set to.
     """
     run = client.get_run(run_id)
     model = client.create_logged_model(
-        run.info.experiment_id, "generator", source_run_id=run_id, params=run.data.params
+        run.info.experiment_id,
+        "generator",
+        source_run_id=run_id,
+        tags={MADE_FOR: name},
+        params=run.data.params,
     )
     try:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])

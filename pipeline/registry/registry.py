@@ -18,14 +18,13 @@ from bngan.generation.sampler import Sampler
 from bngan.serialization.manifest import scratch_folder
 from pipeline.core.errors import UserError
 from pipeline.core.lock import make_private_dir
-from pipeline.registry.aliases import (
+from pipeline.registry.aliases import FINGERPRINT, REASON, Tell, registry_lock, require_name
+from pipeline.registry.changes import (
     CHALLENGER,
     CHAMPION,
     MISSING,
     PREVIOUS,
     aliases,
-    registry_lock,
-    require_name,
     suppressed,
 )
 from pipeline.registry.integrity import (
@@ -35,6 +34,7 @@ from pipeline.registry.integrity import (
     write_manifests,
 )
 from pipeline.registry.logged_model import ModelPackage, log_model
+from pipeline.registry.removal import MODEL_ID, model_id_of, remove_unregistered
 from pipeline.storage.sharing import EXPIRY_S, FOLDER
 from pipeline.tracking.mlflow_internals import MLFLOW_MODEL_VERSIONS
 from pipeline.tracking.server import refusal
@@ -47,21 +47,28 @@ _CARD_LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 
 
-def register(workspace: Path, run_id: str, name: str, package: ModelPackage) -> str:
+def register(workspace: Path, run_id: str, name: str, package: ModelPackage, tell: Tell) -> str:
     """Register a generator as a version of ``name``, and return the version's number.
 
     A second registration with the same ``tags["bngan.fingerprint"]``, after an interruption or from
-    another process, returns the first one's number.
+    another process, returns the first one's number. Models that a killed registration has left are
+    removed.
     """
-    identity = package.tags["bngan.fingerprint"]
-    with registry_lock(workspace, name) as client:
+    identity = package.tags[FINGERPRINT]
+    with registry_lock(workspace, name, tell) as client:
+        remove_unregistered(workspace, client, name)
         existing = versions_of(client, name)
-        same = [int(v.version) for v in existing if v.tags.get("bngan.fingerprint") == identity]
+        same = [v for v in existing if v.tags.get(FINGERPRINT) == identity]
         if same:
-            number = str(min(same))
+            version = min(same, key=lambda each: int(each.version))
         else:
             tags = {**package.tags, FILES: write_manifests(package.parts)}
-            number = _create_version(client, name, tags, log_model(client, run_id, package))
+            model = log_model(client, run_id, name, package)
+            version = _create_version(client, name, tags, model)
+        number = str(version.version)
+        if model_id := model_id_of(version):
+            linked = json.dumps([{"name": name, "version": version.version}])
+            client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: linked})
         client.update_model_version(name, number, package.card[:_CARD_LIMIT])
         return number
 
@@ -102,9 +109,9 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
             "aliases": sorted(a for a, n in held.items() if n == str(version.version)),
             "created": version.creation_timestamp / 1000,
             "protocol": version.tags.get("bngan.protocol"),
-            "fid": recorded_fid(version.tags),
+            "fid": recorded_number(version.tags, "fid"),
             "classes": version.tags.get(CLASSES),
-            "reason": version.tags.get("bngan.reason"),
+            "reason": version.tags.get(REASON),
         }
         for each in names
         for held in [aliases(client, each)]
@@ -112,10 +119,10 @@ def versions(workspace: Path, name: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def recorded_fid(tags: Mapping[str, str]) -> float | None:
-    """Return the FID in a version's tags, or None if they have no finite number."""
+def recorded_number(tags: Mapping[str, str], key: str) -> float | None:
+    """Return the number in a version's tag; None if there is none, or it is not finite."""
     try:
-        value = float(tags.get("fid", "nan"))
+        value = float(tags.get(key, "nan"))
     except ValueError:
         return None
     return value if math.isfinite(value) else None
@@ -188,17 +195,14 @@ def current_alias(workspace: Path, name: str, number: str) -> str | None:
 
 def _create_version(
     client: MlflowClient, name: str, tags: Mapping[str, str], model: LoggedModel
-) -> str:
+) -> ModelVersion:
     with suppressed("RESOURCE_ALREADY_EXISTS"):
         client.create_registered_model(name)
-    version = client.create_model_version(
+    return client.create_model_version(
         name,
         # MLflow would look for models:/ID in the store that the whole process is set to.
         model.artifact_location,
         run_id=model.source_run_id,
-        tags={**tags, "bngan.model_id": model.model_id},
+        tags={**tags, MODEL_ID: model.model_id},
         model_id=model.model_id,
     )
-    linked = [{"name": name, "version": version.version}]
-    client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(linked)})
-    return str(version.version)

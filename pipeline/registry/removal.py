@@ -1,19 +1,34 @@
 """Remove registered versions with their files; a removal that is killed is completed later."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 from bngan.serialization.problem import first_line
 from pipeline.core.errors import UserError
 from pipeline.core.uris import REGISTERED, local_path, redact_uri
-from pipeline.registry.aliases import MISSING, aliases, registry_lock, suppressed
+from pipeline.registry.aliases import Tell, registry_lock
+from pipeline.registry.changes import MISSING, aliases, suppressed
+from pipeline.registry.logged_model import MADE_FOR
 from pipeline.tracking.database import database_path
-from pipeline.tracking.mlflow_internals import delete_files, stored_files
-from pipeline.tracking.tracker import existing_client, models, tracking_uri, versions_of
+from pipeline.tracking.mlflow_internals import (
+    MLFLOW_MODEL_VERSIONS,
+    delete_files,
+    stored_files,
+)
+from pipeline.tracking.tracker import (
+    existing_client,
+    logged_models,
+    models,
+    tracking_uri,
+    versions_of,
+)
 
+MODEL_ID = "bngan.model_id"
+"""Tag of versions: the logged model that it consists of."""
 _REMOVING = "bngan.removing."
 """Prefix of tags of a registered model: the logged model of a version that is being removed."""
 
@@ -35,16 +50,20 @@ def removable_files(workspace: Path, client: MlflowClient, version: ModelVersion
     named = version.source in (model.artifact_location, f"{REGISTERED}{model.model_id}")
     if not (named and _is_kept(workspace, client, model)):
         raise UserError(f"{uri} has its files elsewhere: {redact_uri(str(version.source))}")
-    every = [other for each in models(client) for other in versions_of(client, each.name)]
     shared = (version.source, uri)
-    if sum(o.source in shared or model_id_of(o) == model.model_id for o in every) > 1:
+    users = (o.source in shared or model_id_of(o) == model.model_id for o in _versions(client))
+    if sum(users) > 1:
         raise UserError(f"{uri} shares its files with another version")
     return model
 
 
 def model_id_of(version: ModelVersion) -> str | None:
     """Return the id of the logged model that a version consists of, or None."""
-    return version.tags.get("bngan.model_id") or version.model_id
+    return version.tags.get(MODEL_ID) or version.model_id
+
+
+def _versions(client: MlflowClient) -> Iterator[ModelVersion]:
+    return (version for model in models(client) for version in versions_of(client, model.name))
 
 
 def _logged(client: MlflowClient, model_id: str) -> LoggedModel | None:
@@ -82,13 +101,13 @@ def version_bytes(workspace: Path, model: LoggedModel) -> int:
     return sum(file.file_size or 0 for file in files)
 
 
-def remove_version(workspace: Path, name: str, number: str) -> None:
+def remove_version(workspace: Path, name: str, number: str, tell: Tell) -> None:
     """Remove a version from the registry, then its files, unless it has an alias now.
 
     Raises:
         UserError: if the version has an alias, or its files cannot be removed.
     """
-    with registry_lock(workspace, name) as client:
+    with registry_lock(workspace, name, tell) as client:
         for alias, holder in aliases(client, name).items():
             if holder == number:
                 raise UserError(f"{REGISTERED}{name}/{number} is {alias} now")
@@ -97,20 +116,62 @@ def remove_version(workspace: Path, name: str, number: str) -> None:
         _complete(workspace, client, name, number, model.model_id)
 
 
-def complete_removals(workspace: Path) -> list[str]:
-    """Complete the removals that were interrupted; return a line for each that still cannot be."""
+def complete_removals(workspace: Path, tell: Tell) -> list[str]:
+    """Complete the removals that were interrupted; return a line for each that still cannot be.
+
+    Drop those that cannot be read; ``tell`` gets a line about each.
+    """
     problems = []
     for model in models(existing_client(workspace)):
-        for key, model_id in model.tags.items():
-            if not key.startswith(_REMOVING):
-                continue
-            try:
-                with registry_lock(workspace, model.name) as client:
-                    number = key.removeprefix(_REMOVING)
+        if not any(key.startswith(_REMOVING) for key in model.tags):
+            continue
+        try:
+            with registry_lock(workspace, model.name, tell) as client:
+                for number, model_id in _begun(client, model, tell):
                     _complete(workspace, client, model.name, number, model_id)
-            except UserError as problem:
-                problems.append(str(problem))
+        except UserError as problem:
+            problems.append(str(problem))
     return problems
+
+
+def _begun(client: MlflowClient, model: RegisteredModel, tell: Tell) -> list[tuple[str, str]]:
+    """Return version numbers and logged models of the removals that were interrupted.
+
+    A removal that names the logged model of another version cannot be one of ours.
+    """
+    found = []
+    for key, model_id in model.tags.items():
+        number, address = key.removeprefix(_REMOVING), f"{model.name}/{key.removeprefix(_REMOVING)}"
+        if number == key:
+            continue
+        users = {
+            uri_of(version) for version in _versions(client) if model_id_of(version) == model_id
+        }
+        if number.isdecimal() and users <= {f"{REGISTERED}{address}"}:
+            found.append((number, model_id))
+        else:
+            client.delete_registered_model_tag(model.name, key)
+            tell(f"{address:.80}: a removal that was interrupted is dropped: it cannot be read")
+    return found
+
+
+def remove_unregistered(workspace: Path, client: MlflowClient, name: str) -> None:
+    """Remove the logged models that killed registrations of ``name`` have left, with their files."""
+    used = {model_id_of(version) for version in versions_of(client, name)}
+    for model in logged_models(client):
+        if model.tags.get(MADE_FOR) != name or MLFLOW_MODEL_VERSIONS in model.tags:
+            continue
+        if model.model_id in used or _runs(client, str(model.source_run_id)):
+            continue
+        if _is_kept(workspace, client, model):
+            _delete_files(workspace, client, model, f"the unregistered model {model.model_id}")
+
+
+def _runs(client: MlflowClient, run_id: str) -> bool:
+    """Return whether a run says RUNNING: a registration in another workspace may be under way."""
+    with suppressed(MISSING):
+        return bool(client.get_run(run_id).info.status == "RUNNING")
+    return False
 
 
 def _complete(workspace: Path, client: MlflowClient, name: str, number: str, model_id: str) -> None:

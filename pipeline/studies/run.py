@@ -37,7 +37,7 @@ from pipeline.studies.endpoints import Result, chosen_points, final_score
 from pipeline.studies.report import effect_row, finite, render, sentences, table, trial_row
 from pipeline.studies.trial import Record, identity, run_trial, settings
 from pipeline.tracking.async_tracker import AsyncTracker
-from pipeline.tracking.runs import heartbeat, run_lifecycle
+from pipeline.tracking.runs import invocation, run_lifecycle
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.fingerprint import code_below
 from pipeline.workflow.results import Display
@@ -81,17 +81,18 @@ def run_study(study: Study, display: Display) -> Findings:
     lock = make_private_dir(storage.local) / "locks" / f"study-{study.name}"
     with exclusive_lock(lock, f"study {study.name}"), in_use(storage):
         folders = {task: _prepared(task, study, display) for task in study.tasks if is_file(task)}
-        with AsyncTracker(storage.local, study.name, display.message) as tracker:
-            run_id = tracker.start(study.name, {"bngan.kind": "study"})
-            with run_lifecycle(tracker, run_id), heartbeat(tracker, run_id):
-                run = _Run(study, storage, tracker, display, run_id, folders, configurations)
-                run.bring(tuning_trials(study))
-                chosen = _for_all_arms(study, points(study))
-                if study.tune:
-                    best = chosen_points(study, run.results)
-                    chosen = {key: [point] for key, point in best.items()}
-                run.bring(main_trials(study, chosen))
-                return run.findings()
+        with (
+            AsyncTracker(storage.local, study.name, display.message) as tracker,
+            invocation(tracker, study.name, {"bngan.kind": "study"}) as run_id,
+        ):
+            run = _Run(study, storage, tracker, display, run_id, folders, configurations)
+            run.bring(tuning_trials(study))
+            chosen = _for_all_arms(study, points(study))
+            if study.tune:
+                best = chosen_points(study, run.results)
+                chosen = {key: [point] for key, point in best.items()}
+            run.bring(main_trials(study, chosen))
+            return run.findings()
 
 
 def _foresee(study: Study, configurations: Callable[[Trial], Config], display: Display) -> None:

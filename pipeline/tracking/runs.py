@@ -1,14 +1,16 @@
 """Follow runs: send signs of life, find the dead among those that say RUNNING, and close them."""
 
 import json
+import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -28,9 +30,24 @@ _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
 
 @contextmanager
-def heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Tag the run with its process and, every ``HEARTBEAT_S`` seconds of the block, with the time."""
-    tracker.tags(run_id, {_PROCESS: json.dumps(process_info()), _BEAT: f"{time.time():.0f}"})
+def invocation(tracker: Tracker, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """Open the run of a command, yield its id, and close it when the block ends.
+
+    It names its process from the first moment, so that ``reap`` knows when that is dead.
+    """
+    run_id = tracker.start(name, {**tags, **_signs_of_life()})
+    with run_lifecycle(tracker, run_id), _heartbeat(tracker, run_id):
+        yield run_id
+
+
+def _signs_of_life() -> dict[str, str]:
+    """Return the tags that name this process and the time."""
+    return {_PROCESS: json.dumps(process_info()), _BEAT: f"{time.time():.0f}"}
+
+
+@contextmanager
+def _heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """Tag the run with the time, every ``HEARTBEAT_S`` seconds of the block."""
     over = threading.Event()
 
     def beat() -> None:
@@ -143,8 +160,19 @@ def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
 
 def process_of(run: Run) -> str:
     """Return the process, user and host of an invocation in words."""
-    process = json.loads(run.data.tags.get(_PROCESS, "{}"))
-    return "process {pid} of {user} on {host}".format(**process) if process else "unknown"
+    process = _process(run)
+    words = (f"{word} {process.get(key)}" for word, key in (("of", "user"), ("on", "host")))
+    return " ".join([f"process {process['pid']}", *words]) if process else "unknown"
+
+
+def _process(run: Run) -> dict[str, Any]:
+    """Return what a run's tag says of its process; nothing if a person has edited it."""
+    try:
+        process = json.loads(run.data.tags.get(_PROCESS, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    pid = process.get("pid") if isinstance(process, dict) else None
+    return process if isinstance(pid, int) and pid > 0 else {}
 
 
 def _open_parts(client: MlflowClient, run: Run) -> list[Run]:
@@ -157,21 +185,25 @@ def died(run: Run) -> bool:
     """Return whether a run says RUNNING and its process is dead or silent."""
     if run.info.status != "RUNNING":
         return False
-    process = json.loads(run.data.tags.get(_PROCESS, "{}"))
+    process = _process(run)
     if process.get("machine") == machine_id() and not _lives(process["pid"]):
         return True
     return time.time() - _last_sign(run) > SILENCE_S
 
 
 def _last_sign(run: Run) -> float:
-    return float(run.data.tags.get(_BEAT, run.info.start_time / 1000))
+    """Return the time of a run's last sign of life, in seconds since the epoch."""
+    with suppress(ValueError):
+        if math.isfinite(beat := float(run.data.tags.get(_BEAT, "nan"))):
+            return beat
+    return float(run.info.start_time / 1000)
 
 
 def _lives(pid: int) -> bool:
     try:
         with suppress(PermissionError):  # somebody else's, and alive
             os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     return True
 

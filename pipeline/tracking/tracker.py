@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
@@ -83,6 +92,12 @@ def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
     """Return every version of a registered model."""
     condition = _named(model)
     return list(_pages(lambda token: client.search_model_versions(condition, page_token=token)))
+
+
+def logged_models(client: MlflowClient) -> Iterator[LoggedModel]:
+    """Yield every logged model of every experiment that has not been deleted."""
+    ids = list(experiment_names(client))
+    return _pages(lambda token: client.search_logged_models(ids, page_token=token))
 
 
 def _named(model: str) -> str:

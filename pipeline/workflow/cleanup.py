@@ -1,6 +1,6 @@
 """Find folders that no run refers to any more, and remove folders and versions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -57,7 +57,7 @@ def garbage(storage: Workspace) -> list[Item]:
     return [Item.of_folder(storage, folder, UNREFERRED) for folder in unused]
 
 
-def remove(storage: Workspace, item: Item) -> None:
+def remove(storage: Workspace, item: Item, tell: Callable[[str], None]) -> None:
     """Remove a folder, unless a process holds it or a run has used it meanwhile; or a version.
 
     Raises:
@@ -65,7 +65,7 @@ def remove(storage: Workspace, item: Item) -> None:
     """
     kind, name = key_of(item.path)
     if item.path.startswith(REGISTERED):
-        return remove_version(storage.local, kind, name)
+        return remove_version(storage.local, kind, name, tell)
     held = item.path if kind == "training" else f"locks/{kind}-{name}"
     try:
         with exclusive_lock(storage.local / held, f"{kind} {name}"):

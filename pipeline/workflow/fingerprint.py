@@ -141,6 +141,8 @@ def recorded_fingerprint(run: Run) -> Fingerprint | None:
     """Return the fingerprint in a run's tags, secrets blanked, or None if it cannot be read."""
     try:
         parts = {part.name: run.data.tags[f"fp.{part.name}"] for part in fields(Fingerprint)}
-        return Fingerprint(**{name: json.loads(text) for name, text in parts.items()})
-    except (ValueError, KeyError):
+        values = {name: json.loads(text) for name, text in parts.items()}
+    except (ValueError, KeyError, RecursionError):
         return None
+    readable = all(isinstance(value, dict) for value in values.values())
+    return Fingerprint(**values) if readable else None

@@ -14,7 +14,8 @@ from bngan.metrics.extractors import classes_to_learn, default_kind
 from bngan.metrics.features import INFO
 from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
-from pipeline.registry.aliases import CHAMPION, EXTRACTOR, aliases
+from pipeline.registry.aliases import EXTRACTOR, Opponent
+from pipeline.registry.changes import aliases
 
 
 def with_measure(config: Config, prepared: Path, client: MlflowClient) -> tuple[Config, str]:
@@ -35,12 +36,12 @@ def with_measure(config: Config, prepared: Path, client: MlflowClient) -> tuple[
     model = config.register.model
     if config.extractor.kind != "auto" or config.adapt.base:
         return config, ""
-    number = aliases(client, model).get(CHAMPION)
-    kind = number and _kind(client, model, number)
+    opponent = Opponent.of(aliases(client, model))
+    kind = opponent and _kind(client, model, opponent.number)
     train = ImageSplit.load(prepared, "train")
     if not kind or kind == default_kind(train.spec.shape, classes_to_learn(train)):
         return config, ""
-    champion = f"champion version {number} of {model} is measured"
+    champion = f"{opponent} of {model} is measured"
     if kind == "file":
         raise UserError(
             f"extractor.kind: {champion} by a network in a file: write extractor.kind=file and "

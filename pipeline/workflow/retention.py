@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.core.errors import UserError
 from pipeline.core.uris import redact
-from pipeline.registry.aliases import aliases
+from pipeline.registry.changes import aliases
 from pipeline.registry.removal import (
     owns_store,
     removable_files,

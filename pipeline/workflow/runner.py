@@ -20,7 +20,7 @@ from pipeline.core.uris import redact
 from pipeline.storage.upkeep import in_use
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
-from pipeline.tracking.runs import heartbeat, reap, run_lifecycle
+from pipeline.tracking.runs import invocation, reap, run_lifecycle
 from pipeline.tracking.tracker import PIPELINE, USES, Tracker
 from pipeline.workflow.fingerprint import (
     Fingerprint,
@@ -110,10 +110,9 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
         for dead in reap(storage.local):
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
         config = with_split_law(config, tracker.client)
-        parent = tracker.start(config.name, {"bngan.kind": PIPELINE})
-        result = RunResult(parent, {}, {}, {})
-        current = _Run(config, tracker, result, display, options)
-        with run_lifecycle(tracker, parent), heartbeat(tracker, parent):
+        with invocation(tracker, config.name, {"bngan.kind": PIPELINE}) as parent:
+            result = RunResult(parent, {}, {}, {})
+            current = _Run(config, tracker, result, display, options)
             tracker.params(parent, flatten(asdict(config)))
             tracker.artifact(parent, "config.yaml", to_yaml(config).encode())
             for stage in STAGES:

@@ -84,13 +84,13 @@ def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = workflow.Tracker(tmp_path, "experiment")
-    run_id = tracker.start("run", {"bngan.kind": "pipeline"})
+    run_id = tracker.start("run", {"bngan.kind": "pipeline", **runs._signs_of_life()})
     monkeypatch.setattr(runs, "HEARTBEAT_S", 0.05)
 
     def last_beat() -> str:
         return tracker.client.get_run(run_id).data.tags["bngan.heartbeat"]
 
-    with runs.heartbeat(tracker, run_id):
+    with runs._heartbeat(tracker, run_id):
         first = last_beat()
         until(lambda: last_beat() > first)
         (state,) = runs.states(tmp_path)

@@ -1,6 +1,5 @@
 """The registry: one version per run, aliases that move whole, whoever is killed or races."""
 
-import json
 import multiprocessing
 import os
 import subprocess
@@ -20,8 +19,9 @@ from bngan.generation.sampler import Sampler
 from bngan.networks.config import ModelConfig
 from bngan.networks.factory import build_generator
 from pipeline.core.errors import UserError
-from pipeline.registry import aliases, registry
-from pipeline.registry.aliases import CHALLENGER, CHAMPION, PREVIOUS, Verdict
+from pipeline.registry import aliases, changes, registry
+from pipeline.registry.aliases import Opponent, Verdict
+from pipeline.registry.changes import CHALLENGER, CHAMPION, PREVIOUS
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving.model_interface import model_interface
 from pipeline.tracking.tracker import Tracker
@@ -49,15 +49,15 @@ def register(workspace: Path, identity: str, fid: float, generator: str = "") ->
     product = ModelPackage(
         parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64), model_interface()
     )
-    number = registry.register(workspace, run_id, NAME, product)
+    number = registry.register(workspace, run_id, NAME, product, print)
     tracker.finish(run_id, "FINISHED")
     return number
 
 
 def by_fid(workspace: Path, number: str) -> Any:
-    def judge(champion: str) -> Verdict:
+    def judge(opponent: Opponent) -> Verdict:
         ours, theirs = (
-            float(registry.tags_of(workspace, NAME, n)["fid"]) for n in (number, champion)
+            float(registry.tags_of(workspace, NAME, n)["fid"]) for n in (number, opponent.number)
         )
         return Verdict(ours < theirs, f"{ours} against {theirs}")
 
@@ -66,7 +66,7 @@ def by_fid(workspace: Path, number: str) -> Any:
 
 def enter(workspace: Path, identity: str, fid: float, generator: str = "") -> str:
     number = register(workspace, identity, fid, generator)
-    alias, _ = aliases.assign_alias(workspace, NAME, number, by_fid(workspace, number))
+    alias, _ = aliases.assign_alias(workspace, NAME, number, by_fid(workspace, number), print)
     return f"{number} {alias}"
 
 
@@ -77,7 +77,7 @@ def client(workspace: Path) -> MlflowClient:
 
 
 def held(client: MlflowClient) -> dict[str, str]:
-    return aliases.aliases(client, NAME)
+    return changes.aliases(client, NAME)
 
 
 def test_the_better_one_reigns_and_its_predecessor_is_known(
@@ -103,16 +103,16 @@ def test_a_person_can_go_back_and_the_gate_does_not_undo_it(
 ) -> None:
     enter(workspace, "a", 5.0)
     with pytest.raises(UserError, match="has no previous champion to go back to"):
-        aliases.rollback(workspace, NAME)
+        aliases.rollback(workspace, NAME, print)
     enter(workspace, "b", 4.0)
-    assert aliases.rollback(workspace, NAME) == ("1", "2")
+    assert aliases.rollback(workspace, NAME, print) == ("1", "2")
     assert held(client) == {CHAMPION: "1", PREVIOUS: "2"}
     assert enter(workspace, "b", 4.0) == "2 challenger"
-    aliases.promote(workspace, NAME, "2")
+    aliases.promote(workspace, NAME, "2", print)
     assert held(client) == {CHAMPION: "2", PREVIOUS: "1"}
     assert client.get_model_version(NAME, "2").tags["bngan.reason"] == "promoted by hand"
     with pytest.raises(UserError, match="there is no version 7 of gan"):
-        aliases.promote(workspace, NAME, "7")
+        aliases.promote(workspace, NAME, "7", print)
 
 
 def test_what_was_rolled_back_stays_so_under_another_number(
@@ -121,10 +121,10 @@ def test_what_was_rolled_back_stays_so_under_another_number(
     """Registered anew, since code has changed, it is the same generator."""
     enter(workspace, "a", 5.0)
     enter(workspace, "b", 4.0, generator="bad")
-    aliases.rollback(workspace, NAME)
+    aliases.rollback(workspace, NAME, print)
     assert enter(workspace, "b2", 3.0, generator="bad") == "3 challenger"
     assert "was rolled back" in client.get_model_version(NAME, "3").tags["bngan.reason"]
-    aliases.rollback(workspace, NAME)  # and back: it is forgiven
+    aliases.rollback(workspace, NAME, print)  # and back: it is forgiven
     assert held(client)[CHAMPION] == "2"
     assert aliases.ROLLED_BACK not in client.get_model_version(NAME, "2").tags
 
@@ -135,24 +135,14 @@ def test_what_is_rolled_back_while_it_is_judged_is_not_crowned(
     enter(workspace, "a", 5.0)
     number = register(workspace, "b", 4.0)
 
-    def judge(champion: str) -> Verdict:
-        aliases.promote(workspace, NAME, number)
-        aliases.rollback(workspace, NAME)
+    def judge(opponent: Opponent) -> Verdict:
+        aliases.promote(workspace, NAME, number, print)
+        aliases.rollback(workspace, NAME, print)
         return Verdict(True, "better")
 
-    alias, verdict = aliases.assign_alias(workspace, NAME, number, judge)
+    alias, verdict = aliases.assign_alias(workspace, NAME, number, judge, print)
     assert (alias, held(client)[CHAMPION]) == (CHALLENGER, "1")
     assert "was rolled back" in verdict.reason
-
-
-def test_a_version_deleted_in_the_middle_of_a_move_blocks_nothing(
-    workspace: Path, client: MlflowClient
-) -> None:
-    enter(workspace, "a", 5.0)
-    moves = {CHAMPION: "9", CHALLENGER: "1"}
-    client.set_registered_model_tag(NAME, aliases._INTENT, json.dumps(moves))
-    assert enter(workspace, "b", 4.0) == "2 champion"
-    assert held(client)[PREVIOUS] == "1"
 
 
 def test_the_run_goes_on_after_its_model_is_logged(workspace: Path, client: MlflowClient) -> None:
@@ -165,19 +155,8 @@ def test_the_run_goes_on_after_its_model_is_logged(workspace: Path, client: Mlfl
         ("d", "0" * 64),
         model_interface(),
     )
-    registry.register(workspace, run_id, NAME, product)
+    registry.register(workspace, run_id, NAME, product, print)
     assert client.get_run(run_id).info.status == "RUNNING"
-
-
-def test_what_a_killed_process_had_begun_is_finished(workspace: Path, client: MlflowClient) -> None:
-    enter(workspace, "a", 5.0)
-    enter(workspace, "b", 6.0)
-    moves = {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: None}
-    client.set_registered_model_tag(NAME, aliases._INTENT, json.dumps(moves))
-    client.set_registered_model_alias(NAME, CHAMPION, "2")  # and here it was killed
-    with aliases.registry_lock(workspace, NAME):
-        assert held(client) == {CHAMPION: "2", PREVIOUS: "1"}
-    assert aliases._INTENT not in client.get_registered_model(NAME).tags
 
 
 def test_a_champion_that_changes_meanwhile_is_judged_anew(
@@ -189,13 +168,13 @@ def test_a_champion_that_changes_meanwhile_is_judged_anew(
     }
     seen = []
 
-    def judge(champion: str) -> Verdict:
-        seen.append(champion)
-        if champion == "1":
-            aliases.promote(workspace, NAME, numbers["c"])
-        return by_fid(workspace, numbers["b"])(champion)
+    def judge(opponent: Opponent) -> Verdict:
+        seen.append(opponent.number)
+        if opponent.number == "1":
+            aliases.promote(workspace, NAME, numbers["c"], print)
+        return by_fid(workspace, numbers["b"])(opponent)
 
-    alias, _ = aliases.assign_alias(workspace, NAME, numbers["b"], judge)
+    alias, _ = aliases.assign_alias(workspace, NAME, numbers["b"], judge, print)
     assert (alias, seen) == (CHALLENGER, ["1", numbers["c"]])
     assert held(client)[CHAMPION] == numbers["c"]
 

@@ -162,7 +162,7 @@ def test_versions_go_with_the_files_that_the_server_has(server: Server, tmp_path
         package = ModelPackage(
             {"generator": tmp_path / "generator"}, tags, "", {}, ("data", "0"), model_interface()
         )
-        registry.register(tmp_path, tracker.start("register", {}, parent), "kept", package)
+        registry.register(tmp_path, tracker.start("register", {}, parent), "kept", package, print)
         tracker.finish(parent, "FINISHED")
     tracker.client.set_registered_model_alias("kept", "named", "1")
 

@@ -63,7 +63,7 @@ class Registered:
         product = ModelPackage(
             self.parts, tags, "# a", {"fid": 1.0}, ("data", "0" * 64), model_interface()
         )
-        registry.register(self.workspace, tracker.start("a", {}), name, product)
+        registry.register(self.workspace, tracker.start("a", {}), name, product, print)
 
     def users(self) -> dict[str, Callable[[], Any]]:
         """Everything that loads a registered model."""

@@ -25,7 +25,8 @@ from pipeline.evaluation.scoring import load_reference
 from pipeline.evaluation.seen import digests_of, prepared_of
 from pipeline.evaluation.vetoes import Draw
 from pipeline.registry import registry
-from pipeline.registry.aliases import Verdict
+from pipeline.registry.aliases import Opponent, Verdict
+from pipeline.registry.changes import CHAMPION
 from pipeline.registry.integrity import IntegrityError
 from pipeline.registry.registry import OpenedModel
 from pipeline.storage.artifacts import SECOND_SPACE, TRAIN_FEATURES
@@ -37,34 +38,36 @@ _CANDIDATE, _CHAMPION = "the candidate", "the champion"
 
 
 def judge_candidate(
-    context: StageContext, tags: dict[str, str], number: str, champion: str
+    context: StageContext, tags: dict[str, str], number: str, opponent: Opponent
 ) -> Verdict:
-    """Compare candidate and champion; do not promote if the champion's files are damaged.
+    """Compare a candidate with the version to beat; do not promote if that one's files are damaged.
 
     ``number`` is the candidate's version.
     """
     name = context.config.register.model
-    uri = f"models:/{name}/{champion}"
+    uri = f"models:/{name}/{opponent.number}"
     try:
         with (
             registry.open_generator(context.storage.local, uri) as model,
             published(context.storage, model.generator),
         ):
-            return _compare(context, tags, number, model)
+            return _compare(context, tags, number, opponent, model)
     except IntegrityError as error:
         return Verdict(False, f"{error}: to replace it: {_promotion(context, number)}")
 
 
 def _compare(
-    context: StageContext, tags: dict[str, str], number: str, model: OpenedModel
+    context: StageContext,
+    tags: dict[str, str],
+    number: str,
+    opponent: Opponent,
+    model: OpenedModel,
 ) -> Verdict:
     """Compare both generators on the same unseen images and from the same fresh latents."""
     ours, folder = context.inputs["train"], context.inputs["reference"]
-    champion, known = str(model.version.version), model.version.tags
-    own, shape = Sampler.load(ours).spec.shape, model.sampler.spec.shape
+    known, own, shape = model.version.tags, Sampler.load(ours).spec.shape, model.sampler.spec.shape
     if own != shape:
-        others = f"makes other images than champion version {champion}: {own}, {shape}"
-        return Verdict(False, others)
+        return Verdict(False, f"makes other images than {opponent}: {own}, {shape}")
     reference = load_reference(folder)
     overlap = _overlap(context, reference, model)
     if problem := _why_not_judged(overlap):
@@ -84,8 +87,9 @@ def _compare(
     )
     real, left = reduced.real, space.take(overlap.fresh)
     verdict = judge(context.config.register, real, left, candidate, other, draws)
-    reason = "; ".join([f"{verdict.reason} of champion version {champion}", *overlap.lines()])
-    details = {**verdict.details, **overlap.record(), "champion_version": champion}
+    absent = [] if opponent.alias == CHAMPION else ["there is no champion"]
+    reason = "; ".join([f"{verdict.reason} of {opponent}", *absent, *overlap.lines()])
+    details = {**verdict.details, **overlap.record(), "champion_version": opponent.number}
     return Verdict(verdict.promote, reason, details)
 
 

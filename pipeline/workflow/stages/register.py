@@ -19,13 +19,8 @@ from pipeline.evaluation.contenders import (
     TRAINED_ON,
 )
 from pipeline.registry import registry
-from pipeline.registry.aliases import (
-    EXTRACTOR,
-    GENERATOR,
-    MISSING,
-    assign_alias,
-    suppressed,
-)
+from pipeline.registry.aliases import EXTRACTOR, FINGERPRINT, GENERATOR, assign_alias
+from pipeline.registry.changes import MISSING, suppressed
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.reports.gate_report import render
 from pipeline.reports.model_card import card
@@ -70,9 +65,10 @@ def run(context: StageContext) -> Summary:
             (dataset_name(context.config.data.path), context.input_digests["prepare"]),
             model_interface(),
         )
-        number = registry.register(context.storage.local, context.run_id, name, package)
+        workspace, tell = context.storage.local, context.events.message
+        number = registry.register(workspace, context.run_id, name, package, tell)
     compare = partial(judge_candidate, context, tags, number)
-    alias, verdict = assign_alias(context.storage.local, name, number, compare)
+    alias, verdict = assign_alias(workspace, name, number, compare, tell)
     summary = {
         "name": name,
         "version": number,
@@ -98,7 +94,7 @@ def _tags(context: StageContext, record: dict[str, Any]) -> dict[str, str]:
         "real": file_hash(context.inputs["reference"] / REAL_FEATURES),
     }
     tags = {
-        "bngan.fingerprint": context.fingerprint,
+        FINGERPRINT: context.fingerprint,
         MEASURE: digest(measure),
         "bngan.protocol": record["protocol"]["name"],
         EXTRACTOR: record["extractor"]["kind"],

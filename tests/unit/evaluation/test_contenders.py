@@ -47,6 +47,8 @@ def test_gaps_of_one_measure_are_compared() -> None:
     assert gap_of(tags, "a") == Gap(1.5, 0.25)
     assert gap_of(tags, "b") is None
     assert gap_of({MEASURE: "a", GAP: "1.5"}, "a") is None
+    for edited in ("", "small", "nan"):
+        assert gap_of(tags | {GAP: edited}, "a") is None
 
 
 def test_copies_are_held_beside_images_that_nobody_was_trained_on(tmp_path: Path) -> None:

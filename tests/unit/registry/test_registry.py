@@ -28,7 +28,7 @@ def register_and_open(workspace: Path) -> None:
     package = logged_model.ModelPackage(
         {"generator": folder}, tags, "# a", {"fid": 1.0}, ("data", "0" * 64), model_interface()
     )
-    number = registry.register(workspace, tracker.start("a", {}), "gan", package)
+    number = registry.register(workspace, tracker.start("a", {}), "gan", package, print)
     with registry.open_generator(workspace, f"models:/gan/{number}"):
         pass
 
@@ -95,4 +95,4 @@ def test_mlflow_has_nothing_to_add(tmp_path: Path, capfd: pytest.CaptureFixture[
     ("tag", "fid"), [("1.5", 1.5), (None, None), ("nan", None), ("inf", None), ("good", None)]
 )
 def test_a_score_that_is_no_number_is_none(tag: str | None, fid: float | None) -> None:
-    assert registry.recorded_fid({} if tag is None else {"fid": tag}) == fid
+    assert registry.recorded_number({} if tag is None else {"fid": tag}, "fid") == fid

@@ -29,7 +29,7 @@ def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         package = logged_model.ModelPackage(
             {"generator": folder}, tags, "# a", {"fid": 1.0}, ("data", "0" * 64), model_interface()
         )
-        assert registry.register(workspace, run_id, "gan", package) == number
+        assert registry.register(workspace, run_id, "gan", package, print) == number
     return workspace
 
 
@@ -58,7 +58,7 @@ def test_a_version_goes_with_its_files_and_no_other(workspace: Path) -> None:
     folder = Path(model.artifact_location.removeprefix("file://"))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert removal.version_bytes(workspace, model) == size
-    removal.remove_version(workspace, "gan", "1")
+    removal.remove_version(workspace, "gan", "1", print)
     assert (numbers(workspace), len(files(workspace)), folder.exists()) == (["2"], 1, False)
     assert not any(k.startswith("bngan.rem") for k in client.get_registered_model("gan").tags)
     with registry.open_generator(workspace, "models:/gan/2"):
@@ -68,7 +68,7 @@ def test_a_version_goes_with_its_files_and_no_other(workspace: Path) -> None:
 def test_a_version_that_got_an_alias_meanwhile_stays(workspace: Path) -> None:
     existing_client(workspace).set_registered_model_alias("gan", "mine", "1")
     with pytest.raises(UserError, match=r"^models:/gan/1 is mine now$"):
-        removal.remove_version(workspace, "gan", "1")
+        removal.remove_version(workspace, "gan", "1", print)
     assert (numbers(workspace), len(files(workspace))) == (["1", "2"], 2)
 
 
@@ -82,10 +82,10 @@ def test_a_removal_that_is_killed_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(removal if step == "delete_files" else MlflowClient, step, killed)
         with pytest.raises(KeyboardInterrupt):
-            removal.remove_version(workspace, "gan", "1")
-    assert removal.complete_removals(workspace) == []
+            removal.remove_version(workspace, "gan", "1", print)
+    assert removal.complete_removals(workspace, print) == []
     assert (numbers(workspace), len(files(workspace))) == (["2"], 1)
-    assert removal.complete_removals(workspace) == []
+    assert removal.complete_removals(workspace, print) == []
 
 
 def test_a_version_that_is_promoted_after_the_kill_stays(
@@ -94,9 +94,9 @@ def test_a_version_that_is_promoted_after_the_kill_stays(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "delete_model_version", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
-            removal.remove_version(workspace, "gan", "1")
-    promote(workspace, "gan", "1")
-    assert removal.complete_removals(workspace) == []
+            removal.remove_version(workspace, "gan", "1", print)
+    promote(workspace, "gan", "1", print)
+    assert removal.complete_removals(workspace, print) == []
     with registry.open_generator(workspace, "models:/gan@champion"):
         pass
 
@@ -110,11 +110,11 @@ def test_files_that_cannot_be_deleted_are_told_until_they_can(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", refused)
         with pytest.raises(UserError, match="models:/gan/1 is removed, but not its files in file:"):
-            removal.remove_version(workspace, "gan", "1")
-        (told,) = removal.complete_removals(workspace)
+            removal.remove_version(workspace, "gan", "1", print)
+        (told,) = removal.complete_removals(workspace, print)
         assert "Permission denied" in told
     assert (numbers(workspace), len(files(workspace))) == (["2"], 2)
-    assert removal.complete_removals(workspace) == []
+    assert removal.complete_removals(workspace, print) == []
     assert len(files(workspace)) == 1
 
 
@@ -142,5 +142,5 @@ def test_a_copy_of_a_workspace_leaves_the_originals_files(workspace: Path, tmp_p
     with pytest.raises(UserError, match="has its files elsewhere"):
         removal.removable_files(copy, client, version)
     with pytest.raises(UserError, match="has its files elsewhere"):
-        removal.remove_version(copy, "gan", "1")
+        removal.remove_version(copy, "gan", "1", print)
     assert len(files(workspace)) == 2

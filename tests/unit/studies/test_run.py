@@ -10,7 +10,6 @@ from pipeline.core.lock import exclusive_lock
 from pipeline.studies.design import Study
 from pipeline.studies.run import run_study
 from pipeline.tracking import runs
-from pipeline.tracking.runs import heartbeat
 from pipeline.tracking.tracker import Tracker
 
 
@@ -18,10 +17,8 @@ def test_a_study_that_died_with_a_trials_run_open_is_told_and_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Tracker(tmp_path, "study")
-    study = tracker.start("study", {"bngan.kind": "study"})
+    study = tracker.start("study", {"bngan.kind": "study", **runs._signs_of_life()})
     trial = tracker.start("a 0", {"task": "ring8", "arm": "a"}, study)
-    with heartbeat(tracker, study):
-        pass
     (alive,) = runs.states(tmp_path)
     assert (alive.state, alive.stages) == ("running", {})
     dead = json.dumps(
