@@ -35,8 +35,16 @@ class ConfigurationError(ValueError):
 
 def one_line(message: object) -> str:
     """Return an error, or a name from outside, as one line without control characters."""
-    text = str(message).strip() or type(message).__name__
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return visible(str(message).strip() or type(message).__name__)
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Return a text with ``\x1b`` in place of a character that a terminal or a page would obey.
+
+    Such are control characters, line ends, surrogates and marks of the direction of writing; the
+    characters of ``keep`` stay.
+    """
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,21 +2,22 @@
 
 import atexit
 import gc
-import io
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from bngan import __version__
+from bngan.serialization.problem import visible
+from pipeline.cli.terminal import Terminal
+from pipeline.core import output
 from pipeline.core.environment import inside_a_job, require_utf8, set_defaults
 from pipeline.core.errors import RetryableError, UserError, root_cause_line
 from pipeline.core.uris import redact
@@ -27,8 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# A class or a folder may be called ":bug:".
-console, errors = Console(emoji=False), Console(stderr=True, emoji=False)
+console, errors = Terminal(), Terminal(stderr=True)
 _DEBUG = "BNGAN_DEBUG"
 """Environment variable: tracebacks, please."""
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the experiment.")]
@@ -58,11 +58,16 @@ WorkspaceOption = Annotated[
 def main() -> None:
     """Run ``bngan`` as a process of its own."""
     require_utf8()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a character must not end a run.
-            stream.reconfigure(errors="backslashreplace")
-    app(prog_name="bngan")
+    output.install()
+    try:
+        app(prog_name="bngan")
+    except SystemExit as ended:
+        try:
+            with errors_as_exit_codes():
+                output.raise_if_missed(output.lost_result())
+        except typer.Exit as missed:
+            sys.exit(ended.code or missed.exit_code)
+        raise
 
 
 def _show_version(wanted: bool) -> None:
@@ -113,7 +118,8 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         if os.environ.get(_DEBUG) or inside_a_job():
-            typer.echo(redact("".join(traceback.format_exception(error))), err=True)
+            for traced in redact("".join(traceback.format_exception(error))).splitlines():
+                print_stderr(traced)
         line = f"{escape(redact(root_cause_line(error)))}; bngan --debug COMMAND shows where"
         errors.print(f"[red]failed:[/] {line}", highlight=False, soft_wrap=True)
         print_stderr(interrupted)
@@ -123,7 +129,8 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
 def print_stderr(*parts: str) -> None:
     """A line on standard error, if there is any."""
     if line := "; ".join(filter(None, parts)):
-        typer.echo(line, err=True)  # rich, interrupted while it prints, prints it again
+        # rich, interrupted while it prints, prints it again
+        typer.echo(visible(line), err=True)
 
 
 @contextmanager
@@ -137,14 +144,15 @@ def command_output(as_json: bool, interrupted: str = "") -> Iterator[Callable[..
         if not as_json:
             yield _emit_text
             return
-        sys.stdout.flush()
+        before = sys.stdout
+        before.flush()
         saved = os.dup(1)
         os.dup2(2, 1)
         try:
-            with os.fdopen(saved, "w", encoding="utf-8", closefd=False) as out:
-                yield lambda value, *_: print(json.dumps(value), file=out, flush=True)
+            with redirect_stdout(sys.stderr):
+                yield lambda value, *_: output.write_result(saved, f"{json.dumps(value)}\n")
         finally:
-            sys.stdout.flush()
+            before.flush()  # a logger may have kept it
             os.dup2(saved, 1)
             os.close(saved)
 

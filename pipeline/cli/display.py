@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bngan.metrics.features import ExtractorInfo
+from bngan.serialization.problem import visible
 from pipeline.core.uris import REGISTERED, redact_uri
 from pipeline.reports.gate_report import VETOES, space_rows
 from pipeline.reports.in_words import in_words
@@ -57,14 +58,15 @@ class ConsoleDisplay:
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Move the bar, or say a line every ten seconds where there is no terminal."""
+        note = visible(note)  # rich formats it past the console
         if not self.console.is_terminal:
             self._say(done, total, note)
             return
         if self.bar is None:
             self.bar = Progress(
-                TextColumn("{task.description:<10}"),
+                TextColumn("{task.description:<10}", markup=False),
                 BarColumn(24),
-                TextColumn("{task.percentage:>3.0f}% {task.fields[note]}"),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[note]}", markup=False),
                 TimeRemainingColumn(),
                 console=self.console,
                 transient=True,
@@ -269,7 +271,7 @@ def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> N
 
 
 def print_lines(console: Console, *lines: str) -> None:
-    """Print each line as it is."""
+    """Print each line as it is: no markup, and no characters that a terminal obeys."""
     for line in lines:
         console.print(escape(line), highlight=False, soft_wrap=True)
 

@@ -108,10 +108,11 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     and asks no cluster.
     """
     with errors_as_exit_codes():
+        from pipeline.cli.display import print_lines
         from pipeline.cli.preflight import all_problems
 
         kind = all_problems(config, overrides or [], print_stderr)
-        console.print(f"{config}: nothing is wrong with this {kind}", highlight=False, markup=False)
+        print_lines(console, f"{config}: nothing is wrong with this {kind}")
 
 
 @app.command()
@@ -123,14 +124,14 @@ def plan(config: ConfigFile, overrides: Overrides = None) -> None:
     """
     with errors_as_exit_codes():
         settings = _load(config, overrides)
-        from pipeline.cli.display import print_plan
+        from pipeline.cli.display import print_lines, print_plan
         from pipeline.cli.gpu_memory import gpu_memory
         from pipeline.workflow import runner as workflow
 
         decisions = workflow.plan(settings)
         print_plan(console, decisions)
         if line := gpu_memory(settings, decisions):
-            console.print(line, highlight=False, soft_wrap=True)
+            print_lines(console, line)
 
 
 @app.command()

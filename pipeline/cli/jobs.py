@@ -19,6 +19,7 @@ from pipeline.cli.app import (
 )
 from pipeline.cli.signals import terminate_as_exit
 from pipeline.core.errors import UserError
+from pipeline.core.output import show
 
 if TYPE_CHECKING:
     from pipeline.monitoring.schedule import Schedule
@@ -47,11 +48,12 @@ def submit(
     up what is done.
     """
     with errors_as_exit_codes():
+        from pipeline.cli.display import print_lines
         from pipeline.cli.submission import submit_run
 
         submission = submit_run(config, overrides or [], address, allow_mismatch, print_stderr)
         _tell(submission.began, address)
-        console.print(submission.id, highlight=False, markup=False, soft_wrap=True)
+        print_lines(console, submission.id)
     if follow:
         raise typer.Exit(_follow(address, submission.id))
 
@@ -137,4 +139,4 @@ def _follow(address: str, job: str) -> int:
     from pipeline.cluster import jobs
 
     with errors_as_exit_codes(jobs.how_to_go_on(address, job)):
-        return jobs.follow(address, job)
+        return jobs.follow(address, job, show)

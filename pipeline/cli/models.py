@@ -75,11 +75,12 @@ def serve(
     Unlike there, a parameter that the model does not have is an error.
     """
     with errors_as_exit_codes():
+        from pipeline.cli.display import print_lines
         from pipeline.serving import server as serving
 
         served = serving.application(Workspace.parse(workspace).local, model)
         with serving.listening(host, port) as address:
-            errors.print(f"{model} at http://{host}:{port}/invocations", highlight=False)
+            print_lines(errors, f"{model} at http://{host}:{port}/invocations")
             serving.serve(served, address)
 
 

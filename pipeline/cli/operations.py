@@ -148,18 +148,20 @@ def promote(
 ) -> None:
     """Make a version champion whatever the gate said; the present one becomes previous_champion."""
     with errors_as_exit_codes():
+        from pipeline.cli.display import print_lines
         from pipeline.registry import aliases
 
         aliases.promote(Workspace.parse(workspace).local, name, str(version), print_stderr)
-        console.print(f"version {version} of {name} is champion", highlight=False)
+        print_lines(console, f"version {version} of {name} is champion")
 
 
 @app.command()
 def rollback(name: Name, workspace: WorkspaceOption = "runs") -> None:
     """Make the previous champion champion again; the gate does not bring the present one back."""
     with errors_as_exit_codes():
+        from pipeline.cli.display import print_lines
         from pipeline.registry import aliases
 
         after, before = aliases.rollback(Workspace.parse(workspace).local, name, print_stderr)
         instead = f", not {before}" if before else ""
-        console.print(f"version {after} of {name} is champion again{instead}", highlight=False)
+        print_lines(console, f"version {after} of {name} is champion again{instead}")

@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C end a command by an exception, so that open runs are closed as KILLED."""
+"""SIGTERM, Ctrl-C and a terminal that goes away end a command by an exception.
+
+Open runs are then closed as KILLED.
+"""
 
 import signal
 import sys
@@ -17,6 +20,8 @@ _AGAIN_S = 0.05
 def terminate_as_exit() -> Iterator[None]:
     """Raise SystemExit(143) for SIGTERM inside the block, and restore all handlers after it.
 
+    SIGHUP, which comes when the terminal goes away, counts as SIGTERM. ``nohup`` switches it off.
+
     Python drops an exception that is raised while it finalizes an object, or in a callback from C. The
     signal of a dropped SystemExit or KeyboardInterrupt is sent again until its exception gets through.
     """
@@ -27,7 +32,7 @@ def terminate_as_exit() -> Iterator[None]:
     again: SimpleQueue[int] = SimpleQueue()  # takes no lock that the interrupted code may hold
 
     def leave(number: int, _: Any) -> None:
-        raised[:] = [SystemExit(143) if number == signal.SIGTERM else KeyboardInterrupt()]
+        raised[:] = [KeyboardInterrupt() if number == signal.SIGINT else SystemExit(143)]
         raise raised[0]
 
     def dropped(report: Any) -> None:
@@ -39,8 +44,9 @@ def terminate_as_exit() -> Iterator[None]:
 
     sender = threading.Thread(target=_send_again, args=(again, threading.get_ident()), daemon=True)
     with ExitStack() as stack:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a script
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # A script switches off Ctrl-C for what runs in its background, and nohup SIGHUP.
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 stack.callback(signal.signal, number, signal.signal(number, leave))
         hook, sys.unraisablehook = sys.unraisablehook, dropped
         stack.callback(setattr, sys, "unraisablehook", hook)

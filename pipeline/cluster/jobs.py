@@ -6,9 +6,8 @@ import os
 import re
 import shlex
 import signal
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,19 +62,18 @@ def submit(work: Work, address: str) -> Submission:
         return submit_work(client, work)
 
 
-def follow(address: str, job: str) -> int:
-    """Print a job's log to its end; return the job's exit code, or 1 if Ray knows none.
+def follow(address: str, job: str, show: Callable[[str], None]) -> int:
+    """Show a job's log to its end; return the job's exit code, or 1 if Ray knows none.
+
+    If ``show`` raises ``BrokenPipeError``, since nobody reads on, return that of SIGPIPE.
 
     Raises:
         ServerUnavailableError: if the cluster does not answer.
     """
     with job_client(address) as client:
         try:
-            asyncio.run(_print_log(client, job))
+            asyncio.run(_show_log(client, job, show))
         except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # Python's last flush must not fail
             return 128 + signal.SIGPIPE
         info = client.get_job_info(job)
     if info.status == "SUCCEEDED":
@@ -86,9 +84,10 @@ def follow(address: str, job: str) -> int:
 
 def how_to_go_on(address: str, job: str) -> str:
     """Return a message for a user who stops following a job."""
+    at = shlex.join(("--address", address))
     return (
-        f"the job goes on: ray job logs {job} --follow --address {address} follows it, "
-        f"ray job stop {job} --address {address} ends it"
+        f"the job goes on: ray job logs {job} --follow {at} follows it, "
+        f"ray job stop {job} {at} ends it"
     )
 
 
@@ -228,8 +227,8 @@ def _require_answer(address: str) -> None:
         raise ConnectionError(str(error)) from error
 
 
-async def _print_log(client: Any, job: str) -> None:
-    """Print a job's log; after a broken connection, go on if the cluster is back in time."""
+async def _show_log(client: Any, job: str, show: Callable[[str], None]) -> None:
+    """Show a job's log; after a broken connection, go on if the cluster is back in time."""
     from aiohttp import ClientError
     from requests.exceptions import RequestException
 
@@ -240,8 +239,7 @@ async def _print_log(client: Any, job: str) -> None:
             async for text in client.tail_job_logs(job):
                 position += len(text)
                 if position > printed:
-                    sys.stdout.write(text[max(printed - position, -len(text)) :])
-                    sys.stdout.flush()
+                    show(text[max(printed - position, -len(text)) :])
                     printed, until = position, time.monotonic() + _CLUSTER_TIMEOUT_S
             if client.get_job_status(job).is_terminal():
                 return

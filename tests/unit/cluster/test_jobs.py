@@ -1,7 +1,6 @@
 """What is submitted, under which name, and what is refused before anybody is asked."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,20 +217,18 @@ class Log:
         raise RuntimeError("gone")
 
 
-def test_a_log_is_told_once_and_not_followed_for_ever(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_is_told_once_and_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = list[str]()
     monkeypatch.setattr(jobs, "_CLUSTER_TIMEOUT_S", 1.5)
     with pytest.raises(RuntimeError, match="gone"):
-        asyncio.run(jobs._print_log(Log(), "job"))
-    assert capsys.readouterr().out == "one\ntwo\n"
+        asyncio.run(jobs._show_log(Log(), "job", shown.append))
+    assert shown == ["one\n", "two\n"]
 
-    def closed(text: str) -> int:
+    def closed(text: str) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(sys.stdout, "write", closed)
     with pytest.raises(BrokenPipeError):
-        asyncio.run(jobs._print_log(Log(), "job"))
+        asyncio.run(jobs._show_log(Log(), "job", closed))
 
 
 def test_a_secret_of_the_environment_in_a_command_or_its_file_is_not_shown_to_all(

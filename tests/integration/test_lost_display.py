@@ -1,0 +1,75 @@
+"""Runs whose display is lost on the way: they are done all the same."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.tracking.tracker import existing_client
+from tests.commands import DIGITS, PROGRAM, running
+from tests.waiting import until
+
+SMALL = ("train.images=2000", "train.score_every=1000", "train.batch_size=64")
+
+
+def require_done(workspace: Path) -> None:
+    """Check that the run came to its end, and registered a version."""
+    client = existing_client(workspace)
+    assert client.get_model_version_by_alias("bngan-digits", "champion").version == "1"
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    assert {run.info.status for run in client.search_runs(experiments)} == {"FINISHED"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [
+        ("2>&1 | head -1", 0),  # the display and the result have lost their reader
+        (">/dev/null 2>/dev/full", 0),
+        (">/dev/full 2>&-", 3),  # the result is lost as well
+        ("--json 2>&- | head -c 100", 0),
+    ],
+)
+def test_a_display_that_is_lost_ends_no_run(streams: str, code: int, tmp_path: Path) -> None:
+    words = (*PROGRAM, "run", DIGITS, f"workspace={tmp_path}", *SMALL, streams)
+    line = ("bash", "-o", "pipefail", "-c", " ".join(words))
+    done = subprocess.run(line, timeout=600, capture_output=True)
+    assert done.returncode == code, done.stderr
+    require_done(tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_reader_that_dies_or_sleeps_in_mid_run_ends_no_run(reads: bool, tmp_path: Path) -> None:
+    """As ``| tee log`` that is killed, and as a pager that nobody scrolls."""
+    reader, writer = os.pipe()
+    if not reads:
+        os.set_blocking(writer, False)
+        while not _fill(writer):
+            pass
+        os.set_blocking(writer, True)
+    process = running(
+        *("run", DIGITS, f"workspace={tmp_path}", *SMALL),
+        stderr=writer,
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(writer)
+    if reads:
+        assert until(lambda: os.read(reader, 1000))
+        os.close(reader)
+    try:
+        assert process.wait(600) == 0
+    finally:
+        process.send_signal(signal.SIGKILL)
+    require_done(tmp_path)
+
+
+def _fill(writer: int) -> bool:
+    """Write a block into a pipe that nobody reads; return whether it was full."""
+    try:
+        os.write(writer, bytes(4096))
+    except BlockingIOError:
+        return True
+    return False
