@@ -7,9 +7,13 @@ import socket
 from pipeline.core.environment import cluster_address
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.ray_internals import running_cluster
+from pipeline.core.waiting import within
 
 _TIMEOUT_S = 5.0
 """Seconds that a cluster may take to answer."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""Start of a connection to a gRPC server, as all of Ray's are: HTTP/2's preface, and a SETTINGS
+frame of no settings (RFC 9113, 3.4 and 4.1)."""
 
 _LONGEST = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 """Bytes of the folder's name: Linux takes 107 for a socket."""
@@ -18,11 +22,11 @@ _LONGEST = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/pl
 def require_cluster() -> None:
     """Check that the existing cluster answers, if there is to be one.
 
-    Ray itself would try for 5 minutes.
+    Ray itself would try for minutes, or for ever if another program listens there.
 
     Raises:
         UserError: if it is no address.
-        ServerUnavailableError: if nobody listens there.
+        ServerUnavailableError: if nobody listens there, or nobody who speaks as Ray does.
     """
     address = cluster_address()
     if address is None:
@@ -35,10 +39,22 @@ def require_cluster() -> None:
         raise UserError(
             f"RAY_ADDRESS={address} is no HOST:PORT such as 10.0.0.1:6379: mend or unset it"
         )
+    host, port = parts[1] or parts[2], int(parts[3])
     try:
-        socket.create_connection((parts[1] or parts[2], int(parts[3])), _TIMEOUT_S).close()
+        ray_is_there = within(_TIMEOUT_S, lambda: _answers(host, port))
     except OSError as error:
         raise unavailable(address, error.strerror or str(error)) from error
+    if not ray_is_there:
+        raise unavailable(address, "what listens there is not Ray")
+
+
+def _answers(host: str, port: int) -> bool:
+    """Return whether a gRPC server greets us; with Ray's TLS, whether anybody listens."""
+    with socket.create_connection((host, port), _TIMEOUT_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return True
+        connection.sendall(_GREETING)
+        return connection.recv(9)[3:4] == _GREETING[-6:-5]  # a SETTINGS frame
 
 
 def unavailable(address: str, reason: str) -> ServerUnavailableError:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from pipeline.cluster.working_dir import working_folder
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.ray_internals import TALKATIVE_LOGGERS, is_job_known
 from pipeline.core.uris import redact, secrets
+from pipeline.core.waiting import within
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
 _ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+_ANSWER_TIMEOUT_S = 8.0
+"""Seconds that a dashboard may take to say that it is there."""
 _CLUSTER_TIMEOUT_S = 60.0
-"""Seconds that a cluster may take to start its agents, or to come back during ``follow``."""
+"""Seconds that a cluster may take to start its agents, to come back during ``follow``, or for one
+request: Ray's client would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def follow(address: str, job: str, show: Callable[[str], None]) -> int:
             asyncio.run(_show_log(client, job, show))
         except BrokenPipeError:
             return 128 + signal.SIGPIPE
-        info = client.get_job_info(job)
+        info = _asked(client.get_job_info, job)
     if info.status == "SUCCEEDED":
         return 0
     code = info.driver_exit_code or 1
@@ -145,7 +150,8 @@ def submit_work(client: Any, work: Work) -> Submission:
                 return Submission(last.submission_id, False)
             job = work.name if number == 0 else f"{work.name}-{number + 1}"
             try:
-                client.submit_job(
+                _asked(
+                    client.submit_job,
                     entrypoint=entrypoint,
                     submission_id=job,
                     runtime_env={"working_dir": str(folder), "env_vars": environment},
@@ -153,16 +159,24 @@ def submit_work(client: Any, work: Work) -> Submission:
             except RuntimeError:
                 if time.monotonic() > until:
                     raise
-                if not is_job_known(client, job):  # else another process was faster: find its job
+                if not _asked(
+                    is_job_known, client, job
+                ):  # else another process was faster: find its job
                     time.sleep(1.0)  # the head answers before it can take jobs
             else:
                 return Submission(job, True)
 
 
+def _asked(request: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Return the answer to a request of Ray's client. Raise ``TimeoutError`` if none comes."""
+    return within(_CLUSTER_TIMEOUT_S, partial(request, *given, **named))
+
+
 def _last(client: Any, name: str) -> tuple[int, Any]:
     """Return number and details of the newest job of a name; (0, None) if there is none."""
     numbered = re.compile(rf"{re.escape(name)}(?:-(\d+))?")
-    jobs = ((numbered.fullmatch(job.submission_id or ""), job) for job in client.list_jobs())
+    listed = _asked(client.list_jobs)
+    jobs = ((numbered.fullmatch(job.submission_id or ""), job) for job in listed)
     attempts = [(int(match[1] or 1), job) for match, job in jobs if match]
     return max(attempts, key=lambda entry: entry[0], default=(0, None))
 
@@ -207,7 +221,7 @@ def job_client(address: str) -> Iterator[Any]:
             f"the cluster at {address} wants its token ({reason}): RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN_PATH=FILE, or ~/.ray/auth_token"
         ) from error
-    except (RequestException, ConnectionError) as error:
+    except (RequestException, ConnectionError, TimeoutError) as error:
         raise ServerUnavailableError(f"no Ray cluster answers at {address}") from error
     finally:
         os.environ.update(given)
@@ -220,8 +234,14 @@ def _require_answer(address: str) -> None:
     """
     import requests
 
+    def ask() -> int:
+        with requests.get(
+            f"{address}/api/version", timeout=_ANSWER_TIMEOUT_S, stream=True
+        ) as answer:
+            return answer.status_code
+
     try:
-        if requests.get(f"{address}/api/version", timeout=(10, 30)).status_code == 404:
+        if within(_ANSWER_TIMEOUT_S, ask) == 404:
             raise ConnectionError("another server")
     except (OSError, ValueError) as error:
         raise ConnectionError(str(error)) from error
@@ -241,7 +261,7 @@ async def _show_log(client: Any, job: str, show: Callable[[str], None]) -> None:
                 if position > printed:
                     show(text[max(printed - position, -len(text)) :])
                     printed, until = position, time.monotonic() + _CLUSTER_TIMEOUT_S
-            if client.get_job_status(job).is_terminal():
+            if _asked(client.get_job_status, job).is_terminal():
                 return
         except BrokenPipeError:  # the reader of the output is gone
             raise

@@ -10,11 +10,12 @@ from typing import Any
 
 from bngan.serialization.problem import first_line
 from pipeline.cluster.address import require_cluster, socket_folder_problem, unavailable
-from pipeline.cluster.relay import beside_the_main_thread, checked_worker, fit_and_relay
+from pipeline.cluster.relay import checked_worker, fit_and_relay
 from pipeline.cluster.working_dir import checked, working_folder
 from pipeline.core.environment import cluster_address, own_token, required, workers_defaults
 from pipeline.core.errors import UserError
 from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT
+from pipeline.core.waiting import beside_the_main_thread
 
 Record = dict[str, Any]
 """A training worker's report to the driver: plain values and bytes."""

@@ -1,12 +1,11 @@
 """Wait for Ray beside the main thread, and pass on what workers report meanwhile."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from pipeline.cluster.working_dir import checked
 from pipeline.core.errors import UserError
+from pipeline.core.waiting import beside_the_main_thread
 
 
 def checked_worker(worker: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
@@ -36,6 +35,9 @@ def fit_and_relay(
 ) -> Any:
     """Return the result of ``fit()``; meanwhile, pass all records on, up to the last.
 
+    On the main thread Ray would take over Ctrl-C for good, and end the process with its own exit
+    code. On another thread Ctrl-C raises as usual, and shutting Ray down ends the workers.
+
     Raises:
         UserError: in the end, if the workers have refused to train.
     """
@@ -55,21 +57,3 @@ def fit_and_relay(
             if refused:
                 raise UserError(refused) from None
             return outcome.result()
-
-
-def beside_the_main_thread(fit: Callable[[], Any]) -> Future[Any]:
-    """Run ``fit()`` on another thread, and return its future.
-
-    On the main thread Ray would take over Ctrl-C for good, and end the process with its own exit
-    code. On another thread Ctrl-C raises as usual, and shutting Ray down ends the workers.
-    """
-    outcome: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(fit())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="ray-fit", daemon=True).start()
-    return outcome

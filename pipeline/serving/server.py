@@ -87,7 +87,12 @@ def listening(host: str, port: int) -> socket.socket:
 
 def serve(application: Starlette, at: socket.socket) -> None:
     """Answer requests until Ctrl-C."""
-    uvicorn.Server(uvicorn.Config(application, log_level="warning")).run([at])
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        timeout_graceful_shutdown=int(_ARRIVAL_TIMEOUT_S),  # for clients that do not read
+    )
+    uvicorn.Server(config).run([at])
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -7,10 +7,11 @@ from bngan.serialization.problem import first_line
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.uris import redact, redact_uri
 from pipeline.core.urllib3_errors import connection_reason
+from pipeline.core.waiting import within
 from pipeline.tracking.mlflow_internals import ask, status_of
 
-_TIMEOUT_S = 5
-"""Seconds that a server may take to answer."""
+_TIMEOUT_S, _DEADLINE_S = 4, 10.0
+"""Seconds that a server may take for a part of its answer, and for all of it."""
 
 
 def require_server(uri: str) -> None:
@@ -23,8 +24,8 @@ def require_server(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        answer = ask(uri, _TIMEOUT_S)
-    except MlflowException as error:
+        answer = within(_DEADLINE_S, lambda: ask(uri, _TIMEOUT_S))
+    except (MlflowException, TimeoutError) as error:
         raise ServerUnavailableError(
             f"MLflow at {redact_uri(uri)} does not answer: {reason(error)}"
         ) from error

@@ -1,8 +1,11 @@
 """Refuse addresses at which no Ray answers, and folders too long for its sockets."""
 
+import http.server
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,19 +19,93 @@ SESSION = "ray/session_2026-11-30_07-20-43_776731_4194304/sockets/plasma_store"
 """As Ray names it, with the highest process id of Linux."""
 
 
+SETTINGS = bytes.fromhex("000018040000000000")
+"""The first nine bytes that Ray's GCS sends to whoever connects."""
+Port = Callable[[Callable[[socket.socket], object]], int]
+
+
 @pytest.fixture
-def listener() -> Iterator[int]:
+def served() -> Iterator[Port]:
+    """Return a function that lets a function answer all connections, and returns the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+
+        def serve(answer: Callable[[socket.socket], object]) -> int:
+            def run() -> None:
+                with suppress(OSError):
+                    while True:
+                        answer(server.accept()[0])
+
+            threading.Thread(target=run, daemon=True).start()
+            port: int = server.getsockname()[1]
+            return port
+
+        yield serve
+        server.shutdown(socket.SHUT_RDWR)
 
 
-def test_somebody_listens(listener: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "running_cluster", lambda: f"127.0.0.1:{listener}")
-    for address in (f"127.0.0.1:{listener}", f"ray://localhost:{listener}", "auto", "local", ""):
+def test_ray_answers(served: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = served(lambda connection: connection.sendall(SETTINGS))
+    monkeypatch.setattr(module, "running_cluster", lambda: f"127.0.0.1:{port}")
+    for address in (f"127.0.0.1:{port}", f"ray://localhost:{port}", "auto", "local", ""):
         monkeypatch.setenv("RAY_ADDRESS", address)
         require_cluster()
     monkeypatch.delenv("RAY_ADDRESS")
     require_cluster()
+
+
+def drip(connection: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection.sendall(b"H")
+            time.sleep(0.1)
+
+
+def web(connection: socket.socket) -> None:
+    http.server.SimpleHTTPRequestHandler(connection, ("127.0.0.1", 0), None)  # type: ignore[arg-type]
+    connection.close()
+
+
+HELD = list[socket.socket]()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (HELD.append, "timed out|no answer within"),
+        (drip, "is not Ray"),
+        (web, "is not Ray"),
+        (lambda connection: connection.close(), "is not Ray|reset"),
+    ],
+)
+def test_another_program_is_not_waited_for(
+    answer: Callable[[socket.socket], object],
+    reason: str,
+    scheme: str,
+    served: Port,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray itself tries for ever at a GCS that is none: 400 s and more were measured."""
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.5)
+    monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{served(answer)}")
+    with pytest.raises(ServerUnavailableError, match=reason):
+        require_cluster()
+
+
+def test_with_rays_tls_somebody_who_listens_is_enough(
+    served: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{served(HELD.append)}")
+    require_cluster()
+
+
+def test_a_name_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: time.sleep(60))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(ServerUnavailableError, match="no answer within"):
+        require_cluster()
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
