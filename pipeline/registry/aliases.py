@@ -1,6 +1,7 @@
 """Decide which version of a registered model is champion: one process at a time."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -174,7 +175,7 @@ def _verdict_or_opponent(client: MlflowClient, name: str, number: str) -> Verdic
     """Return the verdict on a version that needs no comparison, else the version to beat."""
     versions, now = versions_of(client, name), aliases(client, name)
     own, opponent = _pick(versions, name, number), Opponent.of(now)
-    champion, mend = now.get(CHAMPION), f"bngan promote {name} {number}"
+    champion, mend = now.get(CHAMPION), shlex.join(("bngan", "promote", name, number))
     if champion == number:
         return _recorded(own)
     twins = _twins(own, versions)

@@ -5,6 +5,8 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from bngan.serialization.problem import visible
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -82,11 +84,17 @@ def readable(score: float) -> str:
 
 
 def as_text(value: Any) -> Any:
-    """Return a value as pages show it: numbers rounded, a list as an interval, None as nothing."""
+    """Return a value as pages show it: numbers rounded, a list as an interval, None as nothing.
+
+    Text keeps its lines; other characters that a page would obey, such as marks of the direction of
+    writing, are shown. Markup, which has been text before, stays.
+    """
     if value is None:
         return ""
     if isinstance(value, list):
         return " to ".join(map(as_text, value))
     if isinstance(value, int | float):
         return "∞" if math.isinf(value) else readable(value)
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return visible(value, keep="\n")
     return value

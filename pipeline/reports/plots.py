@@ -1,10 +1,13 @@
 """Plots of a training's course, in a grey that is readable on white and on black."""
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from bngan.data.class_names import short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +57,7 @@ def gamma_histogram(gammas: Mapping[str, np.ndarray]) -> bytes:
     low, high = (f(float(f(values)) for values in gammas.values()) for f in (min, max))
     bins = np.linspace(low - 1e-3, high + 1e-3, 41).tolist()
     for layer, values in gammas.items():
-        axes.hist(values, bins, density=True, histtype="step", label=layer)
+        axes.hist(values, bins, density=True, histtype="step", label=plain_text(layer))
     axes.legend(frameon=False, labelcolor=GREY, fontsize="small")
     return finish()
 
@@ -70,8 +73,8 @@ def figure(
     rcdefaults()  # a matplotlibrc in the current folder is for the user's own plots
     drawing = Figure(figsize=size, layout="constrained")
     axes = drawing.subplots()
-    axes.set_title(title, color=GREY)
-    axes.set_xlabel(x, color=GREY)
+    axes.set_title(plain_text(title), color=GREY)
+    axes.set_xlabel(plain_text(x), color=GREY)
     axes.tick_params(colors=GREY, which="both")
     for spine in axes.spines.values():
         spine.set_color(GREY)
@@ -79,7 +82,20 @@ def figure(
 
     def finish() -> bytes:
         buffer = io.BytesIO()
-        drawing.savefig(buffer, format="png", dpi=150, transparent=True)
+        with warnings.catch_warnings():
+            # The font has no picture of some characters; a box stands for each.
+            warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from")
+            drawing.savefig(buffer, format="png", dpi=150, transparent=True)
         return buffer.getvalue()
 
     return axes, finish
+
+
+def plain_text(label: str) -> str:
+    """Return a label that matplotlib shows as it is: no mathematics, and never left out.
+
+    Matplotlib reads what is between two dollars as a formula, and keeps a label that begins with an
+    underscore out of legends.
+    """
+    text = short_name(label).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text

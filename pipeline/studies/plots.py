@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
-from pipeline.reports.plots import GREY, figure
+from pipeline.reports.plots import GREY, figure, plain_text
 from pipeline.studies.design import Study
 from pipeline.studies.endpoints import Result, final_score, quartiles, results_of, scores_on_the_way
 
@@ -51,11 +51,11 @@ def sweep(study: Study, results: Sequence[Result], task: str, axis: str) -> byte
 
 def _bands(title: str, x: str, lines: Mapping[str, Points], x_scale: str = "linear") -> bytes:
     """Plot the median and the quartiles of each arm, with a legend beside the axes."""
-    axes, finish = figure(title, x, (8, 4))
+    axes, finish = figure(title, x, (8, max(4, 1 + len(lines) / 4)))  # room for the legend
     axes.set_yscale("log")
     for arm, (places, scores) in lines.items():
         low, middle, high = zip(*map(quartiles, scores), strict=True)
-        (line,) = axes.plot(places, middle, label=arm)
+        (line,) = axes.plot(places, middle, label=plain_text(arm))
         axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set_xscale(x_scale)
     axes.legend(frameon=False, labelcolor=GREY, loc="upper left", bbox_to_anchor=(1, 1))

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.tracking.tracker import existing_client
 from tests.commands import DIGITS, PROGRAM, running
-from tests.waiting import until
 
 SMALL = ("train.images=2000", "train.score_every=1000", "train.batch_size=64")
 
@@ -17,7 +16,7 @@ SMALL = ("train.images=2000", "train.score_every=1000", "train.batch_size=64")
 def require_done(workspace: Path) -> None:
     """Check that the run came to its end, and registered a version."""
     client = existing_client(workspace)
-    assert client.get_model_version_by_alias("bngan-digits", "champion").version == "1"
+    assert str(client.get_model_version_by_alias("bngan-digits", "champion").version) == "1"
     experiments = [each.experiment_id for each in client.search_experiments()]
     assert {run.info.status for run in client.search_runs(experiments)} == {"FINISHED"}
 
@@ -27,9 +26,7 @@ def require_done(workspace: Path) -> None:
     ("streams", "code"),
     [
         ("2>&1 | head -1", 0),  # the display and the result have lost their reader
-        (">/dev/null 2>/dev/full", 0),
         (">/dev/full 2>&-", 3),  # the result is lost as well
-        ("--json 2>&- | head -c 100", 0),
     ],
 )
 def test_a_display_that_is_lost_ends_no_run(streams: str, code: int, tmp_path: Path) -> None:
@@ -41,24 +38,15 @@ def test_a_display_that_is_lost_ends_no_run(streams: str, code: int, tmp_path: P
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("reads", [True, False])
-def test_a_reader_that_dies_or_sleeps_in_mid_run_ends_no_run(reads: bool, tmp_path: Path) -> None:
-    """As ``| tee log`` that is killed, and as a pager that nobody scrolls."""
-    reader, writer = os.pipe()
-    if not reads:
-        os.set_blocking(writer, False)
-        while not _fill(writer):
-            pass
-        os.set_blocking(writer, True)
-    process = running(
-        *("run", DIGITS, f"workspace={tmp_path}", *SMALL),
-        stderr=writer,
-        stdout=subprocess.DEVNULL,
-    )
-    os.close(writer)
-    if reads:
-        assert until(lambda: os.read(reader, 1000))
-        os.close(reader)
+def test_a_reader_that_sleeps_ends_no_run(tmp_path: Path) -> None:
+    """As a pager that nobody scrolls."""
+    _, writer = os.pipe()
+    os.set_blocking(writer, False)
+    while not is_full(writer):
+        pass
+    os.set_blocking(writer, True)
+    command = ("run", DIGITS, f"workspace={tmp_path}", *SMALL)
+    process = running(*command, stderr=writer, stdout=subprocess.DEVNULL)
     try:
         assert process.wait(600) == 0
     finally:
@@ -66,8 +54,8 @@ def test_a_reader_that_dies_or_sleeps_in_mid_run_ends_no_run(reads: bool, tmp_pa
     require_done(tmp_path)
 
 
-def _fill(writer: int) -> bool:
-    """Write a block into a pipe that nobody reads; return whether it was full."""
+def is_full(writer: int) -> bool:
+    """Write a block into a pipe that nobody reads; return whether there was no room."""
     try:
         os.write(writer, bytes(4096))
     except BlockingIOError:

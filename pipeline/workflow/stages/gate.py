@@ -1,5 +1,6 @@
 """Judge the candidate of a run against the champion: what the stage register asks the gate."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def _why_not_judged(overlap: Overlap) -> str | None:
 
 def _promotion(context: StageContext, number: str) -> str:
     """Return the command that makes a version champion by hand."""
-    return f"bngan promote {context.config.register.model} {number}"
+    return shlex.join(("bngan", "promote", context.config.register.model, number))
 
 
 def _draw(
