@@ -9,7 +9,7 @@ from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.ray_internals import running_cluster
 from pipeline.core.waiting import within
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 4.0
 """Seconds that a cluster may take to answer."""
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """Start of a connection to a gRPC server, as all of Ray's are: HTTP/2's preface, and a SETTINGS

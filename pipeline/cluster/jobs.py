@@ -24,7 +24,7 @@ from pipeline.core.waiting import within
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TRACKING = "MLFLOW_TRACKING_URI"
 _ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-_ANSWER_TIMEOUT_S = 8.0
+_ANSWER_TIMEOUT_S = 5.0
 """Seconds that a dashboard may take to say that it is there."""
 _CLUSTER_TIMEOUT_S = 60.0
 """Seconds that a cluster may take to start its agents, to come back during ``follow``, or for one
