@@ -231,7 +231,21 @@ def _connect() -> None:
             own_token()
             # A local cluster is never preempted: start no preemption watcher.
             os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **common)
+            with _hangups_held_back():
+                ray.init(address="local", num_cpus=cores(), include_dashboard=False, **common)
+
+
+@contextmanager
+def _hangups_held_back() -> Iterator[None]:
+    """Start processes that a terminal which goes away does not end; this one ends them.
+
+    Without its raylet Ray would end this process at once, before it has closed its runs.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _queue_beside_the_driver() -> Any:

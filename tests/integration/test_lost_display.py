@@ -54,6 +54,32 @@ def test_a_reader_that_sleeps_ends_no_run(tmp_path: Path) -> None:
     require_done(tmp_path)
 
 
+@pytest.mark.full
+def test_a_terminal_that_goes_away_closes_the_runs(tmp_path: Path) -> None:
+    """Ray's processes hear of it neither: without them the command would end at once."""
+    master, slave = os.openpty()
+
+    def lead() -> None:
+        os.setsid()
+        os.close(os.open(os.ttyname(slave), os.O_RDWR))  # makes it the controlling terminal
+
+    command = ("run", DIGITS, f"workspace={tmp_path}", "train.images=2000000")
+    process = running(*command, stdin=slave, stdout=slave, stderr=slave, preexec_fn=lead)
+    os.close(slave)
+    try:
+        with open(master, "rb", buffering=0) as terminal:
+            shown = b""
+            while b"loss D" not in shown:
+                shown = shown[-100:] + terminal.read(1000)
+        assert process.wait(120) == 143
+    finally:
+        process.send_signal(signal.SIGKILL)
+    client = existing_client(tmp_path)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    ended = [run.info.status for run in client.search_runs(experiments)]
+    assert sorted(ended) == ["FINISHED", "FINISHED", "KILLED", "KILLED"]
+
+
 def is_full(writer: int) -> bool:
     """Write a block into a pipe that nobody reads; return whether there was no room."""
     try:

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C at any moment, such as those in which Python drops what is raised."""
 
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -115,6 +116,24 @@ def test_sigterm_while_ray_starts_ends_the_run_as_ever(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as left, terminate_as_exit():
         cluster._ray().__enter__()
     assert left.value.code == 143
+
+
+def test_rays_processes_do_not_hear_of_a_terminal_that_goes_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They live until the command has closed its runs."""
+    import ray
+
+    blocked = list[set[int]]()
+    monkeypatch.setattr(ray, "init", lambda **_: blocked.append(_blocked_in_a_child()))
+    with cluster._ray():
+        assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert [signal.SIGHUP in each for each in blocked] == [True]
+
+
+def _blocked_in_a_child() -> set[int]:
+    code = "import signal; print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    return set(map(int, subprocess.check_output([sys.executable, "-c", code]).split()))
 
 
 def test_ctrl_c_that_a_script_has_switched_off_stays_off() -> None:
