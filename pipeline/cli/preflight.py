@@ -73,7 +73,7 @@ def all_problems(path: Path, overrides: Sequence[str], tell: Callable[[str], Non
 
     def further(config: Config, known: Sequence[Problem]) -> Iterator[Problem]:
         yield from obstacles(config, known)
-        yield from _server(config)
+        yield from _store(config)
 
     for line in describe_images(load_config(path, overrides, tell, further)):
         tell(line)
@@ -180,12 +180,12 @@ def _checkpoints(config: Config) -> int:
         return 0
 
 
-def _server(config: Config) -> Iterator[Problem]:
-    """Yield what is wrong with MLflow's server, if there is to be one."""
-    from pipeline.tracking.server import require_server
+def _store(config: Config) -> Iterator[Problem]:
+    """Yield what is wrong with MLflow's server or database."""
+    from pipeline.tracking.server import require_store
     from pipeline.tracking.tracker import tracking_uri
 
     try:
-        require_server(tracking_uri(Workspace(config.workspace).local))
+        require_store(tracking_uri(Workspace(config.workspace).local), writes=True)
     except UserError as error:
         yield from error.problems

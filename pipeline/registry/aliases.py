@@ -85,7 +85,7 @@ def _locked(
 ) -> Iterator[tuple[MlflowClient, dict[str, Change]]]:
     """Lock like ``registry_lock``; yield a client, and the completed changes by version number."""
     require_name(name)
-    client = existing_client(workspace)
+    client = existing_client(workspace, writes=True)
     lock = make_private_dir(workspace) / "locks" / f"model-{name}"
     with exclusive_lock(lock, f"model {name}", _LOCK_TIMEOUT_S):
         yield client, complete_changes(client, name, tell)

@@ -121,7 +121,7 @@ def states(workspace: Path, last: int = 10) -> list[RunState]:
 
 def reap(workspace: Path) -> list[RunState]:
     """Close as KILLED every dead run that says RUNNING, with its stages, and return the dead runs."""
-    client, dead = existing_client(workspace), list[RunState]()
+    client, dead = existing_client(workspace, writes=True), list[RunState]()
     names = experiment_names(client)
     for seen in list(all_runs(client, "attributes.status = 'RUNNING'")):
         if "bngan.kind" not in seen.data.tags or not died(seen):

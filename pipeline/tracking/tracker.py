@@ -27,14 +27,14 @@ from bngan.data.hub import HUB_PREFIX
 from pipeline.core.errors import UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.uris import redact, redact_uri
-from pipeline.tracking.database import database_path, database_uri
+from pipeline.tracking.database import database_path, database_uri, is_there, make_database
 from pipeline.tracking.mlflow_internals import (
     DATABASE_LOGGER,
     MLFLOW_DATASET_CONTEXT,
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NAME,
 )
-from pipeline.tracking.server import refusal, require_server
+from pipeline.tracking.server import require_store, store_errors
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
@@ -56,18 +56,19 @@ def tracking_uri(workspace: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(workspace)
 
 
-def existing_client(workspace: Path) -> MlflowClient:
+def existing_client(workspace: Path, writes: bool = False) -> MlflowClient:
     """Return MLflow's client for an existing store.
 
     Raises:
-        UserError: if the store does not exist.
+        UserError: if the store does not exist, or cannot be used. ``writes`` says for what.
     """
     uri = tracking_uri(workspace)
-    require_server(uri)
+    require_store(uri, writes)
     database = database_path(uri)
-    if database and not database.exists():
+    if database and not is_there(database):
         raise UserError(f"there is no MLflow database {database}: set --workspace")
-    return MlflowClient(uri, registry_uri=uri)
+    with store_errors(uri):
+        return MlflowClient(uri, registry_uri=uri)
 
 
 def experiment_names(client: MlflowClient) -> dict[str, str]:
@@ -126,20 +127,19 @@ class Tracker:
 
     def __init__(self, workspace: Path, experiment: str) -> None:
         self.uri = tracking_uri(workspace)
+        require_store(self.uri, writes=True)
         try:
             make_private_dir(workspace)
         except OSError as error:
             raise UserError(f"workspace: {workspace} cannot be used: {error.strerror}") from error
-        require_server(self.uri)
-        try:
-            # Of two processes that create a database at once, one would find it unfinished.
-            with exclusive_lock(
-                workspace / "locks" / "mlflow", redact_uri(self.uri), _LOCK_TIMEOUT_S
-            ):
-                self.client = MlflowClient(self.uri, registry_uri=self.uri)
-                self.experiment_id = self._experiment(experiment, workspace)
-        except MlflowException as error:
-            raise refusal(f"MLflow at {redact_uri(self.uri)} cannot be used", error) from error
+        lock = exclusive_lock(workspace / "locks" / "mlflow", redact_uri(self.uri), _LOCK_TIMEOUT_S)
+        # Of two processes that make an experiment at once, one would be refused.
+        with store_errors(self.uri), lock:
+            database = database_path(self.uri)
+            if database and not is_there(database):
+                make_database(database)
+            self.client = MlflowClient(self.uri, registry_uri=self.uri)
+            self.experiment_id = self._experiment(experiment, workspace)
 
     def _experiment(self, name: str, workspace: Path) -> str:
         known = self.client.get_experiment_by_name(name)

@@ -5,6 +5,7 @@ import logging
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 import requests
 from mlflow.exceptions import MlflowException, RestException
@@ -18,6 +19,7 @@ from pipeline.tracking.mlflow_internals import (
     MLFLOW_RUN_NAME,
     ask,
     delete_files,
+    schema_revisions,
     status_of,
     stored_files,
 )
@@ -82,3 +84,14 @@ def test_stored_files_are_listed_with_their_sizes_and_deleted(tmp_path: Path) ->
         delete_files(uri, store)
         assert (root.exists(), list(stored_files(uri, store))) == (False, [])
     assert tmp_path.exists()
+
+
+def test_revisions_of_databases_are_those_that_alembic_reads() -> None:
+    from alembic.script import ScriptDirectory
+
+    folder = Path(str(mlflow.__file__)).parent / "store" / "db_migrations"
+    scripts = ScriptDirectory(str(folder))
+    head, known = schema_revisions()
+    assert head == scripts.get_current_head()
+    assert known == {script.revision for script in scripts.walk_revisions()}
+    assert len(known) > 50

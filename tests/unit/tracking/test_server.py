@@ -1,6 +1,7 @@
 """MLflow's server: whether it is there, what its errors mean, and what they may show."""
 
 import io
+import sqlite3
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,11 +17,14 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
 )
 from rich.console import Console
+from sqlalchemy import exc
 
 from pipeline.cli import display
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.uris import redact_uri
 from pipeline.storage.workspace import Workspace
+from pipeline.tracking import tracker
+from pipeline.tracking.database import make_database
 from pipeline.tracking.mlflow_internals import ask
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.server import away, reason, require_server
@@ -53,6 +57,13 @@ def answer(status: int) -> requests.HTTPError:
         (requests.Timeout(), True),
         (answer(502), True),
         (answer(413), False),
+        (exc.OperationalError("SELECT", None, Exception("database is locked")), True),
+        (exc.OperationalError("INSERT", None, Exception("database or disk is full")), True),
+        (exc.OperationalError("SELECT", None, Exception("disk I/O error")), True),
+        (exc.TimeoutError("too many connections"), True),
+        (exc.DBAPIError("SELECT", None, Exception("cut off"), connection_invalidated=True), True),
+        (exc.DatabaseError("SELECT", None, Exception("disk image is malformed")), False),
+        (exc.IntegrityError("INSERT", None, Exception("is there already")), False),
         (OSError("no space left"), False),
         (KeyError("a bug"), False),
     ],
@@ -67,6 +78,11 @@ def test_the_reason_is_what_a_person_needs() -> None:
     assert reason(caught.value) == "[Errno 111] Connection refused"
     assert reason(MlflowException("one\ntwo")) == "one"
     assert reason(ConnectionError()) == "ConnectionError"
+    locked = exc.OperationalError("SELECT a, b", None, Exception("database is locked"))
+    assert reason(locked) == "database is locked"
+    told = MlflowException(str(locked), TEMPORARILY_UNAVAILABLE)
+    told.__cause__ = locked
+    assert reason(told) == "database is locked"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +103,7 @@ def test_a_folder_whose_name_is_a_secret_elsewhere_has_its_database(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("SOME_API_KEY", tmp_path.name)
-    (tmp_path / "mlflow.db").touch()
+    make_database(tmp_path / "mlflow.db")
     existing_client(tmp_path)
     (tmp_path / "mlflow.db").unlink()
     with pytest.raises(UserError, match="there is no MLflow database"):
@@ -142,6 +158,20 @@ def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path, monkeypatch
     with pytest.raises(ServerUnavailableError):
         existing_client(tmp_path)
     assert time.monotonic() - started < 60
+
+
+def test_a_database_that_goes_away_while_mlflow_opens_it_is_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    make_database(tmp_path / "mlflow.db")
+
+    def locked(*_: Any, **__: Any) -> None:
+        raise exc.OperationalError("SELECT", None, sqlite3.OperationalError("database is locked"))
+
+    monkeypatch.setattr(tracker, "MlflowClient", locked)
+    said = f"^MLflow at sqlite:///{tmp_path}/mlflow.db cannot be used: database is locked$"
+    for use in (lambda: existing_client(tmp_path), lambda: Tracker(tmp_path, "x")):
+        with pytest.raises(ServerUnavailableError, match=said):
+            use()
 
 
 @pytest.mark.parametrize(
