@@ -16,6 +16,8 @@ from typing import IO, Any
 from pipeline.core.errors import RetryableError
 
 OWNER = "owner.json"
+WORKSPACE_LOCK = "locks/workspace"
+"""Folder in a workspace that commands lock while they use its folders."""
 
 
 def make_private_dir(folder: Path) -> Path:

@@ -5,11 +5,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import RetryableError
-from pipeline.core.lock import exclusive_lock, make_private_dir, shared_lock
+from pipeline.core.lock import (
+    WORKSPACE_LOCK,
+    exclusive_lock,
+    make_private_dir,
+    shared_lock,
+)
 from pipeline.storage.sharing import FOLDER
 from pipeline.storage.workspace import Workspace, measure_files
 
-_LOCK = "locks/workspace"
 _TIMEOUT_S = 600.0
 """Seconds that a command waits for a cleanup to end."""
 _KINDS = {"stages": "stages", "training": "training", "studies": "studies", FOLDER: "cache"}
@@ -23,7 +27,9 @@ def in_use(storage: Workspace) -> Iterator[None]:
     Raises:
         RetryableError: if a cleanup takes longer than ten minutes, with its process.
     """
-    with shared_lock(make_private_dir(storage.local) / _LOCK, f"workspace {storage}", _TIMEOUT_S):
+    with shared_lock(
+        make_private_dir(storage.local) / WORKSPACE_LOCK, f"workspace {storage}", _TIMEOUT_S
+    ):
         yield
 
 
@@ -37,7 +43,9 @@ def reserved(storage: Workspace) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(
-                exclusive_lock(make_private_dir(storage.local) / _LOCK, f"workspace {storage}")
+                exclusive_lock(
+                    make_private_dir(storage.local) / WORKSPACE_LOCK, f"workspace {storage}"
+                )
             )
         except RetryableError as error:
             raise at_work(storage) from error

@@ -38,6 +38,7 @@ from pipeline.studies.report import effect_row, finite, render, sentences, table
 from pipeline.studies.trial import Record, identity, run_trial, settings
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import invocation, run_lifecycle
+from pipeline.tracking.tracker import open_store
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.fingerprint import code_below
 from pipeline.workflow.results import Display
@@ -76,6 +77,7 @@ def run_study(study: Study, display: Display) -> Findings:
     require_unchanged_code()
     storage = Workspace(study.workspace)
     storage.check_writable()
+    open_store(storage.local, writes=True)
     configurations = cache(settings)  # slow to make, and needed several times
     _foresee(study, configurations, display)
     lock = make_private_dir(storage.local) / "locks" / f"study-{study.name}"

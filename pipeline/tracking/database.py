@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -94,11 +95,8 @@ def require_database(uri: str, writes: bool = False) -> None:
         )
     if not is_there(path):
         return
-    try:
-        with closing(connect(path)) as opened:
-            problem = _schema_problem(opened, uri)
-    except sqlite3.Error as error:
-        raise _refusal(path, error) from error
+    with opened(path) as connection:
+        problem = _schema_problem(connection, uri)
     if problem:
         raise UserError(f"MLflow's database {path} {problem}")
     if writes and not can_write(path):
@@ -129,28 +127,40 @@ def can_write(path: Path) -> bool:
     return all(os.access(each, os.W_OK, effective_ids=True) for each in (path, path.parent))
 
 
-def connect(path: Path) -> sqlite3.Connection:
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database that exists, without transactions of Python's own.
 
     Whoever may write undoes what a killed process has left half written, as SQLite does.
+
+    Raises:
+        ServerUnavailableError: if the database cannot be used now.
+        UserError: if it cannot be used for another reason.
     """
     mode = "rw" if can_write(path) else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT_S, isolation_level=None)
+    try:
+        connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT_S, isolation_level=None)
+        with closing(connection):
+            yield connection
+    except sqlite3.Error as error:
+        raise _refusal(path, error) from error
 
 
-def _schema_problem(opened: sqlite3.Connection, uri: str) -> str | None:
+def _schema_problem(connection: sqlite3.Connection, uri: str) -> str | None:
     """Return why the tables of a database are not those of this MLflow, or None if they are."""
-    tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not {"alembic_version", "experiments"} <= tables:
         return "has no tables of MLflow's: it is another program's, or was never finished"
-    found = [version for (version,) in opened.execute("SELECT version_num FROM alembic_version")]
+    found = [
+        version for (version,) in connection.execute("SELECT version_num FROM alembic_version")
+    ]
     head, known = schema_revisions()
     if found == [head]:
         return None
     if not set(found) <= known:
         return f"is of a newer MLflow than {__version__}: install the newer one"
-    if opened.execute("SELECT NOT EXISTS (SELECT 1 FROM experiments)").fetchone()[0]:
+    if connection.execute("SELECT NOT EXISTS (SELECT 1 FROM experiments)").fetchone()[0]:
         return "was never finished, and nothing is in it: remove it"
     return (
         f"is of an older MLflow than {__version__}: back it up, then run mlflow db upgrade '{uri}'"
@@ -166,7 +176,7 @@ def _refusal(path: Path, error: sqlite3.Error) -> UserError:
     if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return UserError(f"MLflow's database {path} is damaged ({error}): restore it from a backup")
     refused = ServerUnavailableError if kind in _PASSING else UserError
-    return refused(f"MLflow's database {path} cannot be opened: {error}")
+    return refused(f"MLflow's database {path} cannot be used: {error}")
 
 
 def make_database(path: Path) -> None:

@@ -34,6 +34,7 @@ from pipeline.tracking.mlflow_internals import (
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NAME,
 )
+from pipeline.tracking.relocation import record_place, settle
 from pipeline.tracking.server import require_store, store_errors
 
 PIPELINE = "pipeline"
@@ -56,14 +57,29 @@ def tracking_uri(workspace: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(workspace)
 
 
+def open_store(workspace: Path, writes: bool = False) -> str:
+    """Return the URI of MLflow's store, which can be used and names a workspace's own files.
+
+    A command that locks the workspace calls this first: in a copied or moved workspace, the database is
+    rewritten while nobody else is there.
+
+    Raises:
+        RetryableError: if the store cannot be used now.
+        UserError: if it cannot be used for another reason; ``writes`` says for what.
+    """
+    uri = tracking_uri(workspace)
+    require_store(uri, writes)
+    settle(workspace, uri)
+    return uri
+
+
 def existing_client(workspace: Path, writes: bool = False) -> MlflowClient:
     """Return MLflow's client for an existing store.
 
     Raises:
-        UserError: if the store does not exist, or cannot be used. ``writes`` says for what.
+        UserError: if the store does not exist, or like ``open_store``.
     """
-    uri = tracking_uri(workspace)
-    require_store(uri, writes)
+    uri = open_store(workspace, writes)
     database = database_path(uri)
     if database and not is_there(database):
         raise UserError(f"there is no MLflow database {database}: set --workspace")
@@ -126,8 +142,7 @@ class Tracker:
     """
 
     def __init__(self, workspace: Path, experiment: str) -> None:
-        self.uri = tracking_uri(workspace)
-        require_store(self.uri, writes=True)
+        self.uri = open_store(workspace, writes=True)
         try:
             make_private_dir(workspace)
         except OSError as error:
@@ -138,6 +153,7 @@ class Tracker:
             database = database_path(self.uri)
             if database and not is_there(database):
                 make_database(database)
+            record_place(workspace, self.uri)
             self.client = MlflowClient(self.uri, registry_uri=self.uri)
             self.experiment_id = self._experiment(experiment, workspace)
 

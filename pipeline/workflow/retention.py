@@ -33,6 +33,7 @@ from pipeline.tracking.tracker import (
     existing_client,
     experiment_names,
     models,
+    open_store,
     versions_of,
 )
 from pipeline.workflow.cleanup import Item, Key, folders, key_of, uses_of, utc
@@ -69,6 +70,7 @@ def no_command_at_work(storage: Workspace) -> Iterator[None]:
     Raises:
         RetryableError: if there is such a command, on this machine or another.
     """
+    open_store(storage.local)
     with reserved(storage):
         for run in all_runs(existing_client(storage.local), "attributes.status = 'RUNNING'"):
             ours = _workspace_of(run) in ("", redact(storage.workspace))

@@ -21,7 +21,7 @@ from pipeline.storage.upkeep import in_use
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import invocation, reap, run_lifecycle
-from pipeline.tracking.tracker import PIPELINE, USES, Tracker
+from pipeline.tracking.tracker import PIPELINE, USES, Tracker, open_store
 from pipeline.workflow.fingerprint import (
     Fingerprint,
     fingerprint,
@@ -106,6 +106,7 @@ def run(config: Config, display: Display, options: Options = _EVERYTHING) -> Run
     require_unchanged_code()  # from here on
     storage = Workspace(config.workspace)
     storage.check_writable()
+    open_store(storage.local, writes=True)
     with in_use(storage), AsyncTracker(storage.local, config.name, display.message) as tracker:
         for dead in reap(storage.local):
             display.message(f"run {dead.run_id[:8]} of {dead.process} died: closed as KILLED")
