@@ -13,7 +13,7 @@ from tests.databases import DATABASE
 def copy_workspace(source: Path, target: Path) -> Path:
     """Copy a workspace, and let the copy name its own files. Returns ``target``."""
     shutil.copytree(source, target)
-    settle(target, database_uri(target))
+    settle(target, database_uri(target), writes=True)
     return target
 
 
@@ -21,4 +21,4 @@ def restore(workspace: Path, dump: str) -> None:
     """Restore a workspace's database from its SQL, wherever that was made."""
     with closing(sqlite3.connect(workspace / DATABASE)) as database:
         database.executescript(dump)
-    settle(workspace, database_uri(workspace))
+    settle(workspace, database_uri(workspace), writes=True)

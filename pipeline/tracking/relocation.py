@@ -38,22 +38,24 @@ LOCATIONS = (
 )
 """Tables and columns of MLflow's whose values may be addresses of files."""
 _ARTIFACTS = "artifacts"
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 5.0
 """Seconds to wait for commands that use the workspace."""
 
 
-def settle(workspace: Path, uri: str) -> None:
+def settle(workspace: Path, uri: str, writes: bool) -> None:
     """Rewrite the addresses in a workspace's database once, if it was made at another place.
 
     Only addresses below the other place change. Nothing happens to a store outside the workspace, to a
-    database that may not be written to, and if both paths lead to the same database.
+    database that may not be written to, and if both paths lead to the same database. While a command
+    works in the workspace, commands that only read go on with the addresses as they are.
 
     Args:
         workspace: folder of the workspace.
         uri: address of MLflow's store.
+        writes: whether the command writes to the store.
 
     Raises:
-        RetryableError: if a command works in the workspace.
+        RetryableError: if a command works in the workspace, and this one ``writes``.
     """
     database = _own_database(workspace, uri)
     if database is None or not can_write(database):
@@ -64,13 +66,15 @@ def settle(workspace: Path, uri: str) -> None:
             try:
                 _keep_out_others(workspace, stack)
             except RetryableError as error:
-                if time.monotonic() > end:
-                    raise RetryableError(
-                        f"{workspace} was copied or moved from {old}, and a command works in it: try "
-                        "again when that has ended"
-                    ) from error
-                time.sleep(0.1)
-                continue
+                if time.monotonic() < end:
+                    time.sleep(0.1)
+                    continue
+                if not writes:
+                    return
+                raise RetryableError(
+                    f"{workspace} was copied or moved from {old}, and a command works in it: try again "
+                    "when that has ended"
+                ) from error
             # Another process may have been first.
             if _left_place(database, workspace) == old:
                 _back_up(database)
@@ -156,16 +160,27 @@ def _back_up(database: Path) -> None:
 def _rewrite(database: Path, old: Path, new: Path) -> None:
     """Replace the beginning of every address below ``old``, in one transaction."""
     with opened(database) as connection:
+        connection.create_function("moved", 3, _moved)
         connection.execute("BEGIN IMMEDIATE")
         for table, column in LOCATIONS:
             for before, after in ((old.as_uri(), new.as_uri()), (str(old), str(new))):
                 connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"  # noqa: S608 (ours)
+                    f"UPDATE {table} SET {column} = moved({column}, ?, ?)"  # noqa: S608 (ours)
                     f" WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (after, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                    (before, after, before, len(before) + 1, f"{before}/"),
                 )
         _record(connection, new)
         connection.execute("COMMIT")
+
+
+def _moved(address: str, before: str, after: str) -> str:
+    """Return an address at the new place, or the old one if only there is a file.
+
+    Earlier versions wrote into the original what they did in a copy.
+    """
+    moved = after + address[len(before) :]
+    here, there = local_path(moved), local_path(address)
+    return address if here and there and there.exists() and not here.exists() else moved
 
 
 def _record(connection: sqlite3.Connection, workspace: Path) -> None:

@@ -69,7 +69,7 @@ def open_store(workspace: Path, writes: bool = False) -> str:
     """
     uri = tracking_uri(workspace)
     require_store(uri, writes)
-    settle(workspace, uri)
+    settle(workspace, uri, writes)
     return uri
 
 

@@ -70,7 +70,7 @@ def no_command_at_work(storage: Workspace) -> Iterator[None]:
     Raises:
         RetryableError: if there is such a command, on this machine or another.
     """
-    open_store(storage.local)
+    open_store(storage.local, writes=True)
     with reserved(storage):
         for run in all_runs(existing_client(storage.local), "attributes.status = 'RUNNING'"):
             ours = _workspace_of(run) in ("", redact(storage.workspace))

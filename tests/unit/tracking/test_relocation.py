@@ -120,6 +120,20 @@ def test_a_copy_writes_nothing_into_the_original(original: Path) -> None:
     assert len(list((copy / "artifacts").rglob("config.yaml"))) == 2
 
 
+def test_what_only_the_original_has_is_read_there(original: Path) -> None:
+    copy = copied(original, "copy")
+    tracker = Tracker(original, "x")
+    run = tracker.start("b", {})
+    tracker.artifact(run, "config.yaml", b"b: 1\n")
+    # Earlier versions worked like this in a copy: what is new is in its database, and here.
+    shutil.copy(original / DATABASE, copy)
+    forget_place(copy)
+    client = existing_client(copy)
+    places = {each.info.run_id == run: each.info.artifact_uri for each in all_runs(client)}
+    assert places[True].startswith(f"{original.as_uri()}/")
+    assert places[False].startswith(f"{copy.as_uri()}/")
+
+
 def test_copies_of_copies_and_moves_and_a_restored_one(original: Path, tmp_path: Path) -> None:
     unopened = copied(original, "unopened")
     second = copied(unopened, "second")
@@ -206,11 +220,11 @@ def test_nothing_is_rewritten_while_somebody_holds_the_copy(
     before = dump(copy)
     monkeypatch.setattr(relocation, "_TIMEOUT_S", 0.2)
     lock = shared_lock if held == WORKSPACE_LOCK else exclusive_lock
-    with (
-        lock(copy / held, "held"),  # type: ignore[operator]
-        pytest.raises(RetryableError, match="and a command works in it: try again"),
-    ):
-        existing_client(copy)
+    with lock(copy / held, "held"):  # type: ignore[operator]
+        existing_client(copy)  # reads it as it is
+        assert dump(copy) == before
+        with pytest.raises(RetryableError, match="and a command works in it: try again"):
+            existing_client(copy, writes=True)
     assert dump(copy) == before
     assert not (copy / BACKUP).exists()
     with exclusive_lock(original / "locks" / "model-gan", "of the original"):
