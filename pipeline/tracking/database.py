@@ -101,7 +101,7 @@ def require_database(uri: str, writes: bool = False) -> None:
         raise UserError(f"MLflow's database {path} {problem}")
     if writes and not can_write(path):
         raise UserError(
-            f"MLflow's database {path} is read-only here: it and its folder must be yours"
+            f"MLflow's database {path} is read-only: you need the right to write to it and its folder"
         )
 
 
