@@ -159,7 +159,7 @@ def test_what_may_only_be_read_is_read_but_not_written(tmp_path: Path, path: Pat
         with pytest.raises(UserError, match=f"^MLflow's database {path} is read-only: you need"):
             require_database(uri, writes=True)
     path.chmod(0o600)
-    with nobody(), pytest.raises(UserError, match=f"{path} cannot be opened: unable to open"):
+    with nobody(), pytest.raises(UserError, match=f"{path} cannot be used: unable to open"):
         require_database(uri)
     tmp_path.chmod(0o700)
     with nobody(), pytest.raises(UserError, match=f"{path} cannot be opened: Permission denied"):
