@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -150,20 +151,28 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_what_may_only_be_read_is_read_but_not_written(tmp_path: Path, path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # not the folder of all temporary files
-    uri = database_uri(tmp_path)
-    with nobody():
-        require_database(uri)
-        with pytest.raises(UserError, match=f"^MLflow's database {path} is read-only: you need"):
-            require_database(uri, writes=True)
-    path.chmod(0o600)
-    with nobody(), pytest.raises(UserError, match=f"{path} cannot be used: unable to open"):
-        require_database(uri)
-    tmp_path.chmod(0o700)
-    with nobody(), pytest.raises(UserError, match=f"{path} cannot be opened: Permission denied"):
-        require_database(uri)
+def test_what_may_only_be_read_is_read_but_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with TemporaryDirectory(prefix="bngan-", dir="/tmp") as folder:  # pytest's own are private
+        path = Path(folder, DATABASE)
+        make_database(path)
+        path.parent.chmod(0o755)
+        uri = database_uri(path.parent)
+        with nobody():
+            require_database(uri)
+            with pytest.raises(
+                UserError, match=f"^MLflow's database {path} is read-only: you need"
+            ):
+                require_database(uri, writes=True)
+        path.chmod(0o600)
+        with nobody(), pytest.raises(UserError, match=f"{path} cannot be used: unable to open"):
+            require_database(uri)
+        path.parent.chmod(0o700)
+        with (
+            nobody(),
+            pytest.raises(UserError, match=f"{path} cannot be opened: Permission denied"),
+        ):
+            require_database(uri)
 
 
 def test_a_path_that_sqlite_does_not_take_is_told(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -298,16 +299,17 @@ def test_two_that_begin_at_once_rewrite_once(original: Path) -> None:
 def test_a_copy_that_may_only_be_read_is_read(original: Path) -> None:
     if os.geteuid():
         pytest.skip("only root becomes another user")
-    copy = copied(original, "copy")
-    before = dump(copy)
-    for folder in (copy, *copy.parents[:3]):
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        open_store(copy)
-    finally:
-        os.seteuid(0)
-    assert dump(copy) == before
+    with TemporaryDirectory(prefix="bngan-", dir="/tmp") as folder:  # pytest's own are private
+        copy = shutil.copytree(original, Path(folder, "copy"))
+        before = dump(copy)
+        for path in (copy, copy.parent):
+            path.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            open_store(copy)
+        finally:
+            os.seteuid(0)
+        assert dump(copy) == before
 
 
 def test_every_column_of_mlflows_is_rewritten_or_has_no_address(original: Path) -> None:
