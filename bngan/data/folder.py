@@ -191,7 +191,8 @@ def walk(path: str, ignored: dict[str, str]) -> Iterator[tuple[str, os.DirEntry[
 
 def nearest_existing_parent(folder: Path) -> Path:
     """Return the folder if it exists, else its nearest parent that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    # A folder that one must not see counts as missing.
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

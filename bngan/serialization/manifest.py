@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
         yield draft
         if summary is not None:
             write_manifest(draft, summary)
+        for path in draft.rglob("*"):
+            _open_like_its_folder(path)
         for path in (*draft.rglob("*"), draft):
             _flush(path)
         if folder.exists():
@@ -40,6 +43,14 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
         else:
             draft.rename(folder)
         _flush(folder.parent)
+
+
+def _open_like_its_folder(path: Path) -> None:
+    """Give a path the readers and writers of its folder: safetensors and tempfile leave them out."""
+    mode, rights = path.lstat().st_mode, path.parent.stat().st_mode
+    rights &= 0o777 if stat.S_ISDIR(mode) else 0o666
+    if rights & ~mode and not stat.S_ISLNK(mode):
+        path.chmod(stat.S_IMODE(mode) | rights)
 
 
 def _replace(folder: Path, draft: Path) -> None:

@@ -116,6 +116,10 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
         raise
     except typer.Exit:
         raise
+    except PermissionError as error:
+        line = f"{root_cause_line(error)}: let its owner open it to you, or take another place"
+        errors.print(f"[red]error:[/] {escape(redact(line))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
     except Exception as error:
         if os.environ.get(_DEBUG) or inside_a_job():
             for traced in redact("".join(traceback.format_exception(error))).splitlines():

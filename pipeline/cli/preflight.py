@@ -4,7 +4,6 @@ Nothing is written, and no cluster is asked: a cluster says itself what it lacks
 """
 
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,6 +28,7 @@ from pipeline.config.schema import Config
 from pipeline.core.environment import cluster_address
 from pipeline.core.errors import UserError
 from pipeline.monitoring.schedule import load_schedule
+from pipeline.storage.permissions import access_problem
 from pipeline.storage.workspace import Workspace
 
 _ROOM = 100_000_000
@@ -137,11 +137,8 @@ def _compiler(config: Config) -> Iterator[Problem]:
 
 
 def _workspace(config: Config) -> Iterator[Problem]:
-    there = nearest_existing_parent(Workspace(config.workspace).local)
-    if not there.is_dir():
-        yield Problem("workspace", f"workspace: {there} is no folder")
-    elif not os.access(there, os.W_OK | os.X_OK):
-        yield Problem("workspace", f"workspace: {there} cannot be written to")
+    if problem := access_problem(Workspace(config.workspace).local):
+        yield Problem("workspace", f"workspace: {problem}")
 
 
 def _room(folder: ImageFolder) -> Iterator[Problem]:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.core.errors import RetryableError
+from pipeline.core.errors import RetryableError, UserError
+from pipeline.core.umask import umask_problem
 
 OWNER = "owner.json"
 WORKSPACE_LOCK = "locks/workspace"
@@ -24,7 +25,12 @@ def make_private_dir(folder: Path) -> Path:
     """Create a folder that only its user may read, and return it.
 
     A folder that is there already keeps its mode: people who share a workspace create it first.
+
+    Raises:
+        UserError: if a group shares the folder, and the umask closes new files to it.
     """
+    if problem := umask_problem(folder):
+        raise UserError(f"workspace: {problem}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 

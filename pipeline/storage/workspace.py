@@ -27,6 +27,7 @@ from bngan.serialization.problem import first_line
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.uris import absolute_workspace, filesystem_of, is_uri
+from pipeline.storage.permissions import access_problem
 from pipeline.storage.pyarrow_errors import is_temporary
 
 CACHE = "BNGAN_CACHE"
@@ -68,12 +69,14 @@ class Workspace:
         return cache / digest(self.workspace)[:16]
 
     def check_writable(self) -> None:
-        """Check that the workspace can be reached, and mark a new one, which takes the right to write.
+        """Check that the workspace can be used, and mark a new one at a URI, to try the right to write.
 
         Raises:
             ServerUnavailableError: if its server does not answer.
             UserError: if the workspace cannot be used for another reason.
         """
+        if problem := access_problem(self.local):
+            raise UserError(f"workspace: {problem}")
         if not self.remote:
             return
         try:

@@ -61,6 +61,17 @@ def uri_of_path(path: Path) -> str:
     return uri
 
 
+def open_to_group(database: Path) -> None:
+    """Let the group of a folder write to a database in it, and to its journals, if it may write there.
+
+    SQLite gives a new database the mode 0644, whatever the umask says.
+    """
+    if database.parent.stat().st_mode & stat.S_IWGRP and database.is_file():
+        facts = database.stat()
+        if facts.st_uid == os.geteuid():
+            database.chmod(stat.S_IMODE(facts.st_mode) | stat.S_IRGRP | stat.S_IWGRP)
+
+
 def database_path(uri: str) -> Path | None:
     """Return the file of a SQLite URI; None for another store, and for a database in memory."""
     if not uri.startswith(("sqlite:///", f"{_DRIVER}:///")):

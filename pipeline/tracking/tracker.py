@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
+    Experiment,
     InputTag,
     LoggedModel,
     Metric,
     Param,
     Run,
     RunTag,
+    ViewType,
 )
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
@@ -27,7 +30,13 @@ from bngan.data.hub import HUB_PREFIX
 from pipeline.core.errors import UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.uris import redact, redact_uri
-from pipeline.tracking.database import database_path, database_uri, is_there, make_database
+from pipeline.tracking.database import (
+    database_path,
+    database_uri,
+    is_there,
+    make_database,
+    open_to_group,
+)
 from pipeline.tracking.mlflow_internals import (
     DATABASE_LOGGER,
     MLFLOW_DATASET_CONTEXT,
@@ -39,6 +48,8 @@ from pipeline.tracking.server import require_store, store_errors
 
 PIPELINE = "pipeline"
 """The kind of run that an invocation opens, as its tag ``bngan.kind``."""
+STORE = "bngan.store"
+"""Tag of experiments: the id of their store, which its address is not: databases move."""
 USES = "uses."
 """Prefix of the tags that name the folders of stages that an invocation made or found."""
 _LOCK_TIMEOUT_S = 120.0
@@ -93,6 +104,14 @@ def experiment_names(client: MlflowClient) -> dict[str, str]:
     return {experiment.experiment_id: experiment.name for experiment in experiments}
 
 
+def store_ids(client: MlflowClient) -> set[str]:
+    """Return the ids of the store: more than one if several machines were first at once."""
+    every = _pages(
+        lambda token: client.search_experiments(view_type=ViewType.ALL, page_token=token)
+    )
+    return {each.tags[STORE] for each in every if STORE in each.tags}
+
+
 def all_runs(client: MlflowClient, condition: str = "") -> Iterator[Run]:
     """Yield every run of every experiment that has not been deleted."""
     ids = list(experiment_names(client))
@@ -139,6 +158,7 @@ class Tracker:
     Attributes:
         uri: address of MLflow's store.
         client: MLflow's client for that store.
+        store: id of the store.
     """
 
     def __init__(self, workspace: Path, experiment: str) -> None:
@@ -155,23 +175,34 @@ class Tracker:
                 make_database(database)
             record_place(workspace, self.uri)
             self.client = MlflowClient(self.uri, registry_uri=self.uri)
-            self.experiment_id = self._experiment(experiment, workspace)
+            known = self._experiment(experiment, workspace)
+            self.experiment_id = str(known.experiment_id)
+            self.store = known.tags.get(STORE) or self._named_store()
+            if database == workspace / "mlflow.db":
+                open_to_group(database)
 
-    def _experiment(self, name: str, workspace: Path) -> str:
+    def _experiment(self, name: str, workspace: Path) -> Experiment:
         known = self.client.get_experiment_by_name(name)
         if known is None:
             # A server knows where its artifacts go; a database would use this very folder.
             served = self.uri.startswith(("http", "databricks"))
             location = None if served else (workspace / "artifacts").as_uri()
             try:
-                return str(self.client.create_experiment(name, artifact_location=location))
+                made = self.client.create_experiment(name, artifact_location=location)
+                return self.client.get_experiment(made)
             except MlflowException:
                 known = self.client.get_experiment_by_name(name)  # another machine made it
                 if known is None:
                     raise
         if known.lifecycle_stage == "deleted":
             self.client.restore_experiment(known.experiment_id)
-        return str(known.experiment_id)
+        return known
+
+    def _named_store(self) -> str:
+        """Give the experiment the id of its store, a new one in a new store, and return the id."""
+        store = min(store_ids(self.client), default=uuid.uuid4().hex)
+        self.client.set_experiment_tag(self.experiment_id, STORE, store)
+        return store
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run, nested under ``parent`` if given, and return its id."""

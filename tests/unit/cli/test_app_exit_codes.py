@@ -20,6 +20,11 @@ DIGITS = Path(__file__).parents[3] / "configs" / "digits.yaml"
         (UserError("a: wrong\nb: [wrong]"), 2, "error: a: wrong\nerror: b: [wrong]\n"),
         (ServerUnavailableError("MLflow is away"), 3, "error: MLflow is away\n"),
         (RetryableError("a is locked"), 3, "error: a is locked\n"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            2,
+            "error: Permission denied: /x: let its o",
+        ),
         (RuntimeError("broken"), 3, "failed: RuntimeError: broken; bngan --debug COMMAND shows "),
         (KeyboardInterrupt(), 130, "interrupted; go on like this"),
         (SystemExit(143), 143, "terminated; go on like this"),

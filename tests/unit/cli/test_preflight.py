@@ -89,7 +89,8 @@ def test_a_full_disk_and_one_that_cannot_be_written_to(
     assert list(obstacles(config)) == []
     monkeypatch.setattr("os.access", lambda *_: False)
     (problem,) = obstacles(config)
-    assert problem == ("workspace", f"workspace: {tmp_path} cannot be written to", ())
+    assert problem.key == "workspace"
+    assert problem.message.startswith(f"workspace: {tmp_path} cannot be written to (owner ")
     monkeypatch.setattr("os.access", lambda *_: True)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
     (problem,) = obstacles(config)

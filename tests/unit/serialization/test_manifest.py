@@ -2,13 +2,17 @@
 
 import fcntl
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from bngan.serialization.manifest import (
     atomic_folder,
@@ -19,6 +23,7 @@ from bngan.serialization.manifest import (
     sweep_drafts,
     write_manifest,
 )
+from tests.users import umask
 
 
 @pytest.fixture
@@ -108,3 +113,21 @@ def test_a_digest_covers_the_files_that_match(folder) -> None:
     write_manifest(folder, {"n": 2})
     assert outputs_digest(folder, ("*.npy",)) == arrays
     assert outputs_digest(folder, ("*",)) != everything
+
+
+@pytest.mark.parametrize(("mask", "file", "folder"), [(0o002, 0o664, 0o775), (0o077, 0o600, 0o700)])
+def test_what_libraries_close_is_as_open_as_its_folder(
+    tmp_path: Path, mask: int, file: int, folder: int
+) -> None:
+    with umask(mask), atomic_folder(tmp_path / "x", {}) as draft:
+        save_file({"weight": torch.zeros(1)}, draft / "weights.safetensors")
+        inner = Path(tempfile.mkdtemp(dir=draft))
+        handle, _ = tempfile.mkstemp(dir=inner)
+        os.close(handle)
+        (draft / "link").symlink_to(tmp_path)
+        (draft / "program").touch(0o700)
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in (tmp_path / "x").rglob("*")}
+    assert modes.pop(tmp_path / "x" / "link") == 0o777
+    assert modes.pop(tmp_path / "x" / "program") == 0o100 | file
+    assert {mode for path, mode in modes.items() if path.is_file()} == {file}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {folder}

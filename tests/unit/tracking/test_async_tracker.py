@@ -20,6 +20,7 @@ from pipeline.tracking import outbox
 from pipeline.tracking import tracker as tracking
 from pipeline.tracking.async_tracker import AsyncTracker
 from pipeline.tracking.runs import run_lifecycle
+from pipeline.tracking.tracker import STORE
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import Stage
 from tests.waiting import until
@@ -37,7 +38,7 @@ class Client:
         self.opened: Callable[[int], None] = lambda _: None
 
     def get_experiment_by_name(self, _: str) -> Any:
-        return SimpleNamespace(experiment_id="1", lifecycle_stage="active")
+        return SimpleNamespace(experiment_id="1", lifecycle_stage="active", tags={STORE: "s"})
 
     def create_run(self, _: str, tags: dict[str, str], run_name: str) -> Any:
         run_id = f"run{len(self.runs)}"
