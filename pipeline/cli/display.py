@@ -244,17 +244,25 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def print_items(console: Console, items: Sequence[Item], deleted: bool, keep: int | None) -> None:
-    """A line for each folder or version that may go or is gone, and their sum."""
+def print_items(
+    console: Console, items: Sequence[Item], others: Sequence[Item], deleted: bool, which: str
+) -> None:
+    """A line for each folder or version that may go or is gone, or goes by name only; and the sum.
+
+    ``which`` says in words which they are; if it is empty, no run refers to them.
+    """
+    for item in others:
+        print_lines(console, f"{megabytes(item.bytes):>13}  {item.path}  stays, {item.reason}")
     for item in items:
         days = (datetime.now(UTC) - datetime.fromisoformat(item.written)).days
-        why = f"  {days} days old, {item.reason}" if keep else ""
+        why = f"  {days} days old, {item.reason}" if which else ""
         print_lines(console, f"{megabytes(item.bytes):>13}  {item.path}{why}")
     versions = sum(item.path.startswith(REGISTERED) for item in items)
-    counts = f"{len(items) - versions} folders" + (f", {versions} versions" if keep else "")
-    which = f"beyond --keep {keep}" if keep else "no run refers to"
-    done = "removed" if deleted else f"{which}; --delete removes them"
+    counts = f"{len(items) - versions} folders" + (f", {versions} versions" if versions else "")
+    done = "removed" if deleted else f"{which or 'no run refers to'}; --delete removes them"
     print_lines(console, f"{counts}, {megabytes(sum(item.bytes for item in items))}: {done}")
+    if others:
+        print_lines(console, "What stays goes by name only: bngan gc --delete FOLDER...")
 
 
 def print_versions(console: Console, versions: Sequence[Mapping[str, Any]]) -> None:

@@ -59,6 +59,12 @@ def reap(workspace: WorkspaceOption = "runs", as_json: AsJson = False) -> None:
 
 @app.command()
 def gc(
+    named: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER]...", help="Only these, whatever uses them: as gc prints them."
+        ),
+    ] = None,
     workspace: WorkspaceOption = "runs",
     delete: Annotated[bool, typer.Option("--delete", help="Remove them, too.")] = False,
     keep: Annotated[
@@ -72,51 +78,78 @@ def gc(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List stage outputs and trainings that no run refers to any more, with their sizes."""
+    """List stage outputs and trainings that no run refers to any more, with their sizes.
+
+    What another MLflow store uses, or may use, goes by its name only.
+    """
     with command_output(as_json) as emit, ExitStack() as stack:
-        from pipeline.workflow import cleanup, retention
-
-        storage, blocked = Workspace.parse(workspace), list[str]()
-        if keep and delete:
-            stack.enter_context(retention.no_command_at_work(storage))
-        items = cleanup.garbage(storage)
-        _tell_stays([f"{name} is a symbolic link" for name in cleanup.links(storage)])
-        if keep:
-            surplus = retention.surplus(storage, keep)
-            items = surplus.items + items
-            _tell_stays(surplus.obstacles)
-        if delete:
-            items, blocked = _removed(storage, items)
         from pipeline.cli.display import print_items
+        from pipeline.workflow import retention
 
-        emit(_as_json(items, delete), print_items, items, delete, keep)
+        if named and keep:
+            raise UserError("--keep chooses folders by itself: name some, or give it")
+        storage, blocked = Workspace.parse(workspace), list[str]()
+        if delete:
+            storage.check_writable()
+        if delete and (keep or named):
+            stack.enter_context(retention.no_command_at_work(storage))
+        items, others = _chosen(storage, named or [], keep)
+        if delete:
+            items, blocked = _removed(storage, items, others, bool(named))
+        which = "named" if named else f"beyond --keep {keep}" if keep else ""
+        emit(_as_json(items, others, delete), print_items, items, others, delete, which)
         if blocked:
             _tell_stays(blocked)
             raise typer.Exit(2)
 
 
-def _as_json(items: list["Item"], deleted: bool) -> dict[str, object]:
+def _chosen(
+    storage: Workspace, names: list[str], keep: int | None
+) -> tuple[list["Item"], list["Item"]]:
+    """Return what may go, and folders that go by name only; say what stays."""
+    from pipeline.workflow import cleanup, retention
+
+    if names:
+        return cleanup.named(storage, names), []
+    items, versions = cleanup.garbage(storage), list["Item"]()
+    _tell_stays([f"{name} is a symbolic link" for name in cleanup.links(storage)])
+    if keep:
+        surplus = retention.surplus(storage, keep)
+        items, versions = surplus.folders + items, surplus.versions
+        _tell_stays(surplus.obstacles)
+    ours, others = cleanup.divided(storage, items)
+    return versions + ours, others
+
+
+def _as_json(items: list["Item"], others: list["Item"], deleted: bool) -> dict[str, object]:
     kinds: dict[bool, list[object]] = {False: [], True: []}
     for item in items:
         kinds[item.path.startswith(REGISTERED)].append(asdict(item))
-    total = sum(item.bytes for item in items)
-    return {"folders": kinds[False], "versions": kinds[True], "bytes": total, "deleted": deleted}
+    total, left = sum(item.bytes for item in items), [asdict(item) for item in others]
+    found = {"folders": kinds[False], "versions": kinds[True], "others": left}
+    return {**found, "bytes": total, "deleted": deleted}
 
 
-def _removed(storage: Workspace, items: list["Item"]) -> tuple[list["Item"], list[str]]:
-    """Remove items; return those that are gone, and why others cannot be removed."""
+def _removed(
+    storage: Workspace, items: list["Item"], others: list["Item"], named: bool
+) -> tuple[list["Item"], list[str]]:
+    """Remove items, and give others up; return those that are gone, and why some cannot be removed."""
     from pipeline.registry.removal import complete_removals
-    from pipeline.workflow.cleanup import remove, remove_rest
+    from pipeline.workflow.cleanup import give_up, remove, remove_rest
 
     gone, blocked = list["Item"](), complete_removals(storage.local, print_stderr)
     for item in items:
         try:
-            remove(storage, item, print_stderr)
+            remove(storage, item, print_stderr, named)
             gone.append(item)
         except RetryableError as held:
+            if named:
+                raise
             _tell_stays([str(held)])
         except UserError as obstacle:
             blocked.append(str(obstacle))
+    for item in others:
+        give_up(storage, item)
     return gone, [*blocked, *remove_rest(storage)]
 
 

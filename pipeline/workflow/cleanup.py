@@ -1,22 +1,28 @@
-"""Find folders that no run refers to any more, and remove folders and versions."""
+"""Find folders that no run refers to any more, and remove folders and versions.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+A store knows its own runs alone: what another store uses, or may use, goes by its name only.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mlflow.entities import Run
 
 from bngan.serialization.manifest import sweep_drafts
-from pipeline.core.errors import UserError
+from pipeline.core.errors import RetryableError, UserError
 from pipeline.core.lock import exclusive_lock
-from pipeline.core.uris import REGISTERED, redact_uri
+from pipeline.core.uris import REGISTERED
 from pipeline.registry.removal import remove_version
+from pipeline.storage.stores import forget, release, users_of
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking.tracker import USES, all_runs, existing_client, tracking_uri
+from pipeline.tracking.tracker import USES, all_runs, existing_client, store_ids
 
 Key = tuple[str, str]
 """Stage (or ``training``) and name of a folder."""
 UNREFERRED = "no run refers to it"
+UNKNOWN = "unknown: made by hand, or before bngan recorded which stores use a folder"
 
 
 @dataclass
@@ -46,19 +52,71 @@ def garbage(storage: Workspace) -> list[Item]:
     """Return stage outputs and trainings that no run in the store made or used.
 
     Raises:
-        UserError: if there is no store, or no run in it refers to this workspace.
+        UserError: if there is no store.
     """
-    found = folders(storage)
     used = _used(storage)
-    unused = [folder for folder in found if key_of(folder) not in used]
-    if found and len(unused) == len(found):
-        uri = redact_uri(tracking_uri(storage.local))
-        raise UserError(f"{uri} has no run that refers to {storage}: is it the right store?")
+    unused = [folder for folder in folders(storage) if key_of(folder) not in used]
     return [Item.of_folder(storage, folder, UNREFERRED) for folder in unused]
 
 
-def remove(storage: Workspace, item: Item, tell: Callable[[str], None]) -> None:
+def named(storage: Workspace, names: Iterable[str]) -> list[Item]:
+    """Return the folders that a person names, with what is known of each.
+
+    Raises:
+        UserError: if there is no such folder, or no store.
+    """
+    here, own, used = folders(storage), store_ids(existing_client(storage.local)), _used(storage)
+    found = list[Item]()
+    for name in dict.fromkeys(name.rstrip("/") for name in names):
+        if name not in here:
+            raise UserError(
+                f"there is no {name} in {storage}: name folders as bngan gc prints them"
+            )
+        reason = "runs refer to it" if key_of(name) in used else UNREFERRED
+        found.append(Item.of_folder(storage, name, strangers(storage, name, own) or reason))
+    return found
+
+
+def divided(storage: Workspace, items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
+    """Return the items that this store alone can use, and those that go by name only."""
+    own, ours, others = store_ids(existing_client(storage.local)), list[Item](), list[Item]()
+    for item in items:
+        if reason := strangers(storage, item.path, own):
+            others.append(replace(item, reason=reason))
+        else:
+            ours.append(item)
+    return ours, others
+
+
+def strangers(storage: Workspace, folder: str, own: set[str]) -> str | None:
+    """Return in words which other stores use a folder, or may use it; None if none can."""
+    users = users_of(storage, folder)
+    if others := {address for store, address in users.addresses.items() if store not in own}:
+        return f"used by another store, {', '.join(sorted(others))}"
+    return None if users.complete and users.addresses else UNKNOWN
+
+
+def give_up(storage: Workspace, item: Item) -> None:
+    """Record that this store does not use a folder any more, which others may then remove."""
+    own = store_ids(existing_client(storage.local))
+    if not (ours := own & users_of(storage, item.path).addresses.keys()):
+        return
+    with suppress(RetryableError), _held(storage, item.path):
+        if key_of(item.path) not in _used(storage):
+            for store in ours:
+                release(storage, item.path, store)
+
+
+def remove(
+    storage: Workspace, item: Item, tell: Callable[[str], None], named: bool = False
+) -> None:
     """Remove a folder, unless a process holds it or a run has used it meanwhile; or a version.
+
+    Args:
+        storage: the workspace.
+        item: the folder or the version.
+        tell: takes a line for the person at the command.
+        named: whether a person has named the folder, so that it goes whatever runs refer to it.
 
     Raises:
         UserError: naming the process that holds the folder, or another obstacle.
@@ -66,14 +124,25 @@ def remove(storage: Workspace, item: Item, tell: Callable[[str], None]) -> None:
     kind, name = key_of(item.path)
     if item.path.startswith(REGISTERED):
         return remove_version(storage.local, kind, name, tell)
-    held = item.path if kind == "training" else f"locks/{kind}-{name}"
     try:
-        with exclusive_lock(storage.local / held, f"{kind} {name}"):
-            if item.reason == UNREFERRED and (kind, name) in _used(storage):
+        with _held(storage, item.path):
+            own = store_ids(existing_client(storage.local))
+            unreferred = not named and item.reason == UNREFERRED
+            if unreferred and (kind, name) in _used(storage):
                 raise UserError(f"{item.path} is used by a run that began meanwhile")
+            if not named and (reason := strangers(storage, item.path, own)):
+                raise UserError(f"{item.path} is {reason}")
             storage.remove(item.path)
+            forget(storage, item.path)
     except OSError as error:
         raise UserError(f"{item.path} cannot be removed: {error}") from error
+
+
+def _held(storage: Workspace, folder: str) -> AbstractContextManager[str]:
+    """Lock a folder as the stage that makes it does."""
+    kind, name = key_of(folder)
+    held = folder if kind == "training" else f"locks/{kind}-{name}"
+    return exclusive_lock(storage.local / held, f"{kind} {name}")
 
 
 def remove_rest(storage: Workspace) -> Iterator[str]:

@@ -59,7 +59,8 @@ class Invocation:
 class Surplus:
     """Hold what may go, and a line for each version that would but has an obstacle."""
 
-    items: list[Item]
+    folders: list[Item]
+    versions: list[Item]
     obstacles: list[str]
 
 
@@ -102,7 +103,7 @@ def surplus(storage: Workspace, keep: int) -> Surplus:
         users = {inv.experiment for inv in invocations if key in inv.folders}
         if users and key not in kept:
             reason = _reason(key, users, keep)
-            found.items.append(Item.of_folder(storage, folder, reason))
+            found.folders.append(Item.of_folder(storage, folder, reason))
     return found
 
 
@@ -197,7 +198,7 @@ def _removable(
     keep: int,
 ) -> Surplus:
     """Return the versions whose files are their own and were made in this workspace."""
-    found, foreign = Surplus([], []), 0
+    found, foreign = Surplus([], [], []), 0
     for version in versions:
         made = by_run.get(str(version.run_id))
         ours = made is not None and made.workspace == redact(storage.workspace)
@@ -212,7 +213,7 @@ def _removable(
             continue
         reason = f"no alias, {_beyond({version.name}, keep)}"
         written = utc(version.creation_timestamp / 1000)
-        found.items.append(Item(uri_of(version), size, written, reason))
+        found.versions.append(Item(uri_of(version), size, written, reason))
     if foreign:
         found.obstacles.append(f"{foreign} versions that were made in other workspaces")
     return found

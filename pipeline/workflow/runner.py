@@ -5,6 +5,7 @@ manifest. Every other stage runs, and the decision has the reason.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.config.schema import Config
 from pipeline.core.errors import ServerUnavailableError, UserError, root_cause_line
 from pipeline.core.lock import exclusive_lock
 from pipeline.core.uris import redact
+from pipeline.storage.stores import record_use
 from pipeline.storage.upkeep import in_use
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.async_tracker import AsyncTracker
@@ -163,6 +165,8 @@ class _Run:
             self.result.folders[stage.name] = folder
             self.result.summaries[stage.name] = summary
             uses = {stage.name: folder.name, **stage.uses(summary)}  # bngan gc keeps these folders
+            for name, used in uses.items():
+                self._record(name, used)
             tags = {f"{USES}{name}": used for name, used in uses.items()}
             self.tracker.tags(self.result.run_id, tags)
         except (KeyboardInterrupt, SystemExit):
@@ -211,16 +215,29 @@ class _Run:
                 time.sleep(_PAUSE_S * attempt)
         return self._execute(stage, current, folder)
 
+    def _record(self, kind: str, name: str) -> None:
+        """Record that the store uses a folder: other stores on this workspace do not know its runs."""
+        folder = f"training/{name}" if kind == "training" else f"stages/{kind}/{name}"
+        storage = Workspace(self.config.workspace)
+        record_use(storage, folder, self.tracker.store, self.tracker.uri)
+
+    def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a stage's run; a training that they name is used from now on."""
+        if name := tags.get("training"):
+            self._record("training", name)
+        self.tracker.tags(run_id, tags)
+
     def _execute(self, stage: Stage, current: Fingerprint, folder: Path) -> Summary:
         """Run a stage; its outputs appear as ``folder`` only when all are written."""
         tags, summary = stage_tags(stage.name, current), Summary()
         storage = Workspace(self.config.workspace)
+        self._record(stage.name, folder.name)
         run_id = self.tracker.start(stage.name, tags, self.result.run_id)
         events = StageEvents(
             partial(self.display.progress, stage.name),
             self.display.message,
             partial(self.tracker.metrics, run_id),
-            partial(self.tracker.tags, run_id),
+            partial(self._tag, run_id),
             partial(self.tracker.artifact, run_id),
         )
         with run_lifecycle(self.tracker, run_id):

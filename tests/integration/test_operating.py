@@ -112,11 +112,14 @@ def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) ->
     for name in ("stages/prepare/0123456789abcdef", "training/digits-0123"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_bytes(b"x" * 1000)
-    found = told(tmp_path, "gc")
-    assert [Path(f["path"]).name for f in found["folders"]] == ["0123456789abcdef", "digits-0123"]
+    found = told(tmp_path, "gc", "--delete")
+    assert found["folders"] == []
+    unknown = [item["path"] for item in found["others"]]
+    assert unknown == ["stages/prepare/0123456789abcdef", "training/digits-0123"]
+    found = told(tmp_path, "gc", *unknown)
     assert (found["bytes"], found["deleted"]) == (2000, False)
-    assert told(tmp_path, "gc", "--delete")["deleted"]
-    assert told(tmp_path, "gc")["folders"] == []
+    assert told(tmp_path, "gc", "--delete", *unknown)["deleted"]
+    assert told(tmp_path, "gc")["others"] == []
     # A run that is deleted in MLflow gives its outputs up, unless another one found them of use.
     prepare("prepare")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -130,11 +133,20 @@ def test_what_no_run_refers_to_is_found_and_removed_when_told(tmp_path: Path) ->
         held = bngan("gc", "--delete", "--workspace", str(tmp_path))
     assert "stays: reference" in held.stderr
     assert kept.is_dir()
-    (other := tmp_path / "other").mkdir()
-    elsewhere = f"sqlite:///{other}/mlflow.db"
-    workflow.Tracker(other, "another")
-    refused = bngan("gc", "--workspace", str(tmp_path), code=2, MLFLOW_TRACKING_URI=elsewhere)
-    assert "is it the right store?" in refused.stderr
+    # To another store on the same workspace they are another's, and the other way round.
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    elsewhere = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/other.db"}
+    bngan("run", DIGITS, "--to", "prepare", f"workspace={tmp_path}", "data.limit=900", **elsewhere)
+    command = ("gc", "--json", "--delete", "--workspace", tmp_path)
+    found = json.loads(bngan(*command, **elsewhere).stdout)
+    assert found["folders"] == []
+    assert {item["reason"] for item in found["others"]} == {f"used by another store, {uri}"}
+    assert len(found["others"]) == 2
+    found = told(tmp_path, "gc", "--delete")
+    assert [folder["path"] for folder in found["folders"]] == [f"stages/reference/{kept.name}"]
+    (theirs,) = found["others"]
+    assert theirs["reason"] == f"used by another store, {elsewhere['MLFLOW_TRACKING_URI']}"
+    assert not kept.exists()
 
 
 def test_another_machines_process_is_not_looked_for_here(

@@ -82,12 +82,12 @@ def paths(items: list[Item]) -> list[str]:
 def test_an_unfinished_training_stays_with_its_data(workspace: Path) -> None:
     found = surplus(Workspace(str(workspace)), 1)
     one = f"{1:016x}"
-    assert paths(found.items) == [f"stages/prepare/{one}", f"stages/train/{one}", "training/x-1"]
-    (training,) = (item for item in found.items if item.path == "training/x-1")
+    assert paths(found.folders) == [f"stages/prepare/{one}", f"stages/train/{one}", "training/x-1"]
+    (training,) = (item for item in found.folders if item.path == "training/x-1")
     assert training.bytes == 1000
     told = "finished; with more train.images it would start anew; not the newest of x"
     assert training.reason == told
-    assert surplus(Workspace(str(workspace)), 2).items == []
+    assert surplus(Workspace(str(workspace)), 2).folders == []
 
 
 def test_a_base_in_the_workspace_stays(workspace: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_base_in_the_workspace_stays(workspace: Path) -> None:
     tracker.params(run_id, {"adapt.base": f"{workspace}/stages/train/{one}"})
     tracker.tags(run_id, {"uses.prepare": f"{2:016x}"})
     # The data that made it stays with it; its checkpoints do not.
-    assert paths(surplus(Workspace(str(workspace)), 1).items) == ["training/x-1"]
+    assert paths(surplus(Workspace(str(workspace)), 1).folders) == ["training/x-1"]
 
 
 @pytest.mark.parametrize("kind", ["pipeline", "study", "drift"])
