@@ -12,9 +12,15 @@ from bngan.serialization.problem import first_line
 from pipeline.cluster.address import require_cluster, socket_folder_problem, unavailable
 from pipeline.cluster.relay import checked_worker, fit_and_relay
 from pipeline.cluster.working_dir import checked, working_folder
-from pipeline.core.environment import cluster_address, own_token, required, workers_defaults
+from pipeline.core.environment import (
+    cluster_address,
+    on_loopback_alone,
+    own_token,
+    required,
+    workers_defaults,
+)
 from pipeline.core.errors import UserError
-from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT
+from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT, on_loopback
 from pipeline.core.waiting import beside_the_main_thread
 
 Record = dict[str, Any]
@@ -231,7 +237,8 @@ def _connect() -> None:
             own_token()
             # A local cluster is never preempted: start no preemption watcher.
             os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-            with _hangups_held_back():
+            common["runtime_env"]["env_vars"] |= on_loopback_alone()
+            with _hangups_held_back(), on_loopback():
                 ray.init(address="local", num_cpus=cores(), include_dashboard=False, **common)
 
 

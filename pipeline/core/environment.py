@@ -72,6 +72,12 @@ def workers_defaults() -> dict[str, str]:
     return {"GLIBC_TUNABLES": ":".join(settings)}
 
 
+def on_loopback_alone() -> dict[str, str]:
+    """Return environment variables with which workers of one machine find each other on it alone."""
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    return {name: "lo" for name in names if name not in os.environ}
+
+
 def required() -> dict[str, str]:
     """Return environment variables that the processes of a run must have, on each node of a cluster.
 

@@ -1,5 +1,7 @@
 """Keep Ray's names and habits that its documentation does not promise. Importing it imports no Ray."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 JOB_ENVIRONMENT = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -26,6 +28,23 @@ def inner_error(error: BaseException) -> BaseException | None:
     if isinstance(inner, dict):
         inner = min(inner.values(), key=lambda failure: isinstance(failure, ConnectionError))
     return inner if isinstance(inner, BaseException) else None
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let a cluster that starts in the block have the address 127.0.0.1, as Ray does on macOS.
+
+    Its servers listen there alone, and else on all interfaces. If ``ray.init`` is given that address,
+    it takes the machine's.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def running_cluster() -> str | None:

@@ -184,6 +184,9 @@ def _unlike(documents: list[Document], rules: Path) -> Iterator[str]:
     labels = by["Deployment", "mlflow"]["spec"]["template"]["metadata"]["labels"].items()
     if not selector <= labels:
         yield "Service mlflow finds no pod"
+    (server,) = by["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
+    if {"name": "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "value": "false"} not in server["env"]:
+        yield "mlflow runs jobs"
     if monitor := by.get(("PodMonitor", "bngan-ray")):
         yield from _monitoring(documents, monitor, by["PrometheusRule", "bngan"], rules)
 

@@ -27,6 +27,8 @@ def service_wiring(services: Services, scraped: str = _PROMETHEUS.read_text()) -
     yield from _unkept(services)
     yield from _unread(services, scraped)
     yield from _strangers(services)
+    if services["mlflow"]["environment"].get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION") != "false":
+        yield "mlflow runs jobs"
     for job in yaml.safe_load(scraped)["scrape_configs"]:
         for found in job["dns_sd_configs"]:
             if set(found["names"]) != {name for name in services if name.startswith("ray-")}:

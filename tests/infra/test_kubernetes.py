@@ -98,6 +98,7 @@ def operations() -> str:
         ("name: metrics", "name: metric", "no metrics at None"),
         ("severity: critical", "severity: warning", "other groups than"),
         ("    app.kubernetes.io/name: mlflow\n---", "    name: mlflow\n---", "finds no pod"),
+        ("ENABLE_JOB_EXECUTION", "ENABLE_JOBS", "mlflow runs jobs"),
     ],
 )
 def test_mistakes_are_found(old: str, new: str, told: str) -> None:

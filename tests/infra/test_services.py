@@ -25,6 +25,7 @@ CUDA = (DOCKER / "compose.cuda.yaml").read_text()
         ("-ip.bind=0.0.0.0", "-ip.bind=127.0.0.1", "s3 listens to itself"),
         ("-z 127.0.0.1 8333", "-z 127.0.0.1 8334", "health check of s3 asks 8334"),
         ("127.0.0.1:9333", "127.0.0.1:9334", "health check of s3 asks 9334"),
+        ('JOB_EXECUTION: "false"', 'JOB_EXECUTION: "true"', "mlflow runs jobs"),
         ("s3://mlflow", "s3://artifacts", "nobody makes the bucket artifacts"),
         ('{"mlflow", "bngan"}', '{"mlflow", "gan"}', "nobody makes the bucket bngan"),
         ("@postgres:5432", "@database:5432", "mlflow calls database:5432"),

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray._private import ray_constants
 from ray._private.runtime_env import constants
-from ray._private.services import find_gcs_addresses
+from ray._private.services import find_gcs_addresses, get_node_ip_address
 from ray.exceptions import AuthenticationError, RayTaskError
 from ray.job_submission import JobSubmissionClient
 from ray.train import ControllerError, WorkerGroupError
@@ -21,6 +22,7 @@ from pipeline.core.ray_internals import (
     TALKATIVE_LOGGERS,
     inner_error,
     is_job_known,
+    on_loopback,
     running_cluster,
 )
 
@@ -58,6 +60,13 @@ def client() -> Iterator[JobSubmissionClient]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield JobSubmissionClient(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
+
+
+def test_only_a_cluster_that_starts_in_the_block_is_on_the_loopback_interface() -> None:
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    with on_loopback():
+        assert get_node_ip_address() == "127.0.0.1"
+    assert ray_constants.ENABLE_RAY_CLUSTER is before is True
 
 
 def test_a_job_is_known_or_not(client: JobSubmissionClient) -> None:
