@@ -101,7 +101,7 @@ class User:
     ) -> "subprocess.CompletedProcess[str]":
         named = ("USER", "LOGNAME", "LNAME", "USERNAME")
         kept = {name: value for name, value in os.environ.items() if name not in named}
-        own = {"HOME": str(self.home), "TMPDIR": str(self.home), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"HOME": str(self.home), "TMPDIR": str(self.home), "OMP_NUM_THREADS": "1"}
         uid = str(self.uid)
         become = ["setpriv", "--reuid", uid, "--regid", uid, "--groups", str(GROUP)]
         script = f'{_uncover(self.home)}umask {umask:03o}; cd {self.home}; exec "$@"'

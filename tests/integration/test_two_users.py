@@ -27,6 +27,7 @@ def aliases(user: User, workspace: Path) -> dict[str, str]:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 @needs_root
 def test_each_goes_on_with_what_the_other_has_made() -> None:
     with users(70001, 70002) as (first, second):
