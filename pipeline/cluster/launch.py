@@ -20,7 +20,7 @@ from pipeline.core.environment import (
     workers_defaults,
 )
 from pipeline.core.errors import UserError
-from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT, on_loopback
+from pipeline.core.ray_internals import OVERRIDE_JOB_ENVIRONMENT, hangups_held_back, on_loopback
 from pipeline.core.waiting import beside_the_main_thread
 
 Record = dict[str, Any]
@@ -238,21 +238,8 @@ def _connect() -> None:
             # A local cluster is never preempted: start no preemption watcher.
             os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
             common["runtime_env"]["env_vars"] |= on_loopback_alone()
-            with _hangups_held_back(), on_loopback():
+            with hangups_held_back(), on_loopback():
                 ray.init(address="local", num_cpus=cores(), include_dashboard=False, **common)
-
-
-@contextmanager
-def _hangups_held_back() -> Iterator[None]:
-    """Start processes that a terminal which goes away does not end; this one ends them.
-
-    Without its raylet Ray would end this process at once, before it has closed its runs.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _queue_beside_the_driver() -> Any:

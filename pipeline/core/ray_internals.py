@@ -1,5 +1,6 @@
 """Keep Ray's names and habits that its documentation does not promise. Importing it imports no Ray."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,19 @@ def on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def hangups_held_back() -> Iterator[None]:
+    """Start processes of Ray's that a terminal which goes away does not end; this one ends them.
+
+    Without its raylet Ray would end this process at once, before it has closed its runs.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def running_cluster() -> str | None:
