@@ -14,7 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bngan.serialization.manifest import atomic_folder, damage, read_manifest, remove_folder
+from bngan.serialization.manifest import (
+    atomic_folder,
+    consistent_read,
+    damage,
+    read_manifest,
+    remove_folder,
+    whole_folders,
+)
 
 TENSORS, VALUES = "state.safetensors", "state.json"
 _NAME = re.compile(r"images-(\d{12})")
@@ -46,6 +53,10 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: if the checkpoint cannot be used; the message gives the reason.
     """
+    return consistent_read(folder, lambda: _load(folder))
+
+
+def _load(folder: Path) -> dict[str, Any]:
     if problem := damage(folder):
         raise CheckpointError(problem)
     try:
@@ -81,8 +92,8 @@ class CheckpointStore:
 
     def saved(self) -> list[int]:
         """Return the images seen by existing checkpoints, ascending; none of them is verified."""
-        names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
-        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+        names = map(_NAME.fullmatch, whole_folders(self.folder))
+        return sorted(int(match[1]) for match in names if match)
 
     def save(
         self, images_seen: int, state: Mapping[str, Any], healthy: bool, keep: int = 2
@@ -116,12 +127,16 @@ class CheckpointStore:
             CheckpointError: if there were checkpoints and none of them can be used.
         """
         for images in reversed(self.saved()):
-            if healthy and not self._healthy(images):
-                continue
-            try:
-                return load_checkpoint(self.path(images))
-            except CheckpointError as error:
-                self._set_aside(images, str(error))
+            problem = ""
+            if not healthy or self._healthy(images):
+                try:
+                    return load_checkpoint(self.path(images))
+                except CheckpointError as error:
+                    problem = str(error)
+            if images not in self.saved():  # its writer lives, and has saved newer ones
+                return self.latest(healthy)
+            if problem:
+                self._set_aside(images, problem)
         damaged = sorted(path.name for path in self.folder.glob(f"{_DAMAGED}*"))
         if damaged and not healthy:
             raise CheckpointError(

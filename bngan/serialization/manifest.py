@@ -1,6 +1,8 @@
 """Manifests of folders: every file with its size and sha256. Files count only with their manifest.
 
 Folders appear whole or not at all: ``atomic_folder`` writes under another name, flushes, renames.
+To replace a folder takes two renames. Whoever comes between them makes the second one: a reader, a
+sweep or the writer itself. The result is the same, on file systems without locks too.
 """
 
 import fcntl
@@ -11,14 +13,16 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 NAME = "manifest.json"
 _DRAFT, _OLD = ".tmp-", "-old"
+_Result = TypeVar("_Result")
 _LARGEST = 2**26
 """Maximum bytes of a manifest, which has some hundred for each file."""
 
@@ -54,13 +58,66 @@ def _open_like_its_folder(path: Path) -> None:
 
 
 def _replace(folder: Path, draft: Path) -> None:
-    """Replace a ``folder`` that is not empty by ``draft``; a sweep undoes it if it was killed."""
+    """Replace a ``folder`` that is not empty by ``draft``, which is whole."""
     old = draft.with_name(f"{draft.name}{_OLD}")
-    with _descriptor(folder) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder.rename(old)
-        draft.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    finish_replacement(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def finish_replacement(folder: Path) -> None:
+    """Give ``folder`` its new content, if a writer, living or dead, has only moved the old one."""
+    if _identity(folder):
+        return
+    for old in folder.parent.glob(f".{escape(folder.name)}{_DRAFT}*{_OLD}"):
+        try:
+            old.with_name(old.name.removesuffix(_OLD)).rename(folder)
+        except OSError as error:  # another process may be faster
+            if not _identity(folder) and not isinstance(error, FileNotFoundError):
+                raise
+
+
+def whole_folders(parent: Path) -> set[str]:
+    """Return the names of the folders in ``parent``, those among them whose replacement is half done.
+
+    Hidden names are not returned.
+    """
+    # One look at the parent finds a folder by its own name, or by that of its old content.
+    names = {path.name for path in parent.iterdir()} if parent.is_dir() else set[str]()
+    moved = {_original(name) for name in names if name.startswith(".") and name.endswith(_OLD)}
+    for name in moved - names - {""}:
+        finish_replacement(parent / name)
+        names |= {name} if _identity(parent / name) else set()
+    return {name for name in names if not name.startswith(".")}
+
+
+def _original(name: str) -> str:
+    """Return the name of the folder of which ``name`` is a draft or the old content."""
+    return name[1:].rpartition(_DRAFT)[0]
+
+
+def consistent_read(folder: Path, read: Callable[[], _Result]) -> _Result:
+    """Return ``read()`` of one content of ``folder``: call it again if it was replaced meanwhile."""
+    while True:
+        finish_replacement(folder)
+        before = _identity(folder)
+        try:
+            result = read()
+        except Exception:
+            finish_replacement(folder)
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return result
+
+
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    """Return what tells a folder from one that takes its place; None if there is none."""
+    with suppress(OSError):
+        facts = folder.stat()
+        return facts.st_dev, facts.st_ino, facts.st_ctime_ns
+    return None
 
 
 @contextmanager
@@ -78,12 +135,19 @@ def scratch_folder(parent: Path, name: str, age: float = 0.0) -> Iterator[Path]:
             draft.mkdir(parents=True)
             with suppress(FileNotFoundError):
                 fcntl.flock(stack.enter_context(_descriptor(draft)), fcntl.LOCK_EX)
-        stack.callback(shutil.rmtree, draft, ignore_errors=True)
+        stack.callback(_discard, draft)
         yield draft
+
+
+def _discard(path: Path) -> None:
+    """Remove a draft or old content, but not the draft whose folder waits for it."""
+    finish_replacement(path.with_name(_original(path.name)))
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:
     """Remove ``folder`` whole or, if killed, at the next sweep; never leave a part of it."""
+    finish_replacement(folder)
     if folder.exists():
         removed = folder.with_name(f".{folder.name}{_DRAFT}{uuid.uuid4().hex[:8]}")
         folder.rename(removed)
@@ -102,12 +166,8 @@ def sweep_drafts(parent: Path, age: float = 0.0) -> list[Path]:
                 continue
             with _descriptor(path) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                original = path.with_name(path.name[1:].rpartition(_DRAFT)[0])
-                if path.name.endswith(_OLD) and not original.exists():
-                    path.rename(original)  # the new folder has not come in its place
-                else:
-                    shutil.rmtree(path, ignore_errors=True)
-                    left += [path] if path.exists() else []
+                _discard(path)
+                left += [path] if path.exists() else []
     return left
 
 
@@ -133,9 +193,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ValueError: if the manifest has changed since it was written.
     """
     path = folder / NAME
-    if path.stat().st_size > _LARGEST or not path.is_file():
-        raise ValueError("no file of a manifest's size")
-    return parse_manifest(path.read_bytes())
+
+    def read() -> bytes:
+        if path.stat().st_size > _LARGEST or not path.is_file():
+            raise ValueError("no file of a manifest's size")
+        return path.read_bytes()
+
+    return parse_manifest(consistent_read(folder, read))
 
 
 def parse_manifest(content: bytes) -> dict[str, Any]:
@@ -172,6 +236,10 @@ def damage(folder: Path) -> str | None:
     Further files count as damage, except hidden ones. The function compares the manifest's names
     with the existing names, and never opens a file by a name from the manifest.
     """
+    return consistent_read(folder, lambda: _damage(folder))
+
+
+def _damage(folder: Path) -> str | None:
     try:
         recorded = read_manifest(folder)["files"]
         paths = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]

@@ -102,7 +102,7 @@ def test_a_kill_in_the_middle_of_a_replacement_loses_nothing(tmp_path) -> None:
     assert not (tmp_path / "y").exists()
     sweep_drafts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["y"]
-    assert read_manifest(tmp_path / "y")["summary"] == {"n": 1}
+    assert read_manifest(tmp_path / "y")["summary"] == {"n": 2}
     assert damage(tmp_path / "y") is None
 
 
