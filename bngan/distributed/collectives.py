@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bngan.distributed import shared_memory
+from bngan.distributed.checksums import checksum_of
 from bngan.numerics.torch_internals import copy_all, opaque_operator
 
 
@@ -61,6 +62,8 @@ def shard_slice(count: int) -> slice:
 
 _memories = WeakKeyDictionary[Any, shared_memory.SharedMemory | None]()
 """Shared memory by process group; None if its workers are not all on one machine."""
+_received = WeakKeyDictionary[Any, int]()
+"""Checksum of the sums on CPUs that this worker has received lately, by process group."""
 
 
 def _shared_memory() -> shared_memory.SharedMemory | None:
@@ -68,6 +71,11 @@ def _shared_memory() -> shared_memory.SharedMemory | None:
     if group not in _memories:
         _memories[group] = shared_memory.connect() if dist.get_backend() == "gloo" else None
     return _memories[group]
+
+
+def take_received() -> int:
+    """Return a checksum of all sums on CPUs since the last call; equal sums have equal ones."""
+    return _received.pop(dist.group.WORLD, 0)
 
 
 @opaque_operator("sum_in_place(Tensor(a!) tensor) -> ()", lambda tensor: None)
@@ -82,6 +90,9 @@ def sum_in_place(tensor: Tensor) -> None:
         dist.all_reduce(tensor)
     else:
         memory.sum(tensor)
+    if tensor.is_cpu:
+        group = dist.group.WORLD
+        _received[group] = hash((_received.get(group, 0), checksum_of(tensor)))
 
 
 @opaque_operator(
@@ -190,24 +201,3 @@ def _as_in_memory(tensor: Tensor, like: Tensor) -> Tensor:
     A copy in the order of memory is several times as fast as one across it.
     """
     return tensor.permute(sorted(range(like.dim()), key=like.stride, reverse=True))
-
-
-@torch.no_grad()
-def assert_replicas_equal(module: nn.Module, name: str) -> None:
-    """Check that parameters and buffers equal worker 0's bit for bit.
-
-    Raises:
-        RuntimeError: on every worker, naming the first tensor that differs on any of them.
-    """
-    if world_size() == 1:
-        return
-    for key, tensor in module.state_dict().items():
-        reference = tensor.clone()
-        dist.broadcast(reference, src=0)
-        # NaN on every worker is equality too; the watch for collapse looks for it.
-        different = (
-            (~torch.isclose(tensor, reference, rtol=0, atol=0, equal_nan=True)).any().float()
-        )
-        sum_in_place(different)
-        if different.item():
-            raise RuntimeError(f"workers disagree on {name}.{key}: replicas must stay identical")

@@ -7,6 +7,7 @@ wakes three threads one after the other. Here the thread that needs the sum comp
 import mmap
 import os
 import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,12 +19,18 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.constants import default_pg_timeout
 
+from bngan.distributed.checksums import CorruptionError, checksum
+
 _TIMEOUT = default_pg_timeout
 """Time that a worker waits for another one."""
 _SLOT = 1 << 20
 """Bytes of a worker's slot in shared memory."""
 _ADDRESS = 107
 """Maximum number of bytes of a Unix socket's address."""
+_FRAME = struct.Struct("<Qi")
+"""What a worker sends to each other one at a barrier: its part's checksum, and the worker whose part
+it found altered before."""
+_NOBODY = -1
 
 
 class SharedMemory:
@@ -40,13 +47,14 @@ class SharedMemory:
 
     def __init__(self, memory: mmap.mmap, peers: dict[int, socket.socket]) -> None:
         self._rank, self._peers, self._workers = dist.get_rank(), peers, len(peers) + 1
-        self._memory, self._turn = memory, 0
+        self._memory, self._bytes, self._turn = memory, memoryview(memory), 0
 
     def sum(self, tensor: Tensor) -> None:
         """Replace contiguous ``tensor`` by its sum over workers; a collective.
 
         Raises:
             ConnectionError: if a worker has gone.
+            CorruptionError: if a part changed on its way to any worker.
             TimeoutError: if a worker does not come within the default time limit of process groups.
         """
         if not tensor.numel():
@@ -54,7 +62,7 @@ class SharedMemory:
         for part in torch.split(tensor.view(-1), _SLOT // tensor.element_size()):
             slots = self._slots(part)
             slots[self._rank].copy_(part)
-            self._meet()
+            self._verify(part.nbytes, self._meet(self._checksum(self._rank, part.nbytes)))
             torch.add(slots[0], slots[1], out=part)
             for slot in slots[2:]:
                 part += slot
@@ -62,24 +70,52 @@ class SharedMemory:
     def _slots(self, part: Tensor) -> list[Tensor]:
         """Return each worker's slot of this turn, as large as ``part``."""
         self._turn = 1 - self._turn
-        first = self._turn * self._workers
         return [
-            torch.frombuffer(self._memory, dtype=part.dtype, count=len(part), offset=slot * _SLOT)
-            for slot in range(first, first + self._workers)
+            torch.frombuffer(
+                self._memory, dtype=part.dtype, count=len(part), offset=self._start(rank)
+            )
+            for rank in range(self._workers)
         ]
 
-    def _meet(self) -> None:
-        """Wait until all workers have come here."""
-        for hearing in (False, True):
-            for rank, peer in self._peers.items():
-                try:
-                    if not (peer.recv(1) if hearing else peer.send(b"\0")):
-                        raise ConnectionError
-                except ConnectionError as error:
-                    raise ConnectionError(f"worker {rank} has gone") from error
-                except TimeoutError as error:
-                    message = f"worker {rank} has not come to a sum for {_TIMEOUT}"
-                    raise TimeoutError(message) from error
+    def _start(self, rank: int) -> int:
+        """Return where a worker's slot of this turn begins."""
+        return (self._turn * self._workers + rank) * _SLOT
+
+    def _checksum(self, rank: int, size: int) -> int:
+        start = self._start(rank)
+        return checksum(self._bytes[start : start + size])
+
+    def _verify(self, size: int, sent: dict[int, int]) -> None:
+        """Compare others' slots with their checksums; all workers raise if one differs."""
+        for rank, expected in sent.items():
+            if self._checksum(rank, size) != expected:
+                for peer in self._peers.values():
+                    with suppress(OSError):
+                        peer.send(_FRAME.pack(0, rank))
+                raise _altered(rank, self._rank)
+
+    def _meet(self, mine: int) -> dict[int, int]:
+        """Wait until all workers have come here, and return the others' checksums by rank."""
+        sums = dict[int, int]()
+        for peer in self._peers.values():
+            with suppress(ConnectionError):  # what it sent before it went is heard below
+                peer.send(_FRAME.pack(mine, _NOBODY))
+        for rank, peer in self._peers.items():
+            try:
+                frame = peer.recv(_FRAME.size)
+                sums[rank], altered = _FRAME.unpack(frame)
+            except (ConnectionError, struct.error) as error:
+                raise ConnectionError(f"worker {rank} has gone") from error
+            except TimeoutError as error:
+                message = f"worker {rank} has not come to a sum for {_TIMEOUT}"
+                raise TimeoutError(message) from error
+            if altered != _NOBODY:
+                raise _altered(altered, rank)
+        return sums
+
+
+def _altered(sender: int, receiver: int) -> CorruptionError:
+    return CorruptionError(f"worker {receiver} found what worker {sender} sent to a sum altered")
 
 
 def connect() -> SharedMemory | None:

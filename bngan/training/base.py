@@ -14,6 +14,7 @@ from bngan.batchnorm.layer import synchronize
 from bngan.data.dataset import ImageSpec, ImageSplit, sample_order
 from bngan.distributed.collectives import (
     all_reduce_sum,
+    broadcast_flag,
     broadcast_module,
     shard_slice,
     sum_gradients,
@@ -137,7 +138,7 @@ class BaseTrainer(ABC):
         shared = torch.stack([*totals.values(), self._failed.to(self.dtype)])
         *sums, failed = all_reduce_sum(shared).tolist()
         means = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
-        if failed:
+        if broadcast_flag(bool(failed)):
             bad = ((seen, name) for seen, name, norm in norms if not norm.isfinite())
             # Without such a step here, the flag is of a step before this call.
             self.images_seen, name = next(bad, (self.images_seen, ""))

@@ -13,14 +13,15 @@ from bngan.batchnorm.calibration import calibrate
 from bngan.data.images import png_bytes
 from bngan.diagnostics.batchnorm_telemetry import batchnorm_metrics
 from bngan.diagnostics.collapse import collapse_signs, early_stopping_point, is_healthy
+from bngan.distributed.checksums import CorruptionError
 from bngan.distributed.collectives import (
-    assert_replicas_equal,
     broadcast_flag,
     broadcast_from_rank0,
     gather_shards,
     rank,
     shard_slice,
 )
+from bngan.distributed.replicas import assert_replicas_equal
 from bngan.generation.sampler import Sampler
 from bngan.metrics.extractors import load_extractor
 from bngan.metrics.features import Features
@@ -91,14 +92,24 @@ class TrainingLoop:
         """Continue from the last usable checkpoint until ``images`` have been seen.
 
         Training ends earlier if ``patience`` scores in a row bring no better one.
+
+        Raises:
+            CorruptionError: on all workers, if bits changed; the last checkpoint is sound.
         """
         if state := self._latest():
             self._load(state, self.trainer.load_state_dict)
-        while self.trainer.images_seen < self.config["images"] and not self._out_of_patience():
-            try:
-                self._advance()
-            except (NonFiniteError, CollapseDetected) as error:
-                self._roll_back(error)
+        try:
+            while self.trainer.images_seen < self.config["images"] and not self._out_of_patience():
+                try:
+                    self._advance()
+                except (NonFiniteError, CollapseDetected) as error:
+                    self._compare_replicas()  # altered bits may be the reason
+                    self._roll_back(error)
+        except CorruptionError as error:
+            problem = f"step {self.trainer.steps_done:,}: {error}"
+            back_to = max(self.store.saved(), default=0)
+            self.tell({"images": back_to, "message": f"{problem}: back to {back_to:,} images"})
+            raise CorruptionError(problem) from error
 
     def _out_of_patience(self) -> bool:
         patience = self.config["patience"]
@@ -145,9 +156,10 @@ class TrainingLoop:
         if "logit_real" in record:
             record["logit_gap"] = record["logit_real"] - record["logit_fake"]
         self.window = {}
-        started = time.monotonic()
-        pictures = self._score(record) if due else {}
+        started, pictures = time.monotonic(), dict[str, bytes]()
         if due:
+            self._compare_replicas()
+            pictures = self._score(record)
             record["score_seconds"] = time.monotonic() - started
         self.history.append(record)
         record["alarms"] = len(collapse_signs(self.history))
@@ -207,8 +219,7 @@ class TrainingLoop:
     def _save(self, healthy: bool) -> None:
         """Write a checkpoint of everything; a collective. ``healthy``: it shows no collapse."""
         started = time.monotonic()
-        for name, network in self.trainer.networks.items():
-            assert_replicas_equal(network, name)
+        self._compare_replicas()
         trainer = self.trainer.state_dict()
         if problem := not_finite(trainer):
             raise NonFiniteError(problem)
@@ -219,6 +230,17 @@ class TrainingLoop:
             self.store.save(self.trainer.images_seen, state, healthy)
         self.saved_at = time.monotonic()
         self.saving_took = self.saved_at - started
+
+    def _compare_replicas(self) -> None:
+        """Check that all workers hold the same bits in what they share; a collective.
+
+        ``best["fid"]`` and records are not compared: other processors may round them differently.
+        """
+        state = self.trainer.state_dict()
+        state["best"] = {name: value for name, value in self.best.items() if name != "fid"}
+        state["extractor"] = self.extractor.network.state_dict()
+        state["real"] = [torch.from_numpy(part) for part in self.real]
+        assert_replicas_equal(state)
 
     def _check_owner(self) -> None:
         mine = rank() != 0 or self.store.owner() == self.settings["attempt"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bngan.data.dataset import ImageSplit
-from bngan.distributed.collectives import assert_replicas_equal
+from bngan.distributed.replicas import assert_replicas_equal
 from bngan.networks.config import DiscriminatorConfig, GeneratorConfig, ModelConfig
 from bngan.serialization.checkpoint import load_checkpoint, save_checkpoint
 from bngan.training import base
@@ -148,8 +148,7 @@ def train(
     records = [
         trainer.fit(data, trainer.images_seen + batch * n) for n in (steps // 2, -(-steps // 2))
     ]
-    assert_replicas_equal(trainer.generator, "generator")
-    assert_replicas_equal(trainer.discriminator, "discriminator")
+    assert_replicas_equal(trainer.state_dict())
     return {key: value.detach().clone() for key, value in _tensors(trainer.state_dict())}, records
 
 

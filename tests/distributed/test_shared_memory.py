@@ -3,12 +3,14 @@
 import errno
 import gc
 import os
+import re
 import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -16,7 +18,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from bngan.distributed import shared_memory
+from bngan.distributed.checksums import CorruptionError
 from bngan.distributed.collectives import all_reduce_sum, rank
+from bngan.distributed.shared_memory import SharedMemory
 from tests.workers import run_workers
 
 SHAPES = [(), (0,), (1,), (3, 5), (1 << 18,), (3 << 18, 1), (700_001,)]
@@ -94,6 +98,32 @@ def test_workers_that_cannot_reach_each_other_use_gloo(folder: Path, elsewhere: 
     assert run_workers(2, found, folder, 2, elsewhere) == [True, True]
     assert run_workers(2, found, folder, 1, elsewhere) == [False, False]
     assert run_workers(3, found, folder, 0, elsewhere) == [False, False, False]
+
+
+def altered(writer: int, reader: int, size: int) -> str:
+    """What a worker raises where one of them reads what another wrote with one bit altered."""
+    all_reduce_sum(torch.ones(size))
+    meet = SharedMemory._meet
+
+    def met(memory: SharedMemory, mine: int) -> dict[int, int]:
+        sums = meet(memory, mine)
+        if rank() == reader:
+            memory._memory[memory._start(writer) + size // 2] ^= 4
+        return sums
+
+    with mock.patch.object(SharedMemory, "_meet", met):
+        try:
+            for _ in range(2):  # who has read it before comes to the next one
+                all_reduce_sum(torch.ones(size))
+        except CorruptionError as error:
+            return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_a_part_that_is_altered_is_an_error_on_all_workers(size: int) -> None:
+    for message in run_workers(3, altered, 1, 2, size):
+        assert re.fullmatch(r"worker [02] found what worker 1 sent to a sum altered", message)
 
 
 def without_memory() -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from bngan.distributed.collectives import assert_replicas_equal
+from bngan.distributed.replicas import assert_replicas_equal
 from bngan.generation.sampler import Sampler
 from bngan.networks.config import ModelConfig
 from bngan.training.supervised import SUPERVISION, SupervisedConfig
@@ -38,8 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def exact(settings: dict[str, Any]) -> State:
     trainer, data = build_trainer(settings, "cpu", torch.float64)
     trainer.fit(data, 20 * trainer.config.batch_size)
-    for name, network in trainer.networks.items():
-        assert_replicas_equal(network, name)
+    assert_replicas_equal(trainer.state_dict())
     return {key: value.clone() for key, value in _tensors(trainer.state_dict())}
 
 

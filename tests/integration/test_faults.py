@@ -3,11 +3,13 @@
 import os
 import platform
 import random
+import re
 import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,14 @@ def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
 
+def first_time(storage: Path, name: str) -> bool:
+    try:
+        (storage / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def faulty_worker(settings: dict[str, Any]) -> None:
     """The training loop, slowed down, with the faults that ``settings`` asks for, each once."""
     import torch
@@ -46,13 +56,7 @@ def faulty_worker(settings: dict[str, Any]) -> None:
     training._SAVING_SHARE = float("inf")  # as often as the clock says, whatever it costs
     storage = checkpoints(settings).folder
 
-    def once(name: str) -> bool:
-        try:
-            (storage / name).touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
-
+    once = partial(first_time, storage)
     began: list[int] = []
 
     def between_breaths() -> bool:
@@ -67,6 +71,8 @@ def faulty_worker(settings: dict[str, Any]) -> None:
             raise RuntimeError("a bug on worker 1")
         if rank() == 0 and seen >= 350 and "kill" in faults and once("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if rank() == 1 and seen >= 500 and "bit" in faults and once("bit"):
+            next(loop.trainer.generator.parameters()).data.view(torch.int32).view(-1)[0] ^= 1 << 20
         if "random" in faults and random.random() < 0.1 and seen > 120:
             left = KILLS - len(list(storage.glob("kill-*")))
             if left > 0 and once(f"kill-{KILLS + 1 - left:02d}-at-{seen}"):
@@ -123,7 +129,11 @@ def machines() -> Iterator[Any]:
     found.shutdown()
 
 
-def fit(settings: dict[str, Any], storage: Path, faults: str, pause: float, **train: Any) -> None:
+def fit(
+    settings: dict[str, Any], storage: Path, faults: str, pause: float, **train: Any
+) -> list[dict[str, Any]]:
+    """Train with faults; return what the workers told."""
+    told: list[dict[str, Any]] = []
     disturbed = in_storage(settings, storage, **train)
     disturbed |= {"faults": faults, "pause": pause}
     cluster.run_training_workers(
@@ -134,8 +144,9 @@ def fit(settings: dict[str, Any], storage: Path, faults: str, pause: float, **tr
         num_workers=(2, 2),
         accelerator="cpu",
         max_failures=KILLS + 5,
-        on_record=lambda record: None,
+        on_record=told.append,
     )
+    return told
 
 
 def beginnings(storage: Path) -> list[int]:
@@ -167,12 +178,14 @@ def test_workers_that_fail_or_are_killed(
 ) -> None:
     storage = tmp_path / "x"
     os.environ.pop("RAY_ADDRESS", None)
-    fit(settings, storage, "exception kill", 0.0)
-    assert (storage / "exception").exists()
-    assert (storage / "kill").exists()
+    told = fit(settings, storage, "exception kill bit", 0.0)
+    assert all((storage / name).exists() for name in ("exception", "kill", "bit"))
+    (message,) = [record["message"] for record in told if "message" in record]
+    found = r"step \d+: workers 0 and 1 differ in generator\..*: back to \d+ images"
+    assert re.fullmatch(found, message)
     if platform.libc_ver()[0] == "glibc":
         assert int((storage / "page_faults-0").read_text()) < 400
-    assert len(beginnings(storage)) == 3
+    assert len(beginnings(storage)) == 4
     assert outcome(storage) == undisturbed
 
 
