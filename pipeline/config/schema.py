@@ -139,7 +139,7 @@ class TrainConfig(OptimizationConfig, ExecutionConfig):
     """Budget: real images the discriminator sees. A higher one continues a finished training."""
     score_every: int = bounded(40_000, gt=0)
     """Images between two scores on the select split, each with a sample grid and a checkpoint."""
-    checkpoint_every_seconds: float = bounded(15.0, gt=0)
+    checkpoint_every_seconds: float = bounded(5.0, gt=0)
     """Least seconds between two checkpoints, and thus the training time that a crash can cost. The
     time is longer if saving would otherwise take more than 1 % of it."""
     on_nonfinite: Literal["stop", "rollback"] = "rollback"

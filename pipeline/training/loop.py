@@ -39,7 +39,7 @@ SELECTION_SEED = 1_000
 """Seed of the latents for scores during training; the final score uses other seeds."""
 SELECTION_CALIBRATION = 2_000
 _CHECK_EVERY_S = 5.0
-"""Seconds of training between two checks of the clock and of the cluster's warnings."""
+"""Most seconds of training between two checks of the clock and of the cluster's warnings."""
 _FIRST_STEPS = 10
 _SAVING_SHARE = 0.01
 """Largest share of the time that may go into checkpoints."""
@@ -183,8 +183,9 @@ class TrainingLoop:
     def _time_to_save(self, rate: float) -> bool:
         """Return whether to save now: by worker 0's clock, or because the machine will stop."""
         pause = max(self.config["checkpoint_every_seconds"], self.saving_took / _SAVING_SHARE)
-        late = time.monotonic() - self.saved_at >= pause
-        late, breath = broadcast_from_rank0(late, rate * _CHECK_EVERY_S)
+        left = pause - (time.monotonic() - self.saved_at)
+        until = min(left if left > 0 else pause, _CHECK_EVERY_S)
+        late, breath = broadcast_from_rank0(left <= 0, rate * until)
         self.breath = max(int(breath), 1)
         leaving_before, self.leaving = self.leaving, self.preempted()
         return bool(late) or (self.leaving and not leaving_before)
@@ -236,11 +237,9 @@ class TrainingLoop:
 
         ``best["fid"]`` and records are not compared: other processors may round them differently.
         """
-        state = self.trainer.state_dict()
-        state["best"] = {name: value for name, value in self.best.items() if name != "fid"}
-        state["extractor"] = self.extractor.network.state_dict()
-        state["real"] = [torch.from_numpy(part) for part in self.real]
-        assert_replicas_equal(state)
+        best = {name: value for name, value in self.best.items() if name != "fid"}
+        scores = self.extractor.network.state_dict(), [torch.from_numpy(part) for part in self.real]
+        assert_replicas_equal({**self.trainer.state_dict(), "best": best, "scores": scores})
 
     def _check_owner(self) -> None:
         mine = rank() != 0 or self.store.owner() == self.settings["attempt"]

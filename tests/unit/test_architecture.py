@@ -46,7 +46,7 @@ def test_what_is_imported_is_declared() -> None:
 def test_ray_is_started_in_one_place_only() -> None:
     users = {p.name for p in SOURCES if "ray" in imported(p)}
     there = {"jobs.py", "launch.py", "relay.py", "working_dir.py", "ray_internals.py"}
-    assert users == {*there, "equivalence_check.py", "prometheus.py", "train.py"}
+    assert users == {*there, "equivalence_check.py", "prometheus.py", "training_worker.py"}
     assert [p.name for p in SOURCES if "ray.init(" in p.read_text()] == ["launch.py"]
 
 

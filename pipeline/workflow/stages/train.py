@@ -6,7 +6,6 @@ from typing import Any
 
 from bngan.batchnorm.calibration import calibrate
 from bngan.data.dataset import ImageSplit
-from bngan.distributed.collectives import rank
 from bngan.generation.sampler import Sampler
 from bngan.serialization.checkpoint import CheckpointError
 from bngan.training.config import SHAPING
@@ -22,10 +21,7 @@ from pipeline.storage.artifacts import (
     SELECT_FEATURES,
 )
 from pipeline.storage.checkpoints import Checkpoints
-from pipeline.storage.workspace import Workspace
-from pipeline.tracking.prometheus import watched
 from pipeline.training.factory import trainer_settings
-from pipeline.training.loop import TrainingAborted, TrainingLoop
 from pipeline.training.preconditions import require_gradient, require_sound
 from pipeline.workflow.fingerprint import code_of
 from pipeline.workflow.resume import (
@@ -36,6 +32,7 @@ from pipeline.workflow.resume import (
     training_id,
 )
 from pipeline.workflow.stage import Stage, StageContext, Summary
+from pipeline.workflow.stages.training_worker import train
 
 
 def run(context: StageContext) -> Summary:
@@ -139,7 +136,7 @@ def _fit(context: StageContext, store: Checkpoints, attempt: str, listener: _Lis
     ray_files = store.folder / "ray"
     try:
         device = cluster.run_training_workers(
-            worker,
+            train,
             settings,
             name=attempt,
             storage=storage.for_ray(ray_files),
@@ -166,33 +163,6 @@ def _note(records: list[cluster.Record]) -> str:
     losses = f"D {record['loss_d']:.3f} " if "loss_d" in record else ""
     losses += f"G {record.get('loss_g', math.nan):.3f}"
     return f"{record['images_per_second']:,.0f} images/s | loss {losses}{latest}"
-
-
-def worker(settings: dict[str, Any]) -> None:
-    """Run the training loop on a Ray worker."""
-    import torch
-    from ray import train
-    from ray.train.torch import get_device
-
-    torch.set_num_threads(settings["train"]["threads_per_worker"])
-    torch.set_flush_denormal(True)  # before other threads start, which inherit it
-    storage = Workspace(settings["workspace"])
-    here = {key: str(storage.path(settings[key])) for key in ("prepared", "reference")}
-    store = Checkpoints(storage, settings["training"])
-    tell = watched(settings, store, settings["queue"].put)
-    loop = TrainingLoop(
-        {**settings, **here},
-        get_device(),
-        store,
-        tell,
-        preempted=lambda: train.get_preemption_info() is not None,
-    )
-    try:
-        loop.run()
-    except TrainingAborted as error:
-        # Return normally: after an exception Ray would try again.
-        if rank() == 0:
-            tell({"gave_up": str(error)})
 
 
 STAGE = Stage(

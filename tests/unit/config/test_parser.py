@@ -80,7 +80,7 @@ NOTE = "train.checkpoint_every is now train.checkpoint_every_seconds"
         ("train: {checkpoint_every: 4}", ["train.checkpoint_every_seconds=3"], 3.0, [NOTE]),
         ("train: {checkpoint_every_seconds: 4}", ["train.checkpoint_every=3"], 3.0, [NOTE]),
         ("train: {checkpoint_every: '${seed}'}", ["seed=3"], 3.0, [NOTE]),
-        ("train: {lr: 1}", [], 15.0, []),
+        ("train: {lr: 1}", [], 5.0, []),
     ],
 )
 def test_a_key_is_known_by_its_earlier_name(
