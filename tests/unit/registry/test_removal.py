@@ -141,3 +141,18 @@ def test_a_copy_of_a_workspace_leaves_the_originals_files(workspace: Path, tmp_p
     removal.remove_version(copy, "gan", "1", print)
     assert (numbers(copy), len(files(copy))) == (["2"], 1)
     assert (numbers(workspace), len(files(workspace))) == (["1", "2"], 2)
+
+
+@pytest.mark.parametrize("number", ["1", "7", "one", ""])
+def test_a_removal_that_somebody_has_altered_is_dropped(
+    workspace: Path, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names the logged model of version 2."""
+    client = existing_client(workspace)
+    model_id = str(removal.model_id_of(client.get_model_version("gan", "2")))
+    client.set_registered_model_tag("gan", f"{removal._REMOVING}{number}", model_id)
+    assert removal.complete_removals(workspace, print) == []
+    assert (numbers(workspace), len(files(workspace))) == (["1", "2"], 2)
+    assert client.get_registered_model("gan").tags == {}
+    told = "a removal that was interrupted is dropped: it cannot be read\n"
+    assert capsys.readouterr().out == f"gan/{number}: {told}"
