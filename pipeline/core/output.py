@@ -40,6 +40,7 @@ class _Unbreakable(io.FileIO):
                 if self._stuck:
                     self._stuck = False
                     super().write(_GAP)
+                    continue  # it has taken room, and a write beyond the room would wait
                 rest = rest[super().write(rest[: select.PIPE_BUF]) or 0 :]
         except (OSError, ValueError) as error:  # ValueError: somebody closed the stream
             self.lost = self.lost or (error if isinstance(error, OSError) else OSError(str(error)))

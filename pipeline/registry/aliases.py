@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -63,10 +63,17 @@ class Opponent(NamedTuple):
         return f"{self.alias.replace('_', ' ')} version {self.number}"
 
     @classmethod
-    def of(cls, held: Mapping[str, str]) -> "Opponent | None":
-        """Return the opponent among version numbers by alias, or None."""
-        alias = CHAMPION if CHAMPION in held else PREVIOUS
-        return cls(alias, held[alias]) if alias in held else None
+    def of(cls, held: Mapping[str, str], versions: Iterable[ModelVersion]) -> "Opponent | None":
+        """Return the opponent among version numbers by alias, or None.
+
+        A previous champion that a person has rolled back is none.
+        """
+        if CHAMPION in held:
+            return cls(CHAMPION, held[CHAMPION])
+        rolled_back = [str(version.version) for version in versions if ROLLED_BACK in version.tags]
+        if PREVIOUS not in held or held[PREVIOUS] in rolled_back:
+            return None
+        return cls(PREVIOUS, held[PREVIOUS])
 
 
 @contextmanager
@@ -158,7 +165,7 @@ def rollback(workspace: Path, name: str, tell: Tell) -> tuple[str, str | None]:
         for number, change in completed.items():
             if change.cause == _ROLLBACK and now.get(CHAMPION) == number:
                 return number, change.start.get(CHAMPION)
-        if PREVIOUS not in now:
+        if PREVIOUS not in now or now[PREVIOUS] == now.get(CHAMPION):
             raise UserError(f"{name} has no previous champion to go back to")
         after, before = now[PREVIOUS], now.get(CHAMPION)
         reason = f"rolled back from version {before}" if before else "rolled back: no champion"
@@ -174,7 +181,7 @@ def rollback(workspace: Path, name: str, tell: Tell) -> tuple[str, str | None]:
 def _verdict_or_opponent(client: MlflowClient, name: str, number: str) -> Verdict | Opponent:
     """Return the verdict on a version that needs no comparison, else the version to beat."""
     versions, now = versions_of(client, name), aliases(client, name)
-    own, opponent = _pick(versions, name, number), Opponent.of(now)
+    own, opponent = _pick(versions, name, number), Opponent.of(now, versions)
     champion, mend = now.get(CHAMPION), shlex.join(("bngan", "promote", name, number))
     if champion == number:
         return _recorded(own)
@@ -184,8 +191,7 @@ def _verdict_or_opponent(client: MlflowClient, name: str, number: str) -> Verdic
     if champion in [str(twin.version) for twin in twins]:
         same = f"is the same generator as champion version {champion}"
         return Verdict(False, f"{same}: {mend} makes it champion all the same")
-    rolled_back = {str(each.version) for each in versions if ROLLED_BACK in each.tags}
-    if opponent and opponent.number != number and (champion or opponent.number not in rolled_back):
+    if opponent and opponent.number != number:
         return opponent
     if any(_reigned_or_foreign(other) for other in versions if other is not own):
         return Verdict(False, f"there is no champion to compare it with: {mend} makes it champion")

@@ -69,8 +69,8 @@ def complete_changes(
 ) -> dict[str, Change]:
     """Complete the changes of a model that were interrupted, and return them by version number.
 
-    Drop those that cannot be read, or that start from aliases that a person has moved meanwhile;
-    ``tell`` gets a line about each.
+    Drop those that cannot be read, or that start from aliases that a person has moved meanwhile.
+    ``tell`` gets a line about each change.
     """
     completed = dict[str, Change]()
     versions = {str(version.version): version for version in versions_of(client, name)}
@@ -86,6 +86,7 @@ def complete_changes(
             continue
         _apply(client, name, number, change)
         completed[number] = change
+        tell(f"{name}: a change that was interrupted is completed ({change.cause} {number})")
     _drop_earlier(client, name, tell)
     return completed
 

@@ -56,7 +56,7 @@ def register(workspace: Path, run_id: str, name: str, package: ModelPackage, tel
     """
     identity = package.tags[FINGERPRINT]
     with registry_lock(workspace, name, tell) as client:
-        remove_unregistered(workspace, client, name)
+        remove_unregistered(workspace, client, name, tell)
         existing = versions_of(client, name)
         same = [v for v in existing if v.tags.get(FINGERPRINT) == identity]
         if same:

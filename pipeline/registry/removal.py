@@ -155,16 +155,21 @@ def _begun(client: MlflowClient, model: RegisteredModel, tell: Tell) -> list[tup
     return found
 
 
-def remove_unregistered(workspace: Path, client: MlflowClient, name: str) -> None:
-    """Remove the logged models that killed registrations of ``name`` have left, with their files."""
+def remove_unregistered(workspace: Path, client: MlflowClient, name: str, tell: Tell) -> None:
+    """Remove the logged models that killed registrations of ``name`` have left, with their files.
+
+    ``tell`` gets a line about each that cannot be removed: that is no reason to register nothing.
+    """
     used = {model_id_of(version) for version in versions_of(client, name)}
-    for model in logged_models(client):
-        if model.tags.get(MADE_FOR) != name or MLFLOW_MODEL_VERSIONS in model.tags:
+    for model in logged_models(client, f"tags.`{MADE_FOR}` = '{name}'"):
+        if MLFLOW_MODEL_VERSIONS in model.tags or model.model_id in used:
             continue
-        if model.model_id in used or _runs(client, str(model.source_run_id)):
+        if _runs(client, str(model.source_run_id)) or not _is_kept(workspace, client, model):
             continue
-        if _is_kept(workspace, client, model):
-            _delete_files(workspace, client, model, f"the unregistered model {model.model_id}")
+        try:
+            _delete_files(workspace, client, model)
+        except UserError as problem:
+            tell(f"what a killed registration has left stays: {problem}")
 
 
 def _runs(client: MlflowClient, run_id: str) -> bool:
@@ -181,16 +186,21 @@ def _complete(workspace: Path, client: MlflowClient, name: str, number: str, mod
             client.delete_model_version(name, number)
         model = _logged(client, model_id)
         if model and _is_kept(workspace, client, model):
-            _delete_files(workspace, client, model, f"{REGISTERED}{name}/{number}")
+            try:
+                _delete_files(workspace, client, model)
+            except UserError as problem:
+                address = f"{REGISTERED}{name}/{number}"
+                raise UserError(
+                    f"{address} is removed, but not its files in {problem}"
+                ) from problem
     client.delete_registered_model_tag(name, f"{_REMOVING}{number}")
 
 
-def _delete_files(workspace: Path, client: MlflowClient, model: LoggedModel, uri: str) -> None:
+def _delete_files(workspace: Path, client: MlflowClient, model: LoggedModel) -> None:
     """Delete the files of a logged model, then the model, whose files nobody asks for any more."""
     where = model.artifact_location
     try:
         delete_files(where, tracking_uri(workspace))
     except Exception as error:  # every store has its own
-        left = f"{uri} is removed, but not its files in {redact_uri(where)}"
-        raise UserError(f"{left}: {first_line(error)}") from error
+        raise UserError(f"{redact_uri(where)}: {first_line(error)}") from error
     client.delete_logged_model(model.model_id)

@@ -130,10 +130,10 @@ def versions_of(client: MlflowClient, model: str) -> list[ModelVersion]:
     return list(_pages(lambda token: client.search_model_versions(condition, page_token=token)))
 
 
-def logged_models(client: MlflowClient) -> Iterator[LoggedModel]:
+def logged_models(client: MlflowClient, condition: str = "") -> Iterator[LoggedModel]:
     """Yield every logged model of every experiment that has not been deleted."""
     ids = list(experiment_names(client))
-    return _pages(lambda token: client.search_logged_models(ids, page_token=token))
+    return _pages(lambda token: client.search_logged_models(ids, condition, page_token=token))
 
 
 def _named(model: str) -> str:

@@ -158,7 +158,8 @@ class TrainingLoop:
         self.window = {}
         started, pictures = time.monotonic(), dict[str, bytes]()
         if due:
-            self._compare_replicas()
+            real = [torch.from_numpy(part) for part in self.real]
+            self._compare_replicas({"network": self.extractor.network.state_dict(), "real": real})
             pictures = self._score(record)
             record["score_seconds"] = time.monotonic() - started
         self.history.append(record)
@@ -199,7 +200,8 @@ class TrainingLoop:
         scores = point_scores(self._features(sampler), self.real)
         wanted = ("fid", "inception_score", "classes_hit")
         record |= {f"{name}_select": scores[name] for name in wanted if name in scores}
-        if "ema" not in self.best or scores["fid"] <= self.best["fid"]:
+        # Other processors may round the scores differently.
+        if broadcast_flag("ema" not in self.best or scores["fid"] <= self.best["fid"]):
             seen = self.trainer.images_seen
             self.best = {"fid": scores["fid"], "images": seen, "ema": weights}
         if rank() != 0:
@@ -232,14 +234,13 @@ class TrainingLoop:
         self.saved_at = time.monotonic()
         self.saving_took = self.saved_at - started
 
-    def _compare_replicas(self) -> None:
+    def _compare_replicas(self, scoring: Mapping[str, Any] | None = None) -> None:
         """Check that all workers hold the same bits in what they share; a collective.
 
-        ``best["fid"]`` and records are not compared: other processors may round them differently.
+        Scores may be rounded differently and do not count; ``scoring`` is what they depend on.
         """
         best = {name: value for name, value in self.best.items() if name != "fid"}
-        scores = self.extractor.network.state_dict(), [torch.from_numpy(part) for part in self.real]
-        assert_replicas_equal({**self.trainer.state_dict(), "best": best, "scores": scores})
+        assert_replicas_equal({**self.trainer.state_dict(), "best": best, "scoring": scoring})
 
     def _check_owner(self) -> None:
         mine = rank() != 0 or self.store.owner() == self.settings["attempt"]

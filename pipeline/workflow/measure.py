@@ -16,6 +16,7 @@ from pipeline.config.schema import Config
 from pipeline.core.errors import UserError
 from pipeline.registry.aliases import EXTRACTOR, Opponent
 from pipeline.registry.changes import aliases
+from pipeline.tracking.tracker import versions_of
 
 
 def with_measure(config: Config, prepared: Path, client: MlflowClient) -> tuple[Config, str]:
@@ -36,7 +37,7 @@ def with_measure(config: Config, prepared: Path, client: MlflowClient) -> tuple[
     model = config.register.model
     if config.extractor.kind != "auto" or config.adapt.base:
         return config, ""
-    opponent = Opponent.of(aliases(client, model))
+    opponent = Opponent.of(aliases(client, model), versions_of(client, model))
     kind = opponent and _kind(client, model, opponent.number)
     train = ImageSplit.load(prepared, "train")
     if not kind or kind == default_kind(train.spec.shape, classes_to_learn(train)):

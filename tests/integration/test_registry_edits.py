@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
-from pipeline.registry import aliases, changes, registry
+from pipeline.registry import aliases, changes, registry, removal
 from pipeline.registry.aliases import Opponent, Verdict
 from pipeline.registry.changes import CHALLENGER, CHAMPION, PREVIOUS, Change
 from pipeline.registry.logged_model import ModelPackage
@@ -175,6 +175,33 @@ def test_rollback_after_the_champion_is_deleted(workspace: Path, client: MlflowC
         aliases.rollback(workspace, NAME, print)
 
 
+def test_there_is_no_way_back_to_the_champion_itself(workspace: Path, client: MlflowClient) -> None:
+    client.set_registered_model_alias(NAME, PREVIOUS, "2")
+    with pytest.raises(UserError, match="gan has no previous champion to go back to"):
+        aliases.rollback(workspace, NAME, print)
+    assert aliases.ROLLED_BACK not in client.get_model_version(NAME, "2").tags
+
+
+def test_what_cannot_be_removed_of_a_killed_registration_stays(
+    workspace: Path,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("DeleteObject is denied")
+
+    monkeypatch.setattr(removal, "delete_files", refused)
+    made_for = {"bngan.made_for": NAME}
+    experiment = str(client.get_experiment_by_name("experiment").experiment_id)  # type: ignore[union-attr]
+    left = client.create_logged_model(experiment, "generator", tags=made_for)
+    assert registered(workspace, "new", 4.0) == "4"
+    told = capsys.readouterr().out
+    assert told.startswith("what a killed registration has left stays: file:")
+    assert told.endswith("DeleteObject is denied\n")
+    assert client.get_logged_model(left.model_id).model_id == left.model_id
+
+
 def test_a_champion_whose_alias_was_deleted_and_restored(
     workspace: Path, client: MlflowClient
 ) -> None:
@@ -233,7 +260,8 @@ def test_a_change_is_completed_unless_somebody_has_moved_its_aliases(
     with aliases.registry_lock(workspace, NAME, print):
         assert held(client) == {CHAMPION: "1", PREVIOUS: "2", CHALLENGER: "3"}
     assert client.get_model_version(NAME, "1").tags["bngan.reason"] == "promoted by hand"
-    assert capsys.readouterr().out == ""
+    completed = "gan: a change that was interrupted is completed (promote 1)\n"
+    assert capsys.readouterr().out == completed
     client.set_model_version_tag(NAME, "1", "bngan.change", _intent())
     client.set_registered_model_alias(NAME, PREVIOUS, "3")
     with aliases.registry_lock(workspace, NAME, print):

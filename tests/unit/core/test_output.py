@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -72,6 +73,17 @@ def test_a_reader_that_sleeps_is_waited_for_once() -> None:
     assert 0 < taken < 1_000_000
     raw.write(b"awake\n")
     assert os.read(reader, 1000) == _GAP + b"awake\n"
+
+
+def test_a_reader_that_falls_asleep_again_is_not_waited_for() -> None:
+    reader, writer = os.pipe()
+    raw = _Unbreakable(writer, 0.2)
+    raw.write(b"x" * 1_000_000)
+    os.read(reader, select.PIPE_BUF)  # a page, which the mark of the gap takes a part of
+    blocked = threading.Thread(target=raw.write, args=(b"y" * 5000,), daemon=True)
+    blocked.start()
+    blocked.join(60)
+    assert not blocked.is_alive()
 
 
 def test_a_result_that_is_missed_is_told(full: int) -> None:

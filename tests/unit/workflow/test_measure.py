@@ -12,7 +12,7 @@ from bngan.metrics.features import INFO
 from pipeline.config.schema import AdaptConfig, Config, DataConfig, ExtractorConfig, RegisterConfig
 from pipeline.core.errors import UserError
 from pipeline.registry import registry
-from pipeline.registry.aliases import EXTRACTOR, Verdict, assign_alias
+from pipeline.registry.aliases import EXTRACTOR, ROLLED_BACK, Verdict, assign_alias
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving.model_interface import model_interface
 from pipeline.tracking.tracker import Tracker, existing_client
@@ -90,6 +90,18 @@ def test_a_network_in_a_file_must_be_named_again(prepared: Path, tmp_path: Path)
     client = champion(tmp_path, "file", False)
     with pytest.raises(UserError, match=r"^extractor\.kind: champion version 1 of gan .*: write "):
         with_measure(config(), prepared, client)
+
+
+def test_without_a_champion_the_one_before_decides_unless_it_was_rolled_back(
+    prepared: Path, tmp_path: Path
+) -> None:
+    client = champion(tmp_path, "file", False)
+    client.delete_registered_model_alias(MODEL, "champion")
+    client.set_registered_model_alias(MODEL, "previous_champion", "1")
+    with pytest.raises(UserError, match=r"^extractor\.kind: previous champion version 1 of gan "):
+        with_measure(config(), prepared, client)
+    client.set_model_version_tag(MODEL, "1", ROLLED_BACK, "today")
+    assert with_measure(config(), prepared, client) == (config(), "")
 
 
 def test_without_a_champion_the_images_decide(prepared: Path, tmp_path: Path) -> None:
