@@ -41,7 +41,7 @@ def one_line(message: object) -> str:
 def visible(text: str, keep: str = "") -> str:
     r"""Return a text with ``\x1b`` in place of a character that a terminal or a page would obey.
 
-    Such are control characters, line ends, surrogates and marks of the direction of writing; the
+    These are control characters, line ends, surrogates and marks of the direction of writing. The
     characters of ``keep`` stay.
     """
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
