@@ -185,7 +185,7 @@ class TrainingLoop:
         """Return whether to save now: by worker 0's clock, or because the machine will stop."""
         pause = max(self.config["checkpoint_every_seconds"], self.saving_took / _SAVING_SHARE)
         left = pause - (time.monotonic() - self.saved_at)
-        until = min(left if left > 0 else pause, _CHECK_EVERY_S)
+        until = min(left, _CHECK_EVERY_S) if left > 0 else _CHECK_EVERY_S
         late, breath = broadcast_from_rank0(left <= 0, rate * until)
         self.breath = max(int(breath), 1)
         leaving_before, self.leaving = self.leaving, self.preempted()
