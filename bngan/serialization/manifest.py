@@ -122,13 +122,13 @@ def _identity(folder: Path) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def scratch_folder(parent: Path, name: str, age: float = 0.0) -> Iterator[Path]:
+def scratch_folder(parent: Path, name: str, age: float = 0.0, own: bool = False) -> Iterator[Path]:
     """Yield an empty folder in ``parent`` that is removed after the block.
 
     If the process is killed, the next sweep of ``parent`` removes the folder. The function itself
-    first sweeps folders older than ``age`` seconds.
+    first sweeps folders older than ``age`` seconds, with ``own`` only those that are called ``name``.
     """
-    sweep_drafts(parent, age)
+    sweep_drafts(parent, age, escape(name) if own else "*")
     with ExitStack() as stack:
         draft = None
         while draft is None or not draft.exists():  # a sweep may take a draft before its lock
@@ -155,13 +155,14 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-def sweep_drafts(parent: Path, age: float = 0.0) -> list[Path]:
+def sweep_drafts(parent: Path, age: float = 0.0, name: str = "*") -> list[Path]:
     """Remove folders that killed processes left half-written in ``parent``; the living lock theirs.
 
-    Folders younger than ``age`` seconds stay. Return the folders that could not be removed whole.
+    Folders younger than ``age`` seconds stay, and drafts of what ``name``, a pattern, does not match.
+    Return the folders that could not be removed whole.
     """
     left = []
-    for path in parent.glob(f".*{_DRAFT}*"):
+    for path in parent.glob(f".{name}{_DRAFT}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime < age:
                 continue

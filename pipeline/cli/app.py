@@ -117,17 +117,23 @@ def errors_as_exit_codes(interrupted: str = "") -> Iterator[None]:
     except typer.Exit:
         raise
     except PermissionError as error:
+        _print_traceback(error)
         line = f"{root_cause_line(error)}: let its owner open it to you, or take another place"
         errors.print(f"[red]error:[/] {escape(redact(line))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except Exception as error:
-        if os.environ.get(_DEBUG) or inside_a_job():
-            for traced in redact("".join(traceback.format_exception(error))).splitlines():
-                print_stderr(traced)
+        _print_traceback(error)
         line = f"{escape(redact(root_cause_line(error)))}; bngan --debug COMMAND shows where"
         errors.print(f"[red]failed:[/] {line}", highlight=False, soft_wrap=True)
         print_stderr(interrupted)
         raise typer.Exit(3) from None
+
+
+def _print_traceback(error: Exception) -> None:
+    """Print where an error came from, under ``--debug`` and in a job, whose log is all that is left."""
+    if os.environ.get(_DEBUG) or inside_a_job():
+        for traced in redact("".join(traceback.format_exception(error))).splitlines():
+            print_stderr(traced)
 
 
 def print_stderr(*parts: str) -> None:

@@ -5,16 +5,22 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.core.environment import inside_a_job
+
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 
 
 def umask_problem(folder: Path) -> str | None:
-    """Return a message if a group shares ``folder``, and the umask closes new files to it."""
+    """Return a message if a group shares ``folder``, and the umask closes new files to it.
+
+    A job on a cluster has the umask of ``ray start``.
+    """
     mask = _umask()
     with suppress(OSError):
         if mask & 0o070 and folder.stat().st_mode & _SHARED == _SHARED and not _has_list(folder):
             shared = f"{folder} is shared by a group"
-            return f"{shared}, and umask {mask:03o} closes new files to it: run umask 002"
+            mend = "run umask 002" + " before ray start on the cluster" * inside_a_job()
+            return f"{shared}, and umask {mask:03o} closes new files to it: {mend}"
     return None
 
 

@@ -1,13 +1,15 @@
 """Record which MLflow stores use the folders of a workspace, since each knows its own runs alone.
 
-``stores/train/0123`` is about ``stages/train/0123``. It has a file for each store, called by the
-store's id, with the store's address in it; and ``complete`` if the folder is younger than the records.
+``stores/train/0123`` is about ``stages/train/0123``. It has a mark for each store and address, a file
+that is called by the store's id and the digest of the address, with the address in it; and ``complete``
+if the folder is younger than the records. Earlier versions called a mark by the store's id alone.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bngan.serialization.manifest import digest
 from pipeline.core.uris import redact_uri
 from pipeline.storage.workspace import Workspace
 
@@ -19,7 +21,7 @@ class Users:
     """The stores that use a folder.
 
     Attributes:
-        addresses: their addresses, by their ids.
+        addresses: their addresses, by the names of their marks.
         complete: whether every use is recorded. Earlier versions recorded none.
     """
 
@@ -27,9 +29,15 @@ class Users:
     complete: bool
 
 
+def store_of(mark: str) -> str:
+    """Return the id of the store that made a mark."""
+    return mark.partition(".")[0]
+
+
 def record_use(storage: Workspace, folder: str, store: str, address: str) -> None:
     """Record that a store uses a folder, or is about to make it."""
-    mark, content = f"{_records(folder)}/{store}", redact_uri(address).encode()
+    address = redact_uri(address)
+    mark, content = f"{_records(folder)}/{store}.{digest(address)[:8]}", address.encode()
     with suppress(FileNotFoundError):
         if storage.read(mark) == content:
             return
@@ -38,15 +46,17 @@ def record_use(storage: Workspace, folder: str, store: str, address: str) -> Non
     storage.write(mark, content)
 
 
-def release(storage: Workspace, folder: str, store: str) -> None:
-    """Record that a store does not use a folder any more."""
-    storage.write(f"{_records(folder)}/{store}", b"")
+def release(storage: Workspace, folder: str, mark: str) -> None:
+    """Record that the store that made a mark does not use the folder any more."""
+    storage.write(f"{_records(folder)}/{mark}", b"")
 
 
 def users_of(storage: Workspace, folder: str) -> Users:
     """Return the stores that use a folder."""
-    records = _records(folder)
-    read = {name: storage.read(f"{records}/{name}").decode() for name in _files(storage, records)}
+    records, read = _records(folder), dict[str, str]()
+    for name in _files(storage, records):
+        with suppress(FileNotFoundError):  # another gc has removed the folder meanwhile
+            read[name] = storage.read(f"{records}/{name}").decode()
     complete = read.pop(_COMPLETE, None) is not None
     return Users({name: address for name, address in read.items() if address}, complete)
 

@@ -13,6 +13,7 @@ from mlflow import MlflowClient, __version__
 from bngan.serialization.manifest import scratch_folder
 from pipeline.core.errors import ServerUnavailableError, UserError
 from pipeline.core.lock import make_private_dir
+from pipeline.core.umask import umask_problem
 from pipeline.tracking.mlflow_internals import schema_revisions
 
 _DRIVER = "sqlite+pysqlite"
@@ -20,6 +21,8 @@ _DRIVER = "sqlite+pysqlite"
 that they name, quotes and all."""
 _LOCK_TIMEOUT_S = 5.0
 """Seconds that a database may be locked by others."""
+_DRAFT = "bngan"
+"""Name of drafts. The folder of a database may be anyone's: only drafts of this name are removed."""
 _LONGEST_PATH = 480
 """Bytes of a database's path. SQLite takes 504, and the path of a draft is longer."""
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
@@ -197,10 +200,12 @@ def make_database(path: Path) -> None:
     another process is first, its database stays.
 
     Raises:
-        UserError: if its folder cannot be written to.
+        UserError: if its folder cannot be written to, or the umask closes it to a group.
     """
+    if problem := umask_problem(path.parent):
+        raise UserError(f"MLflow's database {path} cannot be made: {problem}")
     try:
-        with scratch_folder(make_private_dir(path.parent), "mlflow") as folder:
+        with scratch_folder(make_private_dir(path.parent), _DRAFT, own=True) as folder:
             draft = folder / path.name
             MlflowClient(uri_of_path(draft))  # makes its tables
             _move_if_absent(draft, path)

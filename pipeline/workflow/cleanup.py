@@ -15,9 +15,10 @@ from pipeline.core.errors import RetryableError, UserError
 from pipeline.core.lock import exclusive_lock
 from pipeline.core.uris import REGISTERED
 from pipeline.registry.removal import remove_version
-from pipeline.storage.stores import forget, release, users_of
+from pipeline.storage.stores import forget, release, store_of, users_of
 from pipeline.storage.workspace import Workspace
-from pipeline.tracking.tracker import USES, all_runs, existing_client, store_ids
+from pipeline.tracking.database import database_path
+from pipeline.tracking.tracker import USES, all_runs, existing_client, store_ids, tracking_uri
 
 Key = tuple[str, str]
 """Stage (or ``training``) and name of a folder."""
@@ -91,7 +92,8 @@ def divided(storage: Workspace, items: Iterable[Item]) -> tuple[list[Item], list
 def strangers(storage: Workspace, folder: str, own: set[str]) -> str | None:
     """Return in words which other stores use a folder, or may use it; None if none can."""
     users = users_of(storage, folder)
-    if others := {address for store, address in users.addresses.items() if store not in own}:
+    ours = _own_marks(storage, users.addresses, own)
+    if others := {address for mark, address in users.addresses.items() if mark not in ours}:
         return f"used by another store, {', '.join(sorted(others))}"
     return None if users.complete and users.addresses else UNKNOWN
 
@@ -99,12 +101,34 @@ def strangers(storage: Workspace, folder: str, own: set[str]) -> str | None:
 def give_up(storage: Workspace, item: Item) -> None:
     """Record that this store does not use a folder any more, which others may then remove."""
     own = store_ids(existing_client(storage.local))
-    if not (ours := own & users_of(storage, item.path).addresses.keys()):
+    if not (ours := _own_marks(storage, users_of(storage, item.path).addresses, own)):
         return
     with suppress(RetryableError), _held(storage, item.path):
         if key_of(item.path) not in _used(storage):
-            for store in ours:
-                release(storage, item.path, store)
+            for mark in ours:
+                release(storage, item.path, mark)
+
+
+def _own_marks(storage: Workspace, addresses: dict[str, str], own: set[str]) -> set[str]:
+    """Return the marks of this store, wherever it was, without those of its copies."""
+    return {
+        mark
+        for mark, address in addresses.items()
+        if store_of(mark) in own and not _is_copy(storage, address)
+    }
+
+
+def _is_copy(storage: Workspace, address: str) -> bool:
+    """Return whether an address is that of another database than this store's, which has its id.
+
+    The database of another workspace does not count: this one is a copy of that, marks and all.
+    """
+    here, there = database_path(tracking_uri(storage.local)), database_path(address)
+    if not (here and there and there.is_file() and here.is_file()) or there.samefile(here):
+        return False
+    parent = there.resolve().parent
+    elsewhere = parent != storage.local.resolve() and (parent / "stores").is_dir()
+    return not (elsewhere and there.name == "mlflow.db")
 
 
 def remove(

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.cli.app import errors_as_exit_codes
 from pipeline.core.errors import RetryableError, ServerUnavailableError, UserError
+from pipeline.core.ray_internals import JOB_ENVIRONMENT
 from pipeline.workflow.results import RunResult
 
 DIGITS = Path(__file__).parents[3] / "configs" / "digits.yaml"
@@ -57,6 +58,17 @@ def test_a_traceback_for_who_asks(
     assert "Traceback" in told
     assert "broken ***" in told
     assert "plainly-seen" not in told
+
+
+@pytest.mark.parametrize("name", ["BNGAN_DEBUG", JOB_ENVIRONMENT])
+def test_a_traceback_of_a_right_that_is_missing(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(typer.Exit) as ended, errors_as_exit_codes():
+        raise PermissionError(13, "Permission denied", "/x")
+    assert ended.value.exit_code == 2
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("alias", "code"), [("champion", 0), ("challenger", 4), (None, 4)])

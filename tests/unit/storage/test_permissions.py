@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from bngan.serialization.checkpoint import save_checkpoint
+from bngan.serialization.manifest import atomic_folder
 from pipeline.core.lock import exclusive_lock
+from pipeline.core.ray_internals import JOB_ENVIRONMENT
 from pipeline.storage.permissions import access_problem
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.tracker import Tracker
 from tests.commands import DIGITS, bngan
 from tests.databases import DATABASE
-from tests.users import as_user, closed_to_group, meeting_place, needs_root, share, umask
+from tests.users import GROUP, as_user, closed_to_group, meeting_place, needs_root, share, umask
 
 FIRST, SECOND = 70001, 70002
 
@@ -50,8 +52,10 @@ def test_the_closed_folder_of_somebody_is_named_with_its_mend(place: Path, below
         ("training/x", 0o2755),
         ("training/x/images-000000000064/state.safetensors", 0o600),
         ("locks/workspace/owner.json", 0o644),
-        ("artifacts/models/m-1/weights", 0o600),
-        ("downloads/.model.tmp-1", 0o2700),
+        ("stages/train/abc/manifest.json", 0o600),
+        ("artifacts", 0o2755),
+        ("artifacts/models", 0o2755),
+        ("downloads", 0o2755),
         (DATABASE, 0o644),
     ],
 )
@@ -75,6 +79,55 @@ def test_a_part_that_is_closed_to_the_others_is_named(place: Path, part: str, mo
     )
 
 
+@needs_root
+def test_what_another_user_writes_just_now_is_no_obstacle(place: Path) -> None:
+    workspace = share(place / "workspace")
+    as_user(FIRST, lambda: (workspace / "training/x").mkdir(parents=True))
+    with atomic_folder(workspace / "training/x/images-1", {}) as draft:
+        for path in (draft, state := draft / "state.safetensors"):
+            path.touch()
+            path.chmod(0o2770 if path is draft else 0o600)
+            os.chown(path, FIRST, GROUP)
+        assert as_user(SECOND, lambda: os.access(state, os.R_OK)) is False
+        assert as_user(SECOND, lambda: access_problem(workspace)) is None
+
+
+def test_of_a_finished_folder_only_its_manifest_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of versions have tens of thousands of files; a second look asks about none."""
+    for number in range(10):
+        with atomic_folder(tmp_path / f"training/x/images-{number}", {}) as draft:
+            (draft / "state.safetensors").touch()
+        (made := tmp_path / f"artifacts/models/m-{number}").mkdir(parents=True)
+        (made / "weights").touch()
+    asked = list[Path]()
+    monkeypatch.setattr(os, "access", lambda path, _: asked.append(Path(path)) or True)
+    assert access_problem(tmp_path) is None
+    below = [path for path in asked if len(path.relative_to(tmp_path).parts) > 2]
+    assert sorted({path.name for path in below if path.is_file()}) == ["manifest.json"]
+    assert len(below) == 20
+    asked.clear()
+    assert access_problem(tmp_path) is None
+    assert asked == [tmp_path]
+
+
+def test_a_file_that_goes_meanwhile_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "training/x/owner.json").parent.mkdir(parents=True)
+    gone.touch()
+
+    def access(path: Path, _: int) -> bool:
+        if path == gone:
+            gone.unlink()
+        return path != gone
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # it goes after that
+    assert access_problem(tmp_path) is None
+
+
 @pytest.mark.parametrize("mode", [0o2770, 0o2775, 0o770, 0o2750, 0o700, 0o755])
 def test_a_umask_is_refused_where_a_group_shares(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
@@ -86,6 +139,17 @@ def test_a_umask_is_refused_where_a_group_shares(tmp_path: Path, mode: int) -> N
         shared = f"{tmp_path} is shared by a group"
         text = f"{shared}, and umask {mask:03o} closes new files to it: run umask 002"
         assert problem == (text if closes else None)
+
+
+def test_a_job_is_sent_to_where_its_umask_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o2770)
+    monkeypatch.setenv(JOB_ENVIRONMENT, "{}")
+    with umask(0o022):
+        assert str(access_problem(tmp_path)).endswith(
+            "run umask 002 before ray start on the cluster"
+        )
 
 
 def test_an_access_list_counts_in_place_of_the_umask(tmp_path: Path) -> None:

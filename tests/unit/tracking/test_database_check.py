@@ -18,6 +18,7 @@ from pipeline.tracking import database as databases
 from pipeline.tracking.database import database_uri, make_database, require_database
 from pipeline.tracking.tracker import Tracker, existing_client
 from tests.databases import DATABASE
+from tests.users import umask
 from tests.waiting import until
 
 NOBODY = 65534
@@ -227,6 +228,25 @@ def test_a_database_whose_process_is_killed_while_it_is_made_is_made_again(tmp_p
     assert not path.exists()
     Tracker(tmp_path, "x")
     assert [each.name for each in tmp_path.iterdir() if each.name != "locks"] == [DATABASE]
+
+
+def test_a_new_database_leaves_the_drafts_of_others(tmp_path: Path) -> None:
+    """Its folder may be a home folder, where other programs have theirs."""
+    (theirs := tmp_path / ".other.tmp-1" / "work").mkdir(parents=True)
+    killed = tmp_path / ".bngan.tmp-1"
+    killed.mkdir()
+    make_database(tmp_path / DATABASE)
+    assert theirs.is_dir()
+    assert not killed.exists()
+
+
+def test_a_umask_that_closes_a_database_is_told_with_its_path(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2770)
+    told = (
+        f"MLflow's database {tmp_path / DATABASE} cannot be made: {tmp_path} is shared by a group"
+    )
+    with umask(0o022), pytest.raises(UserError, match=f"^{told}"):
+        make_database(tmp_path / DATABASE)
 
 
 def test_the_look_takes_milliseconds(path: Path) -> None:

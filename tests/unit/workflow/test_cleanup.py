@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from pipeline.core.lock import exclusive_lock, shared_lock
-from pipeline.storage.stores import forget, record_use, release, users_of
+from pipeline.storage.stores import forget, record_use, release, store_of, users_of
 from pipeline.storage.workspace import Workspace
 from pipeline.tracking.tracker import Tracker
 from pipeline.workflow.cleanup import UNKNOWN
@@ -214,11 +214,61 @@ def test_a_store_is_the_same_wherever_it_is(two: tuple[Store, Store], tmp_path: 
     assert again.gc("--delete") == (["training/x"], {})
 
 
+def test_a_copy_of_a_database_leaves_what_the_original_uses_and_the_reverse(
+    two: tuple[Store, Store], tmp_path: Path
+) -> None:
+    one = two[0]
+    before = one.use("training/before")
+    shutil.copy(one.workspace / "mlflow.db", tmp_path / "copy.db")
+    copy = Store(one.workspace, tmp_path / "copy.db")
+    assert copy.tracker.store == one.tracker.store
+    ones = one.use("training/one", "training/both")
+    both = copy.use("training/copy", "training/both")
+    by_one, by_copy = (f"used by another store, {store.uri}" for store in (one, copy))
+    copy.delete([*before, both[1]])
+    left = {"training/before": by_one, "training/both": by_one, "training/one": by_one}
+    assert copy.gc("--delete") == ([], left)
+    assert one.gc("--delete") == ([], {"training/copy": by_copy})
+    one.delete([*before, *ones])  # the copy has given up its use
+    assert one.gc("--delete") == (sorted(left), {"training/copy": by_copy})
+    (tmp_path / "copy.db").unlink()
+    assert one.gc("--delete") == (["training/copy"], {})
+
+
+def test_a_copied_workspace_removes_its_own_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    original = Store(tmp_path / "a", tmp_path / "a" / "mlflow.db")
+    runs = original.use("training/x")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    copied = Store(tmp_path / "b", tmp_path / "b" / "mlflow.db")
+    copied.delete(runs)
+    assert copied.gc("--delete") == (["training/x"], {})
+    assert (tmp_path / "a/training/x").is_dir()
+
+
+def test_records_that_another_gc_removes_meanwhile_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, read = Workspace(str(tmp_path)), Workspace.read
+    record_use(storage, "training/x", "id", "https://host")
+
+    def removed(self: Workspace, name: str) -> bytes:
+        forget(storage, "training/x")
+        return read(self, name)
+
+    monkeypatch.setattr(Workspace, "read", removed)
+    users = users_of(storage, "training/x")
+    assert (users.addresses, users.complete) == ({}, False)
+
+
 def test_a_store_recorded_has_no_password(tmp_path: Path) -> None:
     storage = Workspace(str(tmp_path))
     record_use(storage, "training/x", "id", "https://me:SECRET@host/?token=SECRET")
-    assert list(users_of(storage, "training/x").addresses) == ["id"]
-    assert "SECRET" not in (tmp_path / "stores/training/x/id").read_text()
+    (mark,) = users_of(storage, "training/x").addresses
+    assert store_of(mark) == "id"
+    assert "SECRET" not in (tmp_path / "stores/training/x" / mark).read_text()
 
 
 def test_stores_of_a_workspace_at_a_uri(machine: Machine) -> None:  # noqa: F811
@@ -227,9 +277,10 @@ def test_stores_of_a_workspace_at_a_uri(machine: Machine) -> None:  # noqa: F811
         record_use(storage, "training/x", name, name)
         storage.write("training/x/owner.json", b"{}")
     users = users_of(storage, "training/x")
-    assert (users.addresses, users.complete) == ({"a": "a", "b": "b"}, True)
-    release(storage, "training/x", "a")
-    assert users_of(machine("c"), "training/x").addresses == {"b": "b"}
+    marks = {address: mark for mark, address in users.addresses.items()}
+    assert ({*map(store_of, marks.values())}, users.complete) == ({"a", "b"}, True)
+    release(storage, "training/x", marks["a"])
+    assert users_of(machine("c"), "training/x").addresses == {marks["b"]: "b"}
     forget(storage, "training/x")
     assert users_of(machine("a"), "training/x").addresses == {}
     record_use(storage, "training/x", "a", "a")
