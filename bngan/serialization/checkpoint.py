@@ -14,14 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bngan.serialization.manifest import (
-    atomic_folder,
-    consistent_read,
-    damage,
-    read_manifest,
-    remove_folder,
-    whole_folders,
-)
+from bngan.serialization.manifest import atomic_folder, damage, read_manifest, remove_folder
+from bngan.serialization.replacement import consistent_read, whole_folders
 
 TENSORS, VALUES = "state.safetensors", "state.json"
 _NAME = re.compile(r"images-(\d{12})")

@@ -1,8 +1,6 @@
 """Manifests of folders: every file with its size and sha256. Files count only with their manifest.
 
 Folders appear whole or not at all: ``atomic_folder`` writes under another name, flushes, renames.
-To replace a folder takes two renames. Whoever comes between them makes the second one: a reader, a
-sweep or the writer itself. The result is the same, on file systems without locks too.
 """
 
 import fcntl
@@ -13,16 +11,22 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from bngan.serialization.replacement import (
+    DRAFT,
+    consistent_read,
+    finish_replacement,
+    original_name,
+    replace,
+)
 
 NAME = "manifest.json"
-_DRAFT, _OLD = ".tmp-", "-old"
-_Result = TypeVar("_Result")
 _LARGEST = 2**26
 """Maximum bytes of a manifest, which has some hundred for each file."""
 
@@ -43,7 +47,7 @@ def atomic_folder(folder: Path, summary: dict[str, Any] | None) -> Iterator[Path
         for path in (*draft.rglob("*"), draft):
             _flush(path)
         if folder.exists():
-            _replace(folder, draft)
+            replace(folder, draft)
         else:
             draft.rename(folder)
         _flush(folder.parent)
@@ -57,70 +61,6 @@ def _open_like_its_folder(path: Path) -> None:
         path.chmod(stat.S_IMODE(mode) | rights)
 
 
-def _replace(folder: Path, draft: Path) -> None:
-    """Replace a ``folder`` that is not empty by ``draft``, which is whole."""
-    old = draft.with_name(f"{draft.name}{_OLD}")
-    folder.rename(old)
-    finish_replacement(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def finish_replacement(folder: Path) -> None:
-    """Give ``folder`` its new content, if a writer, living or dead, has only moved the old one."""
-    if _identity(folder):
-        return
-    for old in folder.parent.glob(f".{escape(folder.name)}{_DRAFT}*{_OLD}"):
-        try:
-            old.with_name(old.name.removesuffix(_OLD)).rename(folder)
-        except OSError as error:  # another process may be faster
-            if not _identity(folder) and not isinstance(error, FileNotFoundError):
-                raise
-
-
-def whole_folders(parent: Path) -> set[str]:
-    """Return the names of the folders in ``parent``, those among them whose replacement is half done.
-
-    Hidden names are not returned.
-    """
-    # One look at the parent finds a folder by its own name, or by that of its old content.
-    names = {path.name for path in parent.iterdir()} if parent.is_dir() else set[str]()
-    moved = {_original(name) for name in names if name.startswith(".") and name.endswith(_OLD)}
-    for name in moved - names - {""}:
-        finish_replacement(parent / name)
-        names |= {name} if _identity(parent / name) else set()
-    return {name for name in names if not name.startswith(".")}
-
-
-def _original(name: str) -> str:
-    """Return the name of the folder of which ``name`` is a draft or the old content."""
-    return name[1:].rpartition(_DRAFT)[0]
-
-
-def consistent_read(folder: Path, read: Callable[[], _Result]) -> _Result:
-    """Return ``read()`` of one content of ``folder``: call it again if it was replaced meanwhile."""
-    for _ in range(10):
-        finish_replacement(folder)
-        before = _identity(folder)
-        try:
-            result = read()
-        except Exception:
-            finish_replacement(folder)
-            if _identity(folder) == before:
-                raise
-        else:
-            if _identity(folder) == before:
-                return result
-    return read()  # a file system whose folders are others at each look
-
-
-def _identity(folder: Path) -> tuple[int, int, int] | None:
-    """Return what tells a folder from one that takes its place; None if there is none."""
-    with suppress(OSError):
-        facts = folder.stat()
-        return facts.st_dev, facts.st_ino, facts.st_ctime_ns
-    return None
-
-
 @contextmanager
 def scratch_folder(parent: Path, name: str, age: float = 0.0, own: bool = False) -> Iterator[Path]:
     """Yield an empty folder in ``parent`` that is removed after the block.
@@ -132,7 +72,7 @@ def scratch_folder(parent: Path, name: str, age: float = 0.0, own: bool = False)
     with ExitStack() as stack:
         draft = None
         while draft is None or not draft.exists():  # a sweep may take a draft before its lock
-            draft = parent / f".{name}{_DRAFT}{uuid.uuid4().hex[:8]}"
+            draft = parent / f".{name}{DRAFT}{uuid.uuid4().hex[:8]}"
             draft.mkdir(parents=True)
             with suppress(FileNotFoundError):
                 fcntl.flock(stack.enter_context(_descriptor(draft)), fcntl.LOCK_EX)
@@ -142,7 +82,7 @@ def scratch_folder(parent: Path, name: str, age: float = 0.0, own: bool = False)
 
 def _discard(path: Path) -> None:
     """Remove a draft or old content, but not the draft whose folder waits for it."""
-    finish_replacement(path.with_name(_original(path.name)))
+    finish_replacement(path.with_name(original_name(path.name)))
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -150,7 +90,7 @@ def remove_folder(folder: Path) -> None:
     """Remove ``folder`` whole or, if killed, at the next sweep; never leave a part of it."""
     finish_replacement(folder)
     if folder.exists():
-        removed = folder.with_name(f".{folder.name}{_DRAFT}{uuid.uuid4().hex[:8]}")
+        removed = folder.with_name(f".{folder.name}{DRAFT}{uuid.uuid4().hex[:8]}")
         folder.rename(removed)
         shutil.rmtree(removed, ignore_errors=True)
 
@@ -158,11 +98,11 @@ def remove_folder(folder: Path) -> None:
 def sweep_drafts(parent: Path, age: float = 0.0, name: str = "*") -> list[Path]:
     """Remove folders that killed processes left half-written in ``parent``; the living lock theirs.
 
-    Folders younger than ``age`` seconds stay, and drafts of what ``name``, a pattern, does not match.
-    Return the folders that could not be removed whole.
+    Folders younger than ``age`` seconds stay, as do drafts of what the pattern ``name`` does not
+    match. Return the folders that could not be removed whole.
     """
     left = []
-    for path in parent.glob(f".{name}{_DRAFT}*"):
+    for path in parent.glob(f".{name}{DRAFT}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime < age:
                 continue

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bngan.data.folder import nearest_existing_parent
 from bngan.serialization.manifest import NAME
+from bngan.serialization.replacement import DRAFT
 from pipeline.core.lock import OWNER
 from pipeline.core.umask import umask_problem
 
@@ -19,8 +20,6 @@ _PARTS = ("locks", "stages", "training", "studies", "stores", "downloads")
 """Folders that a command may need, with what is in them."""
 _MADE_IN = ("artifacts", "artifacts/models")
 """Folders of which a command needs only the right to make others in them."""
-_DRAFT = ".tmp-"
-"""Part of the hidden name of a folder that somebody writes just now, or has left."""
 _USE = os.R_OK | os.W_OK | os.X_OK
 _found_open = set[tuple[int, Path]]()
 """Users and workspaces that this process has looked through without finding a closed part."""
@@ -74,7 +73,7 @@ def _below(folder: Path) -> Iterator[Path]:
             continue
         with suppress(OSError), os.scandir(path) as entries:
             for entry in entries:
-                if entry.name.startswith(".") and _DRAFT in entry.name:
+                if entry.name.startswith(".") and DRAFT in entry.name:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(Path(entry.path))
