@@ -70,7 +70,8 @@ def evaluate(schedule: Schedule, partition: str, tell: ProgressCallback) -> Outc
             alarm. The next time the partition is done again.
     """
     workspace = Workspace(schedule.workspace).local
-    client, name = existing_client(workspace), f"schedule-{schedule.name}"
+    # That it writes is known before it locks: a copied workspace is settled while nobody has a lock.
+    client, name = existing_client(workspace, writes=True), f"schedule-{schedule.name}"
     with exclusive_lock(
         make_private_dir(workspace) / "locks" / name, f"schedule {schedule.name}", _LOCK_TIMEOUT_S
     ):

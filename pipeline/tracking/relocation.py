@@ -3,6 +3,7 @@
 MLflow's database has absolute addresses. A table of ours records the workspace in which they are right.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,10 +13,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from bngan.serialization.manifest import scratch_folder
+from bngan.serialization.problem import visible
 from pipeline.core.errors import RetryableError
 from pipeline.core.lock import OWNER, WORKSPACE_LOCK, exclusive_lock, shared_lock
 from pipeline.core.uris import local_path, redact
 from pipeline.tracking.database import can_write, database_path, is_there, opened
+from pipeline.tracking.life import BEAT, PROCESS, lives
 
 BACKUP = "mlflow.db.before-move"
 """Name of the copy of a database from before its last change of place."""
@@ -37,9 +40,13 @@ LOCATIONS = (
     ("workspaces", "trace_archival_location"),
 )
 """Tables and columns of MLflow's whose values may be addresses of files."""
+_PARENTS = ("experiments", "workspaces")
+"""Tables of which the addresses say where new files go."""
 _ARTIFACTS = "artifacts"
 _TIMEOUT_S = 5.0
 """Seconds to wait for commands that use the workspace."""
+_in_vain = set[Path]()
+"""Workspaces for which this process has waited in vain: its further looks to read wait no more."""
 
 
 def settle(workspace: Path, uri: str, writes: bool) -> None:
@@ -60,16 +67,18 @@ def settle(workspace: Path, uri: str, writes: bool) -> None:
     database = _own_database(workspace, uri)
     if database is None or not can_write(database):
         return
-    end = time.monotonic() + _TIMEOUT_S
+    waits = writes or workspace not in _in_vain
+    end = time.monotonic() + (_TIMEOUT_S if waits else 0.0)
     while old := _left_place(database, workspace):
         with ExitStack() as stack:
             try:
-                _keep_out_others(workspace, stack)
+                _keep_out_others(workspace, database, stack)
             except RetryableError as error:
                 if time.monotonic() < end:
                     time.sleep(0.1)
                     continue
                 if not writes:
+                    _in_vain.add(workspace)
                     return
                 raise RetryableError(
                     f"{workspace} was copied or moved from {old}, and a command works in it: try again "
@@ -104,7 +113,7 @@ def _own_database(workspace: Path, uri: str) -> Path | None:
 def _same(one: Path, other: Path) -> bool:
     try:
         return one == other or os.path.samefile(one, other)
-    except OSError:
+    except (OSError, ValueError):  # the latter for a path with a zero byte
         return False
 
 
@@ -120,7 +129,16 @@ def _recorded(connection: sqlite3.Connection) -> Path | None:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'bngan_place'").fetchone():
         return None
     found = connection.execute("SELECT uri FROM bngan_place").fetchone()
-    return local_path(found[0]) if found else None
+    return _absolute_path(found[0]) if found else None
+
+
+def _absolute_path(address: str) -> Path | None:
+    """Return the absolute path that an address means; None if it means none."""
+    try:
+        path = local_path(address)
+    except (TypeError, ValueError):
+        return None
+    return path if path and path.is_absolute() else None
 
 
 def _deduced(connection: sqlite3.Connection, workspace: Path) -> Path | None:
@@ -129,7 +147,7 @@ def _deduced(connection: sqlite3.Connection, workspace: Path) -> Path | None:
     That is where all experiments of ours have their files, if the files came along.
     """
     rows = connection.execute("SELECT artifact_location FROM experiments")
-    folders = [local_path(uri) for (uri,) in rows if uri]
+    folders = [_absolute_path(uri) for (uri,) in rows if uri]
     places = {path.parent for path in folders if path and path.name == _ARTIFACTS}
     (any_run,) = connection.execute("SELECT EXISTS (SELECT 1 FROM runs)").fetchone()
     if len(places) != 1 or (any_run and not (workspace / _ARTIFACTS).is_dir()):
@@ -137,7 +155,7 @@ def _deduced(connection: sqlite3.Connection, workspace: Path) -> Path | None:
     return places.pop()
 
 
-def _keep_out_others(workspace: Path, stack: ExitStack) -> None:
+def _keep_out_others(workspace: Path, database: Path, stack: ExitStack) -> None:
     """Lock a workspace for the life of ``stack``. Raises ``RetryableError`` if a command is there."""
     whole = workspace / WORKSPACE_LOCK
     stack.enter_context(exclusive_lock(whole, f"workspace {workspace}"))
@@ -146,6 +164,24 @@ def _keep_out_others(workspace: Path, stack: ExitStack) -> None:
             if owner.parent != whole:
                 with shared_lock(owner.parent, owner.parent.name):
                     pass  # nobody holds it, and who comes now waits for the workspace
+    if _any_run_lives(database):  # on a machine with locks of its own
+        raise RetryableError(f"a run goes on in {workspace}")
+
+
+def _any_run_lives(database: Path) -> bool:
+    """Return whether a database has a run of a command that says RUNNING and gives signs of life.
+
+    One whose original runs has it for a minute: such a copy may be the same folder, at another path.
+    """
+    with opened(database) as connection:
+        rows = connection.execute(
+            "SELECT ifnull(start_time, 0), json_group_object(key, ifnull(value, ''))"
+            " FROM runs JOIN tags USING (run_uuid)"
+            " WHERE status = 'RUNNING' AND key IN (?, ?) GROUP BY run_uuid",
+            (BEAT, PROCESS),
+        )
+        found = [(started / 1000, json.loads(tags)) for started, tags in rows]
+    return any(lives(tags, started) for started, tags in found)
 
 
 def _back_up(database: Path) -> None:
@@ -161,11 +197,13 @@ def _rewrite(database: Path, old: Path, new: Path) -> None:
     """Replace the beginning of every address below ``old``, in one transaction."""
     with opened(database) as connection:
         connection.create_function("moved", 3, _moved)
+        connection.create_function("moved_parent", 3, _new_address)
         connection.execute("BEGIN IMMEDIATE")
         for table, column in LOCATIONS:
+            moved = "moved_parent" if table in _PARENTS else "moved"
             for before, after in ((old.as_uri(), new.as_uri()), (str(old), str(new))):
                 connection.execute(
-                    f"UPDATE {table} SET {column} = moved({column}, ?, ?)"  # noqa: S608 (ours)
+                    f"UPDATE {table} SET {column} = {moved}({column}, ?, ?)"  # noqa: S608 (ours)
                     f" WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                     (before, after, before, len(before) + 1, f"{before}/"),
                 )
@@ -173,12 +211,16 @@ def _rewrite(database: Path, old: Path, new: Path) -> None:
         connection.execute("COMMIT")
 
 
+def _new_address(address: str, before: str, after: str) -> str:
+    return after + address[len(before) :]
+
+
 def _moved(address: str, before: str, after: str) -> str:
     """Return an address at the new place, or the old one if only there is a file.
 
     Earlier versions wrote into the original what they did in a copy.
     """
-    moved = after + address[len(before) :]
+    moved = _new_address(address, before, after)
     here, there = local_path(moved), local_path(address)
     return address if here and there and there.exists() and not here.exists() else moved
 
@@ -191,4 +233,4 @@ def _record(connection: sqlite3.Connection, workspace: Path) -> None:
 
 def _tell(workspace: Path, old: Path) -> None:
     line = f"{workspace} was copied or moved from {old}: its database now names its own files"
-    print(redact(f"{line} ({BACKUP} is as before)"), file=sys.stderr, flush=True)
+    print(visible(redact(f"{line} ({BACKUP} is as before)")), file=sys.stderr, flush=True)

@@ -1,8 +1,5 @@
 """Follow runs: send signs of life, find the dead among those that say RUNNING, and close them."""
 
-import json
-import math
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -10,22 +7,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.lock import machine_id, process_info
+from pipeline.tracking.life import BEAT, HEARTBEAT_S, last_sign, lives, process_in, signs_of_life
 from pipeline.tracking.tracker import Tracker, all_runs, existing_client, experiment_names
 
-HEARTBEAT_S = 15.0
-"""Seconds between two signs of life of a run."""
-SILENCE_S = 4 * HEARTBEAT_S
-"""Seconds without one after which a run is taken for dead."""
 _LAST_BEAT_TIMEOUT_S = 1.0
 """Seconds that the end of a run waits for the sign of life that is under way."""
-_BEAT, _PROCESS = "bngan.heartbeat", "bngan.process"
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
 
@@ -35,14 +26,9 @@ def invocation(tracker: Tracker, name: str, tags: Mapping[str, str]) -> Iterator
 
     It names its process from the first moment, so that ``reap`` knows when that is dead.
     """
-    run_id = tracker.start(name, {**tags, **_signs_of_life()})
+    run_id = tracker.start(name, {**tags, **signs_of_life()})
     with run_lifecycle(tracker, run_id), _heartbeat(tracker, run_id):
         yield run_id
-
-
-def _signs_of_life() -> dict[str, str]:
-    """Return the tags that name this process and the time."""
-    return {_PROCESS: json.dumps(process_info()), _BEAT: f"{time.time():.0f}"}
 
 
 @contextmanager
@@ -55,7 +41,7 @@ def _heartbeat(tracker: Tracker, run_id: str) -> Iterator[None]:
             # A server that is away must not end the run. The client is used directly, not the queue of
             # the tracker: a late sign of life is of no use.
             with suppress(MlflowException, OSError):
-                tracker.client.set_tag(run_id, _BEAT, f"{time.time():.0f}")
+                tracker.client.set_tag(run_id, BEAT, f"{time.time():.0f}")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -144,8 +130,8 @@ def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
     if state in ("running", "died"):
         parts = [part.data.tags for part in _open_parts(client, run)]
         stages |= {tags["stage"]: alive for tags in parts if "stage" in tags}
-    ended = run.info.end_time / 1000 if run.info.end_time else _last_sign(run)
     started = run.info.start_time / 1000
+    ended = run.info.end_time / 1000 if run.info.end_time else last_sign(tags, started)
     seconds = (time.time() if state == "running" else ended) - started
     return RunState(
         run.info.run_id,
@@ -160,19 +146,9 @@ def _state(client: MlflowClient, run: Run, experiment: str) -> RunState:
 
 def process_of(run: Run) -> str:
     """Return the process, user and host of an invocation in words."""
-    process = _process(run)
+    process = process_in(run.data.tags)
     words = (f"{word} {process.get(key)}" for word, key in (("of", "user"), ("on", "host")))
     return " ".join([f"process {process['pid']}", *words]) if process else "unknown"
-
-
-def _process(run: Run) -> dict[str, Any]:
-    """Return what a run's tag says of its process; nothing if a person has edited it."""
-    try:
-        process = json.loads(run.data.tags.get(_PROCESS, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    pid = process.get("pid") if isinstance(process, dict) else None
-    return process if isinstance(pid, int) and pid > 0 else {}
 
 
 def _open_parts(client: MlflowClient, run: Run) -> list[Run]:
@@ -183,29 +159,7 @@ def _open_parts(client: MlflowClient, run: Run) -> list[Run]:
 
 def died(run: Run) -> bool:
     """Return whether a run says RUNNING and its process is dead or silent."""
-    if run.info.status != "RUNNING":
-        return False
-    process = _process(run)
-    if process.get("machine") == machine_id() and not _lives(process["pid"]):
-        return True
-    return time.time() - _last_sign(run) > SILENCE_S
-
-
-def _last_sign(run: Run) -> float:
-    """Return the time of a run's last sign of life, in seconds since the epoch."""
-    with suppress(ValueError):
-        if math.isfinite(beat := float(run.data.tags.get(_BEAT, "nan"))):
-            return beat
-    return float(run.info.start_time / 1000)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        with suppress(PermissionError):  # somebody else's, and alive
-            os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
+    return run.info.status == "RUNNING" and not lives(run.data.tags, run.info.start_time / 1000)
 
 
 def _utc(seconds: float) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.config.loader import load_config
 from pipeline.core.errors import UserError
 from pipeline.core.lock import exclusive_lock, machine_id
-from pipeline.tracking import runs
+from pipeline.tracking import life, runs
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import StageContext, Summary
 from tests.commands import DIGITS, bngan, running
@@ -96,7 +96,7 @@ def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
         (state,) = runs.states(tmp_path)
         assert (state.state, state.process.split()[1]) == ("running", str(os.getpid()))
         assert runs.reap(tmp_path) == []
-    monkeypatch.setattr(runs, "SILENCE_S", -1.0)
+    monkeypatch.setattr(life, "SILENCE_S", -1.0)
     (state,) = runs.states(tmp_path)
     assert state.state == "died"
     assert [dead.run_id for dead in runs.reap(tmp_path)] == [run_id]

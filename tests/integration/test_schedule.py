@@ -19,7 +19,7 @@ from pipeline.core.errors import UserError
 from pipeline.monitoring import alerts as alarm
 from pipeline.monitoring import drift
 from pipeline.monitoring.schedule import Schedule, load_schedule
-from pipeline.tracking import runs
+from pipeline.tracking import life, runs
 from tests.commands import bngan, running
 from tests.integration.conftest import Trained
 from tests.integration.digits import write_digits
@@ -190,7 +190,7 @@ def test_an_evaluation_that_was_killed_is_closed_and_done(
     kept = load_schedule(write(workspace, camera, "killed"))
     tracker = drift.Tracker(workspace, "killed")
     about = {"schedule": "killed", "partition": "2026-11-20T03:00", "model": kept.model}
-    dead = begun(tracker, about, beat=time.time() - 2 * runs.SILENCE_S)
+    dead = begun(tracker, about, beat=time.time() - 2 * life.SILENCE_S)
     other = begun(tracker, {**about, "model": "another"}, beat=time.time())
     tracker.finish(other, "FINISHED")
     # What has been done for another model has not been done for this one.
@@ -200,7 +200,7 @@ def test_an_evaluation_that_was_killed_is_closed_and_done(
     (state,) = (s for s in runs.states(workspace) if s.run_id == found.run_id)
     assert (state.experiment, state.state, state.stages) == ("killed", "finished", {})
     assert state.process.startswith(f"process {os.getpid()} of ")
-    killed = begun(tracker, about, beat=time.time() - 2 * runs.SILENCE_S)
+    killed = begun(tracker, about, beat=time.time() - 2 * life.SILENCE_S)
     (state,) = (s for s in runs.states(workspace) if s.run_id == killed)
     assert state.state == "died"
     assert killed in [dead.run_id for dead in runs.reap(workspace)]

@@ -20,7 +20,7 @@ from pipeline.registry import registry
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving.model_interface import model_interface
 from pipeline.tracking import async_tracker as patient
-from pipeline.tracking import runs
+from pipeline.tracking import life, runs
 from pipeline.workflow import runner as workflow
 from pipeline.workflow.stage import StageContext, Summary
 from tests.commands import DIGITS, bngan, running
@@ -272,10 +272,10 @@ def test_a_run_closed_as_dead_by_mistake_loses_nothing_and_its_end_wins(
         cable.clear()
         context.events.metrics({"loss": 2.0}, 2)
         cable.set()
-        monkeypatch.setattr(runs, "SILENCE_S", -1.0)
+        monkeypatch.setattr(life, "SILENCE_S", -1.0)
         assert runs.reap(tmp_path)[0].experiment == "play"
         assert client.get_run(context.run_id).info.status == "KILLED"
-        monkeypatch.setattr(runs, "SILENCE_S", 60.0)
+        monkeypatch.setattr(life, "SILENCE_S", 60.0)
         context.events.metrics({"loss": 3.0}, 3)
         seen.append(context.run_id)
 

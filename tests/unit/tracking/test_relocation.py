@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pipeline.core.errors import RetryableError, ServerUnavailableError
-from pipeline.core.lock import WORKSPACE_LOCK, exclusive_lock, shared_lock
+from pipeline.core.errors import ServerUnavailableError
 from pipeline.tracking import relocation
 from pipeline.tracking.database import database_uri
 from pipeline.tracking.relocation import BACKUP, LOCATIONS
 from pipeline.tracking.tracker import Tracker, all_runs, existing_client, open_store
 from tests.databases import DATABASE
+from tests.workspaces import copied, dump, filled, forget_place, same_but_for_the_place
 
 ODD = "my runs #1?%20;é"
 TEXTS = ("CHAR", "TEXT", "CLOB", "BLOB", "BINARY", "JSON")
@@ -33,53 +33,6 @@ def _store_in_the_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
     return filled(tmp_path / "original")
-
-
-def filled(workspace: Path) -> Path:
-    """Make a workspace with a run, its file, a logged model and a version, and addresses elsewhere."""
-    tracker = Tracker(workspace, "x")
-    client, place = tracker.client, str(workspace)
-    run = tracker.start(
-        "a", {"inside": f"{place}/b", "beside": f"{place}2/b", "text": f"see {place}"}
-    )
-    tracker.params(run, {"workspace": place, "adapt.base": f"{place}/stages/train/1"})
-    tracker.artifact(run, "config.yaml", b"a: 1\n")
-    model = client.create_logged_model(tracker.experiment_id, "generator", source_run_id=run)
-    client.create_registered_model("gan")
-    client.create_model_version(
-        "gan", model.artifact_location, run_id=run, tags={"bngan.base": f"{place}/stages/train/1"}
-    )
-    client.create_model_version(
-        "gan", f"file://{workspace.parent.as_posix()}/elsewhere", run_id=run
-    )
-    return workspace
-
-
-def dump(workspace: Path) -> str:
-    with closing(sqlite3.connect(workspace / DATABASE)) as opened:
-        return "\n".join(opened.iterdump())
-
-
-def forget_place(workspace: Path) -> None:
-    """Make the database one of an earlier version, which recorded no place."""
-    with closing(sqlite3.connect(workspace / DATABASE)) as opened:
-        opened.execute("DROP TABLE bngan_place")
-        opened.commit()
-
-
-def same_but_for_the_place(copy: Path, original: Path) -> bool:
-    """Compare two databases in which nothing else is called like the original."""
-    uri, path = original.as_uri(), str(original)
-    expected = dump(original).replace(f"'{uri}", f"'{copy.as_uri()}")
-    for ending in ("/", "'"):
-        expected = expected.replace(f"'{path}{ending}", f"'{copy}{ending}")
-    return dump(copy) == expected
-
-
-def copied(original: Path, name: str) -> Path:
-    copy = original.parent / name
-    shutil.copytree(original, copy)
-    return copy
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["with a record", "of an earlier version"])
@@ -213,24 +166,41 @@ def test_a_database_of_two_workspaces_changes_for_its_own(
     assert places["y"] == (tmp_path / "other" / "artifacts").as_uri()
 
 
-@pytest.mark.parametrize("held", [WORKSPACE_LOCK, "locks/model-gan", "training/x"])
-def test_nothing_is_rewritten_while_somebody_holds_the_copy(
-    held: str, original: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_copy_without_its_files_writes_here(original: Path) -> None:
+    copy = original.parent / "copy"
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("artifacts"))
+    (old,) = all_runs(existing_client(copy))
+    assert old.info.artifact_uri.startswith(f"{original.as_uri()}/")
+    tracker = Tracker(copy, "x")
+    tracker.artifact(tracker.start("b", {}), "config.yaml", b"b: 1\n")
+    assert len(list(original.rglob("config.yaml"))) == 1
+    assert len(list((copy / "artifacts").rglob("config.yaml"))) == 1
+
+
+def name_place(workspace: Path, address: object) -> None:
+    with closing(sqlite3.connect(workspace / DATABASE)) as opened:
+        opened.execute("UPDATE bngan_place SET uri = ?", (address,))
+        opened.commit()
+
+
+def test_the_line_shows_what_a_terminal_would_obey(
+    original: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    copy = copied(original, "copy")
-    before = dump(copy)
-    monkeypatch.setattr(relocation, "_TIMEOUT_S", 0.2)
-    lock = shared_lock if held == WORKSPACE_LOCK else exclusive_lock
-    with lock(copy / held, "held"):  # type: ignore[operator]
-        existing_client(copy)  # reads it as it is
-        assert dump(copy) == before
-        with pytest.raises(RetryableError, match="and a command works in it: try again"):
-            existing_client(copy, writes=True)
-    assert dump(copy) == before
-    assert not (copy / BACKUP).exists()
-    with exclusive_lock(original / "locks" / "model-gan", "of the original"):
-        existing_client(copy)
-    assert same_but_for_the_place(copy, original)
+    name_place(original, "file:///x%1b[2J%0Ay%00")
+    existing_client(original)
+    assert r"moved from /x\x1b[2J\ny\x00: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("record", ["runs", "file:runs", "s3://bucket/runs", "file://[", "", b"/x"])
+def test_a_record_that_is_no_absolute_path_is_none(
+    record: object, original: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name_place(original, record)
+    before = dump(original)
+    existing_client(original)
+    assert (capfd.readouterr().err, dump(original)) == ("", before)
+    Tracker(original, "x")
+    existing_client(original)
 
 
 def test_it_is_all_or_nothing(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
