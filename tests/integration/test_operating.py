@@ -84,7 +84,7 @@ def test_a_run_that_is_silent_for_long_is_dead_and_one_that_speaks_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = workflow.Tracker(tmp_path, "experiment")
-    run_id = tracker.start("run", {"bngan.kind": "pipeline", **runs._signs_of_life()})
+    run_id = tracker.start("run", {"bngan.kind": "pipeline", **life.signs_of_life()})
     monkeypatch.setattr(runs, "HEARTBEAT_S", 0.05)
 
     def last_beat() -> str:

@@ -9,7 +9,7 @@ from pipeline.core.errors import RetryableError
 from pipeline.core.lock import exclusive_lock
 from pipeline.studies.design import Study
 from pipeline.studies.run import run_study
-from pipeline.tracking import runs
+from pipeline.tracking import life, runs
 from pipeline.tracking.tracker import Tracker
 
 
@@ -17,14 +17,14 @@ def test_a_study_that_died_with_a_trials_run_open_is_told_and_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Tracker(tmp_path, "study")
-    study = tracker.start("study", {"bngan.kind": "study", **runs._signs_of_life()})
+    study = tracker.start("study", {"bngan.kind": "study", **life.signs_of_life()})
     trial = tracker.start("a 0", {"task": "ring8", "arm": "a"}, study)
     (alive,) = runs.states(tmp_path)
     assert (alive.state, alive.stages) == ("running", {})
     dead = json.dumps(
-        {**json.loads(tracker.client.get_run(study).data.tags[runs._PROCESS]), "pid": 2**22 + 1}
+        {**json.loads(tracker.client.get_run(study).data.tags[life.PROCESS]), "pid": 2**22 + 1}
     )
-    tracker.tags(study, {runs._PROCESS: dead})
+    tracker.tags(study, {life.PROCESS: dead})
     assert [state.run_id for state in runs.reap(tmp_path)] == [study]
     for run_id in (study, trial):
         assert tracker.client.get_run(run_id).info.status == "KILLED"
