@@ -11,7 +11,7 @@ from pipeline.registry import aliases, registry
 from pipeline.registry.aliases import Opponent, Verdict
 from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving.model_interface import model_interface
-from pipeline.tracking import runs
+from pipeline.tracking import life, runs
 from pipeline.tracking.tracker import (
     PIPELINE,
     Tracker,
@@ -123,7 +123,7 @@ def undisturbed(workspace: Path, command: Command) -> tuple[dict[str, Any], Any,
 def die(workspace: Path, command: Command, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a command in what looks like a process that dies at one of its writes."""
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "process_info", lambda: {**process_info(), "pid": 2**22 + 1})
+        patch.setattr(life, "process_info", lambda: {**process_info(), "pid": 2**22 + 1})
         with dying(at), pytest.raises(Died):
             command(workspace)
 
