@@ -28,8 +28,8 @@ _SLOT = 1 << 20
 _ADDRESS = 107
 """Maximum number of bytes of a Unix socket's address."""
 _FRAME = struct.Struct("<Qi")
-"""What a worker sends to each other one at a barrier: its part's checksum, and the worker whose part
-it found altered before."""
+"""Message of a barrier: the checksum of the sender's part, and the worker whose part it found altered
+before."""
 _NOBODY = -1
 
 

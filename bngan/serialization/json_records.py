@@ -30,6 +30,15 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text that anybody may have edited; an empty one if it is none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def dataclass_from_json(kind: type[_Record], values: Any, where: str) -> _Record:
     """Return a ``kind`` with the fields of the JSON object ``values``, else with defaults.
 

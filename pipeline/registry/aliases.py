@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from bngan.serialization.json_records import json_object
 from pipeline.core.errors import UserError
 from pipeline.core.lock import exclusive_lock, make_private_dir
 from pipeline.core.names import model_name_errors
@@ -215,12 +216,8 @@ def _recorded(version: ModelVersion) -> Verdict:
     """Return the verdict that made a version champion, as far as its tags tell it."""
     if version.tags.get(DECISION) != CHAMPION:
         return Verdict(True, "is the champion already")
-    try:
-        details = json.loads(version.tags.get(GATE, "{}"))
-    except (ValueError, RecursionError):
-        details = {}
     reason = version.tags.get(REASON, "is the champion already")
-    return Verdict(True, reason, details if isinstance(details, dict) else {})
+    return Verdict(True, reason, json_object(version.tags.get(GATE, "")))
 
 
 def _twins(version: ModelVersion, versions: list[ModelVersion]) -> list[ModelVersion]:

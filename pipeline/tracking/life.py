@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from bngan.serialization.json_records import json_object
 from pipeline.core.lock import machine_id, process_info
 
 HEARTBEAT_S = 15.0
@@ -25,11 +26,8 @@ def signs_of_life() -> dict[str, str]:
 
 def process_in(tags: Mapping[str, str]) -> dict[str, Any]:
     """Return what a run's tag says of its process; nothing if a person has edited it."""
-    try:
-        process = json.loads(tags.get(PROCESS, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    pid = process.get("pid") if isinstance(process, dict) else None
+    process = json_object(tags.get(PROCESS, ""))
+    pid = process.get("pid")
     return process if isinstance(pid, int) and pid > 0 else {}
 
 

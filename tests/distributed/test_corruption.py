@@ -28,13 +28,13 @@ START, END, FLIPS = 216, 264, 50
 """Images of the checkpoint that each training goes on from, and in the end; number of flips."""
 STATE = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d", "best")
 KINDS = (*STATE, "sum", "message")
-"""What a bit flips in: state, a sum that a worker received, or what it reads of another's part."""
+"""Places of a flip: state, a sum that a worker received, another worker's part as it is read."""
 _MESSAGES = 6
-"""Of a step."""
+"""Messages of a step."""
 
 
 class Attempt(NamedTuple):
-    """What came of a flip: where it was, and the error that a worker raised."""
+    """Hold the place of a flip, and the error that a worker raised."""
 
     kind: str
     where: str

@@ -101,7 +101,7 @@ def test_workers_that_cannot_reach_each_other_use_gloo(folder: Path, elsewhere: 
 
 
 def altered(writer: int, reader: int, size: int) -> str:
-    """What a worker raises where one of them reads what another wrote with one bit altered."""
+    """Return the error of a worker while one worker reads another's part with one bit altered."""
     all_reduce_sum(torch.ones(size))
     meet = SharedMemory._meet
 

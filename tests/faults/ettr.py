@@ -1,8 +1,8 @@
-"""How much of the time trains images that count, if workers are killed again and again.
+"""Measure the share of time that trains images which count, while workers are killed.
 
-``python -m tests.faults.ettr --minutes 20 --every 120`` says a line per kill, and in the end the share
-of the time in which images were trained that count: each once. What is repeated after a restart does
-not count, nor does a score. It wants no other work on the machine.
+``python -m tests.faults.ettr --minutes 20 --every 120`` prints a line per kill, and that share in the
+end. Each image counts once: repeated work after a restart does not count, nor does a score.
+The campaign wants no other work on the machine.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How time is counted that trains, and slowly, a training whose workers are killed."""
+"""The share of time that trains is computed right; slowly, a training goes on after kills."""
 
 import os
 import re

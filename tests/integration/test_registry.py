@@ -26,8 +26,9 @@ from pipeline.registry.logged_model import ModelPackage
 from pipeline.serving.model_interface import model_interface
 from pipeline.tracking.tracker import Tracker
 from tests.environment import ROOT
+from tests.registration import NAME, register
 
-NAME, ATTEMPTS, PROCESSES = "gan", 50, 4
+ATTEMPTS, PROCESSES = 50, 4
 
 
 @pytest.fixture
@@ -38,20 +39,6 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "generator").mkdir()
     sampler.save(tmp_path / "generator", images_seen=1)
     return tmp_path
-
-
-def register(workspace: Path, identity: str, fid: float, generator: str = "") -> str:
-    tracker = Tracker(workspace, "experiment")
-    run_id = tracker.start(identity, {})
-    tags = {"bngan.fingerprint": identity, "fid": f"{fid}"}
-    tags |= {aliases.GENERATOR: generator} if generator else {}
-    parts = {"generator": workspace / "generator"}
-    product = ModelPackage(
-        parts, tags, f"# {identity}", {"fid": fid}, ("data", "0" * 64), model_interface()
-    )
-    number = registry.register(workspace, run_id, NAME, product, print)
-    tracker.finish(run_id, "FINISHED")
-    return number
 
 
 def by_fid(workspace: Path, number: str) -> Any:

@@ -9,8 +9,6 @@ import pytest
 from pipeline.core.lock import process_info
 from pipeline.registry import aliases, registry
 from pipeline.registry.aliases import Opponent, Verdict
-from pipeline.registry.logged_model import ModelPackage
-from pipeline.serving.model_interface import model_interface
 from pipeline.tracking import life, runs
 from pipeline.tracking.tracker import (
     PIPELINE,
@@ -21,10 +19,10 @@ from pipeline.tracking.tracker import (
     versions_of,
 )
 from tests.dying import Died, dying
+from tests.registration import NAME, packaged
 from tests.unit.serving.test_server import tiny
 from tests.workspaces import copy_workspace
 
-NAME = "gan"
 TIMES = (aliases.CROWNED, aliases.ROLLED_BACK, "bngan.decided", "bngan.model_id")
 """Tags of versions whose values differ from one registration to the next."""
 Command = Callable[[Path], Any]
@@ -33,15 +31,7 @@ Command = Callable[[Path], Any]
 def enter(workspace: Path, identity: str, fid: float) -> tuple[str, Verdict]:
     """Register a version and judge it by its FID, as a run does."""
     tracker = Tracker(workspace, "experiment")
-    tags = {"bngan.fingerprint": identity, "fid": f"{fid}", aliases.GENERATOR: identity}
-    package = ModelPackage(
-        {"generator": workspace / "generator"},
-        tags,
-        f"# {identity}",
-        {"fid": fid},
-        ("data", "0" * 64),
-        model_interface(),
-    )
+    package = packaged(workspace, identity, fid, identity)
 
     def judge(opponent: Opponent) -> Verdict:
         theirs = float(registry.tags_of(workspace, NAME, opponent.number)["fid"])

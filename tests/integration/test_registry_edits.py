@@ -1,4 +1,4 @@
-"""What people do to a registry beside bngan: aliases, versions and tags that they move or delete."""
+"""People move or delete aliases, versions and tags beside bngan: commands go on, and say so."""
 
 import json
 from dataclasses import asdict
@@ -12,31 +12,16 @@ from pipeline.core.errors import UserError
 from pipeline.registry import aliases, changes, registry, removal
 from pipeline.registry.aliases import Opponent, Verdict
 from pipeline.registry.changes import CHALLENGER, CHAMPION, PREVIOUS, Change
-from pipeline.registry.logged_model import ModelPackage
-from pipeline.serving.model_interface import model_interface
 from pipeline.tracking import runs
 from pipeline.tracking.tracker import Tracker, existing_client, versions_of
 from tests.commands import bngan
+from tests.registration import NAME, register
 from tests.unit.serving.test_server import tiny
 from tests.workspaces import copy_workspace
 
-NAME = "gan"
-
 
 def enter(workspace: Path, identity: str, fid: float) -> tuple[str, Verdict]:
-    """Register a version and judge it by its FID; return its alias and the verdict."""
-    return judged(workspace, registered(workspace, identity, fid), fid)
-
-
-def registered(workspace: Path, identity: str, fid: float) -> str:
-    tracker = Tracker(workspace, "experiment")
-    tags = {"bngan.fingerprint": identity, "fid": f"{fid}", aliases.GENERATOR: identity}
-    parts, data = {"generator": workspace / "generator"}, ("data", "0" * 64)
-    package = ModelPackage(parts, tags, "", {"fid": fid}, data, model_interface())
-    run_id = tracker.start(identity, {})
-    number = registry.register(workspace, run_id, NAME, package, print)
-    tracker.finish(run_id, "FINISHED")
-    return number
+    return judged(workspace, register(workspace, identity, fid, identity), fid)
 
 
 def judged(workspace: Path, number: str, fid: float) -> tuple[str, Verdict]:
@@ -120,7 +105,7 @@ def test_a_version_that_a_person_has_rolled_back_is_no_measure(
 def test_a_champion_that_is_deleted_while_the_gate_judges_is_no_licence(
     workspace: Path, client: MlflowClient, gone: str
 ) -> None:
-    number, seen = registered(workspace, "new", 0.1), list[str]()
+    number, seen = register(workspace, "new", 0.1, "new"), list[str]()
 
     def judge(opponent: Opponent) -> Verdict:
         seen.append(str(opponent))
@@ -141,7 +126,7 @@ def test_an_error_of_the_gate_is_raised(workspace: Path) -> None:
     def judge(_: Opponent) -> Verdict:
         raise UserError("no space left")
 
-    number = registered(workspace, "new", 0.1)
+    number = register(workspace, "new", 0.1, "new")
     with pytest.raises(UserError, match="no space left"):
         aliases.assign_alias(workspace, NAME, number, judge, print)
 
@@ -149,7 +134,7 @@ def test_an_error_of_the_gate_is_raised(workspace: Path) -> None:
 def test_a_registration_that_died_before_its_verdict_is_no_champion_lost(tmp_path: Path) -> None:
     (tmp_path / "generator").mkdir()
     tiny().save(tmp_path / "generator")
-    registered(tmp_path, "died", 5.0)
+    register(tmp_path, "died", 5.0, "died")
     assert enter(tmp_path, "next", 9.0) == (CHAMPION, Verdict(True, "first version"))
     assert judged(tmp_path, "1", 5.0)[0] == CHAMPION
 
@@ -157,7 +142,7 @@ def test_a_registration_that_died_before_its_verdict_is_no_champion_lost(tmp_pat
 def test_the_champions_generator_registered_again_is_not_drawn_from(
     workspace: Path, client: MlflowClient
 ) -> None:
-    number = registered(workspace, "second again", 1.0)
+    number = register(workspace, "second again", 1.0, "second again")
     client.set_model_version_tag(NAME, number, aliases.GENERATOR, "second")
     alias, verdict = judged(workspace, number, 1.0)
     assert (alias, verdict.reason) == (
@@ -192,10 +177,9 @@ def test_what_cannot_be_removed_of_a_killed_registration_stays(
         raise PermissionError("DeleteObject is denied")
 
     monkeypatch.setattr(removal, "delete_files", refused)
-    made_for = {"bngan.made_for": NAME}
-    experiment = str(client.get_experiment_by_name("experiment").experiment_id)  # type: ignore[union-attr]
-    left = client.create_logged_model(experiment, "generator", tags=made_for)
-    assert registered(workspace, "new", 4.0) == "4"
+    experiment = Tracker(workspace, "experiment").experiment_id
+    left = client.create_logged_model(experiment, "generator", tags={"bngan.made_for": NAME})
+    assert register(workspace, "new", 4.0, "new") == "4"
     told = capsys.readouterr().out
     assert told.startswith("what a killed registration has left stays: file:")
     assert told.endswith("DeleteObject is denied\n")
@@ -290,8 +274,7 @@ def test_tags_that_a_person_has_edited_end_no_command(
         for key in client.get_model_version(NAME, number).tags:
             if not key.startswith("mlflow."):
                 client.set_model_version_tag(NAME, number, key, text)
-    tracker = Tracker(workspace, "experiment")
-    run_id = tracker.start("run", {"bngan.kind": "pipeline"})
+    run_id = Tracker(workspace, "experiment").start("run", {"bngan.kind": "pipeline"})
     for key in ("bngan.process", "bngan.heartbeat", "uses.prepare", "stage.train"):
         client.set_tag(run_id, key, text)
     listed = registry.versions(workspace, None)

@@ -17,6 +17,7 @@ from pipeline.tracking.database import database_uri
 from pipeline.tracking.relocation import BACKUP, LOCATIONS
 from pipeline.tracking.tracker import Tracker, all_runs, existing_client, open_store
 from tests.databases import DATABASE
+from tests.processes import two_at_once
 from tests.workspaces import copied, dump, filled, forget_place, same_but_for_the_place
 
 ODD = "my runs #1?%20;é"
@@ -249,19 +250,7 @@ def test_two_that_begin_at_once_rewrite_once(original: Path) -> None:
         "import sys, pathlib; from pipeline.tracking.tracker import open_store as use; input();"
         "use(pathlib.Path(sys.argv[1]))"
     )
-    pipe = subprocess.PIPE
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(copy)], text=True, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    said = two_at_once(code, str(copy))
     assert sum(err.count("was copied or moved") for _, err in said) == 1
     assert same_but_for_the_place(copy, original)
 

@@ -1,8 +1,6 @@
 """The MLflow store, used by several processes."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,13 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.tracking.server import reason
 from pipeline.tracking.tracker import Tracker
+from tests.processes import two_at_once
 
 
 def test_a_new_database_may_be_made_by_two(tmp_path: Path) -> None:
     code = "import sys, pathlib; from pipeline.tracking.tracker import Tracker as T; input(); "
     code += "print(T(pathlib.Path(sys.argv[1]), 'x').experiment_id)"
-    command = [sys.executable, "-c", code, str(tmp_path / "new")]
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    both = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    told = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    told = two_at_once(code, str(tmp_path / "new"))
     assert told[0][0] == told[1][0]
 
 
